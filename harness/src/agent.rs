@@ -1,0 +1,214 @@
+//! The resource side: a hypervisor's agent in real life. It alone says who is inside, on one clock; that is the
+//! ground truth which every check starts from.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock::Clock;
+use crate::event::{Event, Recorder, What};
+use crate::mechanism::{BoxFuture, Token};
+use crate::plan::{Plan, StepRef};
+
+/// What the agent does beyond watching; all off by default, because each hides races that a mechanism lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AgentOptions {
+    /// Whether stale tokens are rejected.
+    pub fencing: Fencing,
+}
+
+/// Whether an agent looks at tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fencing {
+    /// It does not.
+    #[default]
+    Off,
+    /// A token lower than one seen on the slot is rejected; a higher one supersedes whoever is inside.
+    On,
+}
+
+/// Answer to an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnterRet {
+    /// Inside; the slot's value at this moment.
+    Entered(u64),
+    /// Kept out.
+    Rejected(String),
+}
+
+/// Answer to a leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaveRet {
+    /// Gone, the write is applied.
+    Applied,
+    /// Gone, the write is refused.
+    Rejected(String),
+}
+
+/// A node's way to the agent: a call in one process, a connection between processes.
+pub trait AgentLink: Send + Sync + std::fmt::Debug {
+    /// A section asks to be inside. At level 0 there is no slot, no token and no value.
+    fn enter(&self, step: StepRef, slot: Option<u32>, token: Option<Token>) -> BoxFuture<'_, EnterRet>;
+
+    /// A section ends, writing a value or without effect. Only after the answer may its lock be released.
+    fn leave(&self, step: StepRef, slot: Option<u32>, write: Option<u64>) -> BoxFuture<'_, LeaveRet>;
+}
+
+/// The agent of all resources of a run.
+#[derive(Debug)]
+pub struct Agent {
+    plan: Arc<Plan>,
+    clock: Clock,
+    recorder: Arc<Recorder>,
+    options: AgentOptions,
+    resources: Vec<Mutex<Vec<Slot>>>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    value: u64,
+    highest: Option<Token>,
+    inside: Vec<(StepRef, Option<Token>, Standing)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Current,
+    Superseded,
+}
+
+impl Agent {
+    /// An agent for the resources of a plan.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, clock: Clock, recorder: Arc<Recorder>, options: AgentOptions) -> Self {
+        let slots = |level: u32| (0..level.max(1)).map(|_| Slot::default()).collect();
+        let resources = plan.resources.iter().map(|resource| Mutex::new(slots(resource.level))).collect();
+        Self { plan, clock, recorder, options, resources }
+    }
+
+    /// See [`AgentLink::enter`].
+    pub fn enter(&self, step: StepRef, slot: Option<u32>, token: Option<Token>) -> EnterRet {
+        let mut slots = self.lock(step);
+        let count = slots.len();
+        let place = slot.unwrap_or(0) as usize;
+        let Some(state) = slots.get_mut(place) else {
+            let reason = format!("slot {place} of {count}");
+            self.write(step, What::Rejected { reason: reason.clone() });
+            return EnterRet::Rejected(reason);
+        };
+        if self.options.fencing == Fencing::On && token < state.highest {
+            let reason = "stale token".to_owned();
+            self.write(step, What::Rejected { reason: reason.clone() });
+            return EnterRet::Rejected(reason);
+        }
+        if self.options.fencing == Fencing::On {
+            for (older, held, standing) in &mut state.inside {
+                if *held < token && *standing == Standing::Current {
+                    *standing = Standing::Superseded;
+                    self.write(*older, What::Superseded);
+                }
+            }
+        }
+        state.highest = state.highest.max(token);
+        state.inside.push((step, token, Standing::Current));
+        // Stamped and recorded under the resource's lock, so that the history has the true order.
+        self.write(step, What::Entered { slot, token, value: state.value });
+        EnterRet::Entered(state.value)
+    }
+
+    /// See [`AgentLink::leave`].
+    ///
+    /// # Panics
+    /// When the section is not inside: a bug of the node.
+    pub fn leave(&self, step: StepRef, slot: Option<u32>, write: Option<u64>) -> LeaveRet {
+        let mut slots = self.lock(step);
+        let state = &mut slots[slot.unwrap_or(0) as usize];
+        let place = state.inside.iter().position(|(inside, ..)| *inside == step);
+        let (.., standing) =
+            state.inside.swap_remove(place.expect("a section leaves the slot that it entered"));
+        if write.is_some() && standing == Standing::Superseded {
+            let reason = "superseded".to_owned();
+            self.write(step, What::Rejected { reason: reason.clone() });
+            self.write(step, What::Left { wrote: None });
+            return LeaveRet::Rejected(reason);
+        }
+        if let Some(value) = write {
+            state.value = value;
+        }
+        self.write(step, What::Left { wrote: write });
+        LeaveRet::Applied
+    }
+
+    fn lock(&self, step: StepRef) -> std::sync::MutexGuard<'_, Vec<Slot>> {
+        let resource = self.plan.step(step).resource as usize;
+        self.resources[resource].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, step: StepRef, what: What) {
+        if !step.task.is_bystander() {
+            self.recorder.record(Event { at_ns: self.clock.now_ns(), node: None, step, what });
+        }
+    }
+}
+
+impl AgentLink for Agent {
+    fn enter(&self, step: StepRef, slot: Option<u32>, token: Option<Token>) -> BoxFuture<'_, EnterRet> {
+        Box::pin(std::future::ready(Self::enter(self, step, slot, token)))
+    }
+
+    fn leave(&self, step: StepRef, slot: Option<u32>, write: Option<u64>) -> BoxFuture<'_, LeaveRet> {
+        Box::pin(std::future::ready(Self::leave(self, step, slot, write)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{
+        Arrival, Holder, Mode, NodeId, PlanSettings, Resource, ResourceKind, StepTree, TaskId,
+    };
+
+    fn agent(fencing: Fencing) -> (Agent, Arc<Recorder>) {
+        let settings =
+            PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1, holder: Holder::Checks };
+        let resource = Resource { kind: ResourceKind::Vm, id: 0, level: 1 };
+        let root = StepTree { resource, mode: Mode::Exclusive, hold_ns: 0, children: Vec::new() };
+        let arrival = Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root };
+        let plan = Plan::new(settings, vec!["vm".into()], vec![arrival.clone(), arrival]).unwrap();
+        let recorder = Arc::new(Recorder::default());
+        let options = AgentOptions { fencing };
+        (Agent::new(Arc::new(plan), Clock::virtual_time(), Arc::clone(&recorder), options), recorder)
+    }
+
+    fn task(number: u32) -> StepRef {
+        StepRef { task: TaskId(number), step: 0 }
+    }
+
+    fn token(sequence: u64) -> Option<Token> {
+        Some(Token { generation: 0, sequence })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_fencing_an_overlap_loses_an_update() {
+        let (agent, _) = agent(Fencing::Off);
+        assert_eq!(agent.enter(task(0), Some(0), token(1)), EnterRet::Entered(0));
+        assert_eq!(agent.enter(task(1), Some(0), token(2)), EnterRet::Entered(0));
+        assert_eq!(agent.leave(task(1), Some(0), Some(1)), LeaveRet::Applied);
+        assert_eq!(agent.leave(task(0), Some(0), Some(1)), LeaveRet::Applied);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_fencing_the_older_section_is_superseded_and_a_stale_token_kept_out() {
+        let (agent, recorder) = agent(Fencing::On);
+        agent.enter(task(0), Some(0), token(1));
+        assert_eq!(agent.enter(task(1), Some(0), token(2)), EnterRet::Entered(0));
+        assert!(matches!(agent.leave(task(0), Some(0), Some(1)), LeaveRet::Rejected(_)));
+        assert_eq!(agent.leave(task(1), Some(0), Some(1)), LeaveRet::Applied);
+        assert!(matches!(agent.enter(task(0), Some(0), token(1)), EnterRet::Rejected(_)));
+        assert_eq!(recorder.finish().iter().filter(|event| event.what == What::Superseded).count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_that_the_level_does_not_have_is_refused() {
+        let (agent, _) = agent(Fencing::Off);
+        assert!(matches!(agent.enter(task(0), Some(1), None), EnterRet::Rejected(_)));
+    }
+}

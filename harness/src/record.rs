@@ -1,0 +1,323 @@
+//! What a batch leaves behind: one [`Manifest`] per batch, one [`RunRecord`] per run. This is the only module of
+//! this crate that `reports` reads; its JSON is the stored format, versioned by [`SCHEMA_VERSION`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::measure::Histogram;
+
+/// Version of the stored format; a reader refuses any other.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// A batch: what one command asked for and where it ran. `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// One or two sentences: what the scenario asks, and what is fair or unfair about it.
+    pub summary: String,
+    /// The scenario as it ran, TOML, after `--set` and the short forms.
+    pub spec_toml: String,
+    /// The seed of every random choice; `--seed` takes it back.
+    pub seed: u64,
+    /// UTC start, RFC 3339.
+    pub started_utc: String,
+    /// The command line, passwords replaced.
+    pub command: Vec<String>,
+    /// Version of lockbench.
+    pub lockbench_version: String,
+    /// Commit that it was built from, with `-dirty` when changed; `None` outside a checkout.
+    pub commit: Option<String>,
+    /// Versions of the client crates, by name.
+    pub clients: BTreeMap<String, String>,
+    /// The machine.
+    pub machine: Machine,
+    /// What the plan contains.
+    pub plan: PlanFacts,
+    /// Blocks asked for: each contender runs once per block.
+    pub blocks: u32,
+    /// Cost of the harness itself, measured before the first run.
+    pub harness: HarnessCost,
+    /// Contenders that could not run, and how to get them.
+    pub skipped: Vec<Skipped>,
+    /// What stands against trusting the numbers of this batch as they are: one sentence each.
+    pub threats: Vec<String>,
+    /// The end of the batch; `None` while it runs or when it was killed.
+    pub end: Option<End>,
+}
+
+/// How the batch ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct End {
+    /// Exit code of the command.
+    pub exit_code: u8,
+    /// The exit code in words, one sentence per reason.
+    pub reasons: Vec<String>,
+    /// UTC end, RFC 3339.
+    pub ended_utc: String,
+}
+
+/// A contender that did not run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skipped {
+    /// Its name.
+    pub contender: String,
+    /// Why, and how to get what is missing.
+    pub reason: String,
+}
+
+/// Where the batch ran.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// Model of the processor.
+    pub cpu: String,
+    /// Processors that this process may use.
+    pub cores: u32,
+    /// Main memory in bytes.
+    pub memory_bytes: u64,
+    /// Kernel release.
+    pub kernel: String,
+    /// Name of the operating system.
+    pub os: String,
+    /// File system below the servers' data folders.
+    pub filesystem: String,
+    /// Median time of a 4 KiB write with fdatasync there.
+    pub fsync_p50_ns: Option<u64>,
+    /// 99th percentile of the same.
+    pub fsync_p99_ns: Option<u64>,
+    /// Median round trip of 64 bytes over loopback TCP.
+    pub loopback_rtt_p50_ns: Option<u64>,
+}
+
+/// What the plan of every run of the batch contains (block seeds differ; this is the first block's).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanFacts {
+    /// Management nodes.
+    pub nodes: u32,
+    /// Tasks that arrive.
+    pub tasks: u64,
+    /// Steps in all trees of the tasks.
+    pub steps: u64,
+    /// Length of the arrival window.
+    pub window_ns: u64,
+    /// Tasks by kind, in the order of the catalogue.
+    pub kinds: Vec<(String, u64)>,
+    /// The most loaded resource and its load ρ = arrivals × (own hold + children's holds) ÷ level ÷ window.
+    pub busiest: Option<(String, f64)>,
+    /// Whether the scenario declares that it saturates a resource.
+    pub saturating: bool,
+    /// Overlaps that the control `none` should show on steps of level ≥ 1.
+    pub overlaps_predicted: u64,
+    /// How often the keys had to be folded for that control, because the plan predicts too few; 1 = not.
+    pub control_fold: u32,
+}
+
+/// The harness's own cost, from a run of the control `noop`: without locks, what is left is ours.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HarnessCost {
+    /// Arrivals per second of the measurement.
+    pub rate_per_s: f64,
+    /// CPU per task, timer thread excluded.
+    pub cpu_per_task_ns: u64,
+    /// CPU of the timer thread per task: it spins for the last 100 µs before each deadline.
+    pub timer_cpu_per_task_ns: u64,
+    /// 99th percentile of how late tasks started.
+    pub lag_p99_ns: u64,
+}
+
+/// Whether a row is compared or checks the bench itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Compared.
+    Contender,
+    /// Stands apart: crosses nodes for free or excludes nothing.
+    Control,
+}
+
+/// The result of one run = contender × scenario × block. `<block>-<contender>/record.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name of the contender.
+    pub contender: String,
+    /// One sentence on how it works.
+    pub summary: String,
+    /// Contender or control.
+    pub role: Role,
+    /// Block, from 0.
+    pub block: u32,
+    /// Place in the order of all runs of the batch, from 0.
+    pub order: u32,
+    /// Digest of the plan, hex.
+    pub plan_digest: String,
+    /// Reasons why the run proves nothing; empty = valid.
+    pub invalid: Vec<String>,
+    /// Remarks on the run, with advice.
+    pub warnings: Vec<String>,
+    /// Where every planned task went.
+    pub tasks: Tally,
+    /// Length of the arrival window; rates are over it.
+    pub window_ns: u64,
+    /// Completed tasks per second of the arrival window.
+    pub goodput_per_s: f64,
+    /// Distributions.
+    pub latency: Latency,
+    /// Completed tasks in each slice of [`SLICE_NS`] from the start.
+    pub completed_per_slice: Vec<u64>,
+    /// Answers of the checks.
+    pub verdicts: Vec<CheckVerdict>,
+    /// What a grant survives.
+    pub survives: Survives,
+    /// How the loss of a node is noticed, negotiated values included.
+    pub detection: String,
+    /// The server of this run; `None` for mechanisms without one.
+    pub server: Option<ServerFacts>,
+    /// Operations that the clients sent to the server; `None` where there is none.
+    pub operations: Option<u64>,
+    /// Steps that were granted.
+    pub grants: u64,
+    /// CPU of the server during the run.
+    pub server_cpu_ns: Option<u64>,
+    /// CPU of this process during the run, timer thread excluded.
+    pub process_cpu_ns: u64,
+    /// CPU of the timer thread during the run.
+    pub timer_cpu_ns: u64,
+    /// The measured wait that a control promised, for the control `noop`.
+    pub programmed_delay_ns: Option<u64>,
+}
+
+/// Length of a slice of [`RunRecord::completed_per_slice`].
+pub const SLICE_NS: u64 = 100_000_000;
+
+/// planned = the sum of all other fields (conservation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    /// In the plan.
+    pub planned: u64,
+    /// Not given to any node, because the run ended first.
+    pub not_offered: u64,
+    /// Done, effect applied.
+    pub completed: u64,
+    /// Refused by the agent.
+    pub rejected: u64,
+    /// Refused before it began: queue full, node down.
+    pub refused: u64,
+    /// Ended without effect.
+    pub failed: u64,
+    /// Deadline passed and withdrawal proven.
+    pub timed_out: u64,
+    /// May have happened.
+    pub unknown: u64,
+    /// Still open when the drain ended.
+    pub unfinished: u64,
+}
+
+/// Distributions of one run; all over *steps* of level ≥ 1 unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Latency {
+    /// Whole tasks that completed: intended start to Returned.
+    pub response: Histogram,
+    /// Whole tasks that did not complete: intended start to Returned.
+    pub response_failed: Histogram,
+    /// Asked to Entered; the first step of a task counts from the intended start.
+    pub wait: Histogram,
+    /// Left to Returned at the asking node: what the release costs the caller.
+    pub release: Histogram,
+    /// Left to the next Entered of the same slot, where the next one was already waiting.
+    pub hand_over: Histogram,
+    /// The bystander: one step on a private key, zero hold, closed loop.
+    pub bystander: Histogram,
+    /// How late the driver started tasks.
+    pub lag: Histogram,
+}
+
+/// A check's answer about one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckVerdict {
+    /// Name of the check: `exclusion`, `lost-update`, `conservation`.
+    pub check: String,
+    /// The answer.
+    pub verdict: Verdict,
+    /// How many things the check looked at (entries, writes, tasks).
+    pub examined: u64,
+    /// How many of them violated it.
+    pub violations: u64,
+    /// What the scenario promises of this check for this contender.
+    pub expected: Expected,
+}
+
+/// Three-valued answer of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Nothing speaks against it, and enough happened to tell.
+    Holds,
+    /// Violated, with the smallest excerpt that shows it, one event a line.
+    Violated {
+        /// Lines of the excerpt.
+        witness: Vec<String>,
+    },
+    /// Cannot be told.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+    /// The question does not arise.
+    NotApplicable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a scenario promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expected {
+    /// Must hold; a violation is exit code 3.
+    Holds,
+    /// Must be violated (a control that must be caught, a race that must show).
+    Violated,
+    /// Reported, not judged.
+    Either,
+}
+
+/// What a grant survives, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Survives {
+    /// The holder's node crashes.
+    pub node_crash: String,
+    /// The server (or, for a ring, the owner) is killed and restarted.
+    pub server_kill: String,
+    /// The machine loses power.
+    pub power_loss: String,
+}
+
+/// The server of a run, as it answered itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerFacts {
+    /// Product.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Effective durability settings.
+    pub settings: BTreeMap<String, String>,
+    /// Started by us for this run, or one that already ran (its address, password replaced).
+    pub origin: String,
+}

@@ -1,0 +1,187 @@
+//! Starting a private server: a port, a folder, the process, and the first answer.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::User;
+use tokio::time::{sleep, timeout};
+
+use super::folder::Folder;
+use super::process::{Process, Running};
+use super::wire::AskError;
+use super::{Answer, ServerError, ServerKind, ServerOptions, etcd, postgres, redis, wire, zookeeper};
+
+/// How often another port is tried.
+const TRIES: usize = 5;
+
+/// From the spawn to the first answer. A JVM on a busy machine takes seconds.
+pub(super) const READY: Duration = Duration::from_secs(30);
+
+/// Below it are the ports that services are known by.
+const FIRST_PORT: u16 = 20_000;
+
+const POLL: Duration = Duration::from_millis(10);
+
+/// How one server is run.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) program: PathBuf,
+    pub(super) args: Vec<OsString>,
+    /// Whom it runs as, if not as ourselves.
+    pub(super) user: Option<User>,
+    /// Where clients find it.
+    pub(super) endpoint: String,
+    /// Asks it to shut down.
+    pub(super) stop: Signal,
+    /// Settings that it cannot be asked for.
+    pub(super) flags: BTreeMap<String, String>,
+    /// What its [`Answer::identity`] must be, if it has one.
+    pub(super) identity: String,
+}
+
+/// Starts a server and waits until it has answered.
+pub(super) async fn launch(
+    kind: ServerKind,
+    options: &ServerOptions,
+) -> Result<(Running, String, Answer), ServerError> {
+    for _ in 0..TRIES {
+        match attempt(kind, options).await {
+            Err(ServerError::PortTaken { .. }) => {}
+            result => return result,
+        }
+    }
+    Err(ServerError::PortTaken { kind, tries: TRIES })
+}
+
+async fn attempt(
+    kind: ServerKind,
+    options: &ServerOptions,
+) -> Result<(Running, String, Answer), ServerError> {
+    let user = if kind == ServerKind::Postgres { postgres::user()? } else { None };
+    let folder = Folder::create(kind, options, user.as_ref())?;
+    let ports = free_ports().map_err(|source| ServerError::Folder {
+        kind,
+        action: "find a free port for",
+        path: folder.path().to_owned(),
+        source,
+    })?;
+    let start = match kind {
+        ServerKind::Redis => redis::start(&folder, ports, options)?,
+        ServerKind::Postgres => postgres::start(&folder, ports, options, user).await?,
+        ServerKind::Etcd => etcd::start(&folder, ports, options)?,
+        ServerKind::Zookeeper => zookeeper::start(&folder, ports, options)?,
+    };
+    let mut command = command(kind, &start.program, start.user.as_ref(), &folder)?;
+    command.args(&start.args);
+    let spawn_failed = |source| ServerError::Spawn { kind, program: start.program.clone(), source };
+    let process = Process::spawn(command).await.map_err(spawn_failed)?;
+    let mut running = Running::new(kind, start.stop, process, folder);
+    let mut answer = first_answer(kind, &mut running, &start).await?;
+    for (name, value) in start.flags {
+        answer.settings.entry(name).or_insert(value);
+    }
+    Ok((running, start.endpoint, answer))
+}
+
+/// A command that dies with the thread that spawns it, works in the folder and writes to its log.
+///
+/// A change of user clears the death signal, so `setpriv` is nested: the outer one changes the user, the inner one
+/// sets the signal. Its own process group keeps a Ctrl-C at the terminal from the server: lockbench stops it.
+pub(super) fn command(
+    kind: ServerKind,
+    program: &Path,
+    user: Option<&User>,
+    folder: &Folder,
+) -> Result<Command, ServerError> {
+    let setpriv = setpriv(kind)?;
+    let mut command = Command::new(&setpriv);
+    if let Some(user) = user {
+        command.args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)]);
+        command.args(["--init-groups", "--"]).arg(&setpriv);
+    }
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    let log_failed = |source| ServerError::Folder { kind, action: "write", path: folder.log(), source };
+    let log = File::options().create(true).append(true).open(folder.log()).map_err(log_failed)?;
+    let errors = log.try_clone().map_err(log_failed)?;
+    command.stdin(Stdio::null()).stdout(log).stderr(errors).current_dir(folder.data()).process_group(0);
+    Ok(command)
+}
+
+/// The program that ties a server's life to ours.
+pub(super) fn setpriv(kind: ServerKind) -> Result<PathBuf, ServerError> {
+    wire::on_path("setpriv").ok_or_else(|| ServerError::Missing {
+        kind,
+        what: "the program setpriv".to_owned(),
+        package: "util-linux",
+    })
+}
+
+async fn first_answer(kind: ServerKind, running: &mut Running, start: &Start) -> Result<Answer, ServerError> {
+    let mut last = String::new();
+    let asking = async {
+        loop {
+            if let Some(status) = running.ended() {
+                if running.folder().log_says("address already in use") {
+                    return Err(ServerError::PortTaken { kind, tries: 1 });
+                }
+                let log = running.folder().log_end();
+                return Err(ServerError::Died { kind, program: start.program.clone(), status, log });
+            }
+            match super::ask(kind, &start.endpoint).await {
+                // Somebody else's server has our port; ours is about to find out.
+                Ok(answer)
+                    if answer.identity.as_ref().is_some_and(|identity| *identity != start.identity) =>
+                {
+                    return Err(ServerError::PortTaken { kind, tries: 1 });
+                }
+                Ok(answer) => return Ok(answer),
+                Err(AskError::Silent(reason)) => last = reason,
+                Err(other) => return Err(other.into_error(kind, &start.endpoint)),
+            }
+            sleep(POLL).await;
+        }
+    };
+    let answer = timeout(READY, asking).await;
+    answer.unwrap_or_else(|_| {
+        let (endpoint, log) = (start.endpoint.clone(), running.folder().log_end());
+        Err(ServerError::NotReady { kind, endpoint, seconds: READY.as_secs(), last, log })
+    })
+}
+
+/// Two ports of 127.0.0.1 that nobody listens on at this moment, below those that the system gives to outgoing
+/// connections: a run opens so many of them that one would soon sit on a server's port.
+fn free_ports() -> io::Result<[u16; 2]> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let end = range.split_whitespace().next().and_then(|port| port.parse().ok()).unwrap_or(32_768);
+    // Where that leaves too few, the system chooses.
+    let candidate = || if end > FIRST_PORT + 1_000 { rand::random_range(FIRST_PORT..end) } else { 0 };
+    let listener = || {
+        let mut tries = (0..100).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, candidate())));
+        tries.find_map(Result::ok).ok_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))
+    };
+    // Both are held until both are known, so that they differ.
+    let (first, second) = (listener()?, listener()?);
+    Ok([first.local_addr()?.port(), second.local_addr()?.port()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ports_of_a_server_differ_and_can_be_bound() {
+        for _ in 0..100 {
+            let [first, second] = free_ports().unwrap();
+            assert_ne!(first, second);
+            assert!(first >= FIRST_PORT && second >= FIRST_PORT);
+        }
+    }
+}

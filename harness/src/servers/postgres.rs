@@ -1,0 +1,306 @@
+//! PostgreSQL: `postgres` on a copy of one freshly made cluster, asked with `psql`.
+
+use std::ffi::OsString;
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use nix::unistd::{User, geteuid};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use super::folder::Folder;
+use super::launch::{self, Start};
+use super::process::Process;
+use super::url::Address;
+use super::wire::{self, AskError};
+use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
+
+const KIND: ServerKind = ServerKind::Postgres;
+
+/// Role and database of a private server.
+const NAME: &str = "lockbench";
+
+/// Where Debian keeps one folder per major version.
+const VERSIONS: &str = "/usr/lib/postgresql";
+
+pub(super) fn find() -> Result<(PathBuf, String), ServerError> {
+    let program = programs()?.join("postgres");
+    let failed = |source| ServerError::Spawn { kind: KIND, program: program.clone(), source };
+    let output = Command::new(&program).arg("--version").output().map_err(failed)?;
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((program, output.split_whitespace().nth(2).unwrap_or("unknown").to_owned()))
+}
+
+/// The folder of initdb, postgres and psql: of the newest version, or the one that PATH leads to.
+fn programs() -> Result<PathBuf, ServerError> {
+    let version = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    let mut versions: Vec<u32> =
+        fs::read_dir(VERSIONS).into_iter().flatten().flatten().filter_map(version).collect();
+    versions.sort_unstable_by(|a, b| b.cmp(a));
+    let packaged = versions.iter().map(|version| Path::new(VERSIONS).join(version.to_string()).join("bin"));
+    let linked = wire::on_path("initdb").and_then(|initdb| initdb.canonicalize().ok());
+    let complete =
+        |bin: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|program| bin.join(program).is_file());
+    packaged.chain(linked.and_then(|initdb| initdb.parent().map(Path::to_owned))).find(complete).ok_or_else(
+        || ServerError::Missing {
+            kind: KIND,
+            what: format!("initdb, postgres and psql, in {VERSIONS}/*/bin or on PATH,"),
+            package: KIND.package(),
+        },
+    )
+}
+
+/// Whom the server runs as when we are root, as whom it refuses to run.
+pub(super) fn user() -> Result<Option<User>, ServerError> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let known = |name| User::from_name(name).ok().flatten();
+    known("postgres").or_else(|| known("nobody")).map(Some).ok_or(ServerError::NoUser { kind: KIND })
+}
+
+pub(super) async fn start(
+    folder: &Folder,
+    [port, _]: [u16; 2],
+    options: &ServerOptions,
+    user: Option<User>,
+) -> Result<Start, ServerError> {
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    let bin = programs()?;
+    let cluster = CLUSTER.get_or_try_init(|| Cluster::make(&bin, user.as_ref())).await?;
+    let data = folder.data();
+    let failed = |source| ServerError::Folder { kind: KIND, action: "fill", path: data.clone(), source };
+    let (to, owner) = (data.clone(), user.clone());
+    let unpacked = tokio::task::spawn_blocking(move || cluster.unpack(&to, owner.as_ref())).await;
+    unpacked.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed)?;
+
+    let flush = if options.durability == Durability::Durable { "on" } else { "off" };
+    let settings = [
+        ("listen_addresses", "127.0.0.1"),
+        ("port", &port.to_string()),
+        ("unix_socket_directories", ""),
+        ("max_connections", "300"),
+        ("fsync", flush),
+        ("synchronous_commit", flush),
+        ("full_page_writes", flush),
+        // In the data folder, and so removed with it; the default leaves files in /dev/shm after a kill.
+        ("dynamic_shared_memory_type", "mmap"),
+    ];
+    let mut args = vec![OsString::from("-D"), data.clone().into()];
+    for (name, value) in settings {
+        args.extend(["-c".into(), format!("{name}={value}").into()]);
+    }
+    Ok(Start {
+        program: bin.join("postgres"),
+        args,
+        user,
+        endpoint: format!("postgres://{NAME}@127.0.0.1:{port}/{NAME}"),
+        // The fast shutdown: does not wait for clients to leave.
+        stop: Signal::SIGINT,
+        flags: [].into(),
+        identity: data.display().to_string(),
+    })
+}
+
+/// A new cluster, kept in memory: `initdb` takes a second or more, a copy a tenth of it, and no folder has to be
+/// looked after for as long as the process lives.
+#[derive(Debug)]
+struct Cluster {
+    /// Folders before what is in them; a file with its content, compressed.
+    entries: Vec<(PathBuf, Option<Vec<u8>>)>,
+}
+
+impl Cluster {
+    async fn make(bin: &Path, user: Option<&User>) -> Result<Self, ServerError> {
+        // It is thrown away, so it need not be flushed.
+        let options = ServerOptions { durability: Durability::Memory, ..ServerOptions::default() };
+        let folder = Folder::create(KIND, &options, user)?;
+        let data = folder.data();
+        let failed = |source| ServerError::Folder { kind: KIND, action: "fill", path: data.clone(), source };
+        let initdb = bin.join("initdb");
+        let mut command = launch::command(KIND, &initdb, user, &folder)?;
+        command.arg("-D").arg(&data).args([
+            "-U",
+            NAME,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]);
+        run(command, &initdb, &folder).await?;
+
+        let (single, script) = (bin.join("postgres"), folder.path().join("create.sql"));
+        fs::write(&script, format!("CREATE DATABASE {NAME};\n")).map_err(failed)?;
+        let mut command = launch::command(KIND, &single, user, &folder)?;
+        command.stdin(Stdio::from(File::open(&script).map_err(failed)?));
+        command
+            .args(["--single", "-F", "-c", "dynamic_shared_memory_type=mmap", "-D"])
+            .arg(&data)
+            .arg("postgres");
+        run(command, &single, &folder).await?;
+
+        let packed = tokio::task::spawn_blocking(move || {
+            let mut entries = Vec::new();
+            pack(&folder.data(), Path::new(""), &mut entries).map(|()| entries)
+        });
+        let packed = packed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        Ok(Self { entries: packed.map_err(failed)? })
+    }
+
+    fn unpack(&self, data: &Path, owner: Option<&User>) -> io::Result<()> {
+        for (path, content) in &self.entries {
+            let path = data.join(path);
+            let mode = match content {
+                Some(content) => {
+                    fs::write(&path, zstd::decode_all(content.as_slice())?)?;
+                    0o600
+                }
+                None => {
+                    fs::create_dir(&path)?;
+                    0o700
+                }
+            };
+            fs::set_permissions(&path, Permissions::from_mode(mode))?;
+            if let Some(user) = owner {
+                chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pack(root: &Path, inside: &Path, entries: &mut Vec<(PathBuf, Option<Vec<u8>>)>) -> io::Result<()> {
+    for entry in fs::read_dir(root.join(inside))? {
+        let entry = entry?;
+        let path = inside.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            entries.push((path.clone(), None));
+            pack(root, &path, entries)?;
+        } else {
+            let content = zstd::encode_all(File::open(entry.path())?, 1)?;
+            entries.push((path, Some(content)));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a program that prepares the data folder to its end.
+async fn run(command: Command, program: &Path, folder: &Folder) -> Result<(), ServerError> {
+    let failed = |source| ServerError::Spawn { kind: KIND, program: program.to_owned(), source };
+    let mut process = Process::spawn(command).await.map_err(failed)?;
+    let ended = timeout(launch::READY, process.wait()).await;
+    let status = ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(ServerError::Prepare { kind: KIND, program: program.to_owned(), status, output: folder.log_end() })
+}
+
+/// One line each: name, tab, value. What the role may not see is left out.
+const QUESTION: &str = "SELECT name || chr(9) || setting FROM pg_settings WHERE name IN (\
+     'server_version', 'data_directory', 'fsync', 'synchronous_commit', 'full_page_writes', 'wal_sync_method', \
+     'synchronous_standby_names', 'max_connections', 'idle_session_timeout')";
+
+pub(super) async fn ask(url: &str) -> Result<Answer, AskError> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(AskError::Url(
+            "postgres://[user[:password]@]host[:port]/database is expected".to_owned(),
+        ));
+    }
+    // A URL without a host means a Unix socket, which psql knows how to find.
+    let address = Address::parse(url, 5432).ok();
+    if let Some(address) = &address {
+        // Cheaper than a program that finds out that nobody listens.
+        drop(wire::connect(address).await?);
+    }
+    let psql = programs().ok().map(|bin| bin.join("psql")).or_else(|| wire::on_path("psql"));
+    let psql = psql.ok_or_else(|| {
+        let what = "the program psql, which asks the server,".to_owned();
+        AskError::Missing(ServerError::Missing { kind: KIND, what, package: "postgresql-client" })
+    })?;
+    let mut command = tokio::process::Command::new(psql);
+    // Not in the arguments, which every user of the machine can read.
+    if let Some(password) = address.and_then(|address| address.password) {
+        command.env("PGPASSWORD", password);
+    }
+    command.args(["--no-psqlrc", "--no-password", "--quiet", "--no-align", "--tuples-only"]);
+    command.args(["--command", QUESTION, "--dbname", &without_password(url)]).env("PGCONNECT_TIMEOUT", "3");
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(wire::PATIENCE, command.output()).await.map_err(|_| wire::no_answer())??;
+    if !output.status.success() {
+        return Err(AskError::Silent(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    let mut answer = Answer::default();
+    for (name, value) in
+        String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.split_once('\t'))
+    {
+        match name {
+            "server_version" => {
+                answer.version = value.split(' ').next().unwrap_or_default().to_owned();
+            }
+            "data_directory" => answer.identity = Some(value.to_owned()),
+            _ => drop(answer.settings.insert(name.to_owned(), value.to_owned())),
+        }
+    }
+    Ok(answer)
+}
+
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let user = authority.rsplit_once('@').and_then(|(login, place)| Some((login.split_once(':')?.0, place)));
+    match user {
+        Some((user, place)) => format!("{scheme}://{user}@{place}{tail}"),
+        None => url.to_owned(),
+    }
+}
+
+/// Removes the System V segment that the server of this data folder keeps as an interlock, and leaves behind when
+/// it is killed. Only when the process that made it is the one that the folder names, and nobody uses it.
+pub(super) fn remove_segment(data: &Path) {
+    let Some((maker, segment)) = recorded_segment(data) else { return };
+    let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    // Columns: key, shmid, perms, size, cpid, lpid, nattch, …
+    let unused = table.lines().skip(1).any(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        columns.get(1) == Some(&segment.as_str())
+            && columns.get(4) == Some(&maker.as_str())
+            && columns.get(6) == Some(&"0")
+    });
+    if unused {
+        let result = Command::new("ipcrm").args(["-m", &segment]).output();
+        if !result.is_ok_and(|output| output.status.success()) {
+            tracing::warn!(segment, "a shared memory segment of PostgreSQL could not be removed");
+        }
+    }
+}
+
+/// From `postmaster.pid`: the server's process id on line 1; key and id of its segment on line 7.
+fn recorded_segment(data: &Path) -> Option<(String, String)> {
+    let record = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let maker = record.lines().next()?.trim().to_owned();
+    let segment = record.lines().nth(6)?.split_whitespace().nth(1)?.to_owned();
+    Some((maker, segment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_stays_out_of_the_arguments() {
+        for (url, shown) in [
+            ("postgres://me:s3cret@db:1/x?a=b", "postgres://me@db:1/x?a=b"),
+            ("postgres://me@db/x", "postgres://me@db/x"),
+            ("postgres:///x?host=/run/postgresql", "postgres:///x?host=/run/postgresql"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Redis: `redis-server`, asked with PING, INFO and CONFIG GET.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::folder::Folder;
+use super::launch::Start;
+use super::url::Address;
+use super::wire::{self, AskError};
+use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
+
+const KIND: ServerKind = ServerKind::Redis;
+
+/// What decides which acknowledged writes are still there after a crash, or whether a lock's key may be evicted.
+const SETTINGS: [&str; 5] =
+    ["appendonly", "appendfsync", "no-appendfsync-on-rewrite", "save", "maxmemory-policy"];
+
+pub(super) fn find() -> Result<(PathBuf, String), ServerError> {
+    let program = program()?;
+    let failed = |source| ServerError::Spawn { kind: KIND, program: program.clone(), source };
+    let output = Command::new(&program).arg("--version").output().map_err(failed)?;
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = output.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("unknown");
+    Ok((program, version.to_owned()))
+}
+
+fn program() -> Result<PathBuf, ServerError> {
+    let what = "the program redis-server".to_owned();
+    wire::on_path("redis-server").ok_or(ServerError::Missing { kind: KIND, what, package: KIND.package() })
+}
+
+pub(super) fn start(
+    folder: &Folder,
+    [port, _]: [u16; 2],
+    options: &ServerOptions,
+) -> Result<Start, ServerError> {
+    let data = folder.data().display().to_string();
+    let port = port.to_string();
+    let persistence: &[&str] = match options.durability {
+        Durability::Durable => &["--appendonly", "yes", "--appendfsync", "always", "--save", ""],
+        Durability::Memory => &["--appendonly", "no", "--save", ""],
+    };
+    let common = ["--bind", "127.0.0.1", "--port", &port, "--dir", &data, "--daemonize", "no"];
+    Ok(Start {
+        program: program()?,
+        args: common.iter().chain(persistence).map(Into::into).collect(),
+        user: None,
+        endpoint: format!("redis://127.0.0.1:{port}"),
+        stop: Signal::SIGTERM,
+        flags: [].into(),
+        identity: data,
+    })
+}
+
+pub(super) async fn ask(url: &str) -> Result<Answer, AskError> {
+    let address = Address::parse(url, 6379).map_err(AskError::Url)?;
+    if address.scheme != "redis" {
+        let reason = format!("redis://[user:password@]host[:port] is expected, not `{}`", address.scheme);
+        return Err(AskError::Url(reason));
+    }
+    let mut connection = Connection { stream: BufReader::new(wire::connect(&address).await?) };
+    if let Some(password) = &address.password {
+        let login = [Some("AUTH"), address.user.as_deref(), Some(password.as_str())];
+        connection.call(&login.into_iter().flatten().collect::<Vec<_>>()).await?;
+    }
+    connection.call(&["PING"]).await?;
+    let info = connection.call(&["INFO", "server"]).await?.join("");
+    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+    let mut answer = Answer { version: version.unwrap_or("unknown").trim().to_owned(), ..Answer::default() };
+    for name in SETTINGS {
+        // Hosted servers often refuse CONFIG: then the setting is unknown, which is worth saying.
+        let value = match connection.call(&["CONFIG", "GET", name]).await {
+            Ok(pair) => pair.get(1).cloned().unwrap_or_else(|| "unknown".to_owned()),
+            Err(_) => "unknown".to_owned(),
+        };
+        answer.settings.insert(name.to_owned(), value);
+    }
+    if let Ok(pair) = connection.call(&["CONFIG", "GET", "dir"]).await {
+        answer.identity = pair.get(1).cloned();
+    }
+    Ok(answer)
+}
+
+/// Enough of the Redis protocol to ask a few questions.
+struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    /// The reply's strings: one, or those of an array.
+    async fn call(&mut self, words: &[&str]) -> Result<Vec<String>, AskError> {
+        let mut question = format!("*{}\r\n", words.len());
+        for word in words {
+            question.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        let patience: Duration = wire::PATIENCE;
+        let talk = async {
+            self.stream.write_all(question.as_bytes()).await?;
+            let mut texts = Vec::new();
+            let mut left = 1_usize;
+            while left > 0 {
+                left -= 1;
+                left += self.item(&mut texts).await?;
+            }
+            Ok(texts)
+        };
+        timeout(patience, talk).await.map_err(|_| wire::no_answer())?
+    }
+
+    /// Reads one item; returns how many more it announces.
+    async fn item(&mut self, texts: &mut Vec<String>) -> Result<usize, AskError> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).await?;
+        let strange = || AskError::Silent(format!("this is no answer of Redis: {line:?}"));
+        let (kind, rest) = line.trim_end().split_at_checked(1).ok_or_else(strange)?;
+        match kind {
+            "-" => return Err(AskError::Silent(rest.to_owned())),
+            "+" | ":" => texts.push(rest.to_owned()),
+            "*" => return rest.parse().map_err(|_| strange()),
+            "$" => {
+                let length: usize = rest.parse().map_err(|_| strange())?;
+                let mut text = vec![0; length + 2];
+                self.stream.read_exact(&mut text).await?;
+                text.truncate(length);
+                texts.push(String::from_utf8_lossy(&text).into_owned());
+            }
+            _ => return Err(strange()),
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,132 @@
+//! URLs of servers: taken apart, and shown without their passwords.
+
+/// The URL, or comma-separated list of URLs, with every password replaced by `***`.
+///
+/// Whatever shows a URL to somebody calls this. It rather hides too much than too little.
+///
+/// ```
+/// use harness::servers::redact;
+///
+/// assert_eq!(redact("redis://:secret@db:6379/0"), "redis://:***@db:6379/0");
+/// assert_eq!(redact("http://a:2379,http://b:2379"), "http://a:2379,http://b:2379");
+/// ```
+pub fn redact(url: &str) -> String {
+    let without_userinfo: Vec<String> = url
+        .split("://")
+        .map(|piece| match piece.rsplit_once('@') {
+            Some((login, rest)) => match login.split_once(':') {
+                Some((user, _)) => format!("{user}:***@{rest}"),
+                None => piece.to_owned(),
+            },
+            None => piece.to_owned(),
+        })
+        .collect();
+    let mut shown = String::new();
+    let mut rest = without_userinfo.join("://");
+    // libpq also takes `?password=…` and `password=…` among other words.
+    while let Some(at) = rest.to_ascii_lowercase().find("password=") {
+        let (before, after) = rest.split_at(at + "password=".len());
+        shown.push_str(before);
+        shown.push_str("***");
+        rest = after.trim_start_matches(|c: char| c != '&' && !c.is_whitespace()).to_owned();
+    }
+    shown + &rest
+}
+
+/// A URL, or an address without a scheme, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    /// Empty when there is none.
+    pub(super) scheme: String,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    /// As a socket wants it: an IPv6 host keeps its brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Address {
+    /// # Errors
+    /// What is wrong, in words.
+    pub(super) fn parse(url: &str, default_port: u16) -> Result<Self, String> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (login, place) = authority.rsplit_once('@').map_or((None, authority), |(l, p)| (Some(l), p));
+        let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
+            Some((user, password)) => (decoded(user)?, decoded(password)?),
+            None => (None, None),
+        };
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| format!("`{port}` is no port"))?)
+            }
+            _ => (place, default_port),
+        };
+        if host.is_empty() {
+            return Err("it names no host".to_owned());
+        }
+        Ok(Self { scheme: scheme.to_owned(), user, password, host: host.to_owned(), port })
+    }
+
+    pub(super) fn socket(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// Undoes percent-encoding; None of an empty text.
+fn decoded(text: &str) -> Result<Option<String>, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = [rest.next(), rest.next()].map(|digit| digit.and_then(|d| char::from(d).to_digit(16)));
+        let [Some(high), Some(low)] = digits else {
+            return Err("a `%` is not followed by two digits".to_owned());
+        };
+        bytes.push(u8::try_from(high * 16 + low).map_err(|_| "a percent code is no byte".to_owned())?);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "the login is no UTF-8".to_owned())?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        for (url, shown) in [
+            ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
+            ("postgres://me:s3cret@db/x?sslmode=require", "postgres://me:***@db/x?sslmode=require"),
+            ("postgres://me@db/x", "postgres://me@db/x"),
+            ("postgres://me:a@b:c@db/x", "postgres://me:***@db/x"),
+            ("redis://me:with,comma@db", "redis://me:***@db"),
+            ("http://a:p@h1:1,http://b:q@h2:2", "http://a:***@h1:1,http://b:***@h2:2"),
+            ("postgres://db/x?user=me&password=s3cret&a=b", "postgres://db/x?user=me&password=***&a=b"),
+            ("host=db PASSWORD=s3cret user=me", "host=db PASSWORD=*** user=me"),
+            ("not a url", "not a url"),
+        ] {
+            assert_eq!(redact(url), shown);
+        }
+    }
+
+    #[test]
+    fn an_address_is_taken_apart() {
+        let address = Address::parse("redis://me:p%40ss@db:7000/3", 6379).unwrap();
+        assert_eq!(address.scheme, "redis");
+        assert_eq!((address.user.as_deref(), address.password.as_deref()), (Some("me"), Some("p@ss")));
+        assert_eq!(address.socket(), "db:7000");
+        assert_eq!(Address::parse("redis://:p@[::1]", 6379).unwrap().socket(), "[::1]:6379");
+        assert_eq!(Address::parse("localhost:2181", 2181).unwrap().scheme, "");
+    }
+
+    #[test]
+    fn an_address_without_host_or_port_number_is_refused() {
+        for url in ["redis://", "redis://db:port", "redis://u:%zz@db", ""] {
+            assert!(Address::parse(url, 1).is_err(), "{url}");
+        }
+    }
+}

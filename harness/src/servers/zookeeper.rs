@@ -1,0 +1,121 @@
+//! ZooKeeper: one JVM, asked with four-letter words.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+
+use super::folder::Folder;
+use super::launch::Start;
+use super::wire::{self, AskError};
+use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
+
+const KIND: ServerKind = ServerKind::Zookeeper;
+
+/// Where Debian keeps jars. The server's names the others that it needs.
+const JARS: &str = "/usr/share/java";
+
+/// What `conf` tells that matters to a client.
+const SETTINGS: [&str; 4] = ["tickTime", "minSessionTimeout", "maxSessionTimeout", "maxClientCnxns"];
+
+pub(super) fn find() -> Result<(PathBuf, String), ServerError> {
+    let (_, jar) = programs()?;
+    // The package links zookeeper-<version>.jar to the jar.
+    let version_of = |file: fs::DirEntry| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let version = name.strip_prefix("zookeeper-")?.strip_suffix(".jar")?.to_owned();
+        version.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
+    };
+    let files = fs::read_dir(JARS).into_iter().flatten().flatten();
+    let version = files.filter_map(version_of).max().unwrap_or_else(|| "unknown".to_owned());
+    Ok((jar, version))
+}
+
+/// The JVM and the server's jar.
+fn programs() -> Result<(PathBuf, PathBuf), ServerError> {
+    let missing = |what: &str, package| ServerError::Missing { kind: KIND, what: what.to_owned(), package };
+    let jar = Path::new(JARS).join("zookeeper.jar");
+    if !jar.is_file() {
+        return Err(missing(&format!("its jar, {}", jar.display()), "libzookeeper-java"));
+    }
+    let java = wire::on_path("java").ok_or_else(|| missing("the program java", "default-jre-headless"))?;
+    Ok((java, jar))
+}
+
+pub(super) fn start(
+    folder: &Folder,
+    [port, _]: [u16; 2],
+    options: &ServerOptions,
+) -> Result<Start, ServerError> {
+    let (java, jar) = programs()?;
+    let (data, endpoint) = (folder.data().display().to_string(), format!("127.0.0.1:{port}"));
+    let tick_ms = (options.detect.as_millis() / 10).max(1);
+    let config = format!(
+        "dataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\ntickTime={tick_ms}\n\
+         maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr,ruok,conf,mntr\n"
+    );
+    let config_file = folder.path().join("zoo.cfg");
+    let failed =
+        |source| ServerError::Folder { kind: KIND, action: "write", path: config_file.clone(), source };
+    fs::write(&config_file, config).map_err(failed)?;
+    let force_sync = if options.durability == Durability::Durable { "yes" } else { "no" };
+    // slf4j-simple is there so that the reason of a failed start reaches the log, and nothing below a warning.
+    let class_path = format!("{}:{JARS}/slf4j-simple.jar", jar.display());
+    let args = [
+        "-Xms256m",
+        "-Xmx256m",
+        // Otherwise a file in the system's temporary folder outlives a kill.
+        "-XX:-UsePerfData",
+        "-XX:ErrorFile=jvm-crash.log",
+        &format!("-Djava.io.tmpdir={data}"),
+        "-Djava.awt.headless=true",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        &format!("-Dzookeeper.forceSync={force_sync}"),
+        // In KiB: the log grows in steps of this.
+        "-Dzookeeper.preAllocSize=4096",
+        "-cp",
+        &class_path,
+        "org.apache.zookeeper.server.ZooKeeperServerMain",
+        &config_file.display().to_string(),
+    ];
+    Ok(Start {
+        program: java,
+        args: args.iter().map(Into::into).collect(),
+        user: None,
+        endpoint,
+        stop: Signal::SIGTERM,
+        flags: [("forceSync".to_owned(), force_sync.to_owned())].into(),
+        identity: data,
+    })
+}
+
+pub(super) async fn ask(list: &str) -> Result<Answer, AskError> {
+    // A path after the last server is a client's root node.
+    let servers = list.split_once('/').map_or(list, |(servers, _)| servers);
+    if list.contains("://") {
+        return Err(AskError::Url("host[:port][,host[:port]…] without a scheme is expected".to_owned()));
+    }
+    let mut answer = None;
+    for address in wire::addresses(servers, 2181)? {
+        let status = wire::exchange(&address, b"srvr").await?;
+        let line = |start: &str| status.lines().find_map(|line| line.strip_prefix(start)).map(str::trim);
+        let Some(mode) = line("Mode:") else {
+            return Err(AskError::Silent(format!("srvr: {}", status.trim())));
+        };
+        let version =
+            line("Zookeeper version:").and_then(|text| text.split(['-', ',']).next()).unwrap_or("unknown");
+        let mut this = Answer { version: version.to_owned(), ..Answer::default() };
+        this.settings.insert("mode".to_owned(), mode.to_owned());
+        // Outside our own servers this word is rarely allowed; then these settings stay unknown.
+        let config = wire::exchange(&address, b"conf").await.unwrap_or_default();
+        for (name, value) in config.lines().filter_map(|line| line.split_once('=')) {
+            if SETTINGS.contains(&name) {
+                this.settings.insert(name.to_owned(), value.to_owned());
+            } else if name == "dataDir" {
+                this.identity = Some(value.trim_end_matches("/version-2").to_owned());
+            }
+        }
+        answer.get_or_insert(this);
+    }
+    answer.ok_or_else(|| AskError::Url("it names no host".to_owned()))
+}

@@ -1,0 +1,394 @@
+//! Every product as a real server: started, asked, stopped, and gone whatever happens.
+
+use std::io::{BufRead, BufReader};
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use harness::servers::{
+    Durability, Finding, Server, ServerError, ServerKind, ServerOptions, find, sweep_leftovers,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Set in the child process that is to be killed.
+const VICTIM: &str = "LOCKBENCH_TEST_VICTIM";
+
+/// Longer than any start or end takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The products that are installed here. CI installs them all, so there a missing one is a failure.
+fn installed() -> Vec<ServerKind> {
+    let there = |kind: &ServerKind| match find(*kind) {
+        Finding::Found { .. } => true,
+        Finding::Missing { remedy } => {
+            assert!(std::env::var_os("CI").is_none(), "{remedy}");
+            eprintln!("skipped: {remedy}");
+            false
+        }
+    };
+    ServerKind::ALL.iter().copied().filter(there).collect()
+}
+
+fn options(durability: Durability) -> ServerOptions {
+    ServerOptions { durability, ..ServerOptions::default() }
+}
+
+/// What has to be gone afterwards.
+#[derive(Debug)]
+struct Trace {
+    /// The main process first. The others may come and go: Postgres forks for every client.
+    pids: Vec<u32>,
+    folder: PathBuf,
+}
+
+impl Trace {
+    fn of(server: &Server) -> Self {
+        Self { pids: server.pids(), folder: server.folder().expect("it is private").to_owned() }
+    }
+
+    fn alive(&self) -> Vec<u32> {
+        self.pids.iter().copied().filter(|pid| is_alive(*pid)).collect()
+    }
+
+    fn is_up(&self) -> bool {
+        self.pids.first().is_some_and(|pid| is_alive(*pid))
+    }
+
+    fn assert_gone(&self) {
+        assert_eq!(self.alive(), Vec::<u32>::new(), "processes are left");
+        assert!(!self.folder.exists(), "{} is left", self.folder.display());
+        assert_eq!(segments_of(&self.pids), 0, "shared memory is left");
+    }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let stat = procfs::process::Process::new(pid.cast_signed()).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| stat.state != 'Z')
+}
+
+/// How many System V segments these processes have made and not removed.
+fn segments_of(pids: &[u32]) -> usize {
+    let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let maker = |line: &str| line.split_whitespace().nth(4).and_then(|pid| pid.parse::<u32>().ok());
+    table.lines().skip(1).filter_map(maker).filter(|pid| pids.contains(pid)).count()
+}
+
+#[tokio::test]
+async fn every_installed_server_starts_answers_and_stops() {
+    for kind in installed() {
+        let server = Server::start(kind, &ServerOptions::default()).await.unwrap();
+        println!("{kind} {} at {}: {:?}", server.version(), server.endpoint(), server.settings());
+        assert!(server.version().starts_with(|c: char| c.is_ascii_digit()), "{}", server.version());
+        assert_eq!(server.pids().first().copied(), server.pid());
+        assert!(server.cpu_ns().is_some());
+
+        let again = Server::attach(kind, server.endpoint()).await.unwrap();
+        assert_eq!(again.version(), server.version());
+        assert_eq!((again.pid(), again.cpu_ns()), (None, None));
+        again.stop().await.unwrap();
+
+        let trace = Trace::of(&server);
+        assert!(trace.is_up(), "letting go of a handle must not stop the server");
+        server.stop().await.unwrap();
+        trace.assert_gone();
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledged_write_is_flushed_or_not_as_the_profile_says() {
+    for kind in installed() {
+        for durability in [Durability::Durable, Durability::Memory] {
+            let server = Server::start(kind, &options(durability)).await.unwrap();
+            let durable = durability == Durability::Durable;
+            let expected: &[(&str, &str)] = match (kind, durable) {
+                (ServerKind::Redis, true) => {
+                    &[("appendonly", "yes"), ("appendfsync", "always"), ("save", "")]
+                }
+                (ServerKind::Redis, false) => &[("appendonly", "no"), ("save", "")],
+                (ServerKind::Postgres, true) => &[("fsync", "on"), ("synchronous_commit", "on")],
+                (ServerKind::Postgres, false) => &[("fsync", "off"), ("synchronous_commit", "off")],
+                (ServerKind::Etcd, true) => &[("unsafe-no-fsync", "false")],
+                (ServerKind::Etcd, false) => &[("unsafe-no-fsync", "true")],
+                (ServerKind::Zookeeper, true) => &[("forceSync", "yes")],
+                (ServerKind::Zookeeper, false) => &[("forceSync", "no")],
+            };
+            for (name, value) in expected {
+                assert_eq!(server.settings().get(*name).map(String::as_str), Some(*value), "{kind}: {name}");
+            }
+            assert!(server.settings().contains_key("data"));
+            server.stop().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_keeps_its_data_where_it_is_told_to() {
+    let root = tempfile::tempdir().unwrap();
+    // The server may run as another user.
+    std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    for kind in installed() {
+        let here = ServerOptions { data_root: Some(root.path().to_owned()), ..ServerOptions::default() };
+        let server = Server::start(kind, &here).await.unwrap();
+        assert_eq!(server.folder().unwrap().parent(), Some(root.path().canonicalize().unwrap().as_path()));
+        server.stop().await.unwrap();
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "{kind} left something");
+    }
+}
+
+#[tokio::test]
+async fn zookeeper_grants_the_session_timeout_that_the_run_wants() {
+    if !installed().contains(&ServerKind::Zookeeper) {
+        return;
+    }
+    for detect_ms in [500, 2_000, 10_000] {
+        let options = ServerOptions { detect: Duration::from_millis(detect_ms), ..ServerOptions::default() };
+        let server = Server::start(ServerKind::Zookeeper, &options).await.unwrap();
+        let ms = |name: &str| server.settings()[name].parse::<u64>().unwrap();
+        let granted = ms("minSessionTimeout")..=ms("maxSessionTimeout");
+        assert!(granted.contains(&detect_ms), "{detect_ms} ms is outside {granted:?}");
+        server.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn two_servers_of_a_kind_run_side_by_side() {
+    for kind in installed() {
+        let options = options(Durability::Memory);
+        let (one, two) = tokio::join!(Server::start(kind, &options), Server::start(kind, &options));
+        let (one, two) = (one.unwrap(), two.unwrap());
+        assert_ne!(one.endpoint(), two.endpoint());
+        let (first, second) = (Trace::of(&one), Trace::of(&two));
+        one.stop().await.unwrap();
+        first.assert_gone();
+        assert!(second.is_up(), "stopping one must not touch the other");
+        drop(Server::attach(kind, two.endpoint()).await.unwrap());
+        two.stop().await.unwrap();
+        second.assert_gone();
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_server_leaves_nothing() {
+    for kind in installed() {
+        let server = Server::start(kind, &options(Durability::Memory)).await.unwrap();
+        let trace = Trace::of(&server);
+        drop(server);
+        trace.assert_gone();
+    }
+}
+
+#[tokio::test]
+async fn a_panic_leaves_nothing() {
+    for kind in installed() {
+        let mut trace = None;
+        let story = async {
+            let server = Server::start(kind, &options(Durability::Memory)).await.unwrap();
+            trace = Some(Trace::of(&server));
+            panic!("expected: the run panics while {} runs", server.kind());
+        };
+        assert!(AssertUnwindSafe(story).catch_unwind().await.is_err());
+        trace.expect("the server had started").assert_gone();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_a_fault_has_paused_can_be_stopped() {
+    for kind in installed() {
+        let server = Server::start(kind, &options(Durability::Memory)).await.unwrap();
+        let trace = Trace::of(&server);
+        // The main process first: it can then fork no other.
+        kill(Pid::from_raw(server.pid().unwrap().cast_signed()), Signal::SIGSTOP).unwrap();
+        for pid in server.pids() {
+            kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP).ok();
+        }
+        server.stop().await.unwrap();
+        trace.assert_gone();
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_nobody_waits_for_takes_its_server_along() {
+    for kind in installed() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+        let options =
+            ServerOptions { data_root: Some(root.path().to_owned()), ..options(Durability::Memory) };
+        let log = || {
+            let folder = std::fs::read_dir(root.path()).unwrap().flatten().next();
+            folder.is_some_and(|folder| folder.path().join("log").exists())
+        };
+        let spawned = async {
+            while !log() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = spawned => {}
+            server = Server::start(kind, &options) => server.unwrap().stop().await.unwrap(),
+        }
+        // Where the drop comes before the spawning thread has answered, that thread does the killing.
+        tokio::time::timeout(PATIENCE, async {
+            while !servers_in(root.path()).is_empty() || std::fs::read_dir(root.path()).unwrap().count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap_or_else(|_| panic!("{kind} is left: {:?}", servers_in(root.path())));
+    }
+}
+
+/// The processes that work in this folder.
+fn servers_in(root: &Path) -> Vec<i32> {
+    let processes = procfs::process::all_processes().expect("/proc is readable").flatten();
+    processes.filter(|p| p.cwd().is_ok_and(|cwd| cwd.starts_with(root))).map(|p| p.pid).collect()
+}
+
+/// Killed also when the test fails.
+struct Victim(Child);
+
+impl Victim {
+    fn kill_9(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.kill_9();
+        sweep_leftovers();
+    }
+}
+
+#[tokio::test]
+async fn kill_9_of_lockbench_leaves_no_process_and_the_next_start_sweeps_the_rest() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "this_process_starts_every_server_and_is_killed", "--nocapture"]);
+    let mut victim = Victim(command.env(VICTIM, "1").stdout(Stdio::piped()).spawn().unwrap());
+    let traces: Vec<Trace> = BufReader::new(victim.0.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .take_while(|line| line != "READY")
+        .filter_map(|line| {
+            let mut words = line.strip_prefix("SERVER ")?.split(' ').map(str::to_owned);
+            let folder = words.next()?.into();
+            Some(Trace { folder, pids: words.map(|pid| pid.parse().unwrap()).collect() })
+        })
+        .collect();
+    assert_eq!(traces.len(), installed().len());
+    assert!(traces.iter().all(Trace::is_up), "{traces:?}");
+
+    // While its owner lives, no folder is a leftover.
+    sweep_leftovers();
+    assert!(traces.iter().all(|trace| trace.folder.exists()), "{traces:?}");
+
+    victim.kill_9();
+    let gone = async {
+        while traces.iter().any(|trace| !trace.alive().is_empty()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, gone).await;
+    assert!(in_time.is_ok(), "left: {:?}", traces.iter().map(Trace::alive).collect::<Vec<_>>());
+
+    sweep_leftovers();
+    for trace in traces {
+        trace.assert_gone();
+    }
+}
+
+/// Passes at once, except in the process that the test above starts.
+#[tokio::test]
+async fn this_process_starts_every_server_and_is_killed() {
+    if std::env::var_os(VICTIM).is_none() {
+        return;
+    }
+    let mut servers = Vec::new();
+    for kind in installed() {
+        let server = Server::start(kind, &options(Durability::Memory)).await.unwrap();
+        let pids: Vec<String> = server.pids().iter().map(u32::to_string).collect();
+        println!("\nSERVER {} {}", server.folder().unwrap().display(), pids.join(" "));
+        servers.push(server);
+    }
+    println!("READY");
+    tokio::time::sleep(PATIENCE).await;
+    panic!("nobody killed this process; {} servers were waiting", servers.len());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_an_error_that_names_it_without_its_password() {
+    // Nobody accepts from this listener, so connections succeed and answers do not come; port 1 has none.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for port in [1, silent.local_addr().unwrap().port()] {
+        let asked = [
+            (ServerKind::Redis, format!("redis://me:s3cret@127.0.0.1:{port}")),
+            (ServerKind::Postgres, format!("postgres://me:s3cret@127.0.0.1:{port}/x")),
+            (ServerKind::Etcd, format!("http://me:s3cret@127.0.0.1:{port}")),
+            (ServerKind::Zookeeper, format!("127.0.0.1:{port}")),
+        ];
+        let asked: Vec<_> = asked.into_iter().filter(|(kind, _)| installed().contains(kind)).collect();
+        let errors = asked.iter().map(|(kind, url)| Server::attach(*kind, url));
+        for ((kind, _), result) in asked.iter().zip(futures_util::future::join_all(errors).await) {
+            let error = result.unwrap_err();
+            assert!(matches!(error, ServerError::Unreachable { .. }), "{error}");
+            let message = error.to_string();
+            let place = format!("127.0.0.1:{port}");
+            assert!(message.contains(kind.title()) && message.contains(&place), "{message}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_member_of_a_list_has_to_answer() {
+    for kind in [ServerKind::Etcd, ServerKind::Zookeeper] {
+        if !installed().contains(&kind) {
+            continue;
+        }
+        let options = options(Durability::Memory);
+        let (one, two) = tokio::join!(Server::start(kind, &options), Server::start(kind, &options));
+        let (one, two) = (one.unwrap(), two.unwrap());
+        let both = format!("{},{}", one.endpoint(), two.endpoint());
+        assert_eq!(Server::attach(kind, &both).await.unwrap().endpoint(), both);
+        two.stop().await.unwrap();
+        assert!(matches!(Server::attach(kind, &both).await, Err(ServerError::Unreachable { .. })));
+        one.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_url_of_another_product_is_refused() {
+    for (kind, url) in [
+        (ServerKind::Redis, "http://127.0.0.1:1"),
+        (ServerKind::Postgres, "redis://127.0.0.1:1"),
+        (ServerKind::Etcd, "redis://127.0.0.1:1"),
+        (ServerKind::Zookeeper, "zk://127.0.0.1:1"),
+        (ServerKind::Redis, "redis://127.0.0.1:no-port"),
+    ] {
+        let error = Server::attach(kind, url).await.unwrap_err();
+        assert!(matches!(error, ServerError::BadUrl { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_named() {
+    let nowhere = PathBuf::from("/proc/no-such-folder");
+    for kind in installed() {
+        let options = ServerOptions { data_root: Some(nowhere.clone()), ..ServerOptions::default() };
+        let error = Server::start(kind, &options).await.unwrap_err();
+        assert!(matches!(error, ServerError::Folder { .. }), "{error}");
+        assert!(error.to_string().contains("/proc/no-such-folder"), "{error}");
+    }
+}
+
+#[test]
+fn every_kind_is_known_by_its_name() {
+    for kind in ServerKind::ALL {
+        assert_eq!(kind.name().parse::<ServerKind>().unwrap(), *kind);
+    }
+    assert!("oracle".parse::<ServerKind>().is_err());
+}

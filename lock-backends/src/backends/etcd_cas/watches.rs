@@ -1,0 +1,173 @@
+//! All watches of a session on one stream, told apart by ids that this side gives out.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use etcd_client::{
+    EventType, WatchClient, WatchFilterType, WatchOptions, WatchRequestSender, WatchResponse,
+    WatchResponseStream,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::CONNECT_TIMEOUT;
+
+/// Requests that may wait for the stream; more wait in their callers.
+const PENDING_MAX: usize = 1024;
+/// Id of the watch on the session's own key, which opens the stream.
+const FENCE_WATCH: i64 = 1;
+/// Between two attempts to open the stream.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+
+/// The watches of a session, and the way to ask for more.
+#[derive(Debug)]
+pub(super) struct Watches {
+    requests: mpsc::Sender<WatchOp>,
+    /// Where to report deletions. Filled before the request is sent; emptied when the stream ends, which tells the
+    /// waiters to look again.
+    active: Mutex<HashMap<i64, watch::Sender<i64>>>,
+    next_id: AtomicI64,
+    operations: Arc<AtomicU64>,
+}
+
+/// A request to the stream.
+#[derive(Debug)]
+pub(super) enum WatchOp {
+    Watch { id: i64, key: String, from: i64 },
+    Cancel { id: i64 },
+}
+
+/// One key under watch; dropping it cancels the watch.
+#[derive(Debug)]
+pub(super) struct Watch {
+    watches: Arc<Watches>,
+    id: i64,
+    /// Revision of the last deletion seen.
+    deleted: watch::Receiver<i64>,
+}
+
+impl Watch {
+    /// Waits for a deletion later than `revision`. False: the watch ended, and the key has to be looked at again.
+    pub(super) async fn deleted_after(&mut self, revision: i64) -> bool {
+        self.deleted.wait_for(|deleted| *deleted > revision).await.is_ok()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let known = self.watches.active().remove(&self.id).is_some();
+        // A request that does not fit is left out: the server drops the watch with the stream.
+        if known && self.watches.requests.try_send(WatchOp::Cancel { id: self.id }).is_err() {
+            tracing::debug!(id = self.id, "watch not cancelled");
+        }
+    }
+}
+
+impl Watches {
+    pub(super) fn new(operations: Arc<AtomicU64>) -> (Arc<Self>, mpsc::Receiver<WatchOp>) {
+        let (requests, inbox) = mpsc::channel(PENDING_MAX);
+        let next_id = AtomicI64::new(FENCE_WATCH + 1);
+        (Arc::new(Self { requests, active: Mutex::default(), next_id, operations }), inbox)
+    }
+
+    /// Watches `key` for deletions at or after revision `from`. `None`: the session ended.
+    pub(super) async fn watch(self: &Arc<Self>, key: &str, from: i64) -> Option<Watch> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (deletions, deleted) = watch::channel(0);
+        self.active().insert(id, deletions);
+        let watch = Watch { watches: self.clone(), id, deleted };
+        self.requests.send(WatchOp::Watch { id, key: key.to_owned(), from }).await.ok()?;
+        Some(watch)
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashMap<i64, watch::Sender<i64>>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a stream open until the session is lost, which it also finds out: by the deletion of `fence_key`.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        mut client: WatchClient,
+        mut inbox: mpsc::Receiver<WatchOp>,
+        fence_key: String,
+        mut fence_from: i64,
+        lost: CancellationToken,
+    ) {
+        while !lost.is_cancelled() {
+            let opening = client.watch(fence_key.as_str(), Some(options(FENCE_WATCH, fence_from)));
+            self.operations.fetch_add(1, Ordering::Relaxed);
+            match lost.run_until_cancelled(timeout(CONNECT_TIMEOUT, opening)).await {
+                Some(Ok(Ok(stream))) => {
+                    let (sender, receiver) = stream.split();
+                    // Two halves side by side: a full send buffer must not keep answers from being read.
+                    let ended = tokio::select! {
+                        biased;
+                        () = lost.cancelled() => return,
+                        ended = self.receive(receiver, &lost) => ended,
+                        () = self.send(sender, &mut inbox) => Ended { compacted_to: 0 },
+                    };
+                    fence_from = fence_from.max(ended.compacted_to);
+                }
+                Some(failed) => {
+                    tracing::debug!(?failed, "cannot open a watch stream");
+                    lost.run_until_cancelled(sleep(RETRY_DELAY)).await;
+                }
+                None => return,
+            }
+            self.active().clear();
+        }
+    }
+
+    async fn send(&self, mut sender: WatchRequestSender, inbox: &mut mpsc::Receiver<WatchOp>) {
+        while let Some(op) = inbox.recv().await {
+            self.operations.fetch_add(1, Ordering::Relaxed);
+            let sent = match op {
+                WatchOp::Watch { id, key, from } => sender.watch(key, Some(options(id, from))).await,
+                WatchOp::Cancel { id } => sender.cancel(id).await,
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn receive(&self, mut receiver: WatchResponseStream, lost: &CancellationToken) -> Ended {
+        while let Ok(Some(answer)) = receiver.message().await {
+            let deleted = last_deletion(&answer);
+            if answer.watch_id() == FENCE_WATCH {
+                if deleted > 0 {
+                    lost.cancel();
+                }
+                if answer.canceled() {
+                    return Ended { compacted_to: answer.compact_revision() };
+                }
+            } else if answer.canceled() {
+                // Compacted, or our own request. Whoever still waits looks again.
+                self.active().remove(&answer.watch_id());
+            } else if deleted > 0
+                && let Some(deletions) = self.active().get(&answer.watch_id())
+            {
+                deletions.send_modify(|last| *last = deleted.max(*last));
+            }
+        }
+        Ended { compacted_to: 0 }
+    }
+}
+
+/// How a stream ended.
+struct Ended {
+    /// Revision from which on the server can still tell of the session's own key; 0: no news.
+    compacted_to: i64,
+}
+
+fn options(id: i64, from: i64) -> WatchOptions {
+    WatchOptions::new().with_watch_id(id).with_start_revision(from).with_filters([WatchFilterType::NoPut])
+}
+
+fn last_deletion(answer: &WatchResponse) -> i64 {
+    let deletions = answer.events().iter().filter(|event| event.event_type() == EventType::Delete);
+    deletions.filter_map(|event| event.kv()).map(|kv| kv.mod_revision()).max().unwrap_or(0)
+}

@@ -1,0 +1,391 @@
+//! `pg-mux`: all advisory locks of a node on one PostgreSQL connection, with every pending operation of the node
+//! batched into one statement.
+//!
+//! **Protocol.** A task owns the lock connection ([`lock_connection`]). It takes everything that waits in its
+//! channel and runs it as one statement over `unnest`: tries that draw a token only when the lock came, and unlocks.
+//! The lock connection never waits in the server. A refused waiter shows itself at the server in the same statement,
+//! and tries again there, so that no release can slip in between; an unlock that finds a waiter shown announces the key
+//! with `pg_notify`, in the same round trip. A second connection listens and wakes the waiters of this node
+//! ([`wakeups`]), who then try again. A poll that backs off to [`POLL_MAX`] covers what announces nothing, such as a
+//! crashed holder.
+//!
+//! ```text
+//!  node A  holds k ············ unlock k, a waiter is shown: notify ──▶ commit
+//!  node B  try k: refused, shown, wait ································└─▶ woken: try k, token
+//! ```
+//!
+//! **Round trips.** 1 to acquire, 1 to release, without a flush to disk except once per 32 tokens. An announcement is a
+//! commit record; it is flushed only together with tokens that are drawn in the same batch.
+//!
+//! **Safety class F**: exclusive while the lock connection lives, and fenced by a token. The server frees the keys the
+//! moment it sees the connection end, a few milliseconds before this node can know; a token check at the resource
+//! closes that gap.
+//!
+//! **Token.** `nextval` of the sequence `lockbench_fence` in the same statement as the grant, behind a `CASE`, so that
+//! it is drawn after the lock is held. No cycle, cache 1: values may skip, and never repeat on the same primary.
+//!
+//! **Crash release.** A killed process frees its keys at once (the kernel closes the connection). There is no lease:
+//! a paused process keeps its keys, a vanished host keeps them until the server's TCP keep-alive gives up, which is
+//! set to about the ttl asked for.
+//!
+//! **Keys** are 64-bit FNV-1a hashes of the name. Two names with one hash exclude each other: a needless wait, never a
+//! double grant, since the lock connection refuses a key that it holds already. The server keeps all locks, and those of
+//! shown waiters, in a table of about `max_locks_per_transaction × max_connections`; a batch that does not fit is undone
+//! and refused as a whole.
+//!
+//! Sources: PostgreSQL documentation, "Advisory Locks", "NOTIFY", "Sequence Manipulation Functions",
+//! "Asynchronous Commit".
+
+mod lock_connection;
+mod wakeups;
+
+use std::str::FromStr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use self::lock_connection::{Heartbeat, IfRefused, LockConnection, LockOp, Tried};
+use self::wakeups::{Waiter, Wakeups};
+use crate::session::{
+    BoxFuture, Capabilities, Endpoint, Grant, LocalFifo, LockBackend, LockError, LockSession, Mode, Now,
+    OwnerId, ReleaseRet, Renewal, Request, Server, SessionOptions, Survives, Token, Validity, Variant,
+};
+
+/// The variant as registered.
+pub(super) const VARIANT: Variant = Variant {
+    name: "pg-mux",
+    summary: "advisory locks of a node on one connection, batched; waiters woken by NOTIFY",
+    server: Server::Postgres,
+    capabilities: Capabilities {
+        local_fifo: LocalFifo::Required,
+        native_level: false,
+        native_many: false,
+        token: true,
+        shared_mode: false,
+        lease: false,
+        fair: false,
+    },
+    survives: Survives {
+        node_crash: "no lease: a killed process frees its keys at once; a paused one keeps them; a vanished host until \
+                     TCP keep-alive gives up",
+        server_kill: "nothing, whatever fsync says: advisory locks live in the server's memory; tokens go on rising",
+        power_loss: "nothing, whatever fsync says; tokens go on rising while fsync is on",
+    },
+    open,
+};
+
+/// Operations that may wait for the lock connection; more wait in their callers.
+const PENDING_MAX: usize = 4096;
+/// First delay of the safety-net poll.
+const POLL_MIN: Duration = Duration::from_millis(50);
+/// Longest delay of the safety-net poll: a crashed holder's key is found free within it.
+const POLL_MAX: Duration = Duration::from_millis(500);
+/// Pause when a key was met in the moment of its release.
+const PASSING_DELAY: Duration = Duration::from_millis(1);
+/// How long an answer that is due at the deadline may still take before its outcome counts as unknown.
+const GRACE: Duration = Duration::from_millis(200);
+/// A session gives one statement the ttl asked for, at least this, before it counts as lost.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// Bound on taking down a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bound on setting up a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Makes the sequence once although several nodes connect at a time. The two-part advisory key is in another space than
+/// the one-part keys of the locks.
+const SET_UP: &str = "BEGIN; SELECT pg_advisory_xact_lock(1819239275, 1650815848); \
+                      CREATE SEQUENCE IF NOT EXISTS lockbench_fence AS bigint NO CYCLE CACHE 1; COMMIT";
+
+fn open(endpoint: &Endpoint) -> Result<Box<dyn LockBackend>, LockError> {
+    // The error of a malformed URL could repeat its password.
+    let options = PgConnectOptions::from_str(&endpoint.0)
+        .map_err(|_| LockError::Protocol("malformed postgres URL".to_owned()))?;
+    Ok(Box::new(PgMux { options }))
+}
+
+#[derive(Debug)]
+struct PgMux {
+    options: PgConnectOptions,
+}
+
+impl LockBackend for PgMux {
+    fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
+        Box::pin(async move {
+            let patience = options.ttl.max(PATIENCE_MIN);
+            let lost = CancellationToken::new();
+            let operations = Arc::new(AtomicU64::new(0));
+            let wakeups = Arc::new(Wakeups::default());
+            let lock_options = session_settings(&self.options, &options, "lock");
+            let wait_options = session_settings(&self.options, &options, "listen");
+
+            let listening = wakeups::listen(&wait_options).await.map_err(unavailable)?;
+            let (pool, mut connection) = connect(&lock_options).await.map_err(unavailable)?;
+            timeout(CONNECT_TIMEOUT, sqlx::raw_sql(SET_UP).execute(&mut connection))
+                .await
+                .map_err(|_| LockError::Unavailable("set-up not answered".to_owned()))?
+                .map_err(unavailable)?;
+
+            let (ops, inbox) = mpsc::channel(PENDING_MAX);
+            let actor = LockConnection::new(connection, inbox, wakeups.clone(), operations.clone(), patience);
+            let mut tasks = JoinSet::new();
+            tasks.spawn({
+                let lost = lost.clone();
+                async move {
+                    // However the task ends, also by a panic, its locks are gone with the connection.
+                    let ended = lost.clone().drop_guard();
+                    actor.run(lost).await;
+                    drop(ended);
+                    close(pool).await;
+                }
+            });
+            tasks.spawn(wakeups::run(wakeups.clone(), listening, wait_options, lost.clone()));
+            let session = PgSession {
+                ops,
+                wakeups,
+                lost,
+                operations,
+                now: options.now,
+                patience,
+                tasks: Mutex::new(tasks),
+            };
+            Ok(Arc::new(session) as Arc<dyn LockSession>)
+        })
+    }
+}
+
+/// What a connection of a session sets: a name without secrets, no limit on idling, and a keep-alive by which the
+/// server notices a vanished host in about one ttl.
+fn session_settings(base: &PgConnectOptions, session: &SessionOptions, role: &str) -> PgConnectOptions {
+    let ttl = session.ttl.max(Duration::from_secs(1));
+    let probe_s = (ttl.as_secs() / 3).max(1);
+    base.clone().application_name(&format!("lockbench {role} {}", session.node)).options([
+        ("idle_session_timeout", "0".to_owned()),
+        ("client_min_messages", "error".to_owned()),
+        // The planner would plan the batch anew each time, for the sake of its array lengths.
+        ("plan_cache_mode", "force_generic_plan".to_owned()),
+        ("tcp_keepalives_idle", probe_s.to_string()),
+        ("tcp_keepalives_interval", probe_s.to_string()),
+        ("tcp_keepalives_count", "2".to_owned()),
+        ("tcp_user_timeout", ttl.as_millis().to_string()),
+    ])
+}
+
+/// Opens one connection in the shape of a listener, because that is what notices its own end while idle. The pool has
+/// this one member and never hands it out again.
+async fn connect(options: &PgConnectOptions) -> Result<(PgPool, PgListener), sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .connect_with(options.clone())
+        .await?;
+    let mut connection = PgListener::connect_with(&pool).await?;
+    connection.ignore_pool_close_event(true);
+    // A reconnect would be a new session without the locks.
+    connection.eager_reconnect(false);
+    Ok((pool, connection))
+}
+
+/// Says goodbye to the server, if it listens; the connection itself was dropped before.
+async fn close(pool: PgPool) {
+    if timeout(CLOSE_TIMEOUT, pool.close()).await.is_err() {
+        tracing::debug!("a connection was dropped without a goodbye");
+    }
+}
+
+fn unavailable(error: sqlx::Error) -> LockError {
+    LockError::Unavailable(error.to_string())
+}
+
+/// A node's session: handles to its two connections.
+#[derive(Debug)]
+struct PgSession {
+    /// Written by callers, read by the task of the lock connection; closed when that task ends.
+    ops: mpsc::Sender<LockOp>,
+    /// Woken by the listening task.
+    wakeups: Arc<Wakeups>,
+    /// Fired when the task of the lock connection ends; fired by `close` to end it.
+    lost: CancellationToken,
+    operations: Arc<AtomicU64>,
+    now: Arc<dyn Now>,
+    /// Longest time that one statement may take before the session counts as lost.
+    patience: Duration,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl PgSession {
+    /// Tries the key, waiting for the answer until `limit`. An answer that is not taken gives the lock back.
+    async fn try_key(
+        &self,
+        request: &Request,
+        refused: IfRefused,
+        limit: Duration,
+    ) -> Result<Tried, LockError> {
+        let name = the_key(request)?.clone();
+        let (key, owner) = (hash(&name), request.owner.clone());
+        let (reply, mut answer) = oneshot::channel();
+        let answered = timeout(limit, async {
+            self.ops
+                .send(LockOp::Lock { key, name, owner, refused, reply })
+                .await
+                .map_err(|_| self.gone())?;
+            (&mut answer).await.map_err(|_| self.gone())?
+        });
+        if let Ok(answered) = answered.await {
+            return answered;
+        }
+        // Closed before a last look: what comes later is given back, what came before is not dropped.
+        answer.close();
+        answer.try_recv().unwrap_or_else(|_| Err(LockError::Unknown("no answer in time".to_owned())))
+    }
+
+    fn gone(&self) -> LockError {
+        LockError::SessionLost("the lock connection ended".to_owned())
+    }
+
+    fn remaining(&self, request: &Request) -> Duration {
+        Duration::from_nanos(request.deadline_ns.saturating_sub(self.now.now_ns()))
+    }
+
+    async fn acquire_key(&self, request: &Request) -> Result<Grant, LockError> {
+        let key = hash(the_key(request)?);
+        let waiter = self.wakeups.waiter(key);
+        let outcome = self.wait_turn(request, &waiter).await;
+        drop(waiter);
+        if outcome.is_err() {
+            // Harmless if it fails: the connection is gone then, and what it shows with it.
+            self.ops.send(LockOp::Leave { key }).await.ok();
+        }
+        outcome
+    }
+
+    async fn wait_turn(&self, request: &Request, waiter: &Waiter<'_>) -> Result<Grant, LockError> {
+        let mut poll = POLL_MIN;
+        loop {
+            // Armed before trying, so that an announcement between the answer and the wait is not missed.
+            let mut woken = std::pin::pin!(waiter.woken());
+            woken.as_mut().enable();
+            let tried = self.try_key(request, IfRefused::Wait, self.remaining(request) + GRACE).await?;
+            if let Tried::Granted(token) = tried {
+                return Ok(granted(request, token));
+            }
+            if self.remaining(request).is_zero() {
+                return Err(LockError::TimedOut);
+            }
+            if tried == Tried::Passing {
+                sleep(PASSING_DELAY).await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = self.lost.cancelled() => return Err(self.gone()),
+                () = woken => {}
+                () = sleep(poll.min(self.remaining(request))) => poll = (poll * 2).min(POLL_MAX),
+            }
+        }
+    }
+}
+
+impl LockSession for PgSession {
+    fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
+        Box::pin(async move {
+            match self.try_key(request, IfRefused::GoAway, self.patience).await? {
+                Tried::Granted(token) => Ok(Some(granted(request, token))),
+                Tried::Refused | Tried::Passing => Ok(None),
+            }
+        })
+    }
+
+    fn acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Grant, LockError>> {
+        Box::pin(self.acquire_key(request))
+    }
+
+    /// One heartbeat for all: the grants live as long as the connection does.
+    fn renew<'a>(&'a self, grants: &'a [Arc<Grant>]) -> BoxFuture<'a, Result<Renewal, LockError>> {
+        Box::pin(async move {
+            let grants = grants.iter().map(|grant| held_key(grant)).collect();
+            let (reply, answer) = oneshot::channel();
+            let heartbeat = async {
+                self.ops
+                    .send(LockOp::Heartbeat(Heartbeat { grants, reply }))
+                    .await
+                    .map_err(|_| self.gone())?;
+                answer.await.map_err(|_| self.gone())
+            };
+            let held = timeout(self.patience / 4, heartbeat)
+                .await
+                .map_err(|_| LockError::Unavailable("heartbeat not answered".to_owned()))??;
+            let grants = held.into_iter().map(|held| if held { Validity::NoLease } else { Validity::Lost });
+            Ok(Renewal { session: Validity::NoLease, grants: grants.collect() })
+        })
+    }
+
+    fn release<'a>(&'a self, grant: &'a Grant) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
+        Box::pin(async move {
+            let Some((key, owner)) = held_key(grant) else { return Ok(ReleaseRet::AlreadyLost) };
+            let (reply, answer) = oneshot::channel();
+            if self.ops.send(LockOp::Unlock { key, owner, reply }).await.is_err() {
+                return Ok(ReleaseRet::AlreadyLost);
+            }
+            answer
+                .await
+                .map_err(|_| LockError::Unknown("the lock connection ended during the release".to_owned()))
+        })
+    }
+
+    fn lost(&self) -> CancellationToken {
+        self.lost.clone()
+    }
+
+    fn ttl(&self) -> Option<Duration> {
+        None
+    }
+
+    fn operations(&self) -> &AtomicU64 {
+        &self.operations
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.lost.cancel();
+            let mut tasks =
+                std::mem::take(&mut *self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+            while tasks.join_next().await.is_some() {}
+        })
+    }
+}
+
+/// The single key of a request; levels, several keys and shared mode are not for this variant.
+fn the_key(request: &Request) -> Result<&Arc<str>, LockError> {
+    match (request.keys.as_slice(), request.mode, request.level) {
+        ([key], Mode::Exclusive, 1) => Ok(key),
+        _ => Err(LockError::Unsupported("pg-mux takes one key, exclusively")),
+    }
+}
+
+fn granted(request: &Request, token: Token) -> Grant {
+    Grant {
+        keys: request.keys.clone(),
+        owner: request.owner.clone(),
+        token: Some(token),
+        validity: Validity::NoLease,
+    }
+}
+
+fn held_key(grant: &Grant) -> Option<(i64, OwnerId)> {
+    Some((hash(grant.keys.first()?), grant.owner.clone()))
+}
+
+/// FNV-1a in 64 bits over a prefix of ours and the name: stable over builds, machines and languages.
+fn hash(name: &str) -> i64 {
+    let bytes = b"lockbench:".iter().chain(name.as_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    }) as i64
+}

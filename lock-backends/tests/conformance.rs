@@ -1,0 +1,483 @@
+//! One suite for every registered variant, on the real server that it names, gated by what it declares.
+//!
+//! To see which contract of which variant runs: `cargo test -p lock-backends --test conformance -- --nocapture`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use lock_backends::{
+    ClientOptions, LocalFifo, LockClient, LockError, Mode, ReleaseRet, Request, Server, Token, Variant,
+    backends,
+};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use support::{Bench, PATIENCE, balanced, eventually, unique};
+
+#[test]
+fn in_process() {
+    conforms(Server::None);
+}
+
+#[test]
+fn redis() {
+    conforms(Server::Redis);
+}
+
+#[test]
+fn postgres() {
+    conforms(Server::Postgres);
+}
+
+#[test]
+fn etcd() {
+    conforms(Server::Etcd);
+}
+
+#[test]
+fn zookeeper() {
+    conforms(Server::Zookeeper);
+}
+
+/// Runs every contract of every variant of that server; a broken one does not hide the next.
+fn conforms(server: Server) {
+    // Side by side they would take each other's processor, and leases end by the clock.
+    static ONE_SERVER_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_SERVER_AT_A_TIME.lock().unwrap_or_else(|broken| broken.into_inner());
+    let variants: Vec<_> = backends::ALL.iter().copied().filter(|variant| variant.server == server).collect();
+    if variants.is_empty() {
+        eprintln!("skipped: no variant on {server:?} in this build");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let Some(running) = support::start(server).await else { return };
+        let mut broken = Vec::new();
+        for variant in variants {
+            let bench = Bench::new(variant, running.as_ref().map_or("", |running| running.endpoint()));
+            broken.extend(run_contracts(&bench).await);
+        }
+        if let Some(running) = running {
+            running.stop().await.unwrap();
+        }
+        assert!(broken.is_empty(), "broken: {broken:?}");
+    });
+}
+
+async fn run_contracts(bench: &Bench) -> Vec<String> {
+    let mut broken = Vec::new();
+    let Variant { server, capabilities, .. } = *bench.variant;
+    macro_rules! run {
+        ($($contract:ident $(if $promised:expr)?;)*) => {$(
+            let name = format!("{}: {}", bench.variant.name, stringify!($contract));
+            let promised = true $(&& $promised)?;
+            if promised {
+                match timeout(PATIENCE * 3, AssertUnwindSafe($contract(bench)).catch_unwind()).await {
+                    Ok(Ok(())) => eprintln!("holds    {name}"),
+                    Ok(Err(_)) => broken.push(name),
+                    Err(_) => broken.push(format!("{name} (hung)")),
+                }
+            } else {
+                eprintln!("skipped  {name}: not {}", concat!($(stringify!($promised))?));
+            }
+        )*};
+    }
+    run! {
+        a_key_has_one_holder_and_tokens_rise;
+        a_level_is_never_exceeded_and_is_reached;
+        tokens_rise_over_sessions if capabilities.token;
+        a_try_does_not_wait;
+        a_deadline_leaves_nothing;
+        a_dropped_acquire_future_leaves_no_lock_behind;
+        a_dropped_guard_frees_the_key;
+        a_closed_session_frees_its_keys;
+        a_vanished_session_frees_its_keys_and_its_holder_is_told if server != Server::None;
+        an_acquire_on_a_silent_link_ends_and_frees_its_key if server != Server::None;
+        several_keys_are_taken_all_or_nothing;
+        shared_mode_is_refused if !capabilities.shared_mode;
+        shared_holders_do_not_exclude_each_other if capabilities.shared_mode;
+        odd_names_are_names;
+        a_thousand_waiters_on_one_session;
+        local_waiters_are_served_in_the_order_of_their_calls;
+        sessions_are_served_in_the_order_of_their_arrival if capabilities.fair;
+    }
+    broken
+}
+
+/// Two nodes, many tasks, one key, with and without the local line: nobody meets anybody inside.
+async fn a_key_has_one_holder_and_tokens_rise(bench: &Bench) {
+    for local_fifo in [true, false] {
+        if !local_fifo && bench.variant.capabilities.local_fifo == LocalFifo::Required {
+            continue;
+        }
+        let key = unique("one holder");
+        let options = ClientOptions { local_fifo, ..ClientOptions::default() };
+        let nodes = [bench.node_with(options.clone()).await, bench.node_with(options).await];
+        let inside = Arc::new(AtomicUsize::new(0));
+        let met = Arc::new(AtomicBool::new(false));
+        let tokens = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        for task in 0..24 {
+            let client = Arc::clone(&nodes[task % 2]);
+            let (inside, met, tokens) = (Arc::clone(&inside), Arc::clone(&met), Arc::clone(&tokens));
+            let requests: Vec<Request> = (0..4).map(|_| bench.ask(&key)).collect();
+            tasks.spawn(async move {
+                for request in requests {
+                    let guard = client.acquire(request).await.unwrap();
+                    met.fetch_or(inside.fetch_add(1, Ordering::SeqCst) > 0, Ordering::SeqCst);
+                    tokens.lock().unwrap().push(guard.token());
+                    tokio::task::yield_now().await;
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    assert_eq!(guard.release().await.unwrap(), ReleaseRet::Released);
+                }
+            });
+        }
+        tasks.join_all().await;
+        assert!(!met.load(Ordering::SeqCst), "two holders at once");
+        assert_rising(bench, &tokens.lock().unwrap());
+        assert!(nodes.iter().all(|client| balanced(client)));
+    }
+}
+
+fn assert_rising(bench: &Bench, tokens: &[Option<Token>]) {
+    if bench.variant.capabilities.token {
+        assert!(tokens.iter().all(Option::is_some), "a grant without a token");
+        let stale = tokens.windows(2).find(|pair| pair[0] >= pair[1]);
+        assert!(stale.is_none(), "a token that does not rise: {stale:?}");
+    }
+}
+
+async fn a_level_is_never_exceeded_and_is_reached(bench: &Bench) {
+    const LEVEL: u32 = 3;
+    let key = unique("level");
+    let nodes = [bench.node().await, bench.node().await];
+    let ask = |seed: u64| Request { level: LEVEL, slot_seed: seed, ..bench.ask(&key) };
+    // Reached: three must be inside before the first may leave.
+    let together = Arc::new(Barrier::new(3));
+    let reaching = (0..3).map(|task| {
+        let (client, together, request) = (&nodes[task % 2], Arc::clone(&together), ask(task as u64));
+        async move {
+            let guard = client.acquire(request).await.unwrap();
+            timeout(PATIENCE, together.wait()).await.expect("three holders at once");
+            guard.release().await.unwrap();
+        }
+    });
+    join_all(reaching).await;
+    // Never exceeded, and a slot is one holder's.
+    let inside = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = JoinSet::new();
+    for task in 0..30 {
+        let (client, inside, request) = (Arc::clone(&nodes[task % 2]), Arc::clone(&inside), ask(task as u64));
+        tasks.spawn(async move {
+            let guard = client.acquire(request).await.unwrap();
+            let slot = guard.slot();
+            {
+                let mut inside = inside.lock().unwrap();
+                assert!(slot < LEVEL && !inside.contains(&slot), "slot {slot} of {inside:?}");
+                inside.push(slot);
+            }
+            sleep(Duration::from_millis(2)).await;
+            inside.lock().unwrap().retain(|other| *other != slot);
+            guard.release().await.unwrap();
+        });
+    }
+    tasks.join_all().await;
+}
+
+async fn tokens_rise_over_sessions(bench: &Bench) {
+    let key = unique("sessions");
+    let stays = bench.node().await;
+    let mut tokens = Vec::new();
+    for _ in 0..4 {
+        let comes = bench.node().await;
+        for client in [&comes, &stays, &comes] {
+            let guard = client.acquire(bench.ask(&key)).await.unwrap();
+            tokens.push(guard.token());
+            guard.release().await.unwrap();
+        }
+        close(comes).await;
+    }
+    assert_rising(bench, &tokens);
+}
+
+async fn a_try_does_not_wait(bench: &Bench) {
+    let key = unique("try");
+    let (a, b) = (bench.node().await, bench.node().await);
+    let guard = a.try_acquire(bench.ask(&key)).await.unwrap().expect("free");
+    assert!(b.try_acquire(bench.ask(&key)).await.unwrap().is_none(), "held by another node");
+    assert!(a.try_acquire(bench.ask(&key)).await.unwrap().is_none(), "held by another task of this node");
+    assert_eq!(guard.release().await.unwrap(), ReleaseRet::Released);
+    let guard = b.try_acquire(bench.ask(&key)).await.unwrap().expect("free again");
+    guard.release().await.unwrap();
+}
+
+async fn a_deadline_leaves_nothing(bench: &Bench) {
+    let key = unique("deadline");
+    let (a, b) = (bench.node().await, bench.node().await);
+    let guard = a.acquire(bench.ask(&key)).await.unwrap();
+    let requests = (0..5).map(|_| bench.ask_within(&key, Duration::from_millis(150)));
+    for late in join_all(requests.map(|request| b.acquire(request))).await {
+        assert!(matches!(late, Err(LockError::TimedOut)), "{late:?}");
+    }
+    assert_eq!(guard.release().await.unwrap(), ReleaseRet::Released);
+    // Nobody stands in line any more, so this is granted without a wait.
+    let guard = a.try_acquire(bench.ask(&key)).await.unwrap().expect("nobody waits");
+    guard.release().await.unwrap();
+    assert_eq!(b.counts().timed_out, 5);
+    assert!(balanced(&b));
+}
+
+/// Futures dropped at many points of their way, uncontended and behind a holder.
+async fn a_dropped_acquire_future_leaves_no_lock_behind(bench: &Bench) {
+    let (a, b) = (bench.node().await, bench.node().await);
+    let mut keys = Vec::new();
+    for step in 0..24_u64 {
+        let key = unique("dropped future");
+        let held = if step % 2 == 0 { Some(b.acquire(bench.ask(&key)).await.unwrap()) } else { None };
+        // From not even polled twice to well past the grant.
+        let point = Duration::from_micros(step * step * 20);
+        let waiting = [a.acquire(bench.ask(&key)), a.acquire(bench.ask(&key))];
+        timeout(point, join_all(waiting)).await.map(drop).unwrap_or_default();
+        if let Some(guard) = held {
+            guard.release().await.unwrap();
+        }
+        keys.push(key);
+    }
+    eventually("every attempt has ended", || balanced(&a)).await;
+    for key in keys {
+        let guard = b.try_acquire(bench.ask(&key)).await.unwrap();
+        guard.unwrap_or_else(|| panic!("{key} is still held")).release().await.unwrap();
+    }
+}
+
+async fn a_dropped_guard_frees_the_key(bench: &Bench) {
+    let key = unique("dropped guard");
+    let (a, b) = (bench.node().await, bench.node().await);
+    drop(a.acquire(bench.ask(&key)).await.unwrap());
+    eventually("the guard is released", || a.counts().released == 1).await;
+    assert_eq!(a.counts().dropped_guards, 1);
+    b.try_acquire(bench.ask(&key)).await.unwrap().expect("free").release().await.unwrap();
+}
+
+async fn a_closed_session_frees_its_keys(bench: &Bench) {
+    let keys = [unique("closed"), unique("closed")];
+    let (a, b) = (bench.node().await, bench.node().await);
+    let guards =
+        [a.acquire(bench.ask(&keys[0])).await.unwrap(), a.acquire(bench.ask(&keys[1])).await.unwrap()];
+    close(a).await;
+    for (guard, key) in guards.into_iter().zip(&keys) {
+        assert!(guard.lost().is_cancelled());
+        // Within the declared bound: at once, or when the lease has ended.
+        let next = b.acquire(bench.ask(key)).await.unwrap();
+        assert_eq!(guard.release().await.unwrap(), ReleaseRet::AlreadyLost);
+        assert_eq!(next.release().await.unwrap(), ReleaseRet::Released);
+    }
+}
+
+/// The holder's link fails. Its key is granted to somebody else in the end, and the holder knows by then.
+async fn a_vanished_session_frees_its_keys_and_its_holder_is_told(bench: &Bench) {
+    let key = unique("vanished");
+    let b = bench.node().await;
+    let (a, link) = bench.node_behind_a_link().await;
+    let guard = a.acquire(bench.ask(&key)).await.unwrap();
+    // Without a lease the server frees the key when the connection closes, not when it falls silent.
+    if bench.variant.capabilities.lease {
+        link.swallow();
+    } else {
+        link.cut();
+    }
+    let next = b.acquire(bench.ask(&key)).await.unwrap();
+    if bench.variant.capabilities.lease {
+        assert!(guard.lost().is_cancelled(), "granted to another before the holder was told");
+    }
+    timeout(PATIENCE, guard.lost().cancelled()).await.expect("the holder is told");
+    if let (Some(old), Some(new)) = (guard.token(), next.token()) {
+        assert!(old < new);
+    }
+    link.restore();
+    let mut ret = guard.release().await;
+    if let Err(LockError::Unknown(_) | LockError::Unavailable(_)) = ret {
+        // The link was down for a part of it; the client goes on in the background, and may not free the other's key.
+        ret = Ok(ReleaseRet::AlreadyLost);
+    }
+    assert_eq!(ret.unwrap(), ReleaseRet::AlreadyLost);
+    assert!(b.try_acquire(bench.ask(&key)).await.unwrap().is_none());
+    assert_eq!(next.release().await.unwrap(), ReleaseRet::Released);
+}
+
+/// Requests are swallowed and arrive late, after their callers were told: what they are granted must not stay.
+async fn an_acquire_on_a_silent_link_ends_and_frees_its_key(bench: &Bench) {
+    let keys = [unique("silent"), unique("silent"), unique("silent")];
+    let b = bench.node().await;
+    let (a, link) = bench.node_behind_a_link().await;
+    // Warm: the way to a lock is known, and only requests for locks are swallowed.
+    a.acquire(bench.ask(&keys[0])).await.unwrap().release().await.unwrap();
+    link.swallow();
+    let wait = Duration::from_millis(200);
+    let asked = join_all(keys.iter().map(|key| a.acquire(bench.ask_within(key, wait)))).await;
+    assert!(asked.iter().all(Result::is_err), "granted by a silent server: {asked:?}");
+    link.restore();
+    for key in &keys {
+        let guard = b.acquire(bench.ask(key)).await.unwrap();
+        assert_eq!(guard.release().await.unwrap(), ReleaseRet::Released);
+    }
+    assert!(balanced(&a));
+}
+
+async fn several_keys_are_taken_all_or_nothing(bench: &Bench) {
+    let names = [unique("many"), unique("many"), unique("many")];
+    let (a, b) = (bench.node().await, bench.node().await);
+    let all = || names.iter().rev().map(|name| name.as_str().into()).collect();
+    let held = b.acquire(bench.ask(&names[1])).await.unwrap();
+    let late = Request { keys: all(), ..bench.ask_within("", Duration::from_millis(300)) };
+    let late = a.acquire(late).await;
+    assert!(matches!(late, Err(LockError::TimedOut)), "{late:?}");
+    let refused = a.try_acquire(Request { keys: all(), ..bench.ask("") }).await.unwrap();
+    assert!(refused.is_none());
+    for free in [&names[0], &names[2]] {
+        let guard = b.try_acquire(bench.ask(free)).await.unwrap();
+        guard.expect("all or nothing").release().await.unwrap();
+    }
+    held.release().await.unwrap();
+    let guard = a.acquire(Request { keys: all(), ..bench.ask("") }).await.unwrap();
+    for name in &names {
+        assert!(b.try_acquire(bench.ask(name)).await.unwrap().is_none());
+    }
+    assert_eq!(guard.release().await.unwrap(), ReleaseRet::Released);
+}
+
+async fn shared_mode_is_refused(bench: &Bench) {
+    let shared = Request { mode: Mode::Shared, ..bench.ask(&unique("shared")) };
+    let refused = bench.node().await.acquire(shared).await;
+    assert!(matches!(refused, Err(LockError::Unsupported(_))), "{refused:?}");
+}
+
+async fn shared_holders_do_not_exclude_each_other(bench: &Bench) {
+    let key = unique("shared");
+    let (a, b) = (bench.node().await, bench.node().await);
+    let shared = || Request { mode: Mode::Shared, ..bench.ask(&key) };
+    let guards = [a.acquire(shared()).await.unwrap(), b.acquire(shared()).await.unwrap()];
+    assert!(bench.node().await.try_acquire(bench.ask(&key)).await.unwrap().is_none());
+    for guard in guards {
+        assert_eq!(guard.release().await.unwrap(), ReleaseRet::Released);
+    }
+    let guard = a.acquire(bench.ask(&key)).await.unwrap();
+    assert!(b.try_acquire(shared()).await.unwrap().is_none());
+    guard.release().await.unwrap();
+}
+
+/// All of them at once, so that two names that are taken for one another show.
+async fn odd_names_are_names(bench: &Bench) {
+    let run = unique("odd");
+    let long = "x".repeat(500);
+    let odd = [
+        "a b",
+        " a",
+        "Ünïcode-✓-名前",
+        "a/b",
+        "a_b",
+        "a%2Fb",
+        "/a",
+        "a/",
+        "a//b",
+        "a#1",
+        "#",
+        ".",
+        "..",
+        "'\"\\`",
+        "a:b;c",
+        "A",
+        &long,
+    ];
+    let (a, b) = (bench.node().await, bench.node().await);
+    let mut guards = Vec::new();
+    for name in odd {
+        let key = format!("{run}{name}");
+        let guard = a.try_acquire(bench.ask(&key)).await.unwrap();
+        guards.push((guard.unwrap_or_else(|| panic!("{name} is free")), key));
+        let whole = a.try_acquire(bench.ask(&format!("{name}{run}"))).await.unwrap();
+        whole.unwrap_or_else(|| panic!("{name} in front is free")).release().await.unwrap();
+    }
+    for (guard, key) in guards {
+        assert!(b.try_acquire(bench.ask(&key)).await.unwrap().is_none(), "{key} is held");
+        assert_eq!(guard.release().await.unwrap(), ReleaseRet::Released, "{key}");
+        b.try_acquire(bench.ask(&key)).await.unwrap().expect("free").release().await.unwrap();
+    }
+}
+
+async fn a_thousand_waiters_on_one_session(bench: &Bench) {
+    let key = unique("thousand");
+    let (a, b) = (bench.node().await, bench.node().await);
+    let first = b.acquire(bench.ask(&key)).await.unwrap();
+    let waiters = join_all((0..1_000).map(|_| async {
+        let request = bench.ask_within(&key, PATIENCE * 2);
+        a.acquire(request).await.unwrap().release().await.unwrap()
+    }));
+    let released = async {
+        eventually("all are asked for", || a.counts().attempts == 1_000).await;
+        first.release().await.unwrap()
+    };
+    let (all, _) = tokio::join!(waiters, released);
+    assert!(all.iter().all(|ret| *ret == ReleaseRet::Released));
+    assert_eq!(a.counts().grants, 1_000);
+}
+
+async fn local_waiters_are_served_in_the_order_of_their_calls(bench: &Bench) {
+    let key = unique("order");
+    let a = bench.node().await;
+    let first = a.acquire(bench.ask(&key)).await.unwrap();
+    let served = Mutex::new(Vec::new());
+    // join_all polls them in order, and the first poll is the call.
+    let waiters = join_all((0..50).map(|place| {
+        let (request, a, served) = (bench.ask(&key), &a, &served);
+        async move {
+            let guard = a.acquire(request).await.unwrap();
+            served.lock().unwrap().push(place);
+            guard.release().await.unwrap();
+        }
+    }));
+    let released = async {
+        eventually("all stand in line", || a.counts().attempts == 51).await;
+        first.release().await.unwrap()
+    };
+    tokio::join!(waiters, released);
+    let served = served.into_inner().unwrap();
+    assert_eq!(served, (0..50).collect::<Vec<_>>());
+}
+
+async fn sessions_are_served_in_the_order_of_their_arrival(bench: &Bench) {
+    let key = unique("fair");
+    let holder = bench.node().await;
+    let first = holder.acquire(bench.ask(&key)).await.unwrap();
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let mut waiters = JoinSet::new();
+    for place in 0..6 {
+        let node = bench.node().await;
+        let sent = node.counts().operations;
+        let (client, served, request) = (Arc::clone(&node), Arc::clone(&served), bench.ask(&key));
+        waiters.spawn(async move {
+            let guard = client.acquire(request).await.unwrap();
+            served.lock().unwrap().push(place);
+            guard.release().await.unwrap();
+        });
+        eventually("it was sent", || node.counts().operations > sent).await;
+        // Sent is not arrived; the next one gives it room.
+        sleep(Duration::from_millis(100)).await;
+    }
+    first.release().await.unwrap();
+    waiters.join_all().await;
+    assert_eq!(*served.lock().unwrap(), (0..6).collect::<Vec<_>>());
+}
+
+async fn close(client: Arc<LockClient>) {
+    Arc::into_inner(client).expect("the only handle").close().await;
+}

@@ -1,0 +1,116 @@
+//! What every contract needs: the variant's server, nodes on it, requests, and a link that can fail.
+
+mod link;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use harness::servers::{Server, ServerError, ServerKind, ServerOptions};
+use lock_backends::{
+    ClientOptions, Endpoint, LockBackend, LockClient, Now, OwnerId, Request, SessionOptions, SinceStart,
+    Variant,
+};
+
+pub(crate) use link::Link;
+
+/// Short enough to wait for its end, not below what etcd grants.
+pub(crate) const TTL: Duration = Duration::from_secs(2);
+
+/// Long enough for a loaded machine: reaching it is a failure, not a measurement.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One variant on its running server.
+pub(crate) struct Bench {
+    pub(crate) variant: &'static Variant,
+    endpoint: Endpoint,
+    backend: Box<dyn LockBackend>,
+    now: Arc<dyn Now>,
+}
+
+impl Bench {
+    pub(crate) fn new(variant: &'static Variant, endpoint: &str) -> Self {
+        let endpoint = Endpoint(endpoint.to_owned());
+        let backend = (variant.open)(&endpoint).unwrap();
+        Self { variant, endpoint, backend, now: Arc::new(SinceStart::default()) }
+    }
+
+    /// A node of its own: client and session.
+    pub(crate) async fn node(&self) -> Arc<LockClient> {
+        self.node_with(ClientOptions::default()).await
+    }
+
+    pub(crate) async fn node_with(&self, options: ClientOptions) -> Arc<LockClient> {
+        let client =
+            LockClient::connect_on(&*self.backend, self.variant.capabilities, self.session(), options).await;
+        Arc::new(client.unwrap())
+    }
+
+    /// A node whose way to the server can fail.
+    pub(crate) async fn node_behind_a_link(&self) -> (Arc<LockClient>, Link) {
+        let (link, endpoint) = Link::to(&self.endpoint.0).await;
+        let options = ClientOptions::default();
+        let client = LockClient::connect(self.variant, &Endpoint(endpoint), self.session(), options).await;
+        (Arc::new(client.unwrap()), link)
+    }
+
+    /// A deadline so far from now.
+    pub(crate) fn deadline_ns(&self, wait: Duration) -> u64 {
+        self.now.now_ns() + u64::try_from(wait.as_nanos()).unwrap()
+    }
+
+    /// Asks for a key, by a new owner, with all patience.
+    pub(crate) fn ask(&self, key: &str) -> Request {
+        Request::exclusive(key, OwnerId(unique("attempt").into()), self.deadline_ns(PATIENCE))
+    }
+
+    pub(crate) fn ask_within(&self, key: &str, wait: Duration) -> Request {
+        Request { deadline_ns: self.deadline_ns(wait), ..self.ask(key) }
+    }
+
+    fn session(&self) -> SessionOptions {
+        SessionOptions { node: unique("node"), ttl: TTL, now: Arc::clone(&self.now) }
+    }
+}
+
+/// A name that nobody else has, also in another run against the same server.
+pub(crate) fn unique(what: &str) -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!("{what}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The server that a variant names, or `None` with the reason printed. Under CI a missing server is a failure.
+pub(crate) async fn start(server: lock_backends::Server) -> Option<Option<Server>> {
+    let kind = match server {
+        lock_backends::Server::None => return Some(None),
+        lock_backends::Server::Redis => ServerKind::Redis,
+        lock_backends::Server::Postgres => ServerKind::Postgres,
+        lock_backends::Server::Etcd => ServerKind::Etcd,
+        lock_backends::Server::Zookeeper => ServerKind::Zookeeper,
+    };
+    match Server::start(kind, &ServerOptions { detect: TTL, ..ServerOptions::default() }).await {
+        Ok(server) => Some(Some(server)),
+        Err(missing @ ServerError::Missing { .. }) if std::env::var_os("CI").is_none() => {
+            eprintln!("skipped: {missing}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Polls until it holds; the time bound is a failure, not a measurement.
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("never happened: {what}"));
+}
+
+/// Every attempt and hold of the node has ended, and the counts add up.
+pub(crate) fn balanced(client: &LockClient) -> bool {
+    let c = client.counts();
+    c.attempts == c.grants + c.refused + c.timed_out + c.withdrawn + c.failed + c.unknown
+        && c.grants == c.released + c.already_lost + c.release_unknown
+}

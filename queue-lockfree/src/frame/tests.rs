@@ -1,0 +1,147 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn answers() -> impl Strategy<Value = Result<Bytes, Refusal>> {
+    prop_oneof![
+        any::<Vec<u8>>().prop_map(|payload| Ok(payload.into())),
+        Just(Err(Refusal::QueueFull)),
+        Just(Err(Refusal::TimedOut)),
+        Just(Err(Refusal::Shutdown)),
+        (any::<Option<u16>>(), any::<u64>())
+            .prop_map(|(owner, epoch)| Err(Refusal::WrongOwner { owner: owner.map(NodeId), epoch })),
+        any::<String>().prop_map(|reason| Err(Refusal::Failed(reason))),
+        any::<String>().prop_map(|reason| Err(Refusal::Unknown(reason))),
+    ]
+}
+
+fn frames() -> impl Strategy<Value = Frame> {
+    prop_oneof![
+        (any::<[u8; 32]>(), any::<u16>(), any::<u16>()).prop_map(|(secret, from, to)| Frame::Hello {
+            secret,
+            from: NodeId(from),
+            to: NodeId(to)
+        }),
+        (any::<[u8; 32]>(), any::<u16>())
+            .prop_map(|(secret, node)| Frame::Welcome { secret, node: NodeId(node) }),
+        (any::<(u64, u64, u32, u64)>(), any::<String>(), any::<Vec<u8>>()).prop_map(
+            |((correlation, epoch, level, deadline_ns), key, payload)| {
+                let payload = payload.into();
+                Frame::Request(Request { correlation, epoch, level, deadline_ns, key, payload })
+            }
+        ),
+        (any::<u64>(), answers()).prop_map(|(correlation, answer)| Frame::Reply { correlation, answer }),
+        any::<u64>().prop_map(|correlation| Frame::Cancel { correlation }),
+        any::<u64>().prop_map(|correlation| Frame::Probe { correlation }),
+        any::<u64>().prop_map(|correlation| Frame::Alive { correlation }),
+    ]
+}
+
+fn encoded(frames: &[Frame]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    for frame in frames {
+        frame.encode(&mut bytes);
+    }
+    bytes
+}
+
+/// Decodes until bytes are missing or wrong; each round consumes some, so it ends.
+fn decode_all(buffer: &mut BytesMut, max: usize) -> Result<Vec<Frame>, FrameError> {
+    let mut frames = Vec::new();
+    while let Some(frame) = Frame::decode(buffer, max)? {
+        frames.push(frame);
+    }
+    Ok(frames)
+}
+
+proptest! {
+    #[test]
+    fn frames_survive_any_cut_of_the_stream(
+        frames in proptest::collection::vec(frames(), 1..8),
+        cuts in proptest::collection::vec(1_usize..64, 1..64),
+    ) {
+        let stream = encoded(&frames);
+        let (mut buffer, mut decoded) = (BytesMut::new(), Vec::new());
+        let mut rest = &stream[..];
+        for size in cuts.into_iter().cycle() {
+            let (now, later) = rest.split_at(size.min(rest.len()));
+            buffer.extend_from_slice(now);
+            decoded.extend(decode_all(&mut buffer, 1 << 20).unwrap());
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(decoded, frames);
+        prop_assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn garbage_never_panics(garbage in any::<Vec<u8>>(), length in any::<Option<u8>>()) {
+        // Half of the cases get a true length, so that the fields are reached.
+        let mut buffer = BytesMut::new();
+        if length.is_some() {
+            buffer.put_u32(u32::try_from(garbage.len()).unwrap());
+        }
+        buffer.extend_from_slice(&garbage);
+        drop(decode_all(&mut buffer, 4096));
+    }
+
+    #[test]
+    fn a_damaged_frame_never_panics(frame in frames(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut buffer = encoded(&[frame]);
+        let at = at.index(buffer.len());
+        buffer[at] = byte;
+        drop(decode_all(&mut buffer, 1 << 20));
+    }
+
+    #[test]
+    fn a_frame_cut_short_inside_is_an_error_or_another_frame(frame in frames(), at in any::<prop::sample::Index>()) {
+        let whole = encoded(std::slice::from_ref(&frame));
+        let kept = at.index(whole.len() - LENGTH_BYTES);
+        let mut buffer = BytesMut::new();
+        buffer.put_u32(u32::try_from(kept).unwrap());
+        buffer.extend_from_slice(&whole[LENGTH_BYTES..LENGTH_BYTES + kept]);
+        if let Ok(decoded) = decode_all(&mut buffer, 1 << 20) {
+            prop_assert_ne!(decoded, vec![frame]);
+        }
+    }
+}
+
+#[test]
+fn an_oversized_frame_is_refused_before_its_bytes_arrive() {
+    let mut buffer = BytesMut::from(&[0xff, 0xff, 0xff, 0xff][..]);
+    let error = Frame::decode(&mut buffer, 1024).unwrap_err();
+    assert_eq!(error, FrameError::Oversized { length: 0xffff_ffff, max: 1024 });
+}
+
+#[test]
+fn a_key_longer_than_its_frame_is_refused() {
+    let request = Request {
+        correlation: 1,
+        epoch: 1,
+        level: 1,
+        deadline_ns: 1,
+        key: "vm-1".into(),
+        payload: Bytes::new(),
+    };
+    let mut buffer = encoded(&[Frame::Request(request)]);
+    let key_length = LENGTH_BYTES + HEADER_BYTES + 8 + 4 + 8;
+    buffer[key_length..key_length + 4].copy_from_slice(&u32::MAX.to_be_bytes());
+    assert_eq!(Frame::decode(&mut buffer, 1024), Err(FrameError::Truncated));
+}
+
+#[test]
+fn bytes_after_the_last_field_are_refused() {
+    let mut buffer = encoded(&[Frame::Probe { correlation: 7 }]);
+    buffer.put_u8(0);
+    buffer[3] += 1;
+    assert_eq!(Frame::decode(&mut buffer, 1024), Err(FrameError::Trailing(1)));
+}
+
+#[test]
+fn another_version_is_refused() {
+    let mut buffer = encoded(&[Frame::Probe { correlation: 7 }]);
+    buffer[LENGTH_BYTES] = PROTOCOL_VERSION + 1;
+    assert_eq!(Frame::decode(&mut buffer, 1024), Err(FrameError::Version(PROTOCOL_VERSION + 1)));
+}

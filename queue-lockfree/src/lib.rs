@@ -1,0 +1,65 @@
+//! Work queues at the owner of a key, found by a consistent-hash ring: no lock needed.
+//!
+//! A task is a key, a level and bytes. It may be submitted at any [`Node`]; the [`Ring`] says which node owns the key,
+//! and there the key's queue starts at most `level` tasks at a time, in order. What a task does is the business of
+//! the [`Handler`] that each node is started with. This is the design of ZStack, without its global monitor.
+//!
+//! In reading order:
+//!
+//! * [`WorkQueues`]: the queues of one node, useful alone; [`Submission`] in, [`Completion`] out.
+//! * [`Ring`]: which node owns which key, under the original's hash or a well mixed one ([`HashKind`]).
+//! * [`Membership`]: which ring a node goes by now.
+//! * [`Node`]: the router; forwards a task to its owner over TCP (or by a call, as a control) and brings the answer.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use bytes::Bytes;
+//! use queue_lockfree::*;
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn run(&self, delivery: Delivery) -> BoxFuture<'_, Bytes> {
+//!         Box::pin(async move { delivery.payload })
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let now = Arc::new(TokioNow::start());
+//! let membership = Membership::new();
+//! let mut nodes = Vec::new();
+//! for id in 0..3 {
+//!     let (name, secret) = (format!("node-{id}"), Secret::new([7; 32]));
+//!     let options = NodeOptions::new(NodeId(id), &name, membership.clone(), secret, now.clone());
+//!     nodes.push(Node::start(options, Arc::new(Echo)).await?);
+//! }
+//! membership.install(Ring::new(1, HashKind::Mixed, nodes.iter().map(Node::member)));
+//!
+//! let deadline_ns = now.now_ns() + 5_000_000_000;
+//! let answer = nodes[0].submit("volume-17", 1, Bytes::from("snapshot"), deadline_ns).await?;
+//! assert_eq!(answer, "snapshot");
+//! for node in nodes {
+//!     node.shutdown().await;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod frame;
+mod membership;
+mod now;
+mod queue;
+mod ring;
+mod router;
+
+pub use self::membership::Membership;
+pub use self::now::{Now, TokioNow};
+pub use self::queue::{
+    Completion, Entitlement, QueueError, QueueLimits, QueueSnapshot, RunningSnapshot, Submission, Token,
+    Turn, WorkQueues,
+};
+pub use self::ring::{HashKind, Member, NodeId, Ring, zstack_node_id};
+pub use self::router::{
+    BoxFuture, Delivery, Directory, Handler, Node, NodeOptions, RouterLimits, Secret, SubmitError, Transport,
+};

@@ -1,0 +1,123 @@
+//! Membership: which view of the ring a node goes by, and who is told when it changes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+use crate::ring::Ring;
+
+/// A node's current [`Ring`]: read without waiting, replaced as a whole.
+///
+/// This is the `static` membership: whoever starts the nodes installs one view and it stays. A membership that
+/// watches the nodes calls [`Membership::install`] for each new view in the same way. Clones share one view; give each
+/// node its own `Membership` where views may differ.
+///
+/// Invariant: epochs only rise.
+#[derive(Clone)]
+pub struct Membership {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    view: ArcSwap<Ring>,
+    /// Epoch of the first view, since when every owner has had its keys.
+    first_epoch: AtomicU64,
+    /// Epoch of the current view, sent after the view was swapped.
+    epoch: watch::Sender<u64>,
+}
+
+impl Membership {
+    /// A membership that has no view yet (epoch 0): submits wait for one until their deadline.
+    pub fn new() -> Self {
+        let shared = Shared {
+            view: ArcSwap::from_pointee(Ring::empty()),
+            first_epoch: AtomicU64::new(0),
+            epoch: watch::Sender::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Replaces the view and tells all subscribers. Returns false, and changes nothing, if the current view's epoch
+    /// is the same or higher.
+    pub fn install(&self, ring: Ring) -> bool {
+        let epoch = ring.epoch();
+        let ring = Arc::new(ring);
+        // The watch's own lock makes check and swap one step for concurrent installers.
+        self.shared.epoch.send_if_modified(|current| {
+            if epoch <= *current {
+                return false;
+            }
+            self.shared.view.store(ring);
+            if *current == 0 {
+                self.shared.first_epoch.store(epoch, Ordering::Release);
+            }
+            *current = epoch;
+            true
+        })
+    }
+
+    /// The current view, for a short look.
+    pub fn view(&self) -> Guard<Arc<Ring>> {
+        self.shared.view.load()
+    }
+
+    /// Epoch at which the present owner of `key` got it, the generation in its tokens. With a static ring that is the
+    /// epoch of the first view, whatever the key.
+    pub fn generation(&self, _key: &str) -> u64 {
+        self.shared.first_epoch.load(Ordering::Acquire)
+    }
+
+    /// Hears of every change from now on; the value is the epoch, and [`Membership::view`] is at least as new.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.shared.epoch.subscribe()
+    }
+}
+
+impl Default for Membership {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Membership").field(&self.view()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::{HashKind, Member, NodeId};
+
+    fn ring(epoch: u64) -> Ring {
+        let address = ([127, 0, 0, 1], 7000).into();
+        Ring::new(epoch, HashKind::Mixed, [Member { id: NodeId(0), name: "only".into(), address }])
+    }
+
+    #[test]
+    fn subscribers_hear_of_a_view_that_is_already_in_place() {
+        let membership = Membership::new();
+        let mut changes = membership.subscribe();
+        assert_eq!(membership.view().owner("vm-1"), None);
+        assert!(membership.install(ring(1)));
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(*changes.borrow_and_update(), 1);
+        assert_eq!(membership.view().owner("vm-1"), Some(NodeId(0)));
+        assert_eq!(membership.generation("vm-1"), 1);
+    }
+
+    #[test]
+    fn an_older_view_is_ignored() {
+        let membership = Membership::new();
+        assert!(membership.install(ring(2)));
+        let changes = membership.subscribe();
+        assert!(!membership.install(ring(1)));
+        assert!(!membership.install(ring(2)));
+        assert_eq!(membership.view().epoch(), 2);
+        assert!(!changes.has_changed().unwrap());
+    }
+}

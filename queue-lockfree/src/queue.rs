@@ -1,0 +1,311 @@
+//! Work queues: tasks of one key start in order, never more at a time than the key's level.
+
+mod completion;
+mod key;
+mod shard;
+mod slots;
+mod turn;
+
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use hashbrown::DefaultHashBuilder;
+use tokio_util::sync::CancellationToken;
+
+pub use self::completion::Completion;
+pub use self::turn::Turn;
+
+use self::key::Start;
+use self::shard::{Admission, Shard};
+use crate::now::Now;
+
+/// Shards of the table of keys, a power of two; two keys rarely meet at one lock.
+const SHARDS: usize = 64;
+
+/// The work queues of one node, one per key that has tasks; clones share them.
+///
+/// A queue of level N starts its tasks in the order of submission and keeps at most N started at a time. A task
+/// occupies its slot until its [`Completion`] is signalled, from anywhere, or dropped; the one that signals starts the
+/// next task itself, so a key needs neither a task of its own nor a thread. Three forms take a place in the queue:
+///
+/// * *chain*: [`WorkQueues::submit`], a closure that is called with the completion when its turn has come;
+/// * *waiting*: [`WorkQueues::enqueue`] or [`WorkQueues::acquire`], a future of the completion;
+/// * *blocking*: [`WorkQueues::run`], done when the future returns.
+///
+/// ```text
+/// key "vm-1", level 1      submit A      submit B          A.done()       B.done()
+///    slot 0        ────────┤ A inside ───────────────────────┤ B inside ────┤ entry removed
+///    pending                             [B]                 []
+/// ```
+///
+/// Level 0 is unlimited: such a task starts at once, without slot, token or queue. The level is the highest seen
+/// since the queue of the key was created, and a queue lives only while a task is pending or started.
+///
+/// Invariant: a started task's queue is in the table, under its own identity; an idle key has no entry.
+///
+/// ```
+/// use std::sync::Arc;
+/// use queue_lockfree::{QueueLimits, Submission, TokioNow, WorkQueues};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let queues = WorkQueues::new(QueueLimits::default(), Arc::new(TokioNow::start()));
+/// let first = queues.acquire(Submission::new("vm-1", 1)).await.unwrap();
+/// let second = queues.enqueue(Submission::new("vm-1", 1)).unwrap();
+/// assert_eq!(queues.snapshot()[0].pending_ages_ns.len(), 1);
+/// first.done();
+/// let second = second.granted().await.unwrap();
+/// assert_eq!(second.entitlement().slot, Some(0));
+/// drop(second);
+/// assert!(queues.snapshot().is_empty());
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct WorkQueues {
+    shards: Arc<[Arc<Shard>]>,
+    hasher: DefaultHashBuilder,
+    node: Arc<NodeWide>,
+}
+
+impl WorkQueues {
+    /// Empty queues that count deadlines and ages on `now`.
+    pub fn new(limits: QueueLimits, now: Arc<dyn Now>) -> Self {
+        let node = Arc::new(NodeWide {
+            limits,
+            now,
+            sequence: AtomicU64::new(0),
+            pending: AtomicUsize::new(0),
+            abandoned: AtomicU64::new(0),
+            lost: CancellationToken::new(),
+        });
+        let shards = (0..SHARDS).map(|_| Arc::new(Shard::new(Arc::clone(&node)))).collect();
+        Self { shards, hasher: DefaultHashBuilder::default(), node }
+    }
+
+    /// The chain form: calls `start` when the task's turn has come. Exactly one call is made for each accepted task:
+    /// with its completion, or with the error that ended its wait.
+    ///
+    /// `start` runs on the thread that freed the slot, or on this one if a slot is free, one after the other and
+    /// never nested; it must not block, since others wait behind it. A longer task moves the completion elsewhere and
+    /// returns. A panic in `start` is caught and logged, and the dropped completion frees the slot.
+    ///
+    /// The deadline is looked at when the turn comes; nothing wakes up to enforce it earlier.
+    ///
+    /// # Errors
+    ///
+    /// As [`WorkQueues::enqueue`]; `start` is then dropped uncalled.
+    pub fn submit<F>(&self, submission: Submission<'_>, start: F) -> Result<(), QueueError>
+    where
+        F: FnOnce(Result<Completion, QueueError>) + Send + 'static,
+    {
+        let mut start = Some(start);
+        let take = |start: &mut Option<F>| start.take().expect("a task starts once");
+        let admission = self.admit(submission, || Start::Call(Box::new(take(&mut start))))?;
+        if let Admission::Granted(completion) = admission {
+            completion::call(take(&mut start), Ok(completion));
+        }
+        Ok(())
+    }
+
+    /// Takes a place in the queue now, so that the order of calls is the order of starts; the returned [`Turn`] waits.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::QueueFull`], [`QueueError::Shutdown`], or [`QueueError::TimedOut`] if the deadline has passed already.
+    pub fn enqueue(&self, submission: Submission<'_>) -> Result<Turn, QueueError> {
+        let mut outcome = None;
+        let deadline_ns = submission.deadline_ns;
+        let admission = self.admit(submission, || {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            outcome = Some(receiver);
+            Start::Wake(sender)
+        })?;
+        Ok(match admission {
+            Admission::Granted(completion) => Turn::granted_at_once(completion),
+            Admission::Pending(place) => {
+                Turn::waiting(place, deadline_ns, outcome.expect("pending tasks have a receiver"))
+            }
+        })
+    }
+
+    /// Waits for a slot: [`WorkQueues::enqueue`] and [`Turn::granted`] in one.
+    ///
+    /// Cancel safe: a dropped future takes its place back, or passes on the slot that it was just given.
+    ///
+    /// # Errors
+    ///
+    /// As [`WorkQueues::enqueue`] and [`Turn::granted`].
+    pub async fn acquire(&self, submission: Submission<'_>) -> Result<Completion, QueueError> {
+        self.enqueue(submission)?.granted().await
+    }
+
+    /// The blocking form: waits for a slot, runs `work`, and is done when it returns.
+    ///
+    /// `work` runs inside this future: dropping it ends both, and a panic passes through after the slot is freed.
+    ///
+    /// # Errors
+    ///
+    /// As [`WorkQueues::acquire`]; `work` was then not called.
+    pub async fn run<F, W, T>(&self, submission: Submission<'_>, work: F) -> Result<T, QueueError>
+    where
+        F: FnOnce(Entitlement) -> W,
+        W: Future<Output = T>,
+    {
+        let completion = self.acquire(submission).await?;
+        let result = work(completion.entitlement()).await;
+        completion.done();
+        Ok(result)
+    }
+
+    /// What runs and waits now, by key. Keys are looked at shard by shard, so two of them may be seen at different moments.
+    pub fn snapshot(&self) -> Vec<QueueSnapshot> {
+        let now_ns = self.node.now.now_ns();
+        let mut queues: Vec<_> = self.shards.iter().flat_map(|shard| shard.snapshot(now_ns)).collect();
+        queues.sort_by(|a, b| a.key.cmp(&b.key));
+        queues
+    }
+
+    /// Completions so far that were dropped without [`Completion::done`]: tasks that panicked or forgot to signal.
+    pub fn abandoned(&self) -> u64 {
+        self.node.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Ends every wait with [`QueueError::Shutdown`] and refuses new tasks. Started tasks keep their slots.
+    pub fn close(&self) {
+        for shard in self.shards.iter() {
+            shard.close();
+        }
+    }
+
+    /// Tells all started tasks, through [`Entitlement::lost`], that this node owns their keys no more.
+    pub fn lose(&self) {
+        self.node.lost.cancel();
+    }
+
+    fn admit(
+        &self,
+        submission: Submission<'_>,
+        start: impl FnOnce() -> Start,
+    ) -> Result<Admission, QueueError> {
+        let hash = self.hasher.hash_one(submission.key);
+        // The table inside a shard uses the lowest and the highest bits.
+        let shard = &self.shards[(hash >> 32) as usize % SHARDS];
+        shard.admit(hash, submission, start)
+    }
+}
+
+impl fmt::Debug for WorkQueues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkQueues").field("limits", &self.node.limits).finish_non_exhaustive()
+    }
+}
+
+/// What all shards of a node share.
+struct NodeWide {
+    limits: QueueLimits,
+    now: Arc<dyn Now>,
+    /// Sequence of the last token.
+    sequence: AtomicU64,
+    /// Tasks pending in all queues.
+    pending: AtomicUsize,
+    abandoned: AtomicU64,
+    lost: CancellationToken,
+}
+
+/// What a task asks of the queues.
+#[derive(Clone, Copy, Debug)]
+pub struct Submission<'a> {
+    /// The queue.
+    pub key: &'a str,
+    /// How many tasks of the key may be started at a time; 0 = unlimited.
+    pub level: u32,
+    /// When the wait ends, in ns on the queues' clock; `u64::MAX` = never. A started task is not bound by it.
+    pub deadline_ns: u64,
+    /// Epoch at which this node got the key; goes into the [`Token`].
+    pub generation: u64,
+}
+
+impl<'a> Submission<'a> {
+    /// A task without deadline, of generation 1.
+    pub fn new(key: &'a str, level: u32) -> Self {
+        Self { key, level, deadline_ns: u64::MAX, generation: 1 }
+    }
+
+    /// The same with a deadline.
+    pub fn until(self, deadline_ns: u64) -> Self {
+        Self { deadline_ns, ..self }
+    }
+}
+
+/// What a started task may show for itself.
+#[derive(Clone, Debug)]
+pub struct Entitlement {
+    /// The lowest slot of the key that was free; `None` at level 0.
+    pub slot: Option<u32>,
+    /// Fencing token; `None` at level 0.
+    pub token: Option<Token>,
+    /// Cancelled when this node stops owning the key.
+    pub lost: CancellationToken,
+}
+
+/// A fencing token, compared by generation and then by sequence: a later grant of a key has a higher one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token {
+    /// Epoch at which the granting owner got the key.
+    pub generation: u64,
+    /// From one counter of the granting node; rises strictly from grant to grant of a key.
+    pub sequence: u64,
+}
+
+/// Bounds on tasks that wait. Started tasks are bound by their levels alone.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Tasks pending for one key.
+    pub pending_per_key: usize,
+    /// Tasks pending at this node.
+    pub pending: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { pending_per_key: 100_000, pending: 1_000_000 }
+    }
+}
+
+/// Why a task was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    /// A bound of [`QueueLimits`] is reached; it was not queued.
+    #[error("the queue is full")]
+    QueueFull,
+    /// The deadline passed; it has left the queue and will not start.
+    #[error("the deadline passed before a slot was free")]
+    TimedOut,
+    /// The queues were closed; it will not start.
+    #[error("the queues are closed")]
+    Shutdown,
+}
+
+/// One key's tasks at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSnapshot {
+    /// The key.
+    pub key: Arc<str>,
+    /// The highest level seen since the queue was created.
+    pub level: u32,
+    /// Started tasks by slot.
+    pub running: Vec<RunningSnapshot>,
+    /// For how long each pending task has waited, in ns; the next one to start first.
+    pub pending_ages_ns: Vec<u64>,
+}
+
+/// One started task at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunningSnapshot {
+    /// Its slot.
+    pub slot: u32,
+    /// For how long it has held the slot, in ns.
+    pub age_ns: u64,
+}

@@ -1,0 +1,160 @@
+//! The end of a task, and how the one that ends starts the next.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::key::Start;
+use super::shard::Held;
+use super::{Entitlement, NodeWide, QueueError};
+
+/// A started task's hold on its slot.
+///
+/// [`Completion::done`] frees the slot, from any thread, once; later calls are ignored. Dropping it unsignalled, by a
+/// panic too, frees the slot as well and counts as [abandoned](super::WorkQueues::abandoned). Whoever frees the slot
+/// starts the next task of the key. Only a leak (`std::mem::forget`) keeps a slot for ever, as it would any guard's.
+#[must_use = "dropping the completion ends the task and counts it as abandoned"]
+pub struct Completion {
+    hold: Hold,
+    signalled: AtomicBool,
+}
+
+enum Hold {
+    Slot(Held),
+    /// Level 0: nothing to free.
+    Unlimited(Arc<NodeWide>),
+}
+
+impl Completion {
+    pub(super) fn of(held: Held) -> Self {
+        Self { hold: Hold::Slot(held), signalled: AtomicBool::new(false) }
+    }
+
+    pub(super) fn unlimited(node: Arc<NodeWide>) -> Self {
+        Self { hold: Hold::Unlimited(node), signalled: AtomicBool::new(false) }
+    }
+
+    /// The task is done: frees the slot and starts the next task.
+    pub fn done(&self) {
+        self.signal();
+    }
+
+    /// Slot, token and lost signal of the task.
+    pub fn entitlement(&self) -> Entitlement {
+        let lost = self.node().lost.clone();
+        match &self.hold {
+            Hold::Slot(held) => Entitlement { slot: Some(held.slot), token: Some(held.token), lost },
+            Hold::Unlimited(_) => Entitlement { slot: None, token: None, lost },
+        }
+    }
+
+    /// True if this was the first signal.
+    fn signal(&self) -> bool {
+        // AcqRel: what the task did happens before what the next one does, even if they share no other lock.
+        if self.signalled.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        if let Hold::Slot(held) = &self.hold {
+            held.shard.free(held);
+        }
+        true
+    }
+
+    fn node(&self) -> &NodeWide {
+        match &self.hold {
+            Hold::Slot(held) => &held.shard.node,
+            Hold::Unlimited(node) => node,
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if self.signal() {
+            self.node().abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Completion");
+        if let Hold::Slot(held) = &self.hold {
+            out.field("slot", &held.slot).field("token", &held.token);
+        }
+        out.field("signalled", &self.signalled).finish()
+    }
+}
+
+type Outcome = Result<Completion, QueueError>;
+type Job = (Start, Outcome);
+
+thread_local! {
+    /// Outcomes that came up while this thread was delivering another; `None` when it is not.
+    static UNDELIVERED: RefCell<Option<VecDeque<Job>>> = const { RefCell::new(None) };
+}
+
+/// Tells a task its outcome. If this thread is inside a start already (a chain task that was done when it returned),
+/// the task waits until that one has returned, so the stack does not grow with the queue.
+pub(super) fn deliver(start: Start, outcome: Outcome) {
+    if let Some((start, outcome)) = postpone((start, outcome)) {
+        delivering(|| tell(start, outcome));
+    }
+}
+
+/// [`deliver`] for a chain task that never was in the queue.
+pub(super) fn call<F>(start: F, outcome: Outcome)
+where
+    F: FnOnce(Outcome) + Send + 'static,
+{
+    if UNDELIVERED.try_with(|undelivered| undelivered.borrow().is_some()) == Ok(true) {
+        deliver(Start::Call(Box::new(start)), outcome);
+    } else {
+        delivering(|| start(outcome));
+    }
+}
+
+/// Returns the job if this thread is not delivering, or is ending and has lost its list.
+fn postpone(job: Job) -> Option<Job> {
+    let mut job = Some(job);
+    let postponed = UNDELIVERED.try_with(|undelivered| {
+        if let Some(undelivered) = undelivered.borrow_mut().as_mut() {
+            undelivered.extend(job.take());
+        }
+    });
+    debug_assert!(postponed.is_ok() || job.is_some(), "a job is postponed or kept");
+    job
+}
+
+/// Runs `first`, then whatever came up meanwhile.
+fn delivering(first: impl FnOnce()) {
+    if UNDELIVERED.try_with(|undelivered| undelivered.replace(Some(VecDeque::new()))).is_err() {
+        guarded(first);
+        return;
+    }
+    guarded(first);
+    while let Some((start, outcome)) =
+        UNDELIVERED.with_borrow_mut(|undelivered| undelivered.as_mut().and_then(VecDeque::pop_front))
+    {
+        guarded(|| tell(start, outcome));
+    }
+    UNDELIVERED.set(None);
+}
+
+fn tell(start: Start, outcome: Outcome) {
+    match start {
+        Start::Call(start) => start(outcome),
+        // A turn that is gone gives its slot back through the drop of the completion.
+        Start::Wake(turn) => drop(turn.send(outcome)),
+    }
+}
+
+/// The thread belongs to someone who merely ended a task, so a panic of the next one stops here.
+fn guarded(start: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(start)).is_err() {
+        tracing::error!("a chain task panicked when it was started; its slot is freed");
+    }
+}

@@ -1,0 +1,169 @@
+//! Connections that other nodes have opened, and the requests that come over them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::link::{FrameReader, FrameWriter, LinkError};
+use super::owner::{Errand, Owner};
+use super::peer::Surroundings;
+use crate::frame::{Frame, Request};
+use crate::ring::NodeId;
+
+/// Frames that are written together at most.
+const BATCH: usize = 256;
+
+/// Pause after an accept that failed, which happens when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Accepts connections until the node closes.
+pub(super) async fn listen(listener: TcpListener, owner: Arc<Owner>, around: Surroundings) {
+    let connections = Arc::new(Semaphore::new(around.identity.limits.connections));
+    let accepting = async {
+        loop {
+            let (stream, from) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(node = %owner.id, %error, "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
+                tracing::warn!(node = %owner.id, %from, "a connection was refused: there are too many");
+                continue;
+            };
+            let (owner, inside) = (Arc::clone(&owner), around.clone());
+            let serving = async move {
+                if let Err(error) = serve(stream, owner, inside).await {
+                    tracing::warn!(%from, %error, "a connection from a node was closed");
+                }
+                drop(permit);
+            };
+            around.tasks.spawn_on(serving, &around.runtime);
+        }
+    };
+    around.closing.run_until_cancelled(accepting).await;
+}
+
+/// Serves one connection until it ends or the node closes.
+async fn serve(stream: TcpStream, owner: Arc<Owner>, around: Surroundings) -> Result<(), LinkError> {
+    let opening = around.closing.run_until_cancelled(around.identity.welcome(stream));
+    let Some(opened) = opening.await else { return Ok(()) };
+    let (from, reader, writer) = opened?;
+    let (outbox, inbox) = mpsc::channel(around.identity.limits.outbox);
+    let gone = around.closing.child_token();
+    around.tasks.spawn_on(write(writer, inbox, gone.clone(), from), &around.runtime);
+    let inbound = Inbound { owner, outbox, open: Arc::default() };
+    let served = gone.run_until_cancelled(inbound.take_in(reader)).await;
+    // Who asked over this connection cannot be answered any more: what has not started is taken back.
+    inbound.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    gone.cancel();
+    match served {
+        None | Some(Err(LinkError::Closed)) => Ok(()),
+        Some(ended) => ended,
+    }
+}
+
+/// Requests of one connection that have not been answered; dropping a sender cancels what has not started.
+type OpenRequests = Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>;
+
+/// The reading side of one connection. It never waits for a handler.
+struct Inbound {
+    owner: Arc<Owner>,
+    outbox: mpsc::Sender<Frame>,
+    open: OpenRequests,
+}
+
+impl Inbound {
+    async fn take_in(&self, mut reader: FrameReader) -> Result<(), LinkError> {
+        loop {
+            match reader.next().await? {
+                Frame::Request(request) => self.request(request).await,
+                Frame::Cancel { correlation } => drop(self.forget(correlation)),
+                Frame::Probe { correlation } => {
+                    let open = self.lock().contains_key(&correlation);
+                    if open {
+                        self.reply(Frame::Alive { correlation }).await;
+                    }
+                }
+                frame => {
+                    tracing::warn!(node = %self.owner.id, ?frame, "a node sent what only an owner may send");
+                    return Err(LinkError::Stranger);
+                }
+            }
+        }
+    }
+
+    async fn request(&self, request: Request) {
+        let Request { correlation, level, deadline_ns, key, payload, .. } = request;
+        let accepted = match self.owner.accept(Errand { key, level, payload, deadline_ns }) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return self.reply(Frame::Reply { correlation, answer: Err(refusal) }).await,
+        };
+        let (cancel, cancelled) = oneshot::channel();
+        self.lock().insert(correlation, cancel);
+        let inbound = Self {
+            owner: Arc::clone(&self.owner),
+            outbox: self.outbox.clone(),
+            open: Arc::clone(&self.open),
+        };
+        let serving = async move {
+            if let Some(answer) = inbound.owner.serve(accepted, cancelled).await {
+                inbound.reply(Frame::Reply { correlation, answer }).await;
+            }
+            // Only now: a probe in between must find the request or come after the reply.
+            drop(inbound.forget(correlation));
+        };
+        self.owner.tasks.spawn_on(serving, &self.owner.runtime);
+    }
+
+    /// Waits while the connection is congested. That cannot deadlock: its other end only takes in replies.
+    async fn reply(&self, frame: Frame) {
+        if self.outbox.send(frame).await.is_err() {
+            tracing::debug!(node = %self.owner.id, "an answer found its connection closed");
+        }
+    }
+
+    fn forget(&self, correlation: u64) -> Option<oneshot::Sender<()>> {
+        self.lock().remove(&correlation)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<()>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes answers, as many as there are at a time, until the connection is gone; then those that are left.
+async fn write(
+    mut writer: FrameWriter,
+    mut inbox: mpsc::Receiver<Frame>,
+    gone: CancellationToken,
+    node: NodeId,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let received = gone.run_until_cancelled(inbox.recv_many(&mut batch, BATCH)).await;
+        if received.is_none() {
+            inbox.close();
+            while let Ok(frame) = inbox.try_recv() {
+                batch.push(frame);
+            }
+        }
+        for frame in batch.drain(..) {
+            writer.push(&frame);
+        }
+        if let Err(error) = writer.flush().await {
+            tracing::debug!(%node, %error, "answers to a node were not sent");
+            gone.cancel();
+            return;
+        }
+        if matches!(received, None | Some(0)) {
+            return;
+        }
+    }
+}

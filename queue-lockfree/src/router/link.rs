@@ -1,0 +1,147 @@
+//! One TCP connection between two nodes that know each other's secret.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+use super::{RouterLimits, Secret};
+use crate::frame::{Frame, FrameError};
+use crate::ring::NodeId;
+
+/// Bound on a frame of the handshake, so that a stranger cannot make a node buffer more.
+const HANDSHAKE_BYTES: usize = 64;
+
+/// Room asked of the kernel's buffer per read.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What a node says about itself when a connection opens.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) id: NodeId,
+    pub(super) secret: Secret,
+    pub(super) limits: RouterLimits,
+}
+
+/// The receiving half.
+pub(super) struct FrameReader {
+    half: OwnedReadHalf,
+    buffer: BytesMut,
+    max: usize,
+}
+
+/// The sending half: frames are pushed, then flushed together.
+pub(super) struct FrameWriter {
+    half: OwnedWriteHalf,
+    buffer: BytesMut,
+    timeout: Duration,
+}
+
+/// Why a connection cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("the peer closed the connection")]
+    Closed,
+    #[error("the peer does not prove that it belongs to this run")]
+    Stranger,
+    #[error("node {found} was reached instead of node {expected}")]
+    OtherNode { expected: NodeId, found: NodeId },
+    #[error("no answer in time")]
+    Late,
+}
+
+impl Identity {
+    /// Connects to `node` and proves to each other that both belong to this run.
+    pub(super) async fn dial(
+        &self,
+        node: NodeId,
+        address: SocketAddr,
+    ) -> Result<(FrameReader, FrameWriter), LinkError> {
+        let opening = async {
+            let (mut reader, mut writer) = self.split(TcpStream::connect(address).await?)?;
+            writer.push(&Frame::Hello { secret: self.secret.0, from: self.id, to: node });
+            writer.flush().await?;
+            match reader.next().await? {
+                Frame::Welcome { secret, node: found } if self.secret.matches(&secret) => {
+                    if found != node {
+                        return Err(LinkError::OtherNode { expected: node, found });
+                    }
+                }
+                _ => return Err(LinkError::Stranger),
+            }
+            reader.max = self.limits.frame_bytes;
+            Ok((reader, writer))
+        };
+        timeout(self.limits.connect, opening).await.unwrap_or(Err(LinkError::Late))
+    }
+
+    /// The accepting side of [`Identity::dial`]; returns who dialled.
+    pub(super) async fn welcome(
+        &self,
+        stream: TcpStream,
+    ) -> Result<(NodeId, FrameReader, FrameWriter), LinkError> {
+        let opening = async {
+            let (mut reader, mut writer) = self.split(stream)?;
+            let Frame::Hello { secret, from, to } = reader.next().await? else {
+                return Err(LinkError::Stranger);
+            };
+            if !self.secret.matches(&secret) {
+                return Err(LinkError::Stranger);
+            }
+            // Sent before the check, so that a node dialled by mistake is named at the other end too.
+            writer.push(&Frame::Welcome { secret: self.secret.0, node: self.id });
+            writer.flush().await?;
+            if to != self.id {
+                return Err(LinkError::OtherNode { expected: to, found: self.id });
+            }
+            reader.max = self.limits.frame_bytes;
+            Ok((from, reader, writer))
+        };
+        timeout(self.limits.connect, opening).await.unwrap_or(Err(LinkError::Late))
+    }
+
+    fn split(&self, stream: TcpStream) -> io::Result<(FrameReader, FrameWriter)> {
+        stream.set_nodelay(true)?;
+        let (read, write) = stream.into_split();
+        let reader = FrameReader { half: read, buffer: BytesMut::new(), max: HANDSHAKE_BYTES };
+        let writer = FrameWriter { half: write, buffer: BytesMut::new(), timeout: self.limits.write };
+        Ok((reader, writer))
+    }
+}
+
+impl FrameReader {
+    /// The next frame. Cancel safe: bytes that were read are kept.
+    pub(super) async fn next(&mut self) -> Result<Frame, LinkError> {
+        loop {
+            if let Some(frame) = Frame::decode(&mut self.buffer, self.max)? {
+                return Ok(frame);
+            }
+            self.buffer.reserve(READ_BYTES);
+            if self.half.read_buf(&mut self.buffer).await? == 0 {
+                return Err(LinkError::Closed);
+            }
+        }
+    }
+}
+
+impl FrameWriter {
+    pub(super) fn push(&mut self, frame: &Frame) {
+        frame.encode(&mut self.buffer);
+    }
+
+    /// Sends all that was pushed. Not cancel safe: a half-sent frame ruins the connection.
+    pub(super) async fn flush(&mut self) -> Result<(), LinkError> {
+        timeout(self.timeout, self.half.write_all(&self.buffer)).await.map_err(|_| LinkError::Late)??;
+        self.buffer.clear();
+        Ok(())
+    }
+}

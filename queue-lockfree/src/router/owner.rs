@@ -1,0 +1,147 @@
+//! The owner's side: takes tasks into the queue and runs the handler when their turn comes.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Delivery, Handler};
+use crate::frame::{FRAME_OVERHEAD, Refusal};
+use crate::membership::Membership;
+use crate::queue::{QueueError, Submission, Turn, WorkQueues};
+use crate::ring::NodeId;
+
+/// One node as owner of keys.
+pub(super) struct Owner {
+    pub(super) id: NodeId,
+    pub(super) membership: Membership,
+    pub(super) queues: WorkQueues,
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) frame_bytes: usize,
+    /// Every accepted task, from its place in the queue to its answer.
+    pub(super) tasks: TaskTracker,
+    pub(super) runtime: Handle,
+    /// Cancelled when handlers are to stop where they are.
+    pub(super) stop: CancellationToken,
+}
+
+/// A task that was submitted to an owner.
+pub(super) struct Errand {
+    pub(super) key: String,
+    pub(super) level: u32,
+    pub(super) payload: Bytes,
+    pub(super) deadline_ns: u64,
+}
+
+/// A task that has its place in the queue.
+pub(super) struct Accepted {
+    errand: Errand,
+    turn: Turn,
+    epoch: u64,
+}
+
+impl Owner {
+    /// Checks that this node owns the key and takes the place in the queue, both now.
+    pub(super) fn accept(&self, errand: Errand) -> Result<Accepted, Refusal> {
+        let (owner, epoch) = {
+            let view = self.membership.view();
+            (view.owner(&errand.key), view.epoch())
+        };
+        if owner != Some(self.id) {
+            return Err(Refusal::WrongOwner { owner, epoch });
+        }
+        let generation = self.membership.generation(&errand.key);
+        let Errand { ref key, level, deadline_ns, .. } = errand;
+        let turn = self.queues.enqueue(Submission { key, level, deadline_ns, generation })?;
+        Ok(Accepted { errand, turn, epoch })
+    }
+
+    /// Waits for the turn and runs the handler. `None` if it was cancelled before it started: then it never starts.
+    /// Once started it runs to its end.
+    pub(super) async fn serve(
+        &self,
+        accepted: Accepted,
+        cancelled: oneshot::Receiver<()>,
+    ) -> Option<Result<Bytes, Refusal>> {
+        let Accepted { errand: Errand { key, payload, deadline_ns, .. }, turn, epoch } = accepted;
+        let granted = tokio::select! {
+            biased;
+            granted = turn.granted() => granted,
+            _ = cancelled => return None,
+        };
+        let completion = match granted {
+            Ok(completion) => completion,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let entitlement = completion.entitlement();
+        let running = self.run(Delivery { key, payload, deadline_ns, epoch, entitlement });
+        let answer = match self.stop.run_until_cancelled(running).await {
+            Some(Ok(answer)) if answer.len() + FRAME_OVERHEAD <= self.frame_bytes => Ok(answer),
+            Some(Ok(answer)) => Err(Refusal::Failed(format!(
+                "an answer of {} bytes exceeds the bound of frames",
+                answer.len()
+            ))),
+            Some(Err(panic)) => Err(Refusal::Failed(format!("the handler panicked: {panic}"))),
+            None => Err(Refusal::Unknown(format!("the handler was stopped with node {}", self.id))),
+        };
+        if answer.is_ok() {
+            completion.done();
+        }
+        // Dropped before the answer leaves: who sees the answer may count on the slot being free.
+        drop(completion);
+        Some(answer)
+    }
+
+    /// [`Owner::accept`] and [`Owner::serve`] for a submitter in this process. The handler runs in a task of this
+    /// node; a dropped future cancels it if it has not started.
+    pub(super) async fn submit(self: &Arc<Self>, errand: Errand) -> Result<Bytes, Refusal> {
+        let accepted = self.accept(errand)?;
+        let (answer, answered) = oneshot::channel();
+        let (_cancel, cancelled) = oneshot::channel();
+        let owner = Arc::clone(self);
+        let serving = async move {
+            if let Some(served) = owner.serve(accepted, cancelled).await {
+                // Nobody listens any more if the submitter was dropped after the start.
+                drop(answer.send(served));
+            }
+        };
+        self.tasks.spawn_on(serving, &self.runtime);
+        let stopped = || Refusal::Unknown(format!("the runtime of node {} stopped", self.id));
+        answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Runs the handler; a panic becomes its message.
+    async fn run(&self, delivery: Delivery) -> Result<Bytes, String> {
+        let mut running = pin!(async { self.handler.run(delivery).await });
+        std::future::poll_fn(|context| {
+            match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context))) {
+                Ok(poll) => poll.map(Ok),
+                Err(panic) => Poll::Ready(Err(message(&*panic))),
+            }
+        })
+        .await
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").chars().take(200).collect()
+}
+
+impl From<QueueError> for Refusal {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::QueueFull => Self::QueueFull,
+            QueueError::TimedOut => Self::TimedOut,
+            QueueError::Shutdown => Self::Shutdown,
+        }
+    }
+}

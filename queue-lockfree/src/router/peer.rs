@@ -1,0 +1,233 @@
+//! The way to another node: one connection, opened on demand, that carries all requests to it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::SubmitError;
+use super::calls::{Calls, Ending, OpenError, Phase};
+use super::link::{FrameReader, FrameWriter, Identity, LinkError};
+use crate::frame::{Frame, Refusal, Request};
+use crate::now::{Now, reached};
+use crate::ring::NodeId;
+
+/// Frames that are written together at most.
+const BATCH: usize = 256;
+
+/// What a peer's tasks run on, and what stops them.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub(super) identity: Identity,
+    pub(super) now: Arc<dyn Now>,
+    pub(super) tasks: TaskTracker,
+    pub(super) runtime: Handle,
+    /// Cancelled when connections are to close.
+    pub(super) closing: CancellationToken,
+}
+
+/// Another node, as seen from one that submits to it.
+pub(super) struct Peer {
+    node: NodeId,
+    pub(super) address: SocketAddr,
+    calls: Arc<Calls>,
+    outbox: mpsc::Sender<Frame>,
+    around: Surroundings,
+}
+
+impl Peer {
+    /// Starts the task that writes to `node`; it ends with the last handle, or when the node closes.
+    pub(super) fn start(node: NodeId, address: SocketAddr, around: Surroundings) -> Self {
+        let limits = around.identity.limits;
+        let (outbox, inbox) = mpsc::channel(limits.outbox);
+        let calls = Arc::new(Calls::new(limits.calls));
+        let courier = Courier {
+            node,
+            address,
+            calls: Arc::clone(&calls),
+            around: around.clone(),
+            link: None,
+            links_opened: 0,
+        };
+        around.tasks.spawn_on(courier.run(inbox), &around.runtime);
+        Self { node, address, calls, outbox, around }
+    }
+
+    /// Sends a request and waits for its end: the answer, at the longest until the deadline, or as long as the peer
+    /// says that it runs.
+    ///
+    /// Cancel safe in this sense: dropping the future asks the peer to take the task back if it has not started.
+    pub(super) async fn call(&self, mut request: Request) -> Result<Result<Bytes, Refusal>, SubmitError> {
+        let (correlation, mut ending) = self.calls.open().map_err(|error| match error {
+            OpenError::Full => SubmitError::QueueFull,
+            OpenError::Closed => SubmitError::Shutdown,
+        })?;
+        let _open = OpenCall { peer: self, correlation };
+        let (now, deadline_ns) = (&*self.around.now, request.deadline_ns);
+        request.correlation = correlation;
+        tokio::select! {
+            biased;
+            sent = self.outbox.send(Frame::Request(request)) => sent.map_err(|_| SubmitError::Shutdown)?,
+            () = reached(now, deadline_ns) => return Err(SubmitError::TimedOut),
+        }
+        tokio::select! {
+            biased;
+            ending = &mut ending => return self.conclude(ending.unwrap_or(Ending::Broken)),
+            () = reached(now, deadline_ns) => {}
+        }
+        if self.calls.withdraw(correlation) {
+            return Err(SubmitError::TimedOut);
+        }
+        // The owner may be running the task past its deadline, or be gone. It is asked once per grace period.
+        let grace = self.around.identity.limits.grace;
+        let mut asked = false;
+        loop {
+            if let Ok(ending) = timeout(grace, &mut ending).await {
+                return self.conclude(ending.unwrap_or(Ending::Broken));
+            }
+            let silent = asked && !self.calls.was_alive(correlation);
+            if silent || self.outbox.try_send(Frame::Probe { correlation }).is_err() {
+                return Err(SubmitError::Unknown(format!("node {} does not answer", self.node)));
+            }
+            asked = true;
+        }
+    }
+
+    fn conclude(&self, ending: Ending) -> Result<Result<Bytes, Refusal>, SubmitError> {
+        match ending {
+            Ending::Answered(answer) => Ok(answer),
+            Ending::Unreachable => Err(SubmitError::NodeUnavailable { node: self.node }),
+            Ending::Broken => {
+                Err(SubmitError::Unknown(format!("the connection to node {} broke", self.node)))
+            }
+            Ending::Stopped => Err(SubmitError::Shutdown),
+        }
+    }
+}
+
+/// An open call in the hands of its caller; dropped, it leaves nothing behind.
+struct OpenCall<'a> {
+    peer: &'a Peer,
+    correlation: u64,
+}
+
+impl Drop for OpenCall<'_> {
+    fn drop(&mut self) {
+        let correlation = self.correlation;
+        if let Some(Phase::Sent(_)) = self.peer.calls.abandon(correlation)
+            && self.peer.outbox.try_send(Frame::Cancel { correlation }).is_err()
+        {
+            tracing::debug!(node = %self.peer.node, "no room to cancel a task; it will run unobserved");
+        }
+    }
+}
+
+/// The task that owns the connection to one peer and writes to it.
+struct Courier {
+    node: NodeId,
+    address: SocketAddr,
+    calls: Arc<Calls>,
+    around: Surroundings,
+    link: Option<Link>,
+    links_opened: u64,
+}
+
+/// An open connection.
+struct Link {
+    number: u64,
+    writer: FrameWriter,
+    /// Cancelled by the reading task when it ends, and by the courier to end it.
+    gone: CancellationToken,
+}
+
+impl Courier {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Frame>) {
+        let closing = self.around.closing.clone();
+        // A write that was cut off would ruin the connection, but then it is closing anyway.
+        closing.run_until_cancelled(self.deliver(&mut inbox)).await;
+        if let Some(link) = &self.link {
+            link.gone.cancel();
+        }
+        inbox.close();
+        self.calls.close();
+    }
+
+    async fn deliver(&mut self, inbox: &mut mpsc::Receiver<Frame>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while inbox.recv_many(&mut batch, BATCH).await > 0 {
+            if let Err(error) = self.send(&mut batch).await {
+                tracing::warn!(from = %self.around.identity.id, to = %self.node, %error, "the way to a node is broken");
+            }
+        }
+    }
+
+    /// Writes a batch over the present connection or a new one. The batch is empty afterwards, in any case.
+    async fn send(&mut self, batch: &mut Vec<Frame>) -> Result<(), LinkError> {
+        if self.link.as_ref().is_none_or(|link| link.gone.is_cancelled()) {
+            self.link = None;
+            match self.around.identity.dial(self.node, self.address).await {
+                Ok((reader, writer)) => self.link = Some(self.open(reader, writer)),
+                Err(error) => {
+                    batch.clear();
+                    self.calls.unreachable();
+                    return Err(error);
+                }
+            }
+        }
+        let link = self.link.as_mut().expect("was opened above");
+        for frame in batch.drain(..) {
+            let withdrawn = matches!(&frame, Frame::Request(request)
+                if !self.calls.sending(request.correlation, link.number));
+            if !withdrawn {
+                link.writer.push(&frame);
+            }
+        }
+        let written = link.writer.flush().await;
+        if written.is_err() {
+            link.gone.cancel();
+        }
+        if link.gone.is_cancelled() {
+            // The reading task may have ended the calls before these were marked as sent.
+            self.calls.broken(link.number);
+        }
+        written
+    }
+
+    fn open(&mut self, reader: FrameReader, writer: FrameWriter) -> Link {
+        self.links_opened += 1;
+        let (number, gone) = (self.links_opened, CancellationToken::new());
+        let reading = read(reader, Arc::clone(&self.calls), number, gone.clone(), self.node);
+        self.around.tasks.spawn_on(reading, &self.around.runtime);
+        Link { number, writer, gone }
+    }
+}
+
+/// Takes in answers until the connection ends, then ends the calls that it carried.
+async fn read(mut reader: FrameReader, calls: Arc<Calls>, link: u64, gone: CancellationToken, node: NodeId) {
+    let taking_in = async {
+        loop {
+            match reader.next().await {
+                Ok(Frame::Reply { correlation, answer }) => calls.answered(correlation, answer),
+                Ok(Frame::Alive { correlation }) => calls.alive(correlation),
+                Ok(frame) => {
+                    tracing::warn!(%node, ?frame, "a node sent what only a submitter may send");
+                    return;
+                }
+                Err(LinkError::Closed) => return,
+                Err(error) => {
+                    tracing::warn!(%node, %error, "the connection to a node is closed");
+                    return;
+                }
+            }
+        }
+    };
+    gone.run_until_cancelled(taking_in).await;
+    // In this order: a courier that has seen a live connection marks its calls before it looks again.
+    gone.cancel();
+    calls.broken(link);
+}

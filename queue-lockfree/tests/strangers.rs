@@ -1,0 +1,211 @@
+//! Peers that are not what they should be: strangers, garbage, silence, broken connections.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use queue_lockfree::{Delivery, Handler, Member, Membership, Node, NodeId, Secret, SubmitError, TokioNow};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use common::{Cluster, PATIENCE, Run, SECRET, options, ring};
+
+fn echo(_: u16) -> Arc<dyn Handler> {
+    Arc::new(Run(|delivery: Delivery| async move { delivery.payload }))
+}
+
+/// A frame by the format's definition: length, version, kind, correlation, fields.
+fn frame(kind: u8, fields: &[&[u8]]) -> Vec<u8> {
+    let body = [&[1, kind][..], &0_u64.to_be_bytes(), &fields.concat()].concat();
+    [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
+}
+
+fn hello(secret: [u8; 32], to: u16) -> Vec<u8> {
+    frame(1, &[&secret, &9_u16.to_be_bytes(), &to.to_be_bytes()])
+}
+
+fn welcome(secret: [u8; 32], node: u16) -> Vec<u8> {
+    frame(2, &[&secret, &node.to_be_bytes()])
+}
+
+/// Sends `bytes` and returns all that comes back until the other end closes, which it must.
+async fn talk(node: &Node, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(node.member().address).await.unwrap();
+    let mut heard = Vec::new();
+    // A write or read may meet a reset, since the node closes with our bytes unread: that is closed, too.
+    if stream.write_all(bytes).await.is_ok() {
+        let closed = timeout(PATIENCE, stream.read_to_end(&mut heard)).await;
+        drop(closed.expect("the node closes the connection"));
+    }
+    heard
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_is_refused_and_learns_nothing() {
+    let cluster = Cluster::start(1, echo).await;
+    for bytes in [
+        hello([0; 32], 0),
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        frame(3, &[&[0; 30]]),
+        vec![0xff; 64],
+        vec![0; 64],
+    ] {
+        assert!(talk(&cluster.nodes[0], &bytes).await.is_empty());
+    }
+    assert_eq!(cluster.submit(0, "vm-1", "still here").await.unwrap(), "still here");
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_stranger_is_closed_in_time() {
+    let cluster =
+        Cluster::start_with(1, echo, |options| options.limits.connect = Duration::from_millis(30)).await;
+    assert!(talk(&cluster.nodes[0], &[]).await.is_empty());
+    assert!(talk(&cluster.nodes[0], &hello(SECRET, 0)[..20]).await.is_empty());
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_reached_by_mistake_says_who_it_is_and_closes() {
+    let cluster = Cluster::start(1, echo).await;
+    assert_eq!(talk(&cluster.nodes[0], &hello(SECRET, 5)).await, welcome(SECRET, 0));
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_oversized_or_malformed_frame_closes_its_connection_alone() {
+    let cluster = Cluster::start_with(2, echo, |options| options.limits.frame_bytes = 4096).await;
+    let key = cluster.key_of(1, 0);
+    assert_eq!(cluster.submit(0, &key, "before").await.unwrap(), "before");
+    let oversized = 4097_u32.to_be_bytes().to_vec();
+    let (wrong_kind, wrong_side) = (frame(99, &[]), frame(4, &[&[1]]));
+    let key_too_long = frame(3, &[&[0; 8 + 4 + 8], &u32::MAX.to_be_bytes(), b"vm-1"]);
+    for bytes in [oversized, wrong_kind, wrong_side, key_too_long] {
+        let heard = talk(&cluster.nodes[1], &[hello(SECRET, 1), bytes].concat()).await;
+        assert!(heard.is_empty() || heard == welcome(SECRET, 1), "{heard:?}");
+    }
+    assert_eq!(cluster.submit(0, &key, "after").await.unwrap(), "after");
+    cluster.shutdown().await;
+}
+
+#[test]
+fn a_node_survives_any_bytes_from_a_member() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = runtime.block_on(Cluster::start(1, echo));
+    proptest!(ProptestConfig::with_cases(64), |(mut garbage in any::<Vec<u8>>(), framed in any::<bool>())| {
+        runtime.block_on(async {
+            if framed {
+                garbage = [&u32::try_from(garbage.len() + 1).unwrap().to_be_bytes()[..], &[1], &garbage].concat();
+            }
+            let mut stream = TcpStream::connect(cluster.nodes[0].member().address).await.unwrap();
+            stream.write_all(&hello(SECRET, 0)).await.unwrap();
+            let mut heard = vec![0; welcome(SECRET, 0).len()];
+            stream.read_exact(&mut heard).await.unwrap();
+            // Refused midway is as good as accepted; what counts is that the node goes on.
+            drop(stream.write_all(&garbage).await);
+            drop(stream);
+        });
+    });
+    runtime.block_on(async {
+        assert_eq!(cluster.submit(0, "vm-1", "still here").await.unwrap(), "still here");
+        cluster.shutdown().await;
+    });
+}
+
+/// A node 0 in a ring with a listener that the test plays the part of node 1 at.
+async fn node_and_impostor() -> (Node, TcpListener, String) {
+    let (now, membership) = (Arc::new(TokioNow::start()), Membership::new());
+    let node = Node::start(options(0, &membership, &now), echo(0)).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    membership.install(ring(1, [node.member(), Member { id: NodeId(1), name: "node-1".into(), address }]));
+    let view = membership.view();
+    let key = (0..).map(|key| format!("vm-{key}")).find(|key| view.owner(key) == Some(NodeId(1)));
+    (node, listener, key.unwrap())
+}
+
+/// Accepts one connection as node 1 would, and reads the first request on it.
+async fn accept_a_request(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut heard = vec![0; hello(SECRET, 1).len()];
+    stream.read_exact(&mut heard).await.unwrap();
+    stream.write_all(&welcome(SECRET, 1)).await.unwrap();
+    stream.read_exact(&mut [0; 20]).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_falls_silent_leaves_the_outcome_unknown_within_a_bound() {
+    let (node, listener, key) = node_and_impostor().await;
+    let mut silence = JoinSet::new();
+    silence.spawn(async move {
+        let _open = accept_a_request(&listener).await;
+        std::future::pending::<()>().await;
+    });
+    // The deadline is a second after the start of the clock, which was just now; then two graces of 250 ms.
+    let answer = timeout(PATIENCE, node.submit(&key, 1, Bytes::new(), 1_000_000_000)).await.expect("it ends");
+    let error = answer.unwrap_err();
+    assert!(
+        matches!(&error, SubmitError::Unknown(reason) if reason.contains("does not answer")),
+        "{error:?}"
+    );
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_leaves_the_outcome_of_what_it_carried_unknown() {
+    let (node, listener, key) = node_and_impostor().await;
+    let mut breaking = JoinSet::new();
+    breaking.spawn(async move { drop(accept_a_request(&listener).await) });
+    let answer = timeout(PATIENCE, node.submit(&key, 1, Bytes::new(), u64::MAX)).await.expect("it ends");
+    let error = answer.unwrap_err();
+    assert!(matches!(&error, SubmitError::Unknown(reason) if reason.contains("broke")), "{error:?}");
+    breaking.join_all().await;
+    let answer = timeout(PATIENCE, node.submit(&key, 1, Bytes::new(), u64::MAX)).await.expect("it ends");
+    assert_eq!(answer.unwrap_err(), SubmitError::NodeUnavailable { node: NodeId(1) }, "the listener is gone");
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_answers_in_place_of_a_node_without_the_secret_gets_no_task() {
+    let (node, listener, key) = node_and_impostor().await;
+    let mut answering = JoinSet::new();
+    answering.spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&welcome([0; 32], 1)).await.unwrap();
+        let mut heard = Vec::new();
+        drop(stream.read_to_end(&mut heard).await);
+        heard
+    });
+    let answer = timeout(PATIENCE, node.submit(&key, 1, Bytes::new(), u64::MAX)).await.expect("it ends");
+    assert_eq!(answer.unwrap_err(), SubmitError::NodeUnavailable { node: NodeId(1) });
+    let heard = timeout(PATIENCE, answering.join_next()).await.unwrap().unwrap().unwrap();
+    assert!(heard.len() <= hello(SECRET, 1).len(), "nothing but the greeting was said");
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_two_runs_do_not_mix() {
+    let (now, membership) = (Arc::new(TokioNow::start()), Membership::new());
+    let mut nodes = Vec::new();
+    for id in 0..2 {
+        let mut options = options(id, &membership, &now);
+        options.secret = Secret::new([u8::try_from(id).unwrap(); 32]);
+        nodes.push(Node::start(options, echo(id)).await.unwrap());
+    }
+    membership.install(ring(1, nodes.iter().map(Node::member)));
+    let view = membership.view();
+    let key = (0..).map(|key| format!("vm-{key}")).find(|key| view.owner(key) == Some(NodeId(1))).unwrap();
+    let answer = timeout(PATIENCE, nodes[0].submit(&key, 1, Bytes::new(), u64::MAX)).await.expect("it ends");
+    assert_eq!(answer.unwrap_err(), SubmitError::NodeUnavailable { node: NodeId(1) });
+    for node in nodes {
+        node.shutdown().await;
+    }
+}

@@ -1,0 +1,2 @@
+//! lockbench.
+fn main(){}
