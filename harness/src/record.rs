@@ -2,6 +2,9 @@
 //! this crate that `reports` reads; its JSON is the stored format, versioned by [`SCHEMA_VERSION`].
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -320,4 +323,17 @@ pub struct ServerFacts {
     pub settings: BTreeMap<String, String>,
     /// Started by us for this run, or one that already ran (its address, password replaced).
     pub origin: String,
+}
+
+/// Writes a manifest or a record as JSON; the file appears whole or not at all.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = File::create(&partial)?;
+    serde_json::to_writer_pretty(&mut file, value)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    std::fs::rename(partial, path)
 }

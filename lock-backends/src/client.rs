@@ -32,9 +32,10 @@ use crate::session::{
 
 /// All locks of one node, on its one session.
 ///
-/// Waiters of one key line up here, first come first served, and one of them goes to the server. Every acquisition
-/// runs in a task of the client from the request to the release, so callers may drop their futures at any point.
-/// One timer renews all leases; each guard is told of the end of its lease by this client's own clock.
+/// Waiters of one key line up here, first come first served, and one of them goes to the server. Every
+/// acquisition runs in a task of the client from the request to the release, so callers may drop their
+/// futures at any point. One timer renews all leases; each guard is told of the end of its lease by this
+/// client's own clock.
 ///
 /// A level above 1 is, unless the backend serves it natively, so many keys `key#0`, `key#1` …: slots, not
 /// work-conserving. Shared holders of one node take turns, since a session never asks for what it holds.
@@ -42,12 +43,11 @@ use crate::session::{
 /// ```
 /// use std::time::Duration;
 /// use lock_backends::{ClientOptions, Endpoint, LockClient, OwnerId, Request, SessionOptions, SinceStart, variant};
-/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-/// let ttl = Duration::from_secs(2);
-/// let options = SessionOptions { node: "node-1".into(), ttl, now: std::sync::Arc::new(SinceStart::default()) };
-/// let endpoint = Endpoint(String::new());
-/// let local = variant("local-mutex").expect("always registered");
-/// let client = LockClient::connect(local, &endpoint, options, ClientOptions::default()).await?;
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async { let ttl =
+/// Duration::from_secs(2); let options = SessionOptions { node: "node-1".into(), ttl, now:
+/// std::sync::Arc::new(SinceStart::default()) }; let endpoint = Endpoint(String::new()); let local =
+/// variant("local-mutex").expect("always registered"); let client = LockClient::connect(local, &endpoint,
+/// options, ClientOptions::default()).await?;
 ///
 /// let guard = client.acquire(Request::exclusive("vm-7", OwnerId("node-1:1".into()), u64::MAX)).await?;
 /// let second = Request::exclusive("vm-7", OwnerId("node-1:2".into()), u64::MAX);
@@ -86,8 +86,8 @@ impl Default for ClientOptions {
 
 /// What a client has done so far.
 ///
-/// Invariant: with nothing under way, `attempts = grants + refused + timed_out + withdrawn + failed + unknown` and
-/// `grants = released + already_lost + release_unknown` once every guard is gone.
+/// Invariant: with nothing under way, `attempts = grants + refused + timed_out + withdrawn + failed +
+/// unknown` and `grants = released + already_lost + release_unknown` once every guard is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Calls to acquire and try.
@@ -142,8 +142,8 @@ struct Shared {
     queues: Arc<LocalQueues>,
     leases: Leases,
     counters: Counters,
-    /// Notified a few times per [`ClientOptions::answer_grace`]: a timer for each request that waits for its answer
-    /// would wake the runtime's timer driver for each of them.
+    /// Notified a few times per [`ClientOptions::answer_grace`]: a timer for each request that waits for its
+    /// answer would wake the runtime's timer driver for each of them.
     tick: Notify,
     /// One task per acquisition, from the request to the end of its release.
     tasks: TaskTracker,
@@ -156,8 +156,8 @@ struct Shared {
 impl LockClient {
     /// Opens a node's session with the variant's server.
     ///
-    /// # Errors
-    /// [`LockError::Unavailable`] when the server cannot be reached, [`LockError::Protocol`] when it answers nonsense.
+    /// # Errors [`LockError::Unavailable`] when the server cannot be reached, [`LockError::Protocol`] when it
+    /// answers nonsense.
     pub async fn connect(
         variant: &Variant,
         endpoint: &Endpoint,
@@ -167,8 +167,8 @@ impl LockClient {
         Self::connect_on(&*(variant.open)(endpoint)?, variant.capabilities, session, options).await
     }
 
-    /// As [`LockClient::connect`], on a backend that is already open: the nodes of one process share the table of
-    /// `local-mutex` by sharing the backend.
+    /// As [`LockClient::connect`], on a backend that is already open: the nodes of one process share the
+    /// table of `local-mutex` by sharing the backend.
     ///
     /// # Errors
     /// As [`LockClient::connect`].
@@ -210,15 +210,15 @@ impl LockClient {
         Self { shared, keeper }
     }
 
-    /// Takes the keys, waiting until the request's deadline. Waiters of one key and node are served in the order in
-    /// which their futures were first polled.
+    /// Takes the keys, waiting until the request's deadline. Waiters of one key and node are served in the
+    /// order in which their futures were first polled.
     ///
-    /// Cancel safe: dropping the future at any point leaves no lock behind; a grant that comes later is released.
+    /// Cancel safe: dropping the future at any point leaves no lock behind; a grant that comes later is
+    /// released.
     ///
-    /// # Errors
-    /// [`LockError::TimedOut`] at the deadline with the withdrawal proven, [`LockError::Unknown`] when a grant may
-    /// stand at the server (it is being withdrawn in the background), [`LockError::SessionLost`],
-    /// [`LockError::Unavailable`] (nothing is held), [`LockError::Unsupported`].
+    /// # Errors [`LockError::TimedOut`] at the deadline with the withdrawal proven, [`LockError::Unknown`]
+    /// when a grant may stand at the server (it is being withdrawn in the background),
+    /// [`LockError::SessionLost`], [`LockError::Unavailable`] (nothing is held), [`LockError::Unsupported`].
     pub async fn acquire(&self, request: Request) -> Result<Guard, LockError> {
         let granted = self.attempt(request, Patience::Wait).await?;
         granted.ok_or_else(|| LockError::Protocol("a waiting request was refused".into()))
@@ -287,8 +287,8 @@ impl LockClient {
         self.shared.session.lost()
     }
 
-    /// Refuses waiters, tells holders that they have lost, gives everything back and ends the session. Takes at most
-    /// twice [`ClientOptions::close_within`].
+    /// Refuses waiters, tells holders that they have lost, gives everything back and ends the session. Takes
+    /// at most twice [`ClientOptions::close_within`].
     ///
     /// Cancel safe: it goes on in the background. Dropping the client does the same without waiting.
     pub async fn close(self) {

@@ -29,8 +29,9 @@
 //! | [`session`] | the contract of a backend: protocol only |
 //! | [`backends`] | the registry: one file per variant, one line each |
 //!
-//! To add a variant, implement [`LockBackend`] and [`LockSession`] in a file of [`backends`], describe it in a
-//! [`Variant`] and add its line to [`backends::ALL`]; the conformance suite, command line and reports follow.
+//! To add a variant, implement [`LockBackend`] and [`LockSession`] in a file of [`backends`], describe it in
+//! a [`Variant`] and add its line to [`backends::ALL`]; the conformance suite, command line and reports
+//! follow.
 //!
 //! Time: deadlines and validities are stamps in ns of the node's clock, [`Now`]; timers are tokio's.
 

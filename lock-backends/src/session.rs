@@ -19,8 +19,8 @@ pub trait Now: Send + Sync + fmt::Debug {
     fn now_ns(&self) -> u64;
 }
 
-/// Nanoseconds since this was made, on tokio's monotonic clock (so tests may pause it). Stamps of two of them, or
-/// of two processes, are not comparable; where they must be, hand in a clock of your own.
+/// Nanoseconds since this was made, on tokio's monotonic clock (so tests may pause it). Stamps of two of
+/// them, or of two processes, are not comparable; where they must be, hand in a clock of your own.
 #[derive(Debug, Clone)]
 pub struct SinceStart(tokio::time::Instant);
 
@@ -51,8 +51,8 @@ pub async fn sleep_until(now: &dyn Now, stamp_ns: u64) {
 pub trait LockBackend: Send + Sync + fmt::Debug {
     /// Opens the one session of a node. A session is never shared between nodes.
     ///
-    /// # Errors
-    /// [`LockError::Unavailable`] when the server cannot be reached, [`LockError::Protocol`] when it answers nonsense.
+    /// # Errors [`LockError::Unavailable`] when the server cannot be reached, [`LockError::Protocol`] when it
+    /// answers nonsense.
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>>;
 }
 
@@ -69,20 +69,19 @@ pub struct SessionOptions {
 
 /// One node's session with the lock server.
 ///
-/// To implement it, write the protocol and nothing else. The shared layer promises: with `local_fifo` Required or
-/// switched on, at most one `acquire`/`try_acquire` per key is under way per session and never for a key that the
-/// session holds (at a level above 1, served natively, a held slot does not count); futures are driven to their end
-/// (never dropped half-way) unless the session is being closed; `renew` is called every `ttl / 3` (without a ttl: of
-/// the asked ttl), also with no grants, so that a session lease stays alive, sooner after a failure, never twice at
-/// once; a renewal that hangs is dropped only after a whole `ttl`, so bound your own calls well below `ttl / 3`.
-/// After [`LockError::Unknown`] from an acquire, `release` is called with a grant of that owner without a token until
-/// it answers: withdraw by owner.
+/// To implement it, write the protocol and nothing else. The shared layer promises: with `local_fifo`
+/// Required or switched on, at most one `acquire`/`try_acquire` per key is under way per session and never
+/// for a key that the session holds (at a level above 1, served natively, a held slot does not count);
+/// futures are driven to their end (never dropped half-way) unless the session is being closed; `renew` is
+/// called every `ttl / 3` (without a ttl: of the asked ttl), also with no grants, so that a session lease
+/// stays alive, sooner after a failure, never twice at once; a renewal that hangs is dropped only after a
+/// whole `ttl`, so bound your own calls well below `ttl / 3`. After [`LockError::Unknown`] from an acquire,
+/// `release` is called with a grant of that owner without a token until it answers: withdraw by owner.
 pub trait LockSession: Send + Sync + fmt::Debug {
     /// Takes the keys if nobody holds them; does not wait. `Ok(None)`: held by somebody else.
     ///
-    /// # Errors
-    /// [`LockError::SessionLost`] once [`LockSession::lost`] fired; [`LockError::Unknown`] when the answer was lost and
-    /// the grant may stand at the server.
+    /// # Errors [`LockError::SessionLost`] once [`LockSession::lost`] fired; [`LockError::Unknown`] when the
+    /// answer was lost and the grant may stand at the server.
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>>;
 
     /// Takes the keys, waiting in the backend's own best way until `request.deadline_ns`.
@@ -199,8 +198,9 @@ pub enum Validity {
     Lost,
 }
 
-/// How long a lease of `ttl` is certain to be held when the request that was acknowledged was sent at `sent_ns`:
-/// less a margin of 1 % of the ttl, at least 2 ms, for clocks that run at different rates and for the server's rounding.
+/// How long a lease of `ttl` is certain to be held when the request that was acknowledged was sent at
+/// `sent_ns`: less a margin of 1 % of the ttl, at least 2 ms, for clocks that run at different rates and for
+/// the server's rounding.
 #[must_use]
 pub fn valid_until(sent_ns: u64, ttl: Duration) -> Validity {
     let ttl_ns = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);

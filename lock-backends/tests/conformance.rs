@@ -1,6 +1,7 @@
 //! One suite for every registered variant, on the real server that it names, gated by what it declares.
 //!
-//! To see which contract of which variant runs: `cargo test -p lock-backends --test conformance -- --nocapture`.
+//! To see which contract of which variant runs: `cargo test -p lock-backends --test conformance --
+//! --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -306,7 +307,8 @@ async fn a_vanished_session_frees_its_keys_and_its_holder_is_told(bench: &Bench)
     link.restore();
     let mut ret = guard.release().await;
     if let Err(LockError::Unknown(_) | LockError::Unavailable(_)) = ret {
-        // The link was down for a part of it; the client goes on in the background, and may not free the other's key.
+        // The link was down for a part of it; the client goes on in the background, and may not free the
+        // other's key.
         ret = Ok(ReleaseRet::AlreadyLost);
     }
     assert_eq!(ret.unwrap(), ReleaseRet::AlreadyLost);
@@ -314,7 +316,8 @@ async fn a_vanished_session_frees_its_keys_and_its_holder_is_told(bench: &Bench)
     assert_eq!(next.release().await.unwrap(), ReleaseRet::Released);
 }
 
-/// Requests are swallowed and arrive late, after their callers were told: what they are granted must not stay.
+/// Requests are swallowed and arrive late, after their callers were told: what they are granted must not
+/// stay.
 async fn an_acquire_on_a_silent_link_ends_and_frees_its_key(bench: &Bench) {
     let keys = [unique("silent"), unique("silent"), unique("silent")];
     let b = bench.node().await;

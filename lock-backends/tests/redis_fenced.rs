@@ -1,4 +1,5 @@
-//! What only `redis-fenced` promises: its cost, its wake-up without the safety net, its token when the data is gone.
+//! What only `redis-fenced` promises: its cost, its wake-up without the safety net, its token when the data
+//! is gone.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

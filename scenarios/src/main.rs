@@ -1,2 +1,7 @@
-//! lockbench.
-fn main(){}
+//! `lockbench`: see `lockbench --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    scenarios::command::main()
+}

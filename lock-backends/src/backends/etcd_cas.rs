@@ -1,9 +1,11 @@
-//! `etcd-cas`: one key per lock, taken by whoever creates it; all keys of a node hang on the node's one lease.
+//! `etcd-cas`: one key per lock, taken by whoever creates it; all keys of a node hang on the node's one
+//! lease.
 //!
-//! **Protocol.** Acquire is one transaction: if the key does not exist, put it with my lease and my owner id as its
-//! value, else read it. A waiter watches the key for its deletion, from the revision after the one that refused it, and
-//! then tries at once; all watches of a node share one stream ([`watches`]). Release deletes the key if its create
-//! revision is still mine. Renewal is one message on the keep-alive stream, for all keys of the node.
+//! **Protocol.** Acquire is one transaction: if the key does not exist, put it with my lease and my owner id
+//! as its value, else read it. A waiter watches the key for its deletion, from the revision after the one
+//! that refused it, and then tries at once; all watches of a node share one stream ([`watches`]). Release
+//! deletes the key if its create revision is still mine. Renewal is one message on the keep-alive stream, for
+//! all keys of the node.
 //!
 //! ```text
 //!  node A  delete k if create revision = 7 ──▶ revision 8
@@ -11,22 +13,23 @@
 //!          put k if absent ──▶ revision 9 = token
 //! ```
 //!
-//! **A lost answer.** Two requests of one client may overtake each other in the server, so that a delete proves nothing
-//! about a put that is still on its way. Each acquire therefore also compares the revision of a key of the session's
-//! own, the *fence*, and [`EtcdSession::withdraw`] rewrites the fence in the transaction that deletes what the lost
-//! request may have put: whatever was sent before can no longer succeed. That is the proof of withdrawal. After a lost
-//! answer nothing is tried again before the withdrawal is answered; what is not withdrawn by the deadline is *unknown*.
+//! **A lost answer.** Two requests of one client may overtake each other in the server, so that a delete
+//! proves nothing about a put that is still on its way. Each acquire therefore also compares the revision of
+//! a key of the session's own, the *fence*, and [`EtcdSession::withdraw`] rewrites the fence in the
+//! transaction that deletes what the lost request may have put: whatever was sent before can no longer
+//! succeed. That is the proof of withdrawal. After a lost answer nothing is tried again before the withdrawal
+//! is answered; what is not withdrawn by the deadline is *unknown*.
 //!
-//! **Round trips.** 1 transaction to acquire, 1 to release, each one entry in the server's log. Refused once: a watch
-//! more, and one more transaction per lost race.
+//! **Round trips.** 1 transaction to acquire, 1 to release, each one entry in the server's log. Refused once:
+//! a watch more, and one more transaction per lost race.
 //!
-//! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the lease's margin, and fenced
-//! by a token.
+//! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the lease's margin,
+//! and fenced by a token.
 //!
 //! **Token.** The key's create revision, which is the revision of the transaction that granted it.
 //!
-//! **Crash release.** After the lease's ttl, at most half a second and the server's queue of expiries later. Servers
-//! of series 3.4 grant no lease below 2 s: the session reports the negotiated one.
+//! **Crash release.** After the lease's ttl, at most half a second and the server's queue of expiries later.
+//! Servers of series 3.4 grant no lease below 2 s: the session reports the negotiated one.
 //!
 //! Sources: etcd documentation, "etcd API" (transactions, watch, lease) and "KV API guarantees".
 

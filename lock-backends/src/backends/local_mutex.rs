@@ -1,9 +1,10 @@
 //! `local-mutex`: a lock inside one process, the control that crosses nodes for free.
 //!
-//! Protocol: one table per opened backend, behind one mutex; a key has slots and a line of waiters, first come first
-//! served over all sessions; a release hands the slot to the next waiter. No round trips. Token: one counter per table, drawn in
-//! the same critical section as the grant. Safety class A inside its process, nothing outside. Crash release: a session
-//! that is closed or dropped frees its keys at once; there is no lease.
+//! Protocol: one table per opened backend, behind one mutex; a key has slots and a line of waiters, first
+//! come first served over all sessions; a release hands the slot to the next waiter. No round trips. Token:
+//! one counter per table, drawn in the same critical section as the grant. Safety class A inside its process,
+//! nothing outside. Crash release: a session that is closed or dropped frees its keys at once; there is no
+//! lease.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,37 +1,40 @@
-//! `pg-mux`: all advisory locks of a node on one PostgreSQL connection, with every pending operation of the node
-//! batched into one statement.
+//! `pg-mux`: all advisory locks of a node on one PostgreSQL connection, with every pending operation of the
+//! node batched into one statement.
 //!
 //! **Protocol.** A task owns the lock connection ([`lock_connection`]). It takes everything that waits in its
-//! channel and runs it as one statement over `unnest`: tries that draw a token only when the lock came, and unlocks.
-//! The lock connection never waits in the server. A refused waiter shows itself at the server in the same statement,
-//! and tries again there, so that no release can slip in between; an unlock that finds a waiter shown announces the key
-//! with `pg_notify`, in the same round trip. A second connection listens and wakes the waiters of this node
-//! ([`wakeups`]), who then try again. A poll that backs off to [`POLL_MAX`] covers what announces nothing, such as a
-//! crashed holder.
+//! channel and runs it as one statement over `unnest`: tries that draw a token only when the lock came, and
+//! unlocks. The lock connection never waits in the server. A refused waiter shows itself at the server in the
+//! same statement, and tries again there, so that no release can slip in between; an unlock that finds a
+//! waiter shown announces the key with `pg_notify`, in the same round trip. A second connection listens and
+//! wakes the waiters of this node ([`wakeups`]), who then try again. A poll that backs off to [`POLL_MAX`]
+//! covers what announces nothing, such as a crashed holder.
 //!
 //! ```text
 //!  node A  holds k ············ unlock k, a waiter is shown: notify ──▶ commit
 //!  node B  try k: refused, shown, wait ································└─▶ woken: try k, token
 //! ```
 //!
-//! **Round trips.** 1 to acquire, 1 to release, without a flush to disk except once per 32 tokens. An announcement is a
-//! commit record; it is flushed only together with tokens that are drawn in the same batch.
+//! **Round trips.** 1 to acquire, 1 to release, without a flush to disk except when a batch passes a multiple
+//! of 32 tokens: next to none with one caller, one per batch with hundreds, which then bounds the throughput
+//! on a slow disk. An announcement is a commit record; it is flushed only together with tokens that are drawn
+//! in the same batch.
 //!
-//! **Safety class F**: exclusive while the lock connection lives, and fenced by a token. The server frees the keys the
-//! moment it sees the connection end, a few milliseconds before this node can know; a token check at the resource
-//! closes that gap.
+//! **Safety class F**: exclusive while the lock connection lives, and fenced by a token. The server frees the
+//! keys the moment it sees the connection end, a few milliseconds before this node can know; a token check at
+//! the resource closes that gap.
 //!
-//! **Token.** `nextval` of the sequence `lockbench_fence` in the same statement as the grant, behind a `CASE`, so that
-//! it is drawn after the lock is held. No cycle, cache 1: values may skip, and never repeat on the same primary.
+//! **Token.** `nextval` of the sequence `lockbench_fence` in the same statement as the grant, behind a
+//! `CASE`, so that it is drawn after the lock is held. No cycle, cache 1: values may skip, and never repeat
+//! on the same primary.
 //!
-//! **Crash release.** A killed process frees its keys at once (the kernel closes the connection). There is no lease:
-//! a paused process keeps its keys, a vanished host keeps them until the server's TCP keep-alive gives up, which is
-//! set to about the ttl asked for.
+//! **Crash release.** A killed process frees its keys at once (the kernel closes the connection). There is no
+//! lease: a paused process keeps its keys, a vanished host keeps them until the server's TCP keep-alive gives
+//! up, which is set to about the ttl asked for.
 //!
-//! **Keys** are 64-bit FNV-1a hashes of the name. Two names with one hash exclude each other: a needless wait, never a
-//! double grant, since the lock connection refuses a key that it holds already. The server keeps all locks, and those of
-//! shown waiters, in a table of about `max_locks_per_transaction × max_connections`; a batch that does not fit is undone
-//! and refused as a whole.
+//! **Keys** are 64-bit FNV-1a hashes of the name. Two names with one hash exclude each other: a needless
+//! wait, never a double grant, since the lock connection refuses a key that it holds already. The server
+//! keeps all locks, and those of shown waiters, in a table of about `max_locks_per_transaction ×
+//! max_connections`; a batch that does not fit is undone and refused as a whole.
 //!
 //! Sources: PostgreSQL documentation, "Advisory Locks", "NOTIFY", "Sequence Manipulation Functions",
 //! "Asynchronous Commit".

@@ -1,26 +1,29 @@
 //! `redis-fenced`: `SET NX PX` and a fencing token in one script, waiters woken by pub/sub.
 //!
 //! Protocol, on one RESP3 connection per node that carries commands and pushes:
-//! - *acquire*, 1 round trip: absent → take the next token and set the key to `token:owner` with its time to live; held
-//!   by the same owner → the stored token again, time to live refreshed, so a retry after a lost answer is harmless;
-//!   held by another → its remaining time to live.
-//! - *wait*: subscribe to the lock's channel, try again (a release in between would be missed), then sleep until a
-//!   message, a lost connection, or the end of the holder's lease plus jitter, the safety net. One subscription per lock
-//!   that is fought for, kept until it was idle for a whole renewal period: a node hears only of locks that it waits for, and a
-//!   hot lock pays for SUBSCRIBE and the second try once. A channel per node would need the server to know the waiters;
-//!   that is the queueing variant.
+//! - *acquire*, 1 round trip: absent → take the next token and set the key to `token:owner` with its time to
+//!   live; held by the same owner → the stored token again, time to live refreshed, so a retry after a lost
+//!   answer is harmless; held by another → its remaining time to live.
+//! - *wait*: subscribe to the lock's channel, try again (a release in between would be missed), then sleep
+//!   until a message, a lost connection, or the end of the holder's lease plus jitter, the safety net. One
+//!   subscription per lock that is fought for, kept until it was idle for a whole renewal period: a node
+//!   hears only of locks that it waits for, and a hot lock pays for SUBSCRIBE and the second try once. A
+//!   channel per node would need the server to know the waiters; that is the queueing variant.
 //! - *release*, 1 round trip: compare the owner, delete, publish. *Renew*: one script per 100 keys.
 //!
-//! Pair: 2 round trips. Safety class F (`T` for resources that do not check tokens): exclusive while clocks run at similar rates
-//! and the data set survives. Token: the greater of counter + 1 and the server's time in µs, in the same script, so it rises over a restart
-//! without persistence unless the server's clock steps back. One counter orders all locks. Crash release: ttl, plus up to
-//! 20 ms of jitter. Not for Redis Cluster: the counter is a second key.
+//! Pair: 2 round trips. Safety class F (`T` for resources that do not check tokens): exclusive while clocks
+//! run at similar rates and the data set survives. Token: the greater of counter + 1 and the server's time in
+//! µs, in the same script, so it rises over a restart without persistence unless the server's clock steps
+//! back. One counter orders all locks. Crash release: ttl, plus up to 20 ms of jitter. Not for Redis Cluster:
+//! the counter is a second key.
 //!
-//! Unknown outcomes: an answer can be lost with the connection. The script is run again until the deadline, then the owner is
-//! withdrawn; that proves the withdrawal only on the same connection, where commands keep their order.
+//! Unknown outcomes: an answer can be lost with the connection. The script is run again until the deadline,
+//! then the owner is withdrawn; that proves the withdrawal only on the same connection, where commands keep
+//! their order.
 //!
-//! Sources: redis.io "Distributed Locks with Redis" (owner-checked release); Redisson `RedissonLock`, `RedissonFencedLock` and
-//! its renewal in chunks (structure only); redis-rs 1.8 documentation of `ConnectionManager`.
+//! Sources: redis.io "Distributed Locks with Redis" (owner-checked release); Redisson `RedissonLock`,
+//! `RedissonFencedLock` and its renewal in chunks (structure only); redis-rs 1.8 documentation of
+//! `ConnectionManager`.
 
 mod channels;
 mod scripts;
@@ -121,7 +124,8 @@ async fn connect(
 ) -> Result<ConnectionManager, LockError> {
     let info = endpoint.0.as_str().into_connection_info().map_err(|error| fault(&error))?;
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    // A black-holed connection is given up after the user timeout; without it the kernel goes on for a quarter of an hour.
+    // A black-holed connection is given up after the user timeout; without it the kernel goes on for a
+    // quarter of an hour.
     let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(ttl.max(Duration::from_secs(1)));
     let client = redis::Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))
         .map_err(|error| fault(&error))?;

@@ -1,9 +1,10 @@
 //! `zk-seq`: waiters queue as ephemeral sequential nodes; each watches the one before it.
 //!
-//! **Protocol.** Acquire creates `/lockbench/<key>/<owner>-<sequence>` and lists the queue in the same flight: the
-//! session's requests are answered in order, so the list shows the new node. Nobody before it: granted. Otherwise read
-//! and watch the nearest predecessor. If the list showed that one alone, its deletion is the grant; if there were more,
-//! list again once. Nodes before mine can only vanish. Release deletes the node.
+//! **Protocol.** Acquire creates `/lockbench/<key>/<owner>-<sequence>` and lists the queue in the same
+//! flight: the session's requests are answered in order, so the list shows the new node. Nobody before it:
+//! granted. Otherwise read and watch the nearest predecessor. If the list showed that one alone, its deletion
+//! is the grant; if there were more, list again once. Nodes before mine can only vanish. Release deletes the
+//! node.
 //!
 //! ```text
 //!  node A  0000000004 ── delete ──┐
@@ -11,25 +12,28 @@
 //!  node C  0000000006 watches 5
 //! ```
 //!
-//! **A lost answer.** The owner's id, unique per attempt, is part of the node's name. After a connection loss the queue
-//! is synced and listed in the same session, which the old connection can no longer change: the node is found and used,
-//! or proven absent. A waiter that gives up deletes its node; when that stays unanswered the outcome is *unknown*.
+//! **A lost answer.** The owner's id, unique per attempt, is part of the node's name. After a connection loss
+//! the queue is synced and listed in the same session, which the old connection can no longer change: the
+//! node is found and used, or proven absent. A waiter that gives up deletes its node; when that stays
+//! unanswered the outcome is *unknown*.
 //!
-//! **Round trips.** 1 to acquire (a write and a read together), 1 to release. The first use of a key makes its parent, a
-//! container that the server removes when it has been empty for a while. Waiting: one read per predecessor watched.
+//! **Round trips.** 1 to acquire (a write and a read together), 1 to release. The first use of a key makes
+//! its parent, a container that the server removes when it has been empty for a while. Waiting: one read per
+//! predecessor watched.
 //!
-//! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the margin, and fenced by a token.
-//! Validity counts from before the last answered request was sent. The client library says `Expired` only at 7/5 of
-//! the timeout, far too late; here the session ends for good when its validity does. (With several servers, a follower
-//! reports its clients to the leader every half tick; the leader rounds expiry up to a tick, which covers that.)
+//! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the margin, and
+//! fenced by a token. Validity counts from before the last answered request was sent. The client library says
+//! `Expired` only at 7/5 of the timeout, far too late; here the session ends for good when its validity does.
+//! (With several servers, a follower reports its clients to the leader every half tick; the leader rounds
+//! expiry up to a tick, which covers that.)
 //!
-//! **Token.** The `czxid` of the owner's node: transaction ids rise with the sequence numbers, and on beyond the life of
-//! a parent, when sequence numbers start again.
+//! **Token.** The `czxid` of the owner's node: transaction ids rise with the sequence numbers, and on beyond
+//! the life of a parent, when sequence numbers start again.
 //!
 //! **Crash release.** After the session timeout, rounded up to the server's tick. Closing TCP frees nothing.
 //!
-//! Sources: ZooKeeper documentation, "Recipes and Solutions" (locks) and "Programmer's Guide" (sessions, watches,
-//! container nodes).
+//! Sources: ZooKeeper documentation, "Recipes and Solutions" (locks) and "Programmer's Guide" (sessions,
+//! watches, container nodes).
 
 mod names;
 mod queue;
@@ -148,8 +152,8 @@ struct ZkSession {
     ttl: Duration,
     /// The session is alive until then at least, on the node's clock. Raised by every answered request.
     valid_until: AtomicU64,
-    /// Node of each attempt that waits or holds, as its full path.
-    nodes: Mutex<HashMap<OwnerId, String>>,
+    /// Node of each attempt that waits or holds, as its full path, by key and owner.
+    nodes: Mutex<HashMap<(Arc<str>, OwnerId), String>>,
     lost: CancellationToken,
     operations: AtomicU64,
     now: Arc<dyn Now>,
@@ -234,7 +238,7 @@ impl ZkSession {
         let place = self.enqueue(name, request).await?;
         let token = place.token;
         if let Err(error) = self.wait_turn(name, place, request).await {
-            self.withdraw(&request.owner).await?;
+            self.withdraw(name, &request.owner).await?;
             return Err(error);
         }
         self.grant(name, request, token)
@@ -251,14 +255,15 @@ impl ZkSession {
     }
 
     /// Deletes the node of an attempt that gives up; done only when the server says so.
-    async fn withdraw(&self, owner: &OwnerId) -> Result<ReleaseRet, LockError> {
-        let Some(path) = lock(&self.nodes).get(owner).cloned() else { return Ok(ReleaseRet::AlreadyLost) };
+    async fn withdraw(&self, name: &Arc<str>, owner: &OwnerId) -> Result<ReleaseRet, LockError> {
+        let attempt = (name.clone(), owner.clone());
+        let Some(path) = lock(&self.nodes).get(&attempt).cloned() else { return Ok(ReleaseRet::AlreadyLost) };
         let deleted = match self.delete(&path).await {
             Ok(()) => ReleaseRet::Released,
             Err(Failure::NoNode) => ReleaseRet::AlreadyLost,
             Err(failure) => return Err(self.doubt(failure)),
         };
-        lock(&self.nodes).remove(owner);
+        lock(&self.nodes).remove(&attempt);
         Ok(deleted)
     }
 
@@ -275,18 +280,19 @@ impl ZkSession {
     }
 
     async fn release_key(&self, grant: &Grant) -> Result<ReleaseRet, LockError> {
-        if self.client().is_err() {
+        let (Some(name), Ok(_)) = (grant.keys.first(), self.client()) else {
             return Ok(ReleaseRet::AlreadyLost);
-        }
-        let known = lock(&self.nodes).contains_key(&grant.owner);
-        if let (false, None, Some(name)) = (known, grant.token, grant.keys.first()) {
+        };
+        let attempt = (name.clone(), grant.owner.clone());
+        let known = lock(&self.nodes).contains_key(&attempt);
+        if !known && grant.token.is_none() {
             // An attempt with an unknown outcome: it has a node if the queue shows one.
             let found = self.find(&names::queue_path(name), &names::owner_prefix(&grant.owner)).await;
             if let Some(place) = found.map_err(|failure| self.doubt(failure))? {
-                lock(&self.nodes).insert(grant.owner.clone(), place.path);
+                lock(&self.nodes).insert(attempt, place.path);
             }
         }
-        match self.withdraw(&grant.owner).await {
+        match self.withdraw(name, &grant.owner).await {
             Err(LockError::SessionLost(_)) => Ok(ReleaseRet::AlreadyLost),
             released => released,
         }
@@ -301,7 +307,7 @@ impl LockSession for ZkSession {
             if place.before.is_empty() {
                 return self.grant(name, request, place.token).map(Some);
             }
-            self.withdraw(&request.owner).await?;
+            self.withdraw(name, &request.owner).await?;
             Ok(None)
         })
     }

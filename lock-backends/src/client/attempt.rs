@@ -1,5 +1,5 @@
-//! One attempt, from the request to the end of the hold, as one task of the client: the caller's future only waits
-//! for its answer, so dropping it at any point leaves nothing behind.
+//! One attempt, from the request to the end of the hold, as one task of the client: the caller's future only
+//! waits for its answer, so dropping it at any point leaves nothing behind.
 //!
 //! ```text
 //!  caller   ──acquire──▶ ·············· Guard ──────── release ▶ ·········· Released
@@ -145,8 +145,8 @@ impl Attempt {
         taken
     }
 
-    /// Every key in sorted order, so that two requests cannot wait for each other; one by one unless the backend
-    /// takes them all at once.
+    /// Every key in sorted order, so that two requests cannot wait for each other; one by one unless the
+    /// backend takes them all at once.
     async fn take_keys(&mut self) -> Result<u32, Ended> {
         let keys = self.request.keys.clone();
         let at_once = keys.len() == 1 || self.shared.capabilities.native_many;
@@ -306,7 +306,8 @@ impl Attempt {
         whole
     }
 
-    /// Before the caller hears of the end, so that it finds its key free; but not while the server owes an answer.
+    /// Before the caller hears of the end, so that it finds its key free; but not while the server owes an
+    /// answer.
     fn pass_turns_on(&mut self) {
         if self.doubtful.is_empty() {
             self.tickets.clear();

@@ -27,8 +27,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// The fencing token: of the only key, or of the first in sorted order (see [`Guard::tokens`]). `None` where
-    /// the variant has no tokens.
+    /// The fencing token: of the only key, or of the first in sorted order (see [`Guard::tokens`]). `None`
+    /// where the variant has no tokens.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
         self.leases.first().and_then(|lease| lease.grant.token)
@@ -51,8 +51,8 @@ impl Guard {
         &self.keys
     }
 
-    /// How long all of it is certain to be held, as of now: it moves with each renewal. Compare it with the node's
-    /// clock before a side effect.
+    /// How long all of it is certain to be held, as of now: it moves with each renewal. Compare it with the
+    /// node's clock before a side effect.
     #[must_use]
     pub fn valid_until(&self) -> Validity {
         self.leases.iter().map(|lease| lease.validity()).fold(Validity::NoLease, |a, b| match (a, b) {
@@ -62,8 +62,8 @@ impl Guard {
         })
     }
 
-    /// Fires when any of it is lost: at the end of its validity at the latest, whatever the server does. Child of
-    /// the session's.
+    /// Fires when any of it is lost: at the end of its validity at the latest, whatever the server does.
+    /// Child of the session's.
     #[must_use]
     pub fn lost(&self) -> CancellationToken {
         self.lost.clone()
@@ -74,9 +74,8 @@ impl Guard {
     ///
     /// Cancel safe: once polled, the release goes on in the background.
     ///
-    /// # Errors
-    /// [`LockError::Unknown`] or [`LockError::Unavailable`] when the server did not answer; the client goes on
-    /// releasing in the background, and the next waiter of this node waits for that.
+    /// # Errors [`LockError::Unknown`] or [`LockError::Unavailable`] when the server did not answer; the
+    /// client goes on releasing in the background, and the next waiter of this node waits for that.
     pub async fn release(self) -> Result<ReleaseRet, LockError> {
         let (reply, answer) = oneshot::channel();
         if self.release.send(reply).is_err() {

@@ -1,5 +1,5 @@
-//! The holder's own lease clock: renews every third of the ttl and tells the holder when a lease ends, whatever the
-//! server does.
+//! The holder's own lease clock: renews every third of the ttl and tells the holder when a lease ends,
+//! whatever the server does.
 //!
 //! ```text
 //!  sent ──── acknowledged                                             valid until        server's expiry

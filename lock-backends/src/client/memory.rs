@@ -1,5 +1,5 @@
-//! A lease server in memory, in virtual time: ttl, tokens, latency, links that swallow everything, and cheats that the
-//! tests of the shared layer must catch.
+//! A lease server in memory, in virtual time: ttl, tokens, latency, links that swallow everything, and cheats
+//! that the tests of the shared layer must catch.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -133,8 +133,8 @@ pub(super) struct MemorySession {
 }
 
 impl MemorySession {
-    /// One way: counted when it leaves, delayed (not all alike, so requests overtake each other), and stuck while the
-    /// link is down.
+    /// One way: counted when it leaves, delayed (not all alike, so requests overtake each other), and stuck
+    /// while the link is down.
     async fn cross(&self) {
         let number = self.operations.fetch_add(1, Ordering::Relaxed);
         let detour = Duration::from_millis(number * 7 % 3);

@@ -1,4 +1,5 @@
-//! Local order: the waiters of one node for one key, first come first served, so that one of them goes to the server.
+//! Local order: the waiters of one node for one key, first come first served, so that one of them goes to the
+//! server.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,8 +26,8 @@ struct Lines {
     next_ticket: u64,
 }
 
-/// Invariant: `users` counts the tickets of the key, `waiters` those of them whose turn has not come; a line without
-/// users is removed.
+/// Invariant: `users` counts the tickets of the key, `waiters` those of them whose turn has not come; a line
+/// without users is removed.
 #[derive(Debug, Default)]
 struct Line {
     users: usize,
@@ -105,7 +106,8 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut lines = self.queues.lock();
         let Some(line) = lines.by_key.get_mut(&self.key) else { return };
-        // Numbers rise along the line. Whoever is not in it has had the turn, even if it was not looked at yet.
+        // Numbers rise along the line. Whoever is not in it has had the turn, even if it was not looked at
+        // yet.
         match line.waiters.binary_search_by_key(&self.number, |(number, _)| *number) {
             Ok(place) => drop(line.waiters.remove(place)),
             Err(_) => {

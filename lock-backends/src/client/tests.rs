@@ -1,5 +1,5 @@
-//! The shared layer in virtual time, on a lease server in memory. Properties are functions that say whether they held;
-//! each is shown a backend that keeps the contract and one that cheats.
+//! The shared layer in virtual time, on a lease server in memory. Properties are functions that say whether
+//! they held; each is shown a backend that keeps the contract and one that cheats.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -129,7 +129,8 @@ async fn after_a_pause_the_validity_shows_the_loss_before_any_task_ran() {
     guard.lost().cancelled().await;
 }
 
-/// Acquire futures dropped at every millisecond of their way, uncontended and behind a holder; nothing may stay held.
+/// Acquire futures dropped at every millisecond of their way, uncontended and behind a holder; nothing may
+/// stay held.
 async fn dropped_futures_leave_nothing(cheat: Cheat) -> bool {
     let server = MemoryServer::new(cheat);
     let (a, b) = (plain(&server), plain(&server));
@@ -222,11 +223,13 @@ async fn the_local_line_saves_the_server_the_herd() {
         waiters.join_all().await;
         operations.push(a.client.counts().operations);
     }
-    // 50 pairs, and the renewals of half a second; the herd asks again after each release: 50 * 51 / 2 in all.
+    // 50 pairs, and the renewals of half a second; the herd asks again after each release: 50 * 51 / 2 in
+    // all.
     assert!(operations[0] < 110 && operations[1] > 1_000, "{operations:?}");
 }
 
-/// Three nodes, sixty tasks, three slots: never more than three inside, never two on a slot; were all three used at once?
+/// Three nodes, sixty tasks, three slots: never more than three inside, never two on a slot; were all three
+/// used at once?
 async fn level_is_kept(cheat: Cheat) -> bool {
     let server = MemoryServer::new(cheat);
     let inside = Arc::new(std::sync::Mutex::new((Vec::<u32>::new(), 0, true)));
@@ -369,6 +372,21 @@ async fn closing_tells_the_holders_and_gives_everything_back() {
     assert!(guard.lost().is_cancelled());
     assert_eq!((server.holder(KEY), server.holder("vm-2")), (None, None));
     assert_eq!(guard.release().await.unwrap(), ReleaseRet::AlreadyLost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_does_not_wait_for_an_abandoned_waiter() {
+    let server = MemoryServer::new(Cheat::Honest);
+    let (a, b) = (plain(&server), plain(&server));
+    let held = b.client.acquire(ask(KEY)).await.unwrap();
+    let waiting = a.client.acquire(ask(KEY));
+    assert!(tokio::time::timeout(Duration::from_millis(50), waiting).await.is_err());
+    // Its task still waits at the server. A few latencies withdraw it; the bound of close is two seconds.
+    let closing = Arc::into_inner(a.client).expect("the only handle").close();
+    tokio::time::timeout(Duration::from_millis(100), closing).await.expect("no wait for the holder");
+    assert_eq!(held.release().await.unwrap(), ReleaseRet::Released);
+    sleep(server.latency * 4).await;
+    assert_eq!(server.holder(KEY), None);
 }
 
 #[tokio::test(start_paused = true)]

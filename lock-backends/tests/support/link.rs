@@ -1,4 +1,5 @@
-//! A TCP link to the server that fails on command: it swallows everything, as a broken network does, or is cut.
+//! A TCP link to the server that fails on command: it swallows everything, as a broken network does, or is
+//! cut.
 
 use std::net::SocketAddr;
 

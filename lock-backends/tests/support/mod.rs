@@ -79,7 +79,8 @@ pub(crate) fn unique(what: &str) -> String {
     format!("{what}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The server that a variant names, or `None` with the reason printed. Under CI a missing server is a failure.
+/// The server that a variant names, or `None` with the reason printed. Under CI a missing server is a
+/// failure.
 pub(crate) async fn start(server: lock_backends::Server) -> Option<Option<Server>> {
     let kind = match server {
         lock_backends::Server::None => return Some(None),

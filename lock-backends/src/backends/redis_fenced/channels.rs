@@ -54,8 +54,8 @@ impl Channels {
         by_name.entry(Arc::clone(&name)).or_default().join(Arc::clone(self), name)
     }
 
-    /// Forgets the channels on which nobody waited since the last call, and returns those that are subscribed. To be
-    /// called with `order` held.
+    /// Forgets the channels on which nobody waited since the last call, and returns those that are
+    /// subscribed. To be called with `order` held.
     pub(super) fn take_idle(&self) -> Vec<String> {
         let mut idle = Vec::new();
         self.lock().retain(|name, channel| {

@@ -1,4 +1,5 @@
-//! The three scripts. Each is atomic at the server; keys are `lockbench:lock:<key>`, the channel of a lock has its name.
+//! The three scripts. Each is atomic at the server; keys are `lockbench:lock:<key>`, the channel of a lock
+//! has its name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use crate::session::{Grant, OwnerId};
 /// Counter of the tokens of all locks.
 const FENCE: &str = "lockbench:fence";
 
-/// KEYS lock, fence; ARGV head, ttl in ms, description. Token as text, or the holder's remaining ms as a number.
+/// KEYS lock, fence; ARGV head, ttl in ms, description. Token as text, or the holder's remaining ms as a
+/// number.
 ///
 /// `%.0f`, since Lua would print a number of 16 digits as 1.79e+15.
 const ACQUIRE: &str = r"
@@ -138,7 +140,8 @@ pub(super) fn lock_key(key: &str) -> String {
     format!("lockbench:lock:{key}")
 }
 
-/// The owner as it stands behind the token, with its length in front, so that no owner is the beginning of another.
+/// The owner as it stands behind the token, with its length in front, so that no owner is the beginning of
+/// another.
 fn head(owner: &OwnerId) -> String {
     format!("{}:{};", owner.0.len(), owner.0)
 }

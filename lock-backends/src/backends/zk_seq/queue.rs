@@ -57,7 +57,7 @@ impl ZkSession {
                 (Err(failure), _) => return Err(self.failed(failure)),
             };
             if let Some(place) = found {
-                lock(&self.nodes).insert(request.owner.clone(), place.path.clone());
+                lock(&self.nodes).insert((name.clone(), request.owner.clone()), place.path.clone());
                 return Ok(place);
             }
             if self.remaining(request).is_zero() {

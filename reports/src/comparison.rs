@@ -1,0 +1,245 @@
+//! Several records side by side.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use harness::record::{Latency, Manifest, Role, RunRecord, SCHEMA_VERSION};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::ReportError;
+
+/// A batch as it is reported: one row per contender, over all its blocks.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// What was asked for and where it ran.
+    pub manifest: Manifest,
+    /// Contenders in the order of their first run, then controls in the same order.
+    pub rows: Vec<Row>,
+}
+
+/// One contender or control over the blocks of a batch.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its name.
+    pub contender: String,
+    /// One sentence on how it works.
+    pub summary: String,
+    /// Compared, or a check of the bench.
+    pub role: Role,
+    /// Its runs, by block.
+    pub records: Vec<RunRecord>,
+    /// Distributions of all blocks, merged.
+    pub latency: Latency,
+    /// Completed tasks per second of the arrival window, over the blocks.
+    pub goodput_per_s: Spread,
+}
+
+/// A figure over blocks. The run is the unit of replication, so the range of the blocks is the error that is shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// Middle value; of an even number, the mean of the middle two.
+    pub median: f64,
+    /// Least value.
+    pub min: f64,
+    /// Greatest value.
+    pub max: f64,
+}
+
+impl Spread {
+    /// The spread of the values; `None` of none.
+    #[must_use]
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = values.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let (low, high) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
+        Some(Self { median: f64::midpoint(low, high), min, max })
+    }
+
+    /// Whether the two ranges share a value.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.min <= other.max && other.min <= self.max
+    }
+}
+
+impl Comparison {
+    /// Puts the records of a batch side by side, whatever order they come in.
+    #[must_use]
+    pub fn new(manifest: Manifest, mut records: Vec<RunRecord>) -> Self {
+        records.sort_by_key(|record| record.order);
+        let mut groups: Vec<Vec<RunRecord>> = Vec::new();
+        for record in records {
+            match groups.iter_mut().find(|group| group[0].contender == record.contender) {
+                Some(group) => group.push(record),
+                None => groups.push(vec![record]),
+            }
+        }
+        let mut rows: Vec<Row> = groups.into_iter().map(Row::new).collect();
+        // Stable: the order of first appearance stays within each role.
+        rows.sort_by_key(|row| row.role == Role::Control);
+        Self { manifest, rows }
+    }
+
+    /// The rows that are compared.
+    pub fn contenders(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.role == Role::Contender)
+    }
+
+    /// The rows that check the bench.
+    pub fn controls(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.role == Role::Control)
+    }
+
+    /// All runs.
+    pub fn records(&self) -> impl Iterator<Item = &RunRecord> {
+        self.rows.iter().flat_map(|row| &row.records)
+    }
+
+    /// Runs asked for, as far as known: each row that appears, once per block.
+    pub(crate) fn runs_expected(&self) -> usize {
+        self.rows.len() * self.manifest.blocks as usize
+    }
+}
+
+impl Row {
+    /// `records` are of one contender and at least one.
+    fn new(mut records: Vec<RunRecord>) -> Self {
+        records.sort_by_key(|record| (record.block, record.order));
+        let mut latency = Latency::default();
+        for record in &records {
+            let each = &record.latency;
+            latency.response.merge(&each.response);
+            latency.response_failed.merge(&each.response_failed);
+            latency.wait.merge(&each.wait);
+            latency.release.merge(&each.release);
+            latency.hand_over.merge(&each.hand_over);
+            latency.bystander.merge(&each.bystander);
+            latency.lag.merge(&each.lag);
+        }
+        let goodput_per_s = Spread::of(records.iter().map(|record| record.goodput_per_s))
+            .expect("a row is made of at least one record");
+        let first = &records[0];
+        Self {
+            contender: first.contender.clone(),
+            summary: first.summary.clone(),
+            role: first.role,
+            latency,
+            goodput_per_s,
+            records,
+        }
+    }
+
+    /// `part ÷ grants` over all blocks that know `part`; `None` when none does or nothing was granted.
+    pub(crate) fn per_grant(&self, part: impl Fn(&RunRecord) -> Option<u64>) -> Option<f64> {
+        let mut grants = 0;
+        let mut sum = 0;
+        for record in &self.records {
+            if let Some(value) = part(record) {
+                sum += value;
+                grants += record.grants;
+            }
+        }
+        (grants > 0).then(|| sum as f64 / grants as f64)
+    }
+
+    /// Sum of a figure over the blocks.
+    pub(crate) fn total(&self, part: impl Fn(&RunRecord) -> u64) -> u64 {
+        self.records.iter().map(part).sum()
+    }
+}
+
+/// Reads `manifest.json` and every `*/record.json` of a batch directory. A batch that was killed has no `end` and maybe
+/// fewer records; it loads all the same.
+///
+/// # Errors
+///
+/// A file that cannot be read, is no such JSON, or has another schema version; the error names the file.
+pub fn load(dir: &Path) -> Result<Comparison, ReportError> {
+    let manifest: Manifest = read_json(&dir.join("manifest.json"))?;
+    let unreadable = |source| ReportError::Read { path: dir.to_owned(), source };
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path().join("record.json");
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let records = paths.iter().map(|path| read_json(path)).collect::<Result<_, _>>()?;
+    Ok(Comparison::new(manifest, records))
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ReportError> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema_version: u32,
+    }
+    let bytes = fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+    let bad = |source| ReportError::Json { path: path.to_owned(), source };
+    // The version comes first: another schema would fail on some field and hide the reason.
+    let Version { schema_version: found } = serde_json::from_slice(&bytes).map_err(bad)?;
+    if found != SCHEMA_VERSION {
+        return Err(ReportError::Schema { path: path.to_owned(), found, expected: SCHEMA_VERSION });
+    }
+    serde_json::from_slice(&bytes).map_err(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn contenders_come_in_order_of_first_run_and_controls_last() {
+        let comparison = fixture::small();
+        let names: Vec<_> = comparison.rows.iter().map(|row| row.contender.as_str()).collect();
+        assert_eq!(names, ["ring-queue", "redis-naive", "none", "noop"]);
+    }
+
+    #[test]
+    fn blocks_are_merged_and_not_averaged() {
+        let row = &fixture::small().rows[0];
+        let counts: u64 = row.records.iter().map(|record| record.latency.wait.count()).sum();
+        assert_eq!(row.latency.wait.count(), counts);
+        assert_eq!(row.records.len(), 3);
+    }
+
+    #[test]
+    fn the_spread_is_median_and_range() {
+        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
+        assert_eq!(Spread::of([1.0, 2.0]), Some(Spread { median: 1.5, min: 1.0, max: 2.0 }));
+        assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn loads_what_was_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = fixture::small();
+        fixture::store(&stored, dir.path());
+        let loaded = load(dir.path()).unwrap();
+        assert_eq!(loaded.manifest, stored.manifest);
+        assert!(loaded.records().eq(stored.records()));
+    }
+
+    #[test]
+    fn refuses_another_schema_version_and_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut other = fixture::small();
+        other.rows[0].records[0].schema_version = SCHEMA_VERSION + 1;
+        fixture::store(&other, dir.path());
+        let error = load(dir.path()).unwrap_err();
+        assert!(matches!(&error, ReportError::Schema { found, .. } if *found == SCHEMA_VERSION + 1));
+        assert!(error.to_string().contains("0-ring-queue"), "{error}");
+    }
+
+    #[test]
+    fn names_the_file_that_is_no_json() {
+        let dir = tempfile::tempdir().unwrap();
+        fixture::store(&fixture::small(), dir.path());
+        fs::write(dir.path().join("1-none/record.json"), "{\"schema_version\": 1, \"conten").unwrap();
+        let error = load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("1-none"), "{error}");
+    }
+}

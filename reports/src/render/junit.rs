@@ -1,0 +1,107 @@
+//! `junit.xml`: what a CI server shows. A suite per contender, a case per check and block.
+
+use harness::record::{CheckVerdict, RunRecord, Verdict};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::Renderer;
+use crate::judge::{Promise, promise};
+use crate::sections::promised;
+use crate::{Comparison, ReportError};
+
+pub(super) const RENDERER: Renderer = Renderer { name: "junit", file: "junit.xml", render };
+
+fn render(comparison: &Comparison) -> Result<String, ReportError> {
+    let mut report = Report::new(comparison.manifest.scenario.as_str());
+    for row in &comparison.rows {
+        let mut suite = TestSuite::new(row.contender.as_str());
+        for run in &row.records {
+            suite.add_test_case(validity(run));
+            suite.add_test_cases(run.verdicts.iter().map(|answer| case(run, answer)));
+        }
+        report.add_test_suite(suite);
+    }
+    for skipped in &comparison.manifest.skipped {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(skipped.reason.as_str());
+        let mut suite = TestSuite::new(skipped.contender.as_str());
+        suite.add_test_case(TestCase::new("run", status));
+        report.add_test_suite(suite);
+    }
+    report
+        .to_string()
+        .map_err(|error| ReportError::Render { renderer: RENDERER.name, reason: error.to_string() })
+}
+
+fn validity(run: &RunRecord) -> TestCase {
+    let status = if run.invalid.is_empty() {
+        TestCaseStatus::success()
+    } else {
+        failure(&run.invalid.join("; "), &[])
+    };
+    TestCase::new(format!("validity, block {}", run.block), status)
+}
+
+fn case(run: &RunRecord, answer: &CheckVerdict) -> TestCase {
+    let broken = || format!("promised: {}, violations: {}", promised(answer.expected), answer.violations);
+    let status = match (&answer.verdict, promise(answer)) {
+        (Verdict::NotApplicable { reason }, _) => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(reason.as_str());
+            status
+        }
+        (Verdict::Unknown { reason }, Promise::Untold) => failure(&format!("cannot be told: {reason}"), &[]),
+        (Verdict::Violated { witness }, Promise::Broken) => failure(&broken(), witness),
+        (_, Promise::Broken) => failure(&broken(), &[]),
+        (_, Promise::Kept | Promise::Untold) => TestCaseStatus::success(),
+    };
+    TestCase::new(format!("{}, block {}", answer.check, run.block), status)
+}
+
+fn failure(message: &str, witness: &[String]) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_message(message);
+    if !witness.is_empty() {
+        status.set_description(witness.join("\n"));
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    fn parsed(comparison: &Comparison) -> Report {
+        Report::deserialize_from_str(&render(comparison).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_broken_promise_fails_with_its_witness_and_a_caught_control_does_not() {
+        let report = parsed(&fixture::small());
+        let suite = |name: &str| report.test_suites.iter().find(|suite| suite.name.as_str() == name).unwrap();
+        assert_eq!(
+            (suite("ring-queue").failures, suite("redis-naive").failures, suite("none").failures),
+            (0, 3, 0)
+        );
+        let skipped = |case: &&TestCase| matches!(case.status, TestCaseStatus::Skipped { .. });
+        let not_asked = suite("noop").test_cases.iter().filter(skipped).count();
+        assert_eq!(not_asked, 6, "two checks do not apply, in three blocks");
+        let xml = render(&fixture::small()).unwrap();
+        assert!(xml.contains("two inside, level 1"), "{xml}");
+    }
+
+    #[test]
+    fn skipped_contenders_and_invalid_runs_are_shown() {
+        let mut comparison = fixture::small();
+        comparison.rows[0].records[0].invalid.push("late".to_owned());
+        let report = parsed(&comparison);
+        assert_eq!(report.test_suites[0].failures, 1);
+        assert_eq!(report.test_suites.last().unwrap().name.as_str(), "zk-seq");
+    }
+
+    #[test]
+    fn names_with_markup_are_read_back_as_they_are() {
+        let report = parsed(&fixture::named(&["<script>\"&"], 1));
+        assert_eq!(report.test_suites[0].name.as_str(), "<script>\"&");
+    }
+}

@@ -1,0 +1,325 @@
+//! The tables below the charts: answers, guarantees, where tasks went, what the bench itself costs, where it ran.
+
+use harness::record::{Expected, Role, RunRecord, Tally, Verdict};
+
+use crate::format::{self, MISSING, count, duration, duration_or_missing, significant};
+use crate::matrix::{CONTROLS, by_role, quantile};
+use crate::sentences::{answer, blocks_named};
+use crate::table::{Cell, Group, Head, Table, TableRow};
+use crate::{Comparison, Row};
+
+/// Per contender and check: what was promised, what was answered, on how much evidence.
+pub(crate) fn verdicts(comparison: &Comparison) -> Table {
+    let head =
+        [Head::text("Check"), Head::text("Promised"), Head::text("Answer"), Head::text("Blocks")].into_iter();
+    let head = head.chain([Head::number("Examined", ""), Head::number("Violations", "")]).collect();
+    let group = |label, role| Group {
+        label,
+        rows: comparison.rows.iter().filter(|row| row.role == role).flat_map(answers_of).collect(),
+    };
+    let mut groups = vec![group("", Role::Contender), group(CONTROLS, Role::Control)];
+    groups.retain(|group| !group.rows.is_empty());
+    Table { head, groups, ..Table::default() }
+}
+
+/// One line per check and kind of answer, so that a block that differs cannot hide behind the others.
+fn answers_of(row: &Row) -> Vec<TableRow> {
+    let mut kinds: Vec<(&str, Expected, &Verdict, Vec<&RunRecord>)> = Vec::new();
+    for run in &row.records {
+        for each in &run.verdicts {
+            let same = kinds.iter_mut().find(|(check, expected, verdict, _)| {
+                *check == each.check && *expected == each.expected && alike(verdict, &each.verdict)
+            });
+            match same {
+                Some((.., runs)) => runs.push(run),
+                None => kinds.push((&each.check, each.expected, &each.verdict, vec![run])),
+            }
+        }
+    }
+    kinds.sort_by_key(|(check, ..)| row.records[0].verdicts.iter().position(|each| each.check == **check));
+    let line =
+        |(place, (check, expected, verdict, runs)): (usize, (&str, Expected, &Verdict, Vec<&RunRecord>))| {
+            let of_check = || runs.iter().flat_map(|run| &run.verdicts).filter(|each| each.check == check);
+            let examined: u64 = of_check().map(|each| each.examined).sum();
+            let violations: u64 = of_check().map(|each| each.violations).sum();
+            let mut said = answer(verdict, expected, row.role == Role::Control);
+            if let Verdict::Violated { witness } = verdict {
+                said.witness.clone_from(witness);
+            }
+            let blocks: Vec<u32> = runs.iter().map(|run| run.block).collect();
+            let judged = !matches!(verdict, Verdict::NotApplicable { .. });
+            let figure = |value| if judged { Cell::count(value) } else { Cell::number(MISSING) };
+            TableRow {
+                name: row.contender.clone(),
+                goes_on: place > 0,
+                cells: vec![
+                    Cell::text(check),
+                    Cell::text(promised(expected)),
+                    said,
+                    Cell::text(blocks_named(&blocks).replace("blocks ", "").replace("block ", "")),
+                    figure(examined),
+                    figure(violations),
+                ],
+            }
+        };
+    kinds.into_iter().enumerate().map(line).collect()
+}
+
+/// The same answer for a reader: witnesses differ from run to run, reasons must not.
+fn alike(a: &Verdict, b: &Verdict) -> bool {
+    match (a, b) {
+        (Verdict::Violated { .. }, Verdict::Violated { .. }) => true,
+        _ => a == b,
+    }
+}
+
+/// The promise in words.
+pub(crate) fn promised(expected: Expected) -> &'static str {
+    match expected {
+        Expected::Holds => "holds",
+        Expected::Violated => "violated",
+        Expected::Either => "not judged",
+    }
+}
+
+/// What a grant survives and how the loss of a node is noticed.
+pub(crate) fn guarantees(comparison: &Comparison) -> Table {
+    let head = ["Node crashes", "Server or owner is killed", "Power is lost", "Loss of a node is noticed by"]
+        .map(Head::text);
+    by_role(comparison, head.into(), |row| {
+        let run = &row.records[0];
+        let survives = &run.survives;
+        [&survives.node_crash, &survives.server_kill, &survives.power_loss, &run.detection]
+            .map(|text| Cell::words(text))
+            .into()
+    })
+}
+
+type Part = (&'static str, fn(&Tally) -> u64);
+
+/// Where a task can end; planned is their sum.
+const PARTS: &[Part] = &[
+    ("Completed", |tally| tally.completed),
+    ("Not offered", |tally| tally.not_offered),
+    ("Rejected", |tally| tally.rejected),
+    ("Refused", |tally| tally.refused),
+    ("Failed", |tally| tally.failed),
+    ("Timed out", |tally| tally.timed_out),
+    ("Unknown", |tally| tally.unknown),
+    ("Unfinished", |tally| tally.unfinished),
+];
+
+/// Where every planned task went, and how long those took that did not complete.
+pub(crate) fn tally(comparison: &Comparison) -> Table {
+    let mut head = vec![Head::number("Planned", "")];
+    head.extend(PARTS.iter().map(|(name, _)| Head::number(name, "")));
+    head.push(Head::text("Adds up"));
+    head.push(Head::number("Not completed: p50", "intended start to returned"));
+    head.push(Head::number("p99", ""));
+    by_role(comparison, head, |row| {
+        let planned = row.total(|run| run.tasks.planned);
+        let parts: Vec<u64> = PARTS.iter().map(|(_, part)| row.total(|run| part(&run.tasks))).collect();
+        let sum: u64 = parts.iter().sum();
+        let mut cells = vec![Cell::count(planned)];
+        cells.extend(parts.into_iter().map(Cell::count));
+        cells.push(if sum == planned {
+            Cell::text("yes")
+        } else {
+            Cell::text(format!("no: {}", count(sum)))
+        });
+        cells.extend([0.5, 0.99].map(|q| quantile(&row.latency.response_failed, q)));
+        cells
+    })
+}
+
+/// What each run cost this process, and how late it was.
+pub(crate) fn harness_cost(comparison: &Comparison) -> Table {
+    let head = vec![
+        Head::number("CPU / task", "this process, timer thread apart"),
+        Head::number("Timer CPU / task", "it spins before each deadline"),
+        Head::number("Start lag p99", "how late tasks started"),
+        Head::number("Programmed wait", ""),
+        Head::number("Measured wait p50", ""),
+    ];
+    by_role(comparison, head, |row| {
+        let offered = row.total(|run| run.tasks.planned - run.tasks.not_offered.min(run.tasks.planned));
+        let per_task = |ns: u64| {
+            Cell::number(if offered == 0 { MISSING.to_owned() } else { duration(ns as f64 / offered as f64) })
+        };
+        vec![
+            per_task(row.total(|run| run.process_cpu_ns)),
+            per_task(row.total(|run| run.timer_cpu_ns)),
+            quantile(&row.latency.lag, 0.99),
+            Cell::duration(row.programmed_ns()),
+            if row.programmed_ns().is_some() {
+                quantile(&row.latency.wait, 0.5)
+            } else {
+                Cell::number(MISSING)
+            },
+        ]
+    })
+}
+
+/// Names and values of one kind.
+pub(crate) struct Facts {
+    pub(crate) title: &'static str,
+    pub(crate) facts: Vec<(String, String)>,
+}
+
+/// The bench's own cost before the first run, and what the plan promises of the controls.
+pub(crate) fn bench(comparison: &Comparison) -> Facts {
+    let (cost, plan) = (&comparison.manifest.harness, &comparison.manifest.plan);
+    let fold = match plan.control_fold {
+        0 | 1 => "keys as planned".to_owned(),
+        n => format!("keys folded {n} to 1, since the plan alone predicts too few"),
+    };
+    let facts = [
+        (
+            "Measured before the first run at",
+            format!("{} tasks/s without locks", significant(cost.rate_per_s)),
+        ),
+        ("CPU per task, timer apart", duration(cost.cpu_per_task_ns as f64)),
+        ("CPU of the timer per task", duration(cost.timer_cpu_per_task_ns as f64)),
+        ("Start lag, 99th percentile", duration(cost.lag_p99_ns as f64)),
+        ("Overlaps predicted without exclusion", format!("{}; {fold}", count(plan.overlaps_predicted))),
+    ];
+    Facts { title: "The bench itself", facts: facts.map(|(name, value)| (name.to_owned(), value)).into() }
+}
+
+/// Machine, plan and software of the batch.
+pub(crate) fn environment(comparison: &Comparison) -> Vec<Facts> {
+    let manifest = &comparison.manifest;
+    let (machine, plan) = (&manifest.machine, &manifest.plan);
+    let named = |pairs: Vec<(&str, String)>| {
+        pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), if value.is_empty() { MISSING.to_owned() } else { value }))
+            .collect()
+    };
+    let kinds: Vec<String> =
+        plan.kinds.iter().map(|(kind, tasks)| format!("{} {kind}", count(*tasks))).collect();
+    let busiest = plan.busiest.as_ref();
+    let mut software = vec![
+        ("lockbench".to_owned(), manifest.lockbench_version.clone()),
+        ("Commit".to_owned(), manifest.commit.clone().unwrap_or_else(|| MISSING.to_owned())),
+    ];
+    software
+        .extend(manifest.clients.iter().map(|(name, version)| (format!("Client {name}"), version.clone())));
+    vec![
+        Facts {
+            title: "Machine",
+            facts: named(vec![
+                ("Processor", format!("{}, {}", machine.cpu, format::plural(machine.cores.into(), "core"))),
+                ("Memory", format::bytes(machine.memory_bytes)),
+                ("System", format!("{}, kernel {}", machine.os, machine.kernel)),
+                ("File system of the servers' data", machine.filesystem.clone()),
+                (
+                    "4 KiB write with fdatasync, p50 / p99",
+                    format!(
+                        "{} / {}",
+                        duration_or_missing(machine.fsync_p50_ns),
+                        duration_or_missing(machine.fsync_p99_ns)
+                    ),
+                ),
+                ("Loopback round trip, p50", duration_or_missing(machine.loopback_rtt_p50_ns)),
+            ]),
+        },
+        Facts {
+            title: "Plan",
+            facts: named(vec![
+                ("Tasks", format!("{} with {}", count(plan.tasks), format::plural(plan.steps, "step"))),
+                ("Kinds", kinds.join(", ")),
+                ("Nodes", count(plan.nodes.into())),
+                ("Arrivals over", duration(plan.window_ns as f64)),
+                (
+                    "Busiest resource",
+                    busiest.map_or_else(String::new, |(name, load)| {
+                        format!("{name}, load {}", significant(*load))
+                    }),
+                ),
+                ("Seed", manifest.seed.to_string()),
+            ]),
+        },
+        Facts { title: "Software", facts: software },
+    ]
+}
+
+/// The server of each row, as it answered itself.
+pub(crate) fn servers(comparison: &Comparison) -> Table {
+    let head = ["Server", "Version", "Settings in effect", "Origin"].map(Head::text).into();
+    by_role(comparison, head, |row| {
+        let Some(server) = row.records.iter().find_map(|run| run.server.as_ref()) else {
+            return vec![Cell::text("none"), Cell::words(""), Cell::words(""), Cell::words("")];
+        };
+        let settings: Vec<String> =
+            server.settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        [&server.name, &server.version, &settings.join("; "), &server.origin]
+            .map(|text| Cell::words(text))
+            .into()
+    })
+}
+
+/// The order in which the runs of the batch took place.
+pub(crate) fn order(comparison: &Comparison) -> Vec<String> {
+    let mut runs: Vec<&RunRecord> = comparison.records().collect();
+    runs.sort_by_key(|run| run.order);
+    runs.iter().map(|run| format!("{} (block {})", run.contender, run.block)).collect()
+}
+
+/// The command line as a shell takes it.
+pub(crate) fn command(comparison: &Comparison) -> String {
+    let quoted = |word: &String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    comparison.manifest.command.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn controls_that_are_violated_were_caught_as_they_must_be() {
+        let table = verdicts(&fixture::small());
+        assert_eq!(table.groups[1].label, CONTROLS);
+        let none = &table.groups[1].rows[0];
+        assert_eq!((none.name.as_str(), none.cells[2].text.as_str()), ("none", "caught (as it must be)"));
+        assert_eq!(none.cells[5].text, "336", "112 in each of three blocks");
+    }
+
+    #[test]
+    fn a_block_that_differs_has_its_own_line() {
+        let mut comparison = fixture::small();
+        comparison.rows[0].records[1].verdicts[0].verdict = Verdict::Unknown { reason: "too few".to_owned() };
+        let lines: Vec<_> = verdicts(&comparison).groups[0]
+            .rows
+            .iter()
+            .take(2)
+            .map(|row| row.cells[3].text.clone())
+            .collect();
+        assert_eq!(lines, ["0, 2", "1"]);
+    }
+
+    #[test]
+    fn every_planned_task_is_accounted_for() {
+        let mut comparison = fixture::small();
+        let adds_up = |comparison: &Comparison| tally(comparison).groups[0].rows[0].cells[9].text.clone();
+        assert_eq!(adds_up(&comparison), "yes");
+        comparison.rows[0].records[0].tasks.unknown += 1;
+        assert_eq!(adds_up(&comparison), "no: 12,001");
+    }
+
+    #[test]
+    fn the_command_can_be_pasted_into_a_shell() {
+        let mut comparison = fixture::small();
+        comparison.manifest.command =
+            ["lockbench", "run", "--set", "name=it's $HOME"].map(str::to_owned).into();
+        assert_eq!(command(&comparison), r"lockbench run --set 'name=it'\''s $HOME'");
+    }
+}

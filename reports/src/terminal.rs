@@ -1,0 +1,78 @@
+//! The table at the end of a run.
+
+use crate::matrix::{completed, goodput, quantile};
+use crate::table::Cell;
+use crate::{Comparison, Row};
+
+const HEAD: [&str; 7] =
+    ["contender", "goodput /s (blocks)", "wait p50", "wait p99", "hand-over p50", "completed", "verdict"];
+
+/// One line per contender, then per control, in aligned columns; ends with a line feed.
+#[must_use]
+pub fn terminal_table(comparison: &Comparison) -> String {
+    let mut lines = vec![HEAD.map(str::to_owned)];
+    lines.extend(comparison.contenders().map(|row| line(comparison, row)));
+    let first_control = lines.len();
+    lines.extend(comparison.controls().map(|row| line(comparison, row)));
+    let mut widths = [0; HEAD.len()];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    for (place, line) in lines.iter().enumerate() {
+        if place == 1 || (place == first_control && place > 1) {
+            let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
+            out.push_str(&rule.join("──"));
+            out.push('\n');
+        }
+        let cells: Vec<String> = line.iter().zip(widths).enumerate().map(pad).collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Words to the left, figures to the right.
+fn pad((column, (cell, width)): (usize, (&String, usize))) -> String {
+    if column == 0 || column == HEAD.len() - 1 {
+        format!("{cell:<width$}")
+    } else {
+        format!("{cell:>width$}")
+    }
+}
+
+fn line(comparison: &Comparison, row: &Row) -> [String; HEAD.len()] {
+    let latency = &row.latency;
+    let both = |cell: Cell, open: &str, close: &str| format!("{}{open}{}{close}", cell.text, cell.note);
+    let verdict = Cell::from(comparison.standing_of(row));
+    [
+        // A name from a file must not move the cursor.
+        row.contender.chars().filter(|c| !c.is_control()).collect(),
+        both(goodput(row), " (", ")"),
+        quantile(&latency.wait, 0.5).text,
+        quantile(&latency.wait, 0.99).text,
+        quantile(&latency.hand_over, 0.5).text,
+        both(completed(row), " ", ""),
+        format!("{} {}", verdict.icon(), verdict.text),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn columns_align_and_controls_are_ruled_off() {
+        let text = terminal_table(&fixture::small());
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 1 + 1 + 2 + 1 + 2, "head, rule, contenders, rule, controls: {text}");
+        assert!(lines[2].starts_with("ring-queue") && lines[2].ends_with("✓ PASS"), "{text}");
+        assert!(lines[3].ends_with("✗ VIOLATED 3"), "{text}");
+        let verdicts: Vec<_> =
+            [2, 3, 5, 6].map(|line| lines[line].chars().position(|c| "✓✗".contains(c))).into();
+        assert!(verdicts.iter().all(|at| *at == verdicts[0]), "{text}");
+    }
+}

@@ -1,0 +1,358 @@
+//! A batch: every contender in every block, interleaved in seeded random order, each on a server of its own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use harness::agent::{AgentOptions, Fencing};
+use harness::check;
+use harness::clock::Clock;
+use harness::event::write_history;
+use harness::measure::measure;
+use harness::plan::{Plan, splitmix};
+use harness::record::{
+    CheckVerdict, Expected, Manifest, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, write_json,
+};
+use harness::run::{Progress, Run, RunOptions, run};
+use harness::servers::{self, Finding, Server, ServerKind, ServerOptions};
+use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
+use rand_chacha::ChaCha8Rng;
+use tokio_util::sync::CancellationToken;
+
+use crate::contenders::{Contender, Setting};
+use crate::spec::{Durability, Scenario};
+use crate::workload;
+
+/// Lateness of the driver beyond which a run measures the driver.
+const MOST_LAG_NS: u64 = 10_000_000;
+
+/// What to run.
+#[derive(Debug)]
+pub struct Batch {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Who takes part, with a server on this machine or at a URL.
+    pub contenders: Vec<Contender>,
+    /// Who does not, and why.
+    pub skipped: Vec<Skipped>,
+    /// Servers that already run, by kind.
+    pub attached: BTreeMap<ServerKind, String>,
+    /// The seed of everything drawn.
+    pub seed: u64,
+    /// Where batch directories are made.
+    pub out: PathBuf,
+    /// Ends the batch early.
+    pub stop: CancellationToken,
+}
+
+/// Tells a user what goes on.
+pub trait Show: Send + Sync {
+    /// A line, for people who read a log.
+    fn line(&self, text: &str);
+    /// A run begins: its title, how many tasks it has, and the counts that move.
+    fn begin(&self, title: &str, tasks: u64, progress: Arc<Progress>);
+    /// The run is over.
+    fn end(&self, summary: &str);
+}
+
+impl Batch {
+    /// Plans of all blocks; the only step that may refuse. Nothing is written before it has passed.
+    ///
+    /// # Errors
+    /// When the scenario cannot be run as it is.
+    pub fn plans(&self) -> anyhow::Result<Vec<Arc<Plan>>> {
+        let seeds = (0..self.scenario.spec.blocks).map(|block| splitmix(self.seed ^ u64::from(block)));
+        seeds.map(|seed| Ok(Arc::new(workload::draw(&self.scenario, seed)?))).collect()
+    }
+
+    /// Runs everything into the directory. Each run's record is on disk, and in `records`, before the next run begins.
+    ///
+    /// # Errors
+    /// When a server or a session cannot be had, or the directory cannot be written.
+    pub async fn run(
+        &self,
+        plans: &[Arc<Plan>],
+        directory: &Path,
+        show: &dyn Show,
+        records: &mut Vec<RunRecord>,
+    ) -> anyhow::Result<()> {
+        let mut rng = ChaCha8Rng::seed_from_u64(splitmix(self.seed ^ u64::MAX));
+        for (block, plan) in plans.iter().enumerate() {
+            let mut order: Vec<_> = self.contenders.iter().collect();
+            order.shuffle(&mut rng);
+            for contender in order {
+                if self.stop.is_cancelled() {
+                    return Ok(());
+                }
+                let number = records.len() as u32;
+                let record = self.one(contender, block as u32, number, plan, directory, show).await;
+                let record = record.with_context(|| format!("{} in block {block}", contender.name))?;
+                if self.stop.is_cancelled() {
+                    // Cut short: its figures would be wrong.
+                    return Ok(());
+                }
+                records.push(record);
+            }
+        }
+        Ok(())
+    }
+
+    async fn one(
+        &self,
+        contender: &Contender,
+        block: u32,
+        order: u32,
+        plan: &Arc<Plan>,
+        directory: &Path,
+        show: &dyn Show,
+    ) -> anyhow::Result<RunRecord> {
+        let spec = &self.scenario.spec;
+        let fold = if contender.excludes_nothing() { workload::control_fold(plan) } else { 1 };
+        let plan = if fold > 1 { Arc::new(plan.folded(fold)) } else { Arc::clone(plan) };
+        let progress = Arc::new(Progress::default());
+        let title = format!("block {}/{} {}", block + 1, spec.blocks, contender.name);
+        show.begin(&title, plan.tasks.len() as u64, Arc::clone(&progress));
+
+        let server = match contender.server {
+            Some(kind) => Some(self.server(kind).await?),
+            None => None,
+        };
+        let clock = Clock::real()?;
+        let mut setting = Setting {
+            plan: Arc::clone(&plan),
+            clock: clock.clone(),
+            endpoint: server.as_ref().map(|server| server.endpoint().to_owned()),
+            detect: Duration::from_secs_f64(spec.detect_ms / 1e3),
+            noop_delay: Duration::from_secs_f64(spec.noop_delay_ms / 1e3),
+            run_seed: splitmix(plan.settings.seed ^ u64::from(order) << 32),
+        };
+        let agent = AgentOptions { fencing: if spec.fencing { Fencing::On } else { Fencing::Off } };
+        let options = RunOptions { agent, progress, stop: self.stop.clone() };
+        if let Some(warm_up) = workload::draw_warm_up(&self.scenario, plan.settings.seed)? {
+            let warm_up = Arc::new(warm_up);
+            let mechanism = contender.build(&Setting { plan: Arc::clone(&warm_up), ..setting.clone() }).await?;
+            let quiet = RunOptions { progress: Arc::default(), ..options.clone() };
+            run(warm_up, mechanism, clock.clone(), quiet).await;
+        }
+        setting.run_seed = splitmix(setting.run_seed);
+        let mechanism = contender.build(&setting).await?;
+        let detection = mechanism.detection();
+        let cpu_before = server.as_ref().and_then(Server::cpu_ns);
+        let run = run(plan, mechanism, clock, options).await;
+        let cpu_after = server.as_ref().and_then(Server::cpu_ns);
+
+        let record = RunRecord {
+            detection,
+            server: server.as_ref().map(facts),
+            server_cpu_ns: cpu_after.zip(cpu_before).map(|(after, before)| after - before),
+            ..self.record(contender, block, order, &run)
+        };
+        if let Some(server) = server {
+            server.stop().await?;
+        }
+        if !self.stop.is_cancelled() {
+            let folder = directory.join(format!("{block}-{}", contender.name));
+            std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            write_history(&folder.join("history.ndjson.zst"), &run.events)?;
+            write_json(&folder.join("record.json"), &record)?;
+        }
+        let tasks = &record.tasks;
+        show.end(&format!(
+            "{:>6.1} tasks/s, {} of {} completed{}",
+            record.goodput_per_s,
+            tasks.completed,
+            tasks.planned,
+            if record.invalid.is_empty() { "" } else { ", INVALID" }
+        ));
+        Ok(record)
+    }
+
+    async fn server(&self, kind: ServerKind) -> anyhow::Result<Server> {
+        if let Some(url) = self.attached.get(&kind) {
+            return Ok(Server::attach(kind, url).await?);
+        }
+        let durability = match self.scenario.spec.durability {
+            Durability::Durable => servers::Durability::Durable,
+            Durability::Memory => servers::Durability::Memory,
+        };
+        let detect = Duration::from_secs_f64(self.scenario.spec.detect_ms / 1e3);
+        Ok(Server::start(kind, &ServerOptions { durability, detect, data_root: None }).await?)
+    }
+
+    fn record(&self, contender: &Contender, block: u32, order: u32, run: &Run) -> RunRecord {
+        let figures = measure(run);
+        let mut invalid = figures.implausible.clone();
+        let mut warnings = Vec::new();
+        if figures.tasks.not_offered > 0 {
+            invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
+        }
+        if figures.tasks.completed == 0 {
+            invalid.push("no task completed".to_owned());
+        }
+        let lag_ns = run.lag.quantile_ns(0.99).unwrap_or(0);
+        // A burst is late by nature: its tasks are started one after the other.
+        if lag_ns > MOST_LAG_NS && self.scenario.spec.burst.is_none() {
+            invalid.push(format!("the driver was {:.1} ms late at the 99th percentile: it is saturated", lag_ns as f64 / 1e6));
+        } else if lag_ns > 1_000_000 {
+            warnings.push(format!("the driver was {:.1} ms late at the 99th percentile; latencies include it", lag_ns as f64 / 1e6));
+        }
+        if run.bystander_failed > 0 {
+            warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
+        }
+        RunRecord {
+            schema_version: SCHEMA_VERSION,
+            contender: contender.name.to_owned(),
+            summary: contender.summary.to_owned(),
+            role: contender.role,
+            block,
+            order,
+            plan_digest: run.plan.digest(),
+            invalid,
+            warnings,
+            tasks: figures.tasks,
+            window_ns: run.plan.settings.window_ns,
+            goodput_per_s: figures.goodput_per_s,
+            latency: figures.latency,
+            completed_per_slice: figures.completed_per_slice,
+            verdicts: check::ALL.iter().map(|check| verdict(contender, check, run)).collect(),
+            survives: contender.survives.clone(),
+            detection: String::new(),
+            server: None,
+            operations: run.operations,
+            grants: figures.grants,
+            server_cpu_ns: None,
+            process_cpu_ns: run.process_cpu_ns,
+            timer_cpu_ns: run.timer_cpu_ns,
+            programmed_delay_ns: contender.is_noop().then(|| (self.scenario.spec.noop_delay_ms * 1e6) as u64),
+        }
+    }
+}
+
+fn verdict(contender: &Contender, check: &check::Check, run: &Run) -> CheckVerdict {
+    let judgement = (check.judge)(run);
+    let expected = match check.must_catch_none {
+        check::MustCatch::Yes if contender.excludes_nothing() => Expected::Violated,
+        check::MustCatch::Yes if contender.is_noop() => Expected::Either,
+        _ => Expected::Holds,
+    };
+    CheckVerdict {
+        check: check.name.to_owned(),
+        verdict: judgement.verdict,
+        examined: judgement.examined,
+        violations: judgement.violations,
+        expected,
+    }
+}
+
+fn facts(server: &Server) -> ServerFacts {
+    let origin = match server.pid() {
+        Some(_) => "started for this run".to_owned(),
+        None => format!("already running at {}", servers::redact(server.endpoint())),
+    };
+    ServerFacts {
+        name: server.kind().title().to_owned(),
+        version: server.version().to_owned(),
+        settings: server.settings().clone(),
+        origin,
+    }
+}
+
+/// Sorts contenders into those that can run and those that cannot, with the reason.
+#[must_use]
+pub fn sort(wanted: Vec<Contender>, attached: &BTreeMap<ServerKind, String>) -> (Vec<Contender>, Vec<Skipped>) {
+    let mut skipped = Vec::new();
+    let mut contenders = Vec::new();
+    for contender in wanted {
+        let missing = contender.server.filter(|kind| !attached.contains_key(kind)).and_then(|kind| match servers::find(kind) {
+            Finding::Found { .. } => None,
+            Finding::Missing { remedy } => Some(remedy),
+        });
+        match missing {
+            Some(reason) => skipped.push(Skipped { contender: contender.name.to_owned(), reason }),
+            None => contenders.push(contender),
+        }
+    }
+    (contenders, skipped)
+}
+
+/// A directory for a batch that nobody has yet: `<scenario>-<UTC>`, with a number behind when that is taken.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn new_directory(out: &Path, scenario: &str, started: jiff::Timestamp) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+    let name: String = scenario.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    let name = format!("{name}-{}", started.strftime("%Y%m%dT%H%M%SZ"));
+    for number in 1.. {
+        let suffix = if number == 1 { String::new() } else { format!("-{number}") };
+        let directory = out.join(format!("{name}{suffix}"));
+        match std::fs::create_dir(&directory) {
+            Ok(()) => return Ok(directory),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot make the folder {}", directory.display())),
+        }
+    }
+    unreachable!("a free number is found before they run out")
+}
+
+/// The end of a batch in one number, and the reasons for it.
+///
+/// Precedence: 130 interrupted, 3 a contender broke a promise (a witness stands even in an invalid run), 4 invalid or
+/// not proven, 0 otherwise. 2 never gets here; 1 and 5 need a gate.
+#[must_use]
+pub fn conclude(manifest: &Manifest, records: &[RunRecord], interrupted: bool) -> (u8, Vec<String>) {
+    let (mut broken, mut unproven) = (Vec::new(), Vec::new());
+    for record in records {
+        let place = format!("{}, block {}", record.contender, record.block + 1);
+        unproven.extend(record.invalid.iter().map(|reason| format!("{place}: invalid: {reason}")));
+        for verdict in &record.verdicts {
+            use harness::record::Verdict::{Holds, NotApplicable, Unknown, Violated};
+            let what = match (&verdict.verdict, verdict.expected) {
+                (_, Expected::Either)
+                | (Holds | NotApplicable { .. }, Expected::Holds)
+                | (Violated { .. }, Expected::Violated) => continue,
+                (Violated { .. }, Expected::Holds) => format!("{} was violated {} times", verdict.check, verdict.violations),
+                (Unknown { reason }, _) => format!("{}: cannot tell: {reason}", verdict.check),
+                (Holds | NotApplicable { .. }, Expected::Violated) => format!("{} did not catch it", verdict.check),
+            };
+            let told = !matches!(verdict.verdict, Unknown { .. });
+            let reasons = if record.role == Role::Contender && told { &mut broken } else { &mut unproven };
+            reasons.push(format!("{place}: {what}"));
+        }
+        unproven.extend(noop_is_off(record).map(|off| format!("{place}: {off}")));
+    }
+    if records.is_empty() && !interrupted {
+        unproven.push("nothing ran".to_owned());
+    }
+    for control in ["noop", "none"] {
+        let ran = records.iter().any(|record| record.contender == control);
+        if !ran && !interrupted && !manifest.skipped.iter().any(|skipped| skipped.contender == control) {
+            unproven.push(format!("the control {control} did not take part, so nothing proves the bench"));
+        }
+    }
+    let code = match (interrupted, broken.is_empty(), unproven.is_empty()) {
+        (true, ..) => 130,
+        (_, false, _) => 3,
+        (_, true, false) => 4,
+        (_, true, true) => 0,
+    };
+    let mut reasons = if interrupted { vec!["interrupted".to_owned()] } else { Vec::new() };
+    reasons.extend(broken);
+    reasons.extend(unproven);
+    (code, reasons)
+}
+
+/// The control `noop` proves the measuring: its median wait must be within 10 % of what was programmed, and within
+/// half a millisecond where nothing was.
+fn noop_is_off(record: &RunRecord) -> Option<String> {
+    let programmed_ns = record.programmed_delay_ns?;
+    let measured_ns = record.latency.wait.quantile_ns(0.5)?;
+    let off_ns = measured_ns.abs_diff(programmed_ns);
+    (off_ns > (programmed_ns / 10).max(500_000)).then(|| {
+        let (measured, programmed) = (measured_ns as f64 / 1e6, programmed_ns as f64 / 1e6);
+        format!("measured a wait of {measured:.3} ms where {programmed:.3} ms were programmed")
+    })
+}

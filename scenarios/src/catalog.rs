@@ -1,0 +1,54 @@
+//! The scenarios that come with lockbench: one file each in `catalog/`.
+
+use std::path::Path;
+
+use crate::spec::{Scenario, SpecError};
+
+/// Names and texts, in the order in which they are listed.
+pub const ALL: &[(&str, &str)] = &[
+    ("smoke", include_str!("../catalog/smoke.toml")),
+    ("vm-lifecycle", include_str!("../catalog/vm-lifecycle.toml")),
+    ("hot-key", include_str!("../catalog/hot-key.toml")),
+    ("thundering-1000", include_str!("../catalog/thundering-1000.toml")),
+];
+
+/// Finds a scenario by its name in the catalogue, or by the path of a file.
+///
+/// # Errors
+/// When there is neither, the file cannot be read, or the scenario is not valid.
+pub fn load(name: &str, settings: &[(String, String)]) -> Result<Scenario, SpecError> {
+    if let Some((name, text)) = ALL.iter().find(|(listed, _)| *listed == name) {
+        return Scenario::parse(&format!("catalog/{name}.toml"), text, settings);
+    }
+    let wrong = |what: String| SpecError { place: name.to_owned(), what };
+    if !Path::new(name).extension().is_some_and(|extension| extension == "toml") {
+        let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
+        return Err(wrong(format!("unknown scenario; there are {}, or give the path of a .toml file", names.join(", "))));
+    }
+    let text = std::fs::read_to_string(name).map_err(|error| wrong(format!("cannot read the scenario: {error}")))?;
+    Scenario::parse(name, &text, settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload;
+
+    #[test]
+    fn every_file_of_the_catalogue_is_listed_and_valid() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("catalog");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        let mut listed: Vec<_> = ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
+        listed.sort();
+        assert_eq!(files, listed);
+        for (name, _) in ALL {
+            let scenario = load(name, &[]).unwrap();
+            assert_eq!(scenario.spec.name, *name);
+            workload::draw(&scenario, 1).unwrap();
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! The command line.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use harness::clock::Clock;
+use harness::control::Open;
+use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
+use harness::record::{
+    End, HarnessCost, Manifest, PlanFacts, Role, SCHEMA_VERSION, Skipped, write_json,
+};
+use harness::run::{RunOptions, run};
+use harness::servers::{self, Finding, Server, ServerKind};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{self, Batch, Show as _};
+use crate::contenders::{self, Contender};
+use crate::progress::Display;
+use crate::{catalog, spec, workload};
+
+/// Compares distributed locks with a lock-free design under one workload, and says which was wrong.
+#[derive(Debug, Parser)]
+#[command(name = "lockbench", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 pass, 2 usage or configuration, 3 correctness violated by a contender, \
+                          4 run invalid or controls not proven, 130 interrupted (1 and 5 need a gate).";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a scenario and write a report.
+    Run(Box<RunArgs>),
+    /// List scenarios and contenders.
+    List,
+    /// Render a batch directory again; needs no server.
+    Report {
+        /// The batch directory, such as out/smoke-20260101T120000Z.
+        directory: PathBuf,
+    },
+    /// Say which servers were found, which are missing and how to get them.
+    Doctor(ServerUrls),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Name of a scenario of the catalogue, or path of a .toml file.
+    scenario: String,
+    /// Set any field of the scenario: `--set resources.vm.count=10`. May be given more than once.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Management nodes.
+    #[arg(long)]
+    nodes: Option<u16>,
+    /// Tasks per second.
+    #[arg(long, value_name = "PER_S")]
+    rate: Option<f64>,
+    /// Own hold of every step, instead of the scenario's durations.
+    #[arg(long, value_name = "MS")]
+    hold: Option<f64>,
+    /// Time to live of leases, session timeout and suspicion alike.
+    #[arg(long, value_name = "MS")]
+    detect: Option<f64>,
+    /// Length of the arrival window of each run.
+    #[arg(long, value_name = "S")]
+    duration: Option<f64>,
+    /// How often each contender runs.
+    #[arg(long)]
+    blocks: Option<u32>,
+    /// Seed of everything drawn; printed at the start of each batch.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only these contenders (controls are kept), separated by commas; one without its server is an error.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    contenders: Vec<String>,
+    /// What an acknowledged write of a private server survives.
+    #[arg(long, value_name = "durable|memory")]
+    durability: Option<String>,
+    /// Where batch directories are made.
+    #[arg(long, default_value = "out", value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    urls: ServerUrls,
+}
+
+/// Servers that already run, instead of private ones.
+#[derive(Debug, Args)]
+struct ServerUrls {
+    /// A Redis that already runs: redis://[:PASSWORD@]HOST:PORT.
+    #[arg(long, value_name = "URL", env = "LOCKBENCH_REDIS", hide_env_values = true)]
+    redis: Option<String>,
+    /// An etcd that already runs: http://HOST:PORT,…
+    #[arg(long, value_name = "URL,…", env = "LOCKBENCH_ETCD", hide_env_values = true)]
+    etcd: Option<String>,
+    /// A ZooKeeper that already runs: HOST:PORT,…
+    #[arg(long, value_name = "HOST:PORT,…", env = "LOCKBENCH_ZOOKEEPER", hide_env_values = true)]
+    zookeeper: Option<String>,
+    /// A PostgreSQL that already runs: postgres://USER[:PASSWORD]@HOST:PORT/DATABASE.
+    #[arg(long, value_name = "URL", env = "LOCKBENCH_POSTGRES", hide_env_values = true)]
+    postgres: Option<String>,
+}
+
+impl ServerUrls {
+    fn by_kind(&self) -> BTreeMap<ServerKind, String> {
+        let given = [
+            (ServerKind::Redis, &self.redis),
+            (ServerKind::Etcd, &self.etcd),
+            (ServerKind::Zookeeper, &self.zookeeper),
+            (ServerKind::Postgres, &self.postgres),
+        ];
+        given.into_iter().filter_map(|(kind, url)| Some((kind, url.clone()?))).collect()
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LOCKBENCH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("lockbench: cannot start: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let code = runtime.block_on(async {
+        match cli.verb {
+            Verb::Run(args) => run_batch(&args).await,
+            Verb::List => list(),
+            Verb::Report { directory } => report(&directory),
+            Verb::Doctor(urls) => doctor(&urls).await,
+        }
+    });
+    // Whatever still runs has been told to stop; do not wait for it for ever.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match code {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("lockbench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints to standard output; a reader that has gone away (`| head`) is no error.
+fn print(text: &str) {
+    let _reader_gone = writeln!(std::io::stdout().lock(), "{text}").is_err();
+}
+
+fn list() -> anyhow::Result<u8> {
+    print("Scenarios:");
+    for (name, _) in catalog::ALL {
+        print(&format!("  {name:<18} {}", catalog::load(name, &[])?.spec.summary));
+    }
+    print("\nContenders and controls:");
+    for contender in contenders::all() {
+        let role = if contender.role == Role::Control { "control" } else { "" };
+        print(&format!("  {:<18} {role:<8} {}", contender.name, contender.summary));
+    }
+    Ok(0)
+}
+
+fn report(directory: &Path) -> anyhow::Result<u8> {
+    for file in reports::write_all(directory)? {
+        print(&file.display().to_string());
+    }
+    Ok(0)
+}
+
+async fn doctor(urls: &ServerUrls) -> anyhow::Result<u8> {
+    servers::sweep_leftovers();
+    let mut missing = false;
+    for kind in ServerKind::ALL {
+        let line = match urls.by_kind().get(kind) {
+            Some(url) => match Server::attach(*kind, url).await {
+                Ok(server) => format!("{:<12} answers at {}, version {}", kind.title(), servers::redact(url), server.version()),
+                Err(error) => {
+                    missing = true;
+                    format!("{:<12} {error}", kind.title())
+                }
+            },
+            None => match servers::find(*kind) {
+                Finding::Found { path, version } => format!("{:<12} {version} at {}", kind.title(), path.display()),
+                Finding::Missing { remedy } => {
+                    missing = true;
+                    format!("{:<12} missing: {remedy}", kind.title())
+                }
+            },
+        };
+        print(&line);
+    }
+    print(if missing { "\n`make setup` installs what is missing." } else { "\nEverything is there." });
+    Ok(if missing { 2 } else { 0 })
+}
+
+async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
+    let scenario = catalog::load(&args.scenario, &settings(args))?;
+    let attached = args.urls.by_kind();
+    for (kind, url) in &attached {
+        Server::attach(*kind, url).await?.stop().await?;
+    }
+    let wanted = wanted(args, &scenario)?;
+    let (taking_part, skipped) = batch::sort(wanted, &attached);
+    if let Some(skip) = skipped.iter().find(|skip| args.contenders.contains(&skip.contender)) {
+        anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
+    }
+    servers::sweep_leftovers();
+    let seed = args.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed);
+    let stop = CancellationToken::new();
+    let batch = Batch {
+        scenario,
+        contenders: taking_part,
+        skipped,
+        attached,
+        seed,
+        out: args.out.clone(),
+        stop: stop.clone(),
+    };
+    let plans = batch.plans()?;
+    let started = jiff::Timestamp::now();
+    let directory = batch::new_directory(&batch.out, &batch.scenario.spec.name, started)?;
+    let display = Display::default();
+    display.line(&format!("{}, seed {seed}, into {}", batch.scenario.spec.name, directory.display()));
+    for skip in &batch.skipped {
+        display.line(&format!("skipped: {}: {}", skip.contender, skip.reason));
+    }
+
+    let mut signals = tokio::task::JoinSet::new();
+    signals.spawn(watch_signals(stop.clone())?);
+    let mut manifest = manifest(&batch, &plans, started).await?;
+    write_json(&directory.join("manifest.json"), &manifest)?;
+    let mut records = Vec::new();
+    // What ran before a failure is kept; the batch as a whole proves nothing.
+    let failure = batch.run(&plans, &directory, &display, &mut records).await.err();
+    let (mut exit_code, mut reasons) = batch::conclude(&manifest, &records, stop.is_cancelled());
+    if let Some(error) = &failure {
+        (exit_code, reasons) = (if stop.is_cancelled() { 130 } else { 2 }, vec![format!("{error:#}")]);
+    }
+    let ended_utc = jiff::Timestamp::now().to_string();
+    manifest.end = Some(End { exit_code, reasons: reasons.clone(), ended_utc });
+    write_json(&directory.join("manifest.json"), &manifest)?;
+    if !records.is_empty() {
+        let files = reports::write_all(&directory)?;
+        print(&reports::terminal_table(&reports::load(&directory)?));
+        if let Some(page) = files.iter().find(|file| file.extension().is_some_and(|ending| ending == "html")) {
+            print(&format!("report: {}", page.display()));
+        }
+    }
+    for reason in &reasons {
+        display.line(reason);
+    }
+    Ok(exit_code)
+}
+
+/// `--set` and the short forms, in that order, so that a short form wins.
+fn settings(args: &RunArgs) -> Vec<(String, String)> {
+    let mut settings = args.set.clone();
+    let mut short = |key: &str, value: Option<String>| settings.extend(value.map(|value| (key.to_owned(), value)));
+    let float = |value: Option<f64>| value.map(|value| format!("{value:?}"));
+    short("nodes", args.nodes.map(|nodes| nodes.to_string()));
+    short("rate_per_s", float(args.rate));
+    short("hold_ms", float(args.hold));
+    short("detect_ms", float(args.detect));
+    short("duration_s", float(args.duration));
+    short("blocks", args.blocks.map(|blocks| blocks.to_string()));
+    short("durability", args.durability.as_ref().map(|durability| format!("{durability:?}")));
+    settings
+}
+
+fn wanted(args: &RunArgs, scenario: &spec::Scenario) -> anyhow::Result<Vec<Contender>> {
+    let all = contenders::all();
+    let names: Vec<_> = all.iter().map(|contender| contender.name).collect();
+    let known = names.join(", ");
+    for listed in &scenario.spec.contenders {
+        if !names.contains(&listed.get_ref().as_str()) {
+            let what = format!("unknown contender `{}`; there are {known}", listed.get_ref());
+            return Err(scenario.error_at(listed.span(), what).into());
+        }
+    }
+    for name in &args.contenders {
+        if !names.contains(&name.as_str()) {
+            anyhow::bail!("--contenders: unknown contender `{name}`; there are {known}");
+        }
+    }
+    let takes_part = |contender: &Contender| {
+        let listed = scenario.spec.contenders.iter().any(|listed| listed.get_ref() == contender.name);
+        let named = args.contenders.iter().any(|name| name == contender.name);
+        named || listed && (args.contenders.is_empty() || contender.role == Role::Control)
+    };
+    Ok(all.into_iter().filter(takes_part).collect())
+}
+
+fn watch_signals(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+    })
+}
+
+async fn manifest(batch: &Batch, plans: &[Arc<Plan>], started: jiff::Timestamp) -> anyhow::Result<Manifest> {
+    let spec = &batch.scenario.spec;
+    let plan = plans.first().context("a batch has at least one block")?;
+    let mut kinds: Vec<_> = plan.kinds.iter().map(|kind| (kind.clone(), 0)).collect();
+    for task in &plan.tasks {
+        kinds[usize::from(task.kind)].1 += 1;
+    }
+    let clients = env!("LOCKBENCH_CLIENTS").split(',').filter_map(|client| client.split_once('='));
+    Ok(Manifest {
+        schema_version: SCHEMA_VERSION,
+        scenario: spec.name.clone(),
+        summary: spec.summary.clone(),
+        spec_toml: batch.scenario.text.clone(),
+        seed: batch.seed,
+        started_utc: started.to_string(),
+        command: std::env::args().map(|argument| redact_argument(&argument)).collect(),
+        lockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("LOCKBENCH_COMMIT").map(str::to_owned),
+        clients: clients.map(|(name, version)| (name.to_owned(), version.to_owned())).collect(),
+        machine: harness::machine::survey(&std::env::temp_dir()),
+        plan: PlanFacts {
+            nodes: u32::from(plan.settings.nodes),
+            tasks: plan.tasks.len() as u64,
+            steps: plan.tasks.iter().map(|task| task.steps.len() as u64).sum(),
+            window_ns: plan.settings.window_ns,
+            kinds,
+            busiest: plan.loads().first().map(|(resource, load)| (resource.to_string(), *load)),
+            saturating: spec.saturating,
+            overlaps_predicted: plan.overlaps_without_exclusion(),
+            control_fold: workload::control_fold(plan),
+        },
+        blocks: spec.blocks,
+        harness: harness_cost().await?,
+        skipped: batch.skipped.clone(),
+        threats: threats(batch),
+        end: None,
+    })
+}
+
+/// A password may stand in any URL on the command line.
+fn redact_argument(argument: &str) -> String {
+    match argument.split_once("://") {
+        Some(_) => servers::redact(argument),
+        None => argument.to_owned(),
+    }
+}
+
+fn threats(batch: &Batch) -> Vec<String> {
+    let mut threats = vec![
+        "Driver, nodes and server share one machine: its processors are contended, and no network lies between.".to_owned(),
+        "Servers are single members; replication adds round trips and failure modes that this batch does not show.".to_owned(),
+        "No faults were injected: nothing here says what happens when a process pauses or a link breaks.".to_owned(),
+    ];
+    if batch.scenario.spec.blocks < 5 {
+        threats.push(format!(
+            "{} block{}: the spread over blocks is an indication, not an interval.",
+            batch.scenario.spec.blocks,
+            if batch.scenario.spec.blocks == 1 { "" } else { "s" }
+        ));
+    }
+    let outside: Vec<&Skipped> = batch.skipped.iter().collect();
+    if !outside.is_empty() {
+        threats.push(format!("{} contender(s) of the scenario did not take part.", outside.len()));
+    }
+    threats
+}
+
+/// One second of the control `noop` at 5,000 one-step tasks a second: what is left is the harness's own cost.
+async fn harness_cost() -> anyhow::Result<HarnessCost> {
+    const RATE_PER_S: u32 = 5_000;
+    let arrivals = (0..RATE_PER_S).map(|number| Arrival {
+        kind: 0,
+        at_ns: u64::from(number) * 1_000_000_000 / u64::from(RATE_PER_S),
+        entry: NodeId(0),
+        root: StepTree {
+            resource: Resource { kind: ResourceKind::Vm, id: number, level: 1 },
+            mode: Mode::Exclusive,
+            hold_ns: 0,
+            children: Vec::new(),
+        },
+    });
+    let settings = PlanSettings {
+        seed: 0,
+        nodes: 1,
+        window_ns: 1_000_000_000,
+        deadline_ns: 1_000_000_000,
+        holder: Holder::Checks,
+    };
+    let plan = Arc::new(Plan::new(settings, vec!["noop".to_owned()], arrivals.collect())?);
+    let clock = Clock::real()?;
+    let mechanism = Arc::new(Open::new(Arc::clone(&plan), clock.clone(), std::time::Duration::ZERO));
+    let run = run(plan, mechanism, clock, RunOptions::default()).await;
+    Ok(HarnessCost {
+        rate_per_s: f64::from(RATE_PER_S),
+        cpu_per_task_ns: run.process_cpu_ns / u64::from(RATE_PER_S),
+        timer_cpu_per_task_ns: run.timer_cpu_ns / u64::from(RATE_PER_S),
+        lag_p99_ns: run.lag.quantile_ns(0.99).unwrap_or(0),
+    })
+}

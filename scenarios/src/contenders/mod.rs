@@ -1,0 +1,167 @@
+//! Everything that can take part: controls, the ring, and every registered lock variant.
+
+mod locks;
+mod ring;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::clock::Clock;
+use harness::control::Open;
+use harness::mechanism::Mechanism;
+use harness::plan::Plan;
+use harness::record::{Role, Survives};
+use harness::servers::ServerKind;
+use lock_backends::{Server, Variant};
+use queue_lockfree::Transport;
+
+/// A configured mechanism in a comparison.
+#[derive(Debug, Clone)]
+pub struct Contender {
+    /// Name on the command line and in reports.
+    pub name: &'static str,
+    /// One sentence on how it works.
+    pub summary: &'static str,
+    /// Compared, or a control.
+    pub role: Role,
+    /// The server that it needs.
+    pub server: Option<ServerKind>,
+    /// What a grant survives.
+    pub survives: Survives,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Noop,
+    None,
+    Ring(Between),
+    Lock(&'static str),
+}
+
+/// How the ring's nodes reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    Tcp,
+    Calls,
+}
+
+/// What a mechanism is made for.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The plan that it will run.
+    pub plan: Arc<Plan>,
+    /// The run's clock.
+    pub clock: Clock,
+    /// Address of the server, where it needs one.
+    pub endpoint: Option<String>,
+    /// Time to live, session timeout, membership suspicion.
+    pub detect: Duration,
+    /// Delay of the control `noop`.
+    pub noop_delay: Duration,
+    /// Unique per run: part of owner ids and of the ring's secret.
+    pub run_seed: u64,
+}
+
+/// Every contender, controls first.
+#[must_use]
+pub fn all() -> Vec<Contender> {
+    let mut all = vec![
+        control("noop", "grants after a programmed delay and excludes nothing: what it measures is the bench", Kind::Noop),
+        control("none", "grants at once and excludes nothing: the checks must catch it", Kind::None),
+    ];
+    let locks = lock_backends::backends::ALL.iter().map(|variant| locks::contender(variant));
+    let (controls, locks): (Vec<_>, Vec<_>) = locks.partition(|contender| contender.role == Role::Control);
+    all.extend(controls);
+    all.push(control("ring-local", "the ring with direct calls instead of connections: its cost without network", Kind::Ring(Between::Calls)));
+    all.extend(locks);
+    all.push(Contender {
+        name: "ring-queue",
+        summary: "consistent-hash ring, router over TCP between nodes, work queue per key at its owner; no lock",
+        role: Role::Contender,
+        server: None,
+        survives: Survives {
+            node_crash: "no: with static membership the keys of a dead owner stay unserved".to_owned(),
+            server_kill: "no server; an owner's queued tasks die with it".to_owned(),
+            power_loss: "no: queues live in memory".to_owned(),
+        },
+        kind: Kind::Ring(Between::Tcp),
+    });
+    all
+}
+
+fn control(name: &'static str, summary: &'static str, kind: Kind) -> Contender {
+    let nothing = "no: a control inside one process".to_owned();
+    let survives = Survives { node_crash: nothing.clone(), server_kill: "no server".to_owned(), power_loss: nothing };
+    Contender { name, summary, role: Role::Control, server: None, survives, kind }
+}
+
+impl Contender {
+    /// Whether this is the control without exclusion, which the checks must catch.
+    #[must_use]
+    pub fn excludes_nothing(&self) -> bool {
+        self.kind == Kind::None
+    }
+
+    /// Whether this is the control that is programmed with a delay.
+    #[must_use]
+    pub fn is_noop(&self) -> bool {
+        self.kind == Kind::Noop
+    }
+
+    /// Makes the mechanism, connected and ready to run.
+    ///
+    /// # Errors
+    /// When a session or a node cannot be opened.
+    pub async fn build(&self, setting: &Setting) -> anyhow::Result<Arc<dyn Mechanism>> {
+        Ok(match self.kind {
+            Kind::Noop => Arc::new(Open::new(Arc::clone(&setting.plan), setting.clock.clone(), setting.noop_delay)),
+            Kind::None => Arc::new(Open::new(Arc::clone(&setting.plan), setting.clock.clone(), Duration::ZERO)),
+            Kind::Ring(Between::Tcp) => Arc::new(ring::RingMechanism::start(setting, Transport::Tcp).await?),
+            Kind::Ring(Between::Calls) => {
+                let directory = queue_lockfree::Directory::new();
+                Arc::new(ring::RingMechanism::start(setting, Transport::Direct(directory)).await?)
+            }
+            Kind::Lock(name) => Arc::new(locks::LockMechanism::connect(variant(name), setting).await?),
+        })
+    }
+}
+
+fn variant(name: &str) -> &'static Variant {
+    let all = lock_backends::backends::ALL;
+    all.iter().find(|variant| variant.name == name).expect("contenders are made from the registry")
+}
+
+fn server_kind(server: Server) -> Option<ServerKind> {
+    match server {
+        Server::None => None,
+        Server::Redis => Some(ServerKind::Redis),
+        Server::Postgres => Some(ServerKind::Postgres),
+        Server::Etcd => Some(ServerKind::Etcd),
+        Server::Zookeeper => Some(ServerKind::Zookeeper),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = all().iter().map(|contender| contender.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn the_catalogue_names_only_contenders_that_exist() {
+        let names: Vec<_> = all().iter().map(|contender| contender.name).collect();
+        for (scenario, _) in crate::catalog::ALL {
+            for contender in crate::catalog::load(scenario, &[]).unwrap().spec.contenders {
+                assert!(names.contains(&contender.get_ref().as_str()), "{scenario}: {contender:?}");
+            }
+        }
+    }
+}

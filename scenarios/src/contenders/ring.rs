@@ -1,0 +1,159 @@
+//! The ring as a mechanism: the step runs at the owner of its resource, when its queue lets it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use harness::clock::Clock;
+use harness::mechanism::{BoxFuture, Entitlement, Lease, Mechanism, Outcome, StepRunner, Token};
+use harness::plan::{NodeId, Plan, StepRef, TaskId, splitmix};
+use queue_lockfree::{
+    Delivery, Handler, HashKind, Membership, Node, NodeOptions, Now, Ring, Secret, SubmitError, Transport,
+    zstack_node_id,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::Setting;
+
+#[derive(Debug)]
+struct NodeClock(Clock);
+
+impl Now for NodeClock {
+    fn now_ns(&self) -> u64 {
+        self.0.now_ns()
+    }
+}
+
+/// All nodes of the ring in this process, with static membership. What travels is a step's reference; the owner
+/// finds the step in its own plan.
+pub(super) struct RingMechanism {
+    plan: Arc<Plan>,
+    nodes: Mutex<BTreeMap<NodeId, (Arc<Node>, Arc<Sections>)>>,
+}
+
+impl fmt::Debug for RingMechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingMechanism").finish_non_exhaustive()
+    }
+}
+
+impl RingMechanism {
+    pub(super) async fn start(setting: &Setting, transport: Transport) -> anyhow::Result<Self> {
+        let membership = Membership::new();
+        let mut secret = [0; 32];
+        for (place, chunk) in secret.chunks_mut(8).enumerate() {
+            chunk.copy_from_slice(&splitmix(setting.run_seed ^ place as u64).to_le_bytes());
+        }
+        let mut nodes = BTreeMap::new();
+        for id in 0..setting.plan.settings.nodes {
+            // Named as the original names them, by their address.
+            let name = zstack_node_id(&format!("10.0.{}.{}", id / 250, id % 250 + 1));
+            let now = Arc::new(NodeClock(setting.clock.clone()));
+            let number = queue_lockfree::NodeId(id);
+            let options = NodeOptions {
+                transport: transport.clone(),
+                ..NodeOptions::new(number, &name, membership.clone(), Secret::new(secret), now)
+            };
+            let sections = Arc::new(Sections::default());
+            let node = Node::start(options, Arc::clone(&sections) as _).await;
+            let node = node.with_context(|| format!("ring: cannot start node {id}"))?;
+            nodes.insert(NodeId(id), (Arc::new(node), sections));
+        }
+        membership.install(Ring::new(1, HashKind::Mixed, nodes.values().map(|(node, _)| node.member())));
+        Ok(Self { plan: Arc::clone(&setting.plan), nodes: Mutex::new(nodes) })
+    }
+
+    async fn submit(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
+        let node = {
+            let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            nodes.get(&at).map(|(node, _)| Arc::clone(node))
+        };
+        let Some(node) = node else { return Outcome::Refused(format!("node {} is down", at.0)) };
+        let resource = self.plan.resource(step);
+        match node.submit(&resource.key(), resource.level, encode(step), deadline_ns).await {
+            Ok(answer) => serde_json::from_slice(&answer)
+                .unwrap_or_else(|error| Outcome::Unknown(format!("the owner's answer is not an outcome: {error}"))),
+            Err(SubmitError::TimedOut) => Outcome::TimedOut,
+            Err(error @ SubmitError::Unknown(_)) => Outcome::Unknown(error.to_string()),
+            Err(error @ SubmitError::Failed(_)) => Outcome::Failed(error.to_string()),
+            Err(error) => Outcome::Refused(error.to_string()),
+        }
+    }
+}
+
+impl Mechanism for RingMechanism {
+    fn register(&self, node: NodeId, runner: Arc<dyn StepRunner>) {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, sections)) = nodes.get(&node) {
+            sections.runner.set(runner).expect("a node is registered once");
+        }
+    }
+
+    fn run(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> BoxFuture<'_, Outcome> {
+        Box::pin(self.submit(at, step, deadline_ns))
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let nodes = std::mem::take(&mut *self.nodes.lock().unwrap_or_else(PoisonError::into_inner));
+            for (node, _) in nodes.values() {
+                node.shutdown().await;
+            }
+        })
+    }
+
+    fn detection(&self) -> String {
+        "no failure detection: static membership".to_owned()
+    }
+}
+
+/// What the owner does with a delivered step: the runner of its node runs it.
+#[derive(Default)]
+struct Sections {
+    runner: OnceLock<Arc<dyn StepRunner>>,
+}
+
+impl Handler for Sections {
+    fn run(&self, delivery: Delivery) -> queue_lockfree::BoxFuture<'_, Bytes> {
+        Box::pin(async move {
+            let outcome = match (decode(&delivery.payload), self.runner.get()) {
+                (Some(step), Some(runner)) => {
+                    let queue_lockfree::Entitlement { slot, token, lost } = delivery.entitlement;
+                    let token = token.map(|token| Token { generation: token.generation, sequence: token.sequence });
+                    runner.run(step, Entitlement { slot, token, lease: Arc::new(Held(lost)) }).await
+                }
+                _ => Outcome::Refused("the owner does not know this step".to_owned()),
+            };
+            serde_json::to_vec(&outcome).expect("an outcome is plain data").into()
+        })
+    }
+}
+
+/// A queue's slot is held until it is given back, or until the owner is told that it no longer owns the key.
+#[derive(Debug)]
+struct Held(CancellationToken);
+
+impl Lease for Held {
+    fn valid_until_ns(&self) -> Option<u64> {
+        None
+    }
+
+    fn lost(&self) -> CancellationToken {
+        self.0.clone()
+    }
+}
+
+fn encode(step: StepRef) -> Bytes {
+    let mut payload = [0; 6];
+    payload[..4].copy_from_slice(&step.task.0.to_le_bytes());
+    payload[4..].copy_from_slice(&step.step.to_le_bytes());
+    Bytes::copy_from_slice(&payload)
+}
+
+fn decode(payload: &[u8]) -> Option<StepRef> {
+    let (task, step) = payload.split_at_checked(4)?;
+    let task = TaskId(u32::from_le_bytes(task.try_into().ok()?));
+    Some(StepRef { task, step: u16::from_le_bytes(step.try_into().ok()?) })
+}

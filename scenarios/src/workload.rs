@@ -1,0 +1,205 @@
+//! From what was asked to what will run: draws a plan from a scenario and a seed, and refuses what cannot be run.
+
+use harness::plan::{
+    Arrival, NodeId, Plan, PlanError, PlanSettings, Resource, StepTree, splitmix,
+};
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, Exp, LogNormal, Zipf};
+
+use crate::spec::{Duration, Scenario, ScenarioSpec, SpecError, StepSpec};
+
+/// The load of a resource beyond which a scenario must declare that it saturates.
+pub const MOST_LOAD: f64 = 0.8;
+
+/// The overlaps that the control `none` must be predicted to show, so that a check that misses it is a broken check.
+pub const LEAST_OVERLAPS: u64 = 50;
+
+/// Draws the plan of a run. Same scenario and seed, same plan.
+///
+/// # Errors
+/// When a step tree is against the resource order, or a load above [`MOST_LOAD`] is not declared.
+pub fn draw(scenario: &Scenario, seed: u64) -> Result<Plan, SpecError> {
+    let spec = &scenario.spec;
+    let plan = plan(spec, seed, spec.duration_s).map_err(|error| explain(scenario, error))?;
+    if let Some((resource, load)) = plan.loads().first().filter(|(_, load)| *load > MOST_LOAD && !spec.saturating) {
+        let what = format!(
+            "{resource} would be loaded to ρ = {load:.2} (arrivals × holds ÷ level), more than {MOST_LOAD}: waits would \
+             only measure how long the run is. Lower rate_per_s or the holds, spread the keys, or declare `saturating = true`"
+        );
+        return Err(scenario.error_of("rate_per_s", what));
+    }
+    Ok(plan)
+}
+
+/// Draws the plan of the run before the measured one: the same tasks, for `warm_up_s`. None when that is 0.
+///
+/// # Errors
+/// As [`draw`], load aside.
+pub fn draw_warm_up(scenario: &Scenario, seed: u64) -> Result<Option<Plan>, SpecError> {
+    let spec = &scenario.spec;
+    if spec.warm_up_s == 0.0 {
+        return Ok(None);
+    }
+    let mut spec = spec.clone();
+    // A burst would only queue up: warm up at a rate instead.
+    spec.burst = None;
+    spec.rate_per_s = spec.rate_per_s.or(Some(100.0));
+    plan(&spec, splitmix(seed), Some(spec.warm_up_s)).map(Some).map_err(|error| explain(scenario, error))
+}
+
+/// How much the keys must be folded for the control `none` to show enough overlaps: a power of two, 1 = not at all.
+#[must_use]
+pub fn control_fold(plan: &Plan) -> u32 {
+    let keys = plan.resources.iter().map(|resource| resource.id).max().unwrap_or(0);
+    let mut fold = 1;
+    while fold <= keys && plan.folded(fold).overlaps_without_exclusion() < LEAST_OVERLAPS {
+        fold *= 2;
+    }
+    fold
+}
+
+fn explain(scenario: &Scenario, error: PlanError) -> SpecError {
+    match &error {
+        PlanError::Order { kind, .. } => {
+            let task = scenario.spec.tasks.iter().find(|task| task.name.get_ref() == kind);
+            scenario.error_at(task.map_or(0..0, |task| task.name.span()), error.to_string())
+        }
+        _ => scenario.error_of("name", error.to_string()),
+    }
+}
+
+fn plan(spec: &ScenarioSpec, seed: u64, duration_s: Option<f64>) -> Result<Plan, PlanError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let starts = match (spec.burst, spec.rate_per_s, duration_s) {
+        (None, Some(rate), Some(duration)) => poisson(rate, duration, &mut rng),
+        (burst, ..) => vec![0; burst.unwrap_or(0) as usize],
+    };
+    let total: f64 = spec.tasks.iter().map(|task| task.weight).sum();
+    let arrivals = starts
+        .into_iter()
+        .map(|at_ns| {
+            let mut left = rng.random::<f64>() * total;
+            let drawn = spec.tasks.iter().position(|task| {
+                left -= task.weight;
+                left < 0.0
+            });
+            // Rounding may leave a rest after the last kind.
+            let kind = drawn.unwrap_or(spec.tasks.len() - 1);
+            let entry = NodeId(rng.random_range(0..spec.nodes));
+            let step = &spec.tasks[kind].step;
+            let id = draw_id(spec, step, &mut rng);
+            Arrival { kind: kind as u16, at_ns, entry, root: tree(spec, step, id, &mut rng) }
+        })
+        .collect();
+    let settings = PlanSettings {
+        seed,
+        nodes: spec.nodes,
+        window_ns: spec.burst.map_or(nanos(duration_s.unwrap_or(0.0)), |_| 1),
+        deadline_ns: nanos(spec.deadline_ms / 1e3),
+        holder: spec.holder,
+    };
+    Plan::new(settings, spec.tasks.iter().map(|task| task.name.get_ref().clone()).collect(), arrivals)
+}
+
+fn poisson(rate_per_s: f64, duration_s: f64, rng: &mut ChaCha8Rng) -> Vec<u64> {
+    let gap = Exp::new(rate_per_s).expect("the rate was found to be positive");
+    let mut at_s = gap.sample(rng);
+    let mut starts = Vec::new();
+    while at_s < duration_s {
+        starts.push(nanos(at_s));
+        at_s += gap.sample(rng);
+    }
+    starts
+}
+
+fn draw_id(spec: &ScenarioSpec, step: &StepSpec, rng: &mut ChaCha8Rng) -> u32 {
+    let resource = &spec.resources[step.resource.get_ref()];
+    if resource.zipf == 0.0 {
+        return rng.random_range(0..resource.count);
+    }
+    let rank = Zipf::new(f64::from(resource.count), resource.zipf).expect("count and exponent were checked").sample(rng);
+    rank as u32 - 1
+}
+
+fn tree(spec: &ScenarioSpec, step: &StepSpec, id: u32, rng: &mut ChaCha8Rng) -> StepTree {
+    let kind = *step.resource.get_ref();
+    let hold_ns = match (spec.hold_ms, step.hold_s) {
+        (Some(ms), _) => nanos(ms / 1e3),
+        (None, Duration::Constant(seconds)) => nanos(seconds / spec.time_scale),
+        (None, Duration::LogNormal([median, p99])) => {
+            // 2.326 standard deviations above the mean lies the 99th percentile of a normal distribution.
+            let spread = (p99 / median).ln() / 2.326;
+            let drawn: f64 = LogNormal::new(median.ln(), spread).expect("the spread is finite").sample(rng);
+            // A bounded tail, so that one draw cannot decide a run.
+            nanos(drawn.min(2.0 * p99) / spec.time_scale)
+        }
+    };
+    let children = step
+        .steps
+        .iter()
+        .map(|child| {
+            let count = spec.resources[child.resource.get_ref()].count;
+            // The same parent always has the same child: a VM's host, a volume's VM.
+            let related = splitmix(u64::from(id) << 8 | kind as u64) % u64::from(count);
+            let id = (related as u32 + child.offset) % count;
+            tree(spec, child, id, rng)
+        })
+        .collect();
+    let level = spec.resources[&kind].level;
+    StepTree { resource: Resource { kind, id, level }, mode: step.mode, hold_ns, children }
+}
+
+fn nanos(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
+}
+
+/// A seed from the operating system, for runs that name none.
+#[must_use]
+pub fn fresh_seed() -> u64 {
+    // 53 bits, so that the seed survives JSON readers that know only doubles.
+    rand::rng().next_u64() >> 11
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+
+    #[test]
+    fn the_same_seed_draws_the_same_plan_and_another_seed_another() {
+        let scenario = catalog::load("vm-lifecycle", &[]).unwrap();
+        let plan = draw(&scenario, 7).unwrap();
+        assert_eq!(plan, draw(&scenario, 7).unwrap());
+        assert_ne!(plan.digest(), draw(&scenario, 8).unwrap().digest());
+    }
+
+    #[test]
+    fn a_load_beyond_the_limit_is_refused_unless_declared() {
+        let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let rate = setting("rate_per_s", "450");
+        let error = draw(&catalog::load("hot-key", std::slice::from_ref(&rate)).unwrap(), 1).unwrap_err();
+        assert!(error.to_string().contains("vm-0 would be loaded to ρ = 0.9") || error.to_string().contains("ρ = 0.8"), "{error}");
+        draw(&catalog::load("hot-key", &[rate, setting("saturating", "true")]).unwrap(), 1).unwrap();
+    }
+
+    #[test]
+    fn a_tree_against_the_resource_order_is_refused_with_its_line() {
+        let text = catalog::ALL.iter().find(|(name, _)| *name == "hot-key").unwrap().1;
+        let text = text.replace("vm = { count = 1, level = 1 }", "vm = { count = 1, level = 1 }\nhost = { count = 1, level = 1 }").replace(
+            r#"{ resource = "vm", hold_s = 0.002 }"#,
+            r#"{ resource = "host", steps = [{ resource = "vm" }] }"#,
+        );
+        let error = draw(&Scenario::parse("mine.toml", &text, &[]).unwrap(), 1).unwrap_err().to_string();
+        assert!(error.starts_with("mine.toml, line 20: a task of kind `change-vm` takes vm-0 while it holds host-0"), "{error}");
+    }
+
+    #[test]
+    fn the_control_folds_keys_until_it_can_be_caught() {
+        let few = ("rate_per_s".to_owned(), "20".to_owned());
+        let plan = draw(&catalog::load("vm-lifecycle", &[few]).unwrap(), 1).unwrap();
+        assert!(plan.overlaps_without_exclusion() < LEAST_OVERLAPS);
+        let fold = control_fold(&plan);
+        assert!(fold > 1 && plan.folded(fold).overlaps_without_exclusion() >= LEAST_OVERLAPS);
+    }
+}
