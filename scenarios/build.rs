@@ -17,7 +17,8 @@ fn main() {
     println!("cargo::rustc-env=LOCKBENCH_CLIENTS={}", versions.join(","));
     println!("cargo::rerun-if-changed=../Cargo.lock");
     if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
-        let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| !changes.is_empty());
+        let dirty = git(&["status", "--porcelain", "--untracked-files=no"])
+            .is_some_and(|changes| !changes.is_empty());
         println!("cargo::rustc-env=LOCKBENCH_COMMIT={commit}{}", if dirty { "-dirty" } else { "" });
         println!("cargo::rerun-if-changed=../.git/HEAD");
         println!("cargo::rerun-if-changed=../.git/index");

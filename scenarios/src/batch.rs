@@ -133,7 +133,8 @@ impl Batch {
         let options = RunOptions { agent, progress, stop: self.stop.clone() };
         if let Some(warm_up) = workload::draw_warm_up(&self.scenario, plan.settings.seed)? {
             let warm_up = Arc::new(warm_up);
-            let mechanism = contender.build(&Setting { plan: Arc::clone(&warm_up), ..setting.clone() }).await?;
+            let mechanism =
+                contender.build(&Setting { plan: Arc::clone(&warm_up), ..setting.clone() }).await?;
             let quiet = RunOptions { progress: Arc::default(), ..options.clone() };
             run(warm_up, mechanism, clock.clone(), quiet).await;
         }
@@ -195,9 +196,15 @@ impl Batch {
         let lag_ns = run.lag.quantile_ns(0.99).unwrap_or(0);
         // A burst is late by nature: its tasks are started one after the other.
         if lag_ns > MOST_LAG_NS && self.scenario.spec.burst.is_none() {
-            invalid.push(format!("the driver was {:.1} ms late at the 99th percentile: it is saturated", lag_ns as f64 / 1e6));
+            invalid.push(format!(
+                "the driver was {:.1} ms late at the 99th percentile: it is saturated",
+                lag_ns as f64 / 1e6
+            ));
         } else if lag_ns > 1_000_000 {
-            warnings.push(format!("the driver was {:.1} ms late at the 99th percentile; latencies include it", lag_ns as f64 / 1e6));
+            warnings.push(format!(
+                "the driver was {:.1} ms late at the 99th percentile; latencies include it",
+                lag_ns as f64 / 1e6
+            ));
         }
         if run.bystander_failed > 0 {
             warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
@@ -226,7 +233,9 @@ impl Batch {
             server_cpu_ns: None,
             process_cpu_ns: run.process_cpu_ns,
             timer_cpu_ns: run.timer_cpu_ns,
-            programmed_delay_ns: contender.is_noop().then(|| (self.scenario.spec.noop_delay_ms * 1e6) as u64),
+            programmed_delay_ns: contender
+                .is_noop()
+                .then_some((self.scenario.spec.noop_delay_ms * 1e6) as u64),
         }
     }
 }
@@ -262,14 +271,20 @@ fn facts(server: &Server) -> ServerFacts {
 
 /// Sorts contenders into those that can run and those that cannot, with the reason.
 #[must_use]
-pub fn sort(wanted: Vec<Contender>, attached: &BTreeMap<ServerKind, String>) -> (Vec<Contender>, Vec<Skipped>) {
+pub fn sort(
+    wanted: Vec<Contender>,
+    attached: &BTreeMap<ServerKind, String>,
+) -> (Vec<Contender>, Vec<Skipped>) {
     let mut skipped = Vec::new();
     let mut contenders = Vec::new();
     for contender in wanted {
-        let missing = contender.server.filter(|kind| !attached.contains_key(kind)).and_then(|kind| match servers::find(kind) {
-            Finding::Found { .. } => None,
-            Finding::Missing { remedy } => Some(remedy),
-        });
+        let missing =
+            contender.server.filter(|kind| !attached.contains_key(kind)).and_then(
+                |kind| match servers::find(kind) {
+                    Finding::Found { .. } => None,
+                    Finding::Missing { remedy } => Some(remedy),
+                },
+            );
         match missing {
             Some(reason) => skipped.push(Skipped { contender: contender.name.to_owned(), reason }),
             None => contenders.push(contender),
@@ -284,7 +299,8 @@ pub fn sort(wanted: Vec<Contender>, attached: &BTreeMap<ServerKind, String>) -> 
 /// When it cannot be made.
 pub fn new_directory(out: &Path, scenario: &str, started: jiff::Timestamp) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-    let name: String = scenario.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    let name: String =
+        scenario.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
     let name = format!("{name}-{}", started.strftime("%Y%m%dT%H%M%SZ"));
     for number in 1.. {
         let suffix = if number == 1 { String::new() } else { format!("-{number}") };
@@ -292,7 +308,9 @@ pub fn new_directory(out: &Path, scenario: &str, started: jiff::Timestamp) -> an
         match std::fs::create_dir(&directory) {
             Ok(()) => return Ok(directory),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot make the folder {}", directory.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot make the folder {}", directory.display()));
+            }
         }
     }
     unreachable!("a free number is found before they run out")
@@ -314,9 +332,13 @@ pub fn conclude(manifest: &Manifest, records: &[RunRecord], interrupted: bool) -
                 (_, Expected::Either)
                 | (Holds | NotApplicable { .. }, Expected::Holds)
                 | (Violated { .. }, Expected::Violated) => continue,
-                (Violated { .. }, Expected::Holds) => format!("{} was violated {} times", verdict.check, verdict.violations),
+                (Violated { .. }, Expected::Holds) => {
+                    format!("{} was violated {} times", verdict.check, verdict.violations)
+                }
                 (Unknown { reason }, _) => format!("{}: cannot tell: {reason}", verdict.check),
-                (Holds | NotApplicable { .. }, Expected::Violated) => format!("{} did not catch it", verdict.check),
+                (Holds | NotApplicable { .. }, Expected::Violated) => {
+                    format!("{} did not catch it", verdict.check)
+                }
             };
             let told = !matches!(verdict.verdict, Unknown { .. });
             let reasons = if record.role == Role::Contender && told { &mut broken } else { &mut unproven };

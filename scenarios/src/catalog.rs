@@ -21,11 +21,15 @@ pub fn load(name: &str, settings: &[(String, String)]) -> Result<Scenario, SpecE
         return Scenario::parse(&format!("catalog/{name}.toml"), text, settings);
     }
     let wrong = |what: String| SpecError { place: name.to_owned(), what };
-    if !Path::new(name).extension().is_some_and(|extension| extension == "toml") {
+    if Path::new(name).extension().is_none_or(|extension| extension != "toml") {
         let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
-        return Err(wrong(format!("unknown scenario; there are {}, or give the path of a .toml file", names.join(", "))));
+        return Err(wrong(format!(
+            "unknown scenario; there are {}, or give the path of a .toml file",
+            names.join(", ")
+        )));
     }
-    let text = std::fs::read_to_string(name).map_err(|error| wrong(format!("cannot read the scenario: {error}")))?;
+    let text =
+        std::fs::read_to_string(name).map_err(|error| wrong(format!("cannot read the scenario: {error}")))?;
     Scenario::parse(name, &text, settings)
 }
 

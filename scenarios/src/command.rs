@@ -11,9 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use harness::clock::Clock;
 use harness::control::Open;
 use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
-use harness::record::{
-    End, HarnessCost, Manifest, PlanFacts, Role, SCHEMA_VERSION, Skipped, write_json,
-};
+use harness::record::{End, HarnessCost, Manifest, PlanFacts, Role, SCHEMA_VERSION, Skipped, write_json};
 use harness::run::{RunOptions, run};
 use harness::servers::{self, Finding, Server, ServerKind};
 use tokio::signal::unix::{SignalKind, signal};
@@ -189,14 +187,21 @@ async fn doctor(urls: &ServerUrls) -> anyhow::Result<u8> {
     for kind in ServerKind::ALL {
         let line = match urls.by_kind().get(kind) {
             Some(url) => match Server::attach(*kind, url).await {
-                Ok(server) => format!("{:<12} answers at {}, version {}", kind.title(), servers::redact(url), server.version()),
+                Ok(server) => format!(
+                    "{:<12} answers at {}, version {}",
+                    kind.title(),
+                    servers::redact(url),
+                    server.version()
+                ),
                 Err(error) => {
                     missing = true;
                     format!("{:<12} {error}", kind.title())
                 }
             },
             None => match servers::find(*kind) {
-                Finding::Found { path, version } => format!("{:<12} {version} at {}", kind.title(), path.display()),
+                Finding::Found { path, version } => {
+                    format!("{:<12} {version} at {}", kind.title(), path.display())
+                }
                 Finding::Missing { remedy } => {
                     missing = true;
                     format!("{:<12} missing: {remedy}", kind.title())
@@ -258,7 +263,8 @@ async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
     if !records.is_empty() {
         let files = reports::write_all(&directory)?;
         print(&reports::terminal_table(&reports::load(&directory)?));
-        if let Some(page) = files.iter().find(|file| file.extension().is_some_and(|ending| ending == "html")) {
+        if let Some(page) = files.iter().find(|file| file.extension().is_some_and(|ending| ending == "html"))
+        {
             print(&format!("report: {}", page.display()));
         }
     }
@@ -271,7 +277,8 @@ async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
 /// `--set` and the short forms, in that order, so that a short form wins.
 fn settings(args: &RunArgs) -> Vec<(String, String)> {
     let mut settings = args.set.clone();
-    let mut short = |key: &str, value: Option<String>| settings.extend(value.map(|value| (key.to_owned(), value)));
+    let mut short =
+        |key: &str, value: Option<String>| settings.extend(value.map(|value| (key.to_owned(), value)));
     let float = |value: Option<f64>| value.map(|value| format!("{value:?}"));
     short("nodes", args.nodes.map(|nodes| nodes.to_string()));
     short("rate_per_s", float(args.rate));

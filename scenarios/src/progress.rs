@@ -35,7 +35,8 @@ impl Show for Display {
             let done = 24 * returned / state.len().unwrap_or(1).max(1);
             let bar: String = (0..24).map(|place| if place < done { '█' } else { '░' }).collect();
             // A terminal that cannot be written to is indicatif's business.
-            let _shown = write!(out, "{bar} {returned} returned, {} open", started.saturating_sub(returned)).is_ok();
+            let _shown =
+                write!(out, "{bar} {returned} returned, {} open", started.saturating_sub(returned)).is_ok();
         };
         let style = ProgressStyle::with_template("{spinner} {msg:<28} {counts}")
             .expect("the template is a constant")

@@ -203,8 +203,14 @@ impl Scenario {
     /// An error at the first line that sets a key.
     #[must_use]
     pub fn error_of(&self, key: &str, what: impl Into<String>) -> SpecError {
-        let sets = |line: &&str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
-        let start = self.text.lines().find(sets).map_or(0, |line| line.as_ptr() as usize - self.text.as_ptr() as usize);
+        let sets = |line: &&str| {
+            line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
+        };
+        let start = self
+            .text
+            .lines()
+            .find(sets)
+            .map_or(0, |line| line.as_ptr() as usize - self.text.as_ptr() as usize);
         self.error_at(start..start, format!("`{key}`: {}", what.into()))
     }
 
@@ -219,12 +225,19 @@ impl Scenario {
                 positive("rate_per_s", rate)?;
                 positive("duration_s", duration)?;
                 if rate * duration > 10_000_000.0 {
-                    return Err(self.error_of("rate_per_s", "more than 10 million tasks in one run; lower it or duration_s"));
+                    return Err(self.error_of(
+                        "rate_per_s",
+                        "more than 10 million tasks in one run; lower it or duration_s",
+                    ));
                 }
             }
             (None, None, Some(burst)) if (1..=1_000_000).contains(&burst) => {}
             (None, None, Some(_)) => return Err(self.error_of("burst", "must be from 1 to 1,000,000")),
-            _ => return Err(self.error_of("name", "the scenario needs either rate_per_s and duration_s, or burst")),
+            _ => {
+                return Err(
+                    self.error_of("name", "the scenario needs either rate_per_s and duration_s, or burst")
+                );
+            }
         }
         if !(1..=1000).contains(&spec.nodes) {
             return Err(self.error_of("nodes", "must be from 1 to 1000"));
@@ -273,7 +286,10 @@ impl Scenario {
     fn validate_step(&self, step: &StepSpec) -> Result<(), SpecError> {
         let kind = step.resource.get_ref();
         if !self.spec.resources.contains_key(kind) {
-            let what = format!("the step's resource `{0}` is not in [resources]; add `{0} = {{ count = …, level = … }}`", kind.name());
+            let what = format!(
+                "the step's resource `{0}` is not in [resources]; add `{0} = {{ count = …, level = … }}`",
+                kind.name()
+            );
             return Err(self.error_at(step.resource.span(), what));
         }
         let fine = match step.hold_s {

@@ -1,8 +1,6 @@
 //! From what was asked to what will run: draws a plan from a scenario and a seed, and refuses what cannot be run.
 
-use harness::plan::{
-    Arrival, NodeId, Plan, PlanError, PlanSettings, Resource, StepTree, splitmix,
-};
+use harness::plan::{Arrival, NodeId, Plan, PlanError, PlanSettings, Resource, StepTree, splitmix};
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp, LogNormal, Zipf};
@@ -22,7 +20,9 @@ pub const LEAST_OVERLAPS: u64 = 50;
 pub fn draw(scenario: &Scenario, seed: u64) -> Result<Plan, SpecError> {
     let spec = &scenario.spec;
     let plan = plan(spec, seed, spec.duration_s).map_err(|error| explain(scenario, error))?;
-    if let Some((resource, load)) = plan.loads().first().filter(|(_, load)| *load > MOST_LOAD && !spec.saturating) {
+    if let Some((resource, load)) =
+        plan.loads().first().filter(|(_, load)| *load > MOST_LOAD && !spec.saturating)
+    {
         let what = format!(
             "{resource} would be loaded to ρ = {load:.2} (arrivals × holds ÷ level), more than {MOST_LOAD}: waits would \
              only measure how long the run is. Lower rate_per_s or the holds, spread the keys, or declare `saturating = true`"
@@ -118,7 +118,9 @@ fn draw_id(spec: &ScenarioSpec, step: &StepSpec, rng: &mut ChaCha8Rng) -> u32 {
     if resource.zipf == 0.0 {
         return rng.random_range(0..resource.count);
     }
-    let rank = Zipf::new(f64::from(resource.count), resource.zipf).expect("count and exponent were checked").sample(rng);
+    let rank = Zipf::new(f64::from(resource.count), resource.zipf)
+        .expect("count and exponent were checked")
+        .sample(rng);
     rank as u32 - 1
 }
 
@@ -179,19 +181,33 @@ mod tests {
         let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let rate = setting("rate_per_s", "450");
         let error = draw(&catalog::load("hot-key", std::slice::from_ref(&rate)).unwrap(), 1).unwrap_err();
-        assert!(error.to_string().contains("vm-0 would be loaded to ρ = 0.9") || error.to_string().contains("ρ = 0.8"), "{error}");
+        assert!(
+            error.to_string().contains("vm-0 would be loaded to ρ = 0.9")
+                || error.to_string().contains("ρ = 0.8"),
+            "{error}"
+        );
         draw(&catalog::load("hot-key", &[rate, setting("saturating", "true")]).unwrap(), 1).unwrap();
     }
 
     #[test]
     fn a_tree_against_the_resource_order_is_refused_with_its_line() {
         let text = catalog::ALL.iter().find(|(name, _)| *name == "hot-key").unwrap().1;
-        let text = text.replace("vm = { count = 1, level = 1 }", "vm = { count = 1, level = 1 }\nhost = { count = 1, level = 1 }").replace(
-            r#"{ resource = "vm", hold_s = 0.002 }"#,
-            r#"{ resource = "host", steps = [{ resource = "vm" }] }"#,
-        );
+        let text = text
+            .replace(
+                "vm = { count = 1, level = 1 }",
+                "vm = { count = 1, level = 1 }\nhost = { count = 1, level = 1 }",
+            )
+            .replace(
+                r#"{ resource = "vm", hold_s = 0.002 }"#,
+                r#"{ resource = "host", steps = [{ resource = "vm" }] }"#,
+            );
         let error = draw(&Scenario::parse("mine.toml", &text, &[]).unwrap(), 1).unwrap_err().to_string();
-        assert!(error.starts_with("mine.toml, line 20: a task of kind `change-vm` takes vm-0 while it holds host-0"), "{error}");
+        assert!(
+            error.starts_with(
+                "mine.toml, line 20: a task of kind `change-vm` takes vm-0 while it holds host-0"
+            ),
+            "{error}"
+        );
     }
 
     #[test]

@@ -11,7 +11,8 @@ use harness::mechanism::{
 use harness::plan::{Mode, NodeId, Plan, StepRef};
 use harness::record::{Role, Survives};
 use lock_backends::{
-    ClientOptions, Endpoint, Guard, LockClient, LockError, Now, OwnerId, Request, SessionOptions, Validity, Variant,
+    ClientOptions, Endpoint, Guard, LockClient, LockError, Now, OwnerId, Request, SessionOptions, Validity,
+    Variant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -66,8 +67,10 @@ impl LockMechanism {
                 ttl: setting.detect,
                 now: Arc::new(NodeClock(setting.clock.clone())),
             };
-            let client = LockClient::connect_on(&*backend, variant.capabilities, options, ClientOptions::default());
-            let client = client.await.with_context(|| format!("{}: session of node {}", variant.name, node.0))?;
+            let client =
+                LockClient::connect_on(&*backend, variant.capabilities, options, ClientOptions::default());
+            let client =
+                client.await.with_context(|| format!("{}: session of node {}", variant.name, node.0))?;
             clients.insert(node, Arc::new(client));
         }
         Ok(Self {
@@ -114,7 +117,8 @@ impl LockMechanism {
             Ok(guard) => Arc::new(guard),
             Err(error) => return outcome(&error),
         };
-        let token = guard.token().map(|token| Token { generation: token.generation, sequence: token.sequence });
+        let token =
+            guard.token().map(|token| Token { generation: token.generation, sequence: token.sequence });
         let lease = Arc::clone(&guard);
         let entitlement = Entitlement { slot: Some(guard.slot()), token, lease: Arc::new(GuardLease(lease)) };
         let outcome = runner.run(step, entitlement).await;

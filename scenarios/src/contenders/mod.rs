@@ -67,13 +67,21 @@ pub struct Setting {
 #[must_use]
 pub fn all() -> Vec<Contender> {
     let mut all = vec![
-        control("noop", "grants after a programmed delay and excludes nothing: what it measures is the bench", Kind::Noop),
+        control(
+            "noop",
+            "grants after a programmed delay and excludes nothing: what it measures is the bench",
+            Kind::Noop,
+        ),
         control("none", "grants at once and excludes nothing: the checks must catch it", Kind::None),
     ];
     let locks = lock_backends::backends::ALL.iter().map(|variant| locks::contender(variant));
     let (controls, locks): (Vec<_>, Vec<_>) = locks.partition(|contender| contender.role == Role::Control);
     all.extend(controls);
-    all.push(control("ring-local", "the ring with direct calls instead of connections: its cost without network", Kind::Ring(Between::Calls)));
+    all.push(control(
+        "ring-local",
+        "the ring with direct calls instead of connections: its cost without network",
+        Kind::Ring(Between::Calls),
+    ));
     all.extend(locks);
     all.push(Contender {
         name: "ring-queue",
@@ -92,7 +100,8 @@ pub fn all() -> Vec<Contender> {
 
 fn control(name: &'static str, summary: &'static str, kind: Kind) -> Contender {
     let nothing = "no: a control inside one process".to_owned();
-    let survives = Survives { node_crash: nothing.clone(), server_kill: "no server".to_owned(), power_loss: nothing };
+    let survives =
+        Survives { node_crash: nothing.clone(), server_kill: "no server".to_owned(), power_loss: nothing };
     Contender { name, summary, role: Role::Control, server: None, survives, kind }
 }
 
@@ -115,8 +124,12 @@ impl Contender {
     /// When a session or a node cannot be opened.
     pub async fn build(&self, setting: &Setting) -> anyhow::Result<Arc<dyn Mechanism>> {
         Ok(match self.kind {
-            Kind::Noop => Arc::new(Open::new(Arc::clone(&setting.plan), setting.clock.clone(), setting.noop_delay)),
-            Kind::None => Arc::new(Open::new(Arc::clone(&setting.plan), setting.clock.clone(), Duration::ZERO)),
+            Kind::Noop => {
+                Arc::new(Open::new(Arc::clone(&setting.plan), setting.clock.clone(), setting.noop_delay))
+            }
+            Kind::None => {
+                Arc::new(Open::new(Arc::clone(&setting.plan), setting.clock.clone(), Duration::ZERO))
+            }
             Kind::Ring(Between::Tcp) => Arc::new(ring::RingMechanism::start(setting, Transport::Tcp).await?),
             Kind::Ring(Between::Calls) => {
                 let directory = queue_lockfree::Directory::new();

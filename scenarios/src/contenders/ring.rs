@@ -30,8 +30,11 @@ impl Now for NodeClock {
 /// finds the step in its own plan.
 pub(super) struct RingMechanism {
     plan: Arc<Plan>,
-    nodes: Mutex<BTreeMap<NodeId, (Arc<Node>, Arc<Sections>)>>,
+    nodes: Mutex<BTreeMap<NodeId, Member>>,
 }
+
+/// A node of the ring, and what it does with steps.
+type Member = (Arc<Node>, Arc<Sections>);
 
 impl fmt::Debug for RingMechanism {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,8 +76,9 @@ impl RingMechanism {
         let Some(node) = node else { return Outcome::Refused(format!("node {} is down", at.0)) };
         let resource = self.plan.resource(step);
         match node.submit(&resource.key(), resource.level, encode(step), deadline_ns).await {
-            Ok(answer) => serde_json::from_slice(&answer)
-                .unwrap_or_else(|error| Outcome::Unknown(format!("the owner's answer is not an outcome: {error}"))),
+            Ok(answer) => serde_json::from_slice(&answer).unwrap_or_else(|error| {
+                Outcome::Unknown(format!("the owner's answer is not an outcome: {error}"))
+            }),
             Err(SubmitError::TimedOut) => Outcome::TimedOut,
             Err(error @ SubmitError::Unknown(_)) => Outcome::Unknown(error.to_string()),
             Err(error @ SubmitError::Failed(_)) => Outcome::Failed(error.to_string()),
@@ -121,7 +125,8 @@ impl Handler for Sections {
             let outcome = match (decode(&delivery.payload), self.runner.get()) {
                 (Some(step), Some(runner)) => {
                     let queue_lockfree::Entitlement { slot, token, lost } = delivery.entitlement;
-                    let token = token.map(|token| Token { generation: token.generation, sequence: token.sequence });
+                    let token =
+                        token.map(|token| Token { generation: token.generation, sequence: token.sequence });
                     runner.run(step, Entitlement { slot, token, lease: Arc::new(Held(lost)) }).await
                 }
                 _ => Outcome::Refused("the owner does not know this step".to_owned()),

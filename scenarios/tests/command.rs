@@ -1,0 +1,105 @@
+//! The command as a user meets it: the main path without servers, and every kind of bad input.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+fn lockbench(folder: &Path) -> Command {
+    let mut command = Command::cargo_bin("lockbench").unwrap();
+    command.current_dir(folder);
+    command
+}
+
+/// Standard error of a command that must end with exit 2 and leave nothing behind.
+fn refused(arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = lockbench(folder.path()).args(arguments).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(!folder.path().join("out").exists(), "a refused run leaves nothing behind");
+    error
+}
+
+#[test]
+fn smoke_runs_without_servers_and_leaves_a_whole_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        lockbench(folder.path()).args(["run", "smoke", "--duration", "1.5", "--seed", "7"]).output().unwrap();
+    let (told, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(error.contains("smoke, seed 7"), "{error}");
+    // A machine that is busy with other tests may be too late for a valid run, but never wrong.
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{error}");
+    for name in ["ring-queue", "noop", "none", "local-mutex", "ring-local"] {
+        assert!(told.contains(name), "{told}");
+    }
+    let batch = std::fs::read_dir(folder.path().join("out")).unwrap().next().unwrap().unwrap().path();
+    for file in [
+        "manifest.json",
+        "report.html",
+        "summary.md",
+        "runs.csv",
+        "junit.xml",
+        "0-ring-queue/record.json",
+        "0-none/history.ndjson.zst",
+    ] {
+        assert!(batch.join(file).is_file(), "{file}");
+    }
+    let page = std::fs::read(batch.join("report.html")).unwrap();
+    std::fs::remove_file(batch.join("report.html")).unwrap();
+    lockbench(folder.path()).arg("report").arg(&batch).assert().success();
+    assert_eq!(
+        std::fs::read(batch.join("report.html")).unwrap(),
+        page,
+        "rendering again gives the same page"
+    );
+}
+
+#[test]
+fn an_unknown_scenario_is_refused_with_the_names_there_are() {
+    assert!(refused(&["run", "smokey"]).contains("unknown scenario; there are smoke, vm-lifecycle"));
+}
+
+#[test]
+fn an_unknown_contender_is_refused_with_the_names_there_are() {
+    assert!(
+        refused(&["run", "smoke", "--contenders", "redis"])
+            .contains("unknown contender `redis`; there are noop")
+    );
+}
+
+#[test]
+fn an_unknown_key_or_a_wrong_type_is_refused_by_name() {
+    assert!(refused(&["run", "smoke", "--set", "ndoes=3"]).contains("ndoes"));
+    assert!(refused(&["run", "smoke", "--set", "nodes=many"]).contains("nodes"));
+    assert!(refused(&["run", "smoke", "--nodes", "0"]).contains("`nodes`: must be from 1 to 1000"));
+    assert!(refused(&["run", "smoke", "--set", "nodes"]).contains("KEY=VALUE"));
+}
+
+#[test]
+fn bad_toml_is_refused_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.toml");
+    std::fs::write(&file, "name = \"mine\"\nsummary = 5\n").unwrap();
+    let error = refused(&["run", file.to_str().unwrap()]);
+    assert!(error.contains("mine.toml") && error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn an_undeclared_overload_is_refused_with_the_resource_and_the_remedy() {
+    let error = refused(&["run", "hot-key", "--rate", "600"]);
+    assert!(error.contains("vm-0 would be loaded to") && error.contains("saturating = true"), "{error}");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_named_without_its_password() {
+    let error = refused(&["run", "vm-lifecycle", "--redis", "redis://:hunter2@127.0.0.1:1"]);
+    assert!(error.contains("127.0.0.1:1") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_report_of_a_folder_without_a_batch_names_the_missing_file() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(refused(&["report", folder.path().to_str().unwrap()]).contains("manifest.json"));
+}

@@ -1,0 +1,146 @@
+//! One contract for every mechanism that needs no server: nested steps with several owners, nothing lost, and the
+//! checks tell exclusion from its absence.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::check;
+use harness::clock::Clock;
+use harness::measure::measure;
+use harness::mechanism::Mechanism as _;
+use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
+use harness::record::Verdict;
+use harness::run::{Run, RunOptions, run};
+use harness::servers::{Server, ServerKind, ServerOptions};
+use scenarios::contenders::{Contender, Setting, all};
+
+const DEADLINE_NS: u64 = 30_000_000_000;
+
+fn step(kind: ResourceKind, id: u32, level: u32, children: Vec<StepTree>) -> StepTree {
+    let resource = Resource { kind, id, level };
+    StepTree { resource, mode: Mode::Exclusive, hold_ns: 1_000_000, children }
+}
+
+/// Volume → VM → host, a few keys of each, entered at all nodes, more load than level 1 can serve side by side.
+fn plan(tasks: u32) -> Arc<Plan> {
+    let settings = PlanSettings {
+        seed: 11,
+        nodes: 3,
+        window_ns: 200_000_000,
+        deadline_ns: DEADLINE_NS,
+        holder: Holder::Checks,
+    };
+    let arrivals = (0..tasks)
+        .map(|number| Arrival {
+            kind: 0,
+            at_ns: u64::from(number) * 1_000_000,
+            entry: NodeId((number % 3) as u16),
+            root: step(
+                ResourceKind::Volume,
+                number % 7,
+                1,
+                vec![step(
+                    ResourceKind::Vm,
+                    number % 5,
+                    1,
+                    vec![step(ResourceKind::Host, number % 2, 2, vec![])],
+                )],
+            ),
+        })
+        .collect();
+    Arc::new(Plan::new(settings, vec!["attach".to_owned()], arrivals).unwrap())
+}
+
+fn contender(name: &str) -> Contender {
+    all().into_iter().find(|contender| contender.name == name).unwrap()
+}
+
+async fn run_on(contender: &Contender, endpoint: Option<String>) -> Run {
+    let (plan, clock) = (plan(100), Clock::real().unwrap());
+    let setting = Setting {
+        plan: Arc::clone(&plan),
+        clock: clock.clone(),
+        endpoint,
+        detect: Duration::from_secs(10),
+        noop_delay: Duration::ZERO,
+        run_seed: 5,
+    };
+    let mechanism = contender.build(&setting).await.unwrap();
+    run(plan, mechanism, clock, RunOptions::default()).await
+}
+
+fn keeps_apart_and_loses_nothing(name: &str, run: &Run) {
+    let figures = measure(run);
+    assert_eq!(figures.implausible, Vec::<String>::new(), "{name}");
+    assert_eq!(figures.tasks.completed, 100, "{name}: {:?}", figures.tasks);
+    for check in check::ALL {
+        let judgement = (check.judge)(run);
+        assert_eq!(judgement.verdict, Verdict::Holds, "{name}: {}", check.name);
+        assert!(judgement.examined >= 100, "{name}: {}", check.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_steps_of_several_owners_are_kept_apart_without_a_server() {
+    for name in ["local-mutex", "ring-local", "ring-queue"] {
+        keeps_apart_and_loses_nothing(name, &run_on(&contender(name), None).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_steps_of_several_owners_are_kept_apart_by_every_lock_on_its_real_server() {
+    for contender in all() {
+        let Some(kind) = contender.server else { continue };
+        if let harness::servers::Finding::Missing { remedy } = harness::servers::find(kind) {
+            assert!(std::env::var_os("CI").is_none(), "{kind} is missing in CI: {remedy}");
+            println!("skipped {}: {remedy}", contender.name);
+            continue;
+        }
+        let server = Server::start(kind, &ServerOptions::default()).await.unwrap();
+        let run = run_on(&contender, Some(server.endpoint().to_owned())).await;
+        keeps_apart_and_loses_nothing(contender.name, &run);
+        server.stop().await.unwrap();
+    }
+    assert_eq!(ServerKind::ALL.len(), 4);
+}
+
+/// A local mutex with the exclusion removed is what `none` is: granted at once, at the node that asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mechanism_without_exclusion_is_caught_by_both_checks() {
+    let run = run_on(&contender("none"), None).await;
+    assert_eq!(measure(&run).tasks.completed, 100);
+    for check in check::ALL {
+        let caught =
+            matches!((check.judge)(&run).verdict, Verdict::Violated { ref witness } if !witness.is_empty());
+        assert_eq!(caught, check.must_catch_none == check::MustCatch::Yes, "{}", check.name);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn noop_is_measured_exactly_in_virtual_time() {
+    let (plan, clock) = (plan(50), Clock::virtual_time());
+    let delay = Duration::from_millis(5);
+    let mechanism = Arc::new(harness::control::Open::new(Arc::clone(&plan), clock.clone(), delay));
+    let wait = measure(&run(plan, mechanism, clock, RunOptions::default()).await).latency.wait;
+    assert_eq!(wait.count(), 150);
+    // tokio's timer rounds up to a whole millisecond at most; three digits are kept.
+    for quantile in [0.01, 0.5, 1.0] {
+        let ns = wait.quantile_ns(quantile).unwrap();
+        assert!((5_000_000..6_100_000).contains(&ns), "{ns}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_mechanism_refuses_and_every_task_is_accounted_for() {
+    let (plan, clock) = (plan(50), Clock::virtual_time());
+    let mechanism = Arc::new(harness::control::Open::new(Arc::clone(&plan), clock.clone(), Duration::ZERO));
+    mechanism.shutdown().await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+    let options = RunOptions { stop, ..RunOptions::default() };
+    let tally = measure(&run(plan, mechanism, clock, options).await).tasks;
+    assert_eq!(tally.planned, 50);
+    assert_eq!(tally.not_offered + tally.completed + tally.refused + tally.unfinished, 50);
+}
