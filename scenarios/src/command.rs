@@ -92,7 +92,7 @@ struct RunArgs {
 /// Servers that already run, instead of private ones.
 #[derive(Debug, Args)]
 struct ServerUrls {
-    /// A Redis that already runs: redis://[:PASSWORD@]HOST:PORT.
+    /// A Redis that already runs: `redis://[:PASSWORD@]HOST:PORT`.
     #[arg(long, value_name = "URL", env = "LOCKBENCH_REDIS", hide_env_values = true)]
     redis: Option<String>,
     /// An etcd that already runs: http://HOST:PORT,…
@@ -101,7 +101,7 @@ struct ServerUrls {
     /// A ZooKeeper that already runs: HOST:PORT,…
     #[arg(long, value_name = "HOST:PORT,…", env = "LOCKBENCH_ZOOKEEPER", hide_env_values = true)]
     zookeeper: Option<String>,
-    /// A PostgreSQL that already runs: postgres://USER[:PASSWORD]@HOST:PORT/DATABASE.
+    /// A PostgreSQL that already runs: `postgres://USER[:PASSWORD]@HOST:PORT/DATABASE`.
     #[arg(long, value_name = "URL", env = "LOCKBENCH_POSTGRES", hide_env_values = true)]
     postgres: Option<String>,
 }

@@ -204,7 +204,7 @@ mod tests {
         let error = draw(&Scenario::parse("mine.toml", &text, &[]).unwrap(), 1).unwrap_err().to_string();
         assert!(
             error.starts_with(
-                "mine.toml, line 20: a task of kind `change-vm` takes vm-0 while it holds host-0"
+                "mine.toml, line 19: a task of kind `change-vm` takes vm-0 while it holds host-0"
             ),
             "{error}"
         );
@@ -212,8 +212,7 @@ mod tests {
 
     #[test]
     fn the_control_folds_keys_until_it_can_be_caught() {
-        let few = ("rate_per_s".to_owned(), "20".to_owned());
-        let plan = draw(&catalog::load("vm-lifecycle", &[few]).unwrap(), 1).unwrap();
+        let plan = draw(&catalog::load("vm-lifecycle", &[]).unwrap(), 1).unwrap();
         assert!(plan.overlaps_without_exclusion() < LEAST_OVERLAPS);
         let fold = control_fold(&plan);
         assert!(fold > 1 && plan.folded(fold).overlaps_without_exclusion() >= LEAST_OVERLAPS);
