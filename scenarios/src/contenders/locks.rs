@@ -154,7 +154,7 @@ impl Mechanism for LockMechanism {
     }
 
     fn operations(&self) -> Option<u64> {
-        self.variant.capabilities.token.then_some(())?;
+        server_kind(self.variant.server)?;
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         Some(clients.values().map(|client| client.counts().operations).sum())
     }
