@@ -144,3 +144,56 @@ async fn a_dead_mechanism_refuses_and_every_task_is_accounted_for() {
     assert_eq!(tally.planned, 50);
     assert_eq!(tally.not_offered + tally.completed + tally.refused + tally.unfinished, 50);
 }
+
+/// `local-mutex` with the exclusion between nodes removed: each node has a table of its own, as if nobody had thought
+/// of sharing it.
+#[derive(Debug)]
+struct TablePerNode(Vec<Arc<dyn harness::mechanism::Mechanism>>);
+
+impl harness::mechanism::Mechanism for TablePerNode {
+    fn register(&self, node: NodeId, runner: Arc<dyn harness::mechanism::StepRunner>) {
+        self.0[usize::from(node.0)].register(node, runner);
+    }
+
+    fn run(
+        &self,
+        at: NodeId,
+        step: harness::plan::StepRef,
+        deadline_ns: u64,
+    ) -> harness::mechanism::BoxFuture<'_, harness::mechanism::Outcome> {
+        self.0[usize::from(at.0)].run(at, step, deadline_ns)
+    }
+
+    fn shutdown(&self) -> harness::mechanism::BoxFuture<'_, ()> {
+        Box::pin(async {
+            for mechanism in &self.0 {
+                mechanism.shutdown().await;
+            }
+        })
+    }
+
+    fn detection(&self) -> String {
+        "no lease".to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_mutex_with_the_exclusion_between_nodes_removed_is_caught() {
+    let (plan, clock) = (plan(100), Clock::real().unwrap());
+    let setting = Setting {
+        plan: Arc::clone(&plan),
+        clock: clock.clone(),
+        endpoint: None,
+        detect: Duration::from_secs(10),
+        noop_delay: Duration::ZERO,
+        run_seed: 5,
+    };
+    let mut tables = Vec::new();
+    for _ in 0..plan.settings.nodes {
+        tables.push(contender("local-mutex").build(&setting).await.unwrap());
+    }
+    let run = run(plan, Arc::new(TablePerNode(tables)), clock, RunOptions::default()).await;
+    assert_eq!(measure(&run).tasks.completed, 100);
+    let exclusion = check::ALL.iter().find(|check| check.name == "exclusion").unwrap();
+    assert!(matches!((exclusion.judge)(&run).verdict, Verdict::Violated { .. }));
+}
