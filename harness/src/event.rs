@@ -132,13 +132,23 @@ fn token_text(token: Option<Token>) -> String {
 /// When the file cannot be written.
 pub fn write_history(path: &Path, events: &[Event]) -> io::Result<()> {
     let partial = path.with_extension("partial");
-    let mut encoder = zstd::Encoder::new(BufWriter::new(File::create(&partial)?), 3)?;
+    let file = encode_history(BufWriter::new(File::create(&partial)?), events)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    std::fs::rename(partial, path)
+}
+
+/// Encodes a history as [`write_history`] stores it, and gives the writer back.
+///
+/// # Errors
+/// Those of the writer.
+pub fn encode_history<W: io::Write>(writer: W, events: &[Event]) -> io::Result<W> {
+    // serde_json writes in small pieces, each of which would be a call into the compressor.
+    let mut encoder = BufWriter::new(zstd::Encoder::new(writer, 3)?);
     for event in events {
         serde_json::to_writer(&mut encoder, event)?;
         encoder.write_all(b"\n")?;
     }
-    encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    std::fs::rename(partial, path)
+    encoder.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
 }
 
 #[cfg(test)]

@@ -127,10 +127,12 @@ pub struct PlanFacts {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HarnessCost {
-    /// Arrivals per second of the measurement.
-    pub rate_per_s: f64,
-    /// CPU per task, timer thread excluded.
+    /// CPU per task where one follows the other at once, its part of the stored history included.
     pub cpu_per_task_ns: u64,
+    /// Arrivals per second of the paced measurement, to which the fields below belong.
+    pub rate_per_s: f64,
+    /// CPU per task, timer thread excluded: mostly the kernel's, which wakes sleeping threads for each arrival.
+    pub paced_cpu_per_task_ns: u64,
     /// CPU of the timer thread per task: it spins for the last 100 µs before each deadline.
     pub timer_cpu_per_task_ns: u64,
     /// 99th percentile of how late tasks started.
@@ -201,6 +203,16 @@ pub struct RunRecord {
     pub programmed_delay_ns: Option<u64>,
 }
 
+impl RunRecord {
+    /// Whether the control `noop` measured the delay that it programmed: within 10 %, or half a millisecond where
+    /// that is more. `None` for everybody else.
+    #[must_use]
+    pub fn delay_is_exact(&self) -> Option<bool> {
+        let (programmed_ns, measured_ns) = (self.programmed_delay_ns?, self.latency.delay_ns()?);
+        Some(measured_ns.abs_diff(programmed_ns) <= (programmed_ns / 10).max(500_000))
+    }
+}
+
 /// Length of a slice of [`RunRecord::completed_per_slice`].
 pub const SLICE_NS: u64 = 100_000_000;
 
@@ -246,6 +258,14 @@ pub struct Latency {
     pub bystander: Histogram,
     /// How late the driver started tasks.
     pub lag: Histogram,
+}
+
+impl Latency {
+    /// What the mechanism itself took to grant, at the median: the wait, less how late the driver was to ask.
+    #[must_use]
+    pub fn delay_ns(&self) -> Option<u64> {
+        Some(self.wait.quantile_ns(0.5)?.saturating_sub(self.lag.quantile_ns(0.5).unwrap_or(0)))
+    }
 }
 
 /// A check's answer about one run.

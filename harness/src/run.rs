@@ -52,8 +52,6 @@ pub struct Run {
     pub end_ns: u64,
     /// The history, by time.
     pub events: Vec<Event>,
-    /// How late tasks were started.
-    pub lag: Histogram,
     /// Latency of the bystanders' probes that completed.
     pub bystander: Histogram,
     /// Probes that did not complete.
@@ -98,10 +96,9 @@ pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, o
 
     let last_arrival_ns = plan.tasks.last().map_or(0, |task| task.arrival_ns);
     let give_up_ns = origin_ns + last_arrival_ns + plan.settings.deadline_ns + plan.longest_hold_ns();
-    let mut lag = Histogram::default();
     let everything = async {
         while let Some(joined) = nodes.join_next().await {
-            lag.merge(&joined.expect("a node's arrivals do not panic"));
+            joined.expect("a node's arrivals do not panic");
         }
     };
     tokio::select! {
@@ -123,7 +120,6 @@ pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, o
         origin_ns,
         end_ns,
         events: recorder.finish(),
-        lag,
         bystander,
         bystander_failed,
         process_cpu_ns,
@@ -132,17 +128,14 @@ pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, o
     }
 }
 
-/// Starts a node's tasks when they are due, and waits for all of them; how late each was.
-async fn arrivals(node: Arc<Node>, options: RunOptions) -> Histogram {
-    let mut lag = Histogram::default();
+/// Starts a node's tasks when they are due, and waits for all of them.
+async fn arrivals(node: Arc<Node>, options: RunOptions) {
     let mut open = JoinSet::new();
     for (number, task) in node.plan.tasks.iter().enumerate() {
         if task.entry != node.id {
             continue;
         }
-        let intended_ns = node.origin_ns + task.arrival_ns;
-        node.clock.sleep_until(intended_ns).await;
-        lag.record_ns(node.clock.now_ns().saturating_sub(intended_ns));
+        node.clock.sleep_until(node.origin_ns + task.arrival_ns).await;
         options.progress.started.fetch_add(1, Ordering::Relaxed);
         let (node, progress) = (Arc::clone(&node), Arc::clone(&options.progress));
         open.spawn(async move {
@@ -157,7 +150,6 @@ async fn arrivals(node: Arc<Node>, options: RunOptions) -> Histogram {
     while let Some(joined) = open.join_next().await {
         joined.expect("a task does not panic");
     }
-    lag
 }
 
 /// The bystander of a node: one step on a private key, zero hold, closed loop. It tells whether the system still

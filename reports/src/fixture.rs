@@ -254,6 +254,7 @@ fn manifest(blocks: u32) -> Manifest {
         harness: HarnessCost {
             rate_per_s: 5_000.0,
             cpu_per_task_ns: 4_100,
+            paced_cpu_per_task_ns: 51_000,
             timer_cpu_per_task_ns: 99_000,
             lag_p99_ns: 310_000,
         },

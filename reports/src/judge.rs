@@ -4,9 +4,6 @@ use harness::record::{CheckVerdict, Expected, Role, RunRecord, Verdict};
 
 use crate::{Comparison, Row};
 
-/// How far a control that promises a wait may be off.
-const PROGRAMMED_TOLERANCE: f64 = 0.10;
-
 /// What can be said of a row, or of all contenders together, after all checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -53,15 +50,6 @@ fn caught(run: &RunRecord) -> bool {
     })
 }
 
-/// Whether a run measured the wait that it programmed.
-fn exact(run: &RunRecord) -> bool {
-    let (Some(programmed), Some(measured)) = (run.programmed_delay_ns, run.latency.wait.quantile_ns(0.5))
-    else {
-        return false;
-    };
-    measured.abs_diff(programmed) as f64 <= programmed as f64 * PROGRAMMED_TOLERANCE
-}
-
 impl Row {
     /// A control that excludes nothing, so that the checks must catch it.
     pub(crate) fn must_be_caught(&self) -> bool {
@@ -91,7 +79,10 @@ impl Row {
         } else if self.must_be_caught() {
             Standing::Caught(self.records.iter().filter(|run| caught(run)).count(), runs)
         } else if self.programmed_ns().is_some_and(|ns| ns > 0) {
-            Standing::Exact(self.records.iter().filter(|run| exact(run)).count(), runs)
+            Standing::Exact(
+                self.records.iter().filter(|run| run.delay_is_exact() == Some(true)).count(),
+                runs,
+            )
         } else if answers().all(|answer| matches!(answer.verdict, Verdict::NotApplicable { .. })) {
             if self.role == Role::Control { Standing::NotJudged } else { Standing::NotProven }
         } else if broken().next().is_some() {

@@ -103,7 +103,6 @@ pub(crate) mod fixture {
             origin_ns: 0,
             end_ns: 1,
             events,
-            lag: Histogram::default(),
             bystander: Histogram::default(),
             bystander_failed: 0,
             process_cpu_ns: 0,

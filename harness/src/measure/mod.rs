@@ -56,6 +56,9 @@ pub fn measure(run: &Run) -> Figures {
             What::Invoked => {
                 // The caller of a root step is the plan; that of a child is its parent step.
                 life.invoked_ns = Some(if step.step == 0 { intended_ns(step) } else { event.at_ns });
+                if step.step == 0 {
+                    figures.latency.lag.record_ns(event.at_ns.saturating_sub(intended_ns(step)));
+                }
             }
             What::Granted { .. } => figures.grants += 1,
             What::Entered { slot, .. } => {
@@ -90,7 +93,6 @@ pub fn measure(run: &Run) -> Figures {
     }
     tally(run, &lives, &returned, &mut figures);
     figures.latency.bystander = run.bystander.clone();
-    figures.latency.lag = run.lag.clone();
     figures.implausible = implausible(run, &figures, &returned);
     figures
 }

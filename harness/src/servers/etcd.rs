@@ -64,8 +64,7 @@ pub(super) async fn ask(list: &str) -> Result<Answer, AskError> {
     let mut answer = None;
     for address in wire::addresses(list, 2379)? {
         if !matches!(address.scheme.as_str(), "" | "http") {
-            let reason = format!("http://host[:port] is expected, not `{}`", address.scheme);
-            return Err(AskError::Url(reason));
+            return Err(AskError::Url(address.expected("http://host[:port]")));
         }
         let this = ask_member(&address).await?;
         answer.get_or_insert(this);

@@ -61,8 +61,7 @@ pub(super) fn start(
 pub(super) async fn ask(url: &str) -> Result<Answer, AskError> {
     let address = Address::parse(url, 6379).map_err(AskError::Url)?;
     if address.scheme != "redis" {
-        let reason = format!("redis://[user:password@]host[:port] is expected, not `{}`", address.scheme);
-        return Err(AskError::Url(reason));
+        return Err(AskError::Url(address.expected("redis://[user:password@]host[:port]")));
     }
     let mut connection = Connection { stream: BufReader::new(wire::connect(&address).await?) };
     if let Some(password) = &address.password {

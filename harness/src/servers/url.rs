@@ -68,6 +68,14 @@ impl Address {
         Ok(Self { scheme: scheme.to_owned(), user, password, host: host.to_owned(), port })
     }
 
+    /// What is wrong with the scheme, in words.
+    pub(super) fn expected(&self, form: &str) -> String {
+        match self.scheme.as_str() {
+            "" => format!("it has no scheme; {form} is expected"),
+            scheme => format!("{form} is expected, not `{scheme}://`"),
+        }
+    }
+
     pub(super) fn socket(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
