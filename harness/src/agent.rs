@@ -206,6 +206,41 @@ mod tests {
         assert_eq!(recorder.finish().iter().filter(|event| event.what == What::Superseded).count(), 1);
     }
 
+    #[test]
+    fn the_history_of_a_resource_is_in_the_order_in_which_it_happened() {
+        let settings =
+            PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1, holder: Holder::Checks };
+        let resource = Resource { kind: ResourceKind::Host, id: 1, level: 1 };
+        let root = StepTree { resource, mode: Mode::Exclusive, hold_ns: 0, children: Vec::new() };
+        let arrivals = vec![Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root }; 4_000];
+        let plan = Arc::new(Plan::new(settings, vec!["t".into()], arrivals).unwrap());
+        let (clock, recorder) = (Clock::real().unwrap(), Arc::new(Recorder::default()));
+        let agent = Agent::new(plan, clock, Arc::clone(&recorder), AgentOptions::default());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let agent = &agent;
+                scope.spawn(move || {
+                    for number in 0..1_000 {
+                        let step = task(thread * 1_000 + number);
+                        let EnterRet::Entered(value) = agent.enter(step, Some(0), None) else {
+                            panic!("nothing refuses it")
+                        };
+                        agent.leave(step, Some(0), Some(value + 1));
+                    }
+                });
+            }
+        });
+        let mut value_so_far = 0;
+        for event in recorder.finish() {
+            match event.what {
+                What::Entered { value, .. } => assert_eq!(value, value_so_far),
+                What::Left { wrote: Some(value) } => value_so_far = value,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(value_so_far >= 1_000);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_slot_that_the_level_does_not_have_is_refused() {
         let (agent, _) = agent(Fencing::Off);

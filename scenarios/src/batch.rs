@@ -158,12 +158,14 @@ impl Batch {
         if let Some(server) = server {
             server.stop().await?;
         }
-        if !self.stop.is_cancelled() {
-            let folder = directory.join(format!("{block}-{}", contender.name));
-            std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-            write_history(&folder.join("history.ndjson.zst"), &run.events)?;
-            write_json(&folder.join("record.json"), &record)?;
+        if self.stop.is_cancelled() {
+            show.end("interrupted");
+            return Ok(record);
         }
+        let folder = directory.join(format!("{block}-{}", contender.name));
+        std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        write_history(&folder.join("history.ndjson.zst"), &run.events)?;
+        write_json(&folder.join("record.json"), &record)?;
         let tasks = &record.tasks;
         show.end(&format!(
             "{:>6.1} tasks/s, {} of {} completed{}",

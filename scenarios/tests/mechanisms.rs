@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use harness::check;
 use harness::clock::Clock;
+use harness::event::What;
 use harness::measure::measure;
 use harness::mechanism::Mechanism as _;
 use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
@@ -83,6 +85,18 @@ fn keeps_apart_and_loses_nothing(name: &str, run: &Run) {
         assert_eq!(judgement.verdict, Verdict::Holds, "{name}: {}", check.name);
         assert!(judgement.examined >= 100, "{name}: {}", check.name);
     }
+    releases_only_after_the_agent_acknowledged_the_leave(name, run);
+}
+
+fn releases_only_after_the_agent_acknowledged_the_leave(name: &str, run: &Run) {
+    let mut left = HashSet::new();
+    for event in &run.events {
+        match event.what {
+            What::Left { .. } => assert!(left.insert(event.step), "{name}: {} left twice", event.step),
+            What::ReleaseSent => assert!(left.contains(&event.step), "{name}: {} was inside", event.step),
+            _ => {}
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,6 +118,7 @@ async fn nested_steps_of_several_owners_are_kept_apart_by_every_lock_on_its_real
         let server = Server::start(kind, &ServerOptions::default()).await.unwrap();
         let run = run_on(&contender, Some(server.endpoint().to_owned())).await;
         keeps_apart_and_loses_nothing(contender.name, &run);
+        assert!(run.events.iter().any(|event| event.what == What::ReleaseSent), "{}", contender.name);
         server.stop().await.unwrap();
     }
     assert_eq!(ServerKind::ALL.len(), 4);
