@@ -304,7 +304,8 @@ pub fn sort(
 /// # Errors
 /// When it cannot be made.
 pub fn new_directory(out: &Path, scenario: &str, started: jiff::Timestamp) -> anyhow::Result<PathBuf> {
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+    std::fs::create_dir_all(out)
+        .with_context(|| format!("cannot make the folder {}; --out names another place", out.display()))?;
     let name: String =
         scenario.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
     let name = format!("{name}-{}", started.strftime("%Y%m%dT%H%M%SZ"));
