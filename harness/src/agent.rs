@@ -3,6 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
 use crate::clock::Clock;
 use crate::event::{Event, Recorder, What};
 use crate::mechanism::{BoxFuture, Token};
@@ -13,6 +16,8 @@ use crate::plan::{Plan, StepRef};
 pub struct AgentOptions {
     /// Whether stale tokens are rejected.
     pub fencing: Fencing,
+    /// What happens to an entry while somebody is inside the slot.
+    pub when_busy: WhenBusy,
 }
 
 /// Whether an agent looks at tokens.
@@ -23,6 +28,21 @@ pub enum Fencing {
     Off,
     /// A token lower than one seen on the slot is rejected; a higher one supersedes whoever is inside.
     On,
+}
+
+/// What an agent does with an entry to a slot that somebody is inside of; level 0 is never busy. Superseded sections
+/// do not make a slot busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenBusy {
+    /// It lets it in: the overlap shows.
+    #[default]
+    Admit,
+    /// It rejects it, as a resource's state machine does: a VM that is starting cannot be started.
+    Refuse,
+    /// It lets it wait for its turn, as an agent that works one by one does. Without fencing only: a higher token could
+    /// not supersede the section that it waits for.
+    Serialise,
 }
 
 /// Answer to an entry.
@@ -67,6 +87,8 @@ struct Slot {
     value: u64,
     highest: Option<Token>,
     inside: Vec<(StepRef, Option<Token>, Standing)>,
+    /// Whose turn it is, where the agent serialises: one permit, taken by whoever is inside.
+    turn: Option<Arc<Semaphore>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,27 +101,26 @@ impl Agent {
     /// An agent for the resources of a plan.
     #[must_use]
     pub fn new(plan: Arc<Plan>, clock: Clock, recorder: Arc<Recorder>, options: AgentOptions) -> Self {
-        let slots = |level: u32| (0..level.max(1)).map(|_| Slot::default()).collect();
+        let serialises = |level: u32| options.when_busy == WhenBusy::Serialise && level > 0;
+        let turn = |level| serialises(level).then(|| Arc::new(Semaphore::new(1)));
+        let slots =
+            |level: u32| (0..level.max(1)).map(|_| Slot { turn: turn(level), ..Slot::default() }).collect();
         let resources = plan.resources.iter().map(|resource| Mutex::new(slots(resource.level))).collect();
         Self { plan, clock, recorder, options, resources }
     }
 
-    /// See [`AgentLink::enter`].
+    /// See [`AgentLink::enter`], which waits for the turn first where the agent serialises; this decides at once.
     pub fn enter(&self, step: StepRef, slot: Option<u32>, token: Option<Token>) -> EnterRet {
         let mut slots = self.lock(step);
         let count = slots.len();
         let place = slot.unwrap_or(0) as usize;
         let Some(state) = slots.get_mut(place) else {
-            let reason = format!("slot {place} of {count}");
-            self.write(step, What::Rejected { reason: reason.clone() });
-            return EnterRet::Rejected(reason);
+            return self.reject(step, format!("slot {place} of {count}"));
         };
-        if self.options.fencing == Fencing::On && token < state.highest {
-            let reason = "stale token".to_owned();
-            self.write(step, What::Rejected { reason: reason.clone() });
-            return EnterRet::Rejected(reason);
-        }
         if self.options.fencing == Fencing::On {
+            if token < state.highest {
+                return self.reject(step, "stale token".to_owned());
+            }
             for (older, held, standing) in &mut state.inside {
                 if *held < token && *standing == Standing::Current {
                     *standing = Standing::Superseded;
@@ -107,11 +128,21 @@ impl Agent {
                 }
             }
         }
+        // A higher token has been seen even if the state machine keeps its section out.
         state.highest = state.highest.max(token);
+        let busy = state.inside.iter().any(|(.., standing)| *standing == Standing::Current);
+        if busy && slot.is_some() && self.options.when_busy == WhenBusy::Refuse {
+            return self.reject(step, "illegal state: a step is under way".to_owned());
+        }
         state.inside.push((step, token, Standing::Current));
         // Stamped and recorded under the resource's lock, so that the history has the true order.
         self.write(step, What::Entered { slot, token, value: state.value });
         EnterRet::Entered(state.value)
+    }
+
+    fn reject(&self, step: StepRef, reason: String) -> EnterRet {
+        self.write(step, What::Rejected { reason: reason.clone() });
+        EnterRet::Rejected(reason)
     }
 
     /// See [`AgentLink::leave`].
@@ -124,6 +155,9 @@ impl Agent {
         let place = state.inside.iter().position(|(inside, ..)| *inside == step);
         let (.., standing) =
             state.inside.swap_remove(place.expect("a section leaves the slot that it entered"));
+        if let Some(turn) = state.turn.as_ref().filter(|turn| turn.available_permits() == 0) {
+            turn.add_permits(1);
+        }
         if write.is_some() && standing == Standing::Superseded {
             let reason = "superseded".to_owned();
             self.write(step, What::Rejected { reason: reason.clone() });
@@ -151,7 +185,17 @@ impl Agent {
 
 impl AgentLink for Agent {
     fn enter(&self, step: StepRef, slot: Option<u32>, token: Option<Token>) -> BoxFuture<'_, EnterRet> {
-        Box::pin(std::future::ready(Self::enter(self, step, slot, token)))
+        Box::pin(async move {
+            let turn = self.lock(step).get(slot.unwrap_or(0) as usize).and_then(|slot| slot.turn.clone());
+            let Some(turn) = turn else { return Self::enter(self, step, slot, token) };
+            // Fair, and bounded by the holds of those before: whoever is inside leaves. Given back when dropped.
+            let permit = turn.acquire().await.expect("nobody closes it");
+            let ret = Self::enter(self, step, slot, token);
+            if let EnterRet::Entered(_) = ret {
+                permit.forget();
+            }
+            ret
+        })
     }
 
     fn leave(&self, step: StepRef, slot: Option<u32>, write: Option<u64>) -> BoxFuture<'_, LeaveRet> {
@@ -167,6 +211,10 @@ mod tests {
     };
 
     fn agent(fencing: Fencing) -> (Agent, Arc<Recorder>) {
+        agent_with(AgentOptions { fencing, ..AgentOptions::default() })
+    }
+
+    fn agent_with(options: AgentOptions) -> (Agent, Arc<Recorder>) {
         let settings =
             PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1, holder: Holder::Checks };
         let resource = Resource { kind: ResourceKind::Vm, id: 0, level: 1 };
@@ -174,7 +222,6 @@ mod tests {
         let arrival = Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root };
         let plan = Plan::new(settings, vec!["vm".into()], vec![arrival.clone(), arrival]).unwrap();
         let recorder = Arc::new(Recorder::default());
-        let options = AgentOptions { fencing };
         (Agent::new(Arc::new(plan), Clock::virtual_time(), Arc::clone(&recorder), options), recorder)
     }
 
@@ -245,5 +292,44 @@ mod tests {
     async fn a_slot_that_the_level_does_not_have_is_refused() {
         let (agent, _) = agent(Fencing::Off);
         assert!(matches!(agent.enter(task(0), Some(1), None), EnterRet::Rejected(_)));
+    }
+
+    fn link(agent: &Agent, number: u32, token: Option<Token>) -> BoxFuture<'_, EnterRet> {
+        AgentLink::enter(agent, task(number), Some(0), token)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_state_machine_turns_an_overlap_into_a_rejection() {
+        let (agent, _) = agent_with(AgentOptions { when_busy: WhenBusy::Refuse, ..AgentOptions::default() });
+        assert_eq!(link(&agent, 0, None).await, EnterRet::Entered(0));
+        let refused = link(&agent, 1, None).await;
+        assert_eq!(refused, EnterRet::Rejected("illegal state: a step is under way".to_owned()));
+        agent.leave(task(0), Some(0), Some(1));
+        assert_eq!(link(&agent, 1, None).await, EnterRet::Entered(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_fencing_a_state_machine_does_not_keep_a_higher_token_out() {
+        let (agent, _) = agent_with(AgentOptions { fencing: Fencing::On, when_busy: WhenBusy::Refuse });
+        link(&agent, 0, token(1)).await;
+        assert_eq!(link(&agent, 1, token(2)).await, EnterRet::Entered(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_serialises_lets_overlaps_wait_for_their_turn() {
+        let (agent, recorder) =
+            agent_with(AgentOptions { when_busy: WhenBusy::Serialise, ..AgentOptions::default() });
+        assert_eq!(link(&agent, 0, None).await, EnterRet::Entered(0));
+        let mut waiting = link(&agent, 1, None);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        {
+            let mut gives_up = link(&agent, 1, None);
+            assert!(futures_util::poll!(&mut gives_up).is_pending());
+        }
+        agent.leave(task(0), Some(0), Some(1));
+        assert_eq!(waiting.await, EnterRet::Entered(1), "it reads what the one before it wrote");
+        agent.leave(task(1), Some(0), Some(2));
+        assert_eq!(link(&agent, 0, None).await, EnterRet::Entered(2));
+        assert_eq!(recorder.finish().len(), 5);
     }
 }

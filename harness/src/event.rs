@@ -113,7 +113,15 @@ pub fn describe(event: &Event, plan: &Plan, origin_ns: u64) -> String {
         What::Left { wrote: Some(value) } => format!("left, wrote value {value}"),
         What::Left { wrote: None } => "left without effect".to_owned(),
         What::Rejected { reason } => format!("rejected: {reason}"),
-        other => format!("{other:?}"),
+        What::Invoked => "asked for".to_owned(),
+        What::Lost => "told that its lease is lost".to_owned(),
+        What::ReleaseSent => "release sent".to_owned(),
+        What::Released { ret: ReleaseRet::Released } => "release answered: released".to_owned(),
+        What::Released { ret: ReleaseRet::AlreadyLost } => "release answered: already lost".to_owned(),
+        What::Released { ret: ReleaseRet::Unknown(why) } => format!("release not answered: {why}"),
+        What::Returned { outcome } => format!("returned {outcome:?}"),
+        What::Superseded => "superseded".to_owned(),
+        What::Abandoned => "abandoned: its node is gone".to_owned(),
     };
     format!("{ms:.3} ms  {}  {}  {place}: {what}", plan.resource(event.step), event.step)
 }

@@ -15,6 +15,7 @@
 //! * [`node`] and [`run`](mod@run): a management node, and a whole run.
 //! * [`event`]: what happened; [`clock`]: when.
 //! * [`measure`] and [`check`]: figures and verdicts from a history.
+//! * [`simulation`]: locks and rings without sockets, in virtual time, with flaws that the checks must catch.
 //! * [`record`]: what is stored, and the only module that `reports` reads.
 //! * [`machine`] and [`servers`]: where it ran, and the real servers that it ran against.
 
@@ -31,3 +32,4 @@ pub mod plan;
 pub mod record;
 pub mod run;
 pub mod servers;
+pub mod simulation;

@@ -38,6 +38,21 @@ pub trait Mechanism: Send + Sync + fmt::Debug {
 
     /// How the loss of a node is noticed, with negotiated values; for the report.
     fn detection(&self) -> String;
+
+    /// What it promises beyond exclusion, negotiated values included; asked once, before a run.
+    fn promises(&self) -> Promises {
+        Promises::default()
+    }
+}
+
+/// What a mechanism promises beyond exclusion; nothing unless it is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Promises {
+    /// A key that nobody is inside any more, also because its holder crashed, lets a waiter in within this.
+    pub free_within_ns: Option<u64>,
+    /// Steps of one resource enter in the order in which they were asked for, unless they were asked for within this
+    /// of each other: two nodes' requests may pass each other on their way.
+    pub in_order_beyond_ns: Option<u64>,
 }
 
 /// Runs steps at one node: enters at the agent, holds, runs the children through the same mechanism, leaves.

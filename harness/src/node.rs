@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::agent::{AgentLink, EnterRet, LeaveRet};
 use crate::clock::Clock;
 use crate::event::{Event, Recorder, What};
@@ -62,18 +64,18 @@ impl Node {
         };
         let holder = self.plan.settings.holder;
         let lost = lease.lost();
-        let mut outcome = self.hold(step, &lost).await;
-        if outcome == Outcome::Completed && !step.task.is_bystander() {
-            let task = &self.plan.tasks[step.task.0 as usize];
-            for child in task.children(step.step) {
-                let child = StepRef { task: step.task, step: child };
-                // Boxed inside `run`, so that the recursion has a size.
-                outcome = self.ask(child, self.deadline_ns(step.task)).await;
-                if outcome != Outcome::Completed {
-                    break;
+        let mut outcome = {
+            let work = self.work(step, &lost);
+            tokio::pin!(work);
+            tokio::select! {
+                biased;
+                () = lost.cancelled() => {
+                    self.record(step, What::Lost);
+                    work.await
                 }
+                outcome = &mut work => outcome,
             }
-        }
+        };
         let expired = lease.valid_until_ns().is_some_and(|until_ns| until_ns <= self.clock.now_ns());
         if holder != Holder::Oblivious && outcome == Outcome::Completed && (expired || lost.is_cancelled()) {
             outcome = Outcome::Failed("lease lost".to_owned());
@@ -86,24 +88,34 @@ impl Node {
         }
     }
 
-    /// Works for the step's hold; notes the loss of the lease, and with `stops` ends there.
-    async fn hold(&self, step: StepRef, lost: &tokio_util::sync::CancellationToken) -> Outcome {
+    /// What a section does inside: its hold, then its children in order. With `stops` it ends when the lease is lost; a
+    /// child that was asked for by then runs to its end, since it has a lock of its own.
+    async fn work(&self, step: StepRef, lost: &CancellationToken) -> Outcome {
+        let stopped = || Outcome::Failed("lease lost; the hold was cancelled".to_owned());
+        let stops = self.plan.settings.holder == Holder::Stops;
         let hold_ns = self.plan.step(step).hold_ns;
-        if hold_ns == 0 {
+        if hold_ns > 0 {
+            let until_ns = self.clock.now_ns() + hold_ns;
+            tokio::select! {
+                biased;
+                () = self.clock.sleep_until(until_ns) => {}
+                () = lost.cancelled(), if stops => return stopped(),
+            }
+        }
+        if step.task.is_bystander() {
             return Outcome::Completed;
         }
-        let until_ns = self.clock.now_ns() + hold_ns;
-        let elapsed = self.clock.sleep_until(until_ns);
-        tokio::pin!(elapsed);
-        tokio::select! {
-            biased;
-            () = &mut elapsed => return Outcome::Completed,
-            () = lost.cancelled() => self.record(step, What::Lost),
+        for child in self.plan.tasks[step.task.0 as usize].children(step.step) {
+            if stops && lost.is_cancelled() {
+                return stopped();
+            }
+            let child = StepRef { task: step.task, step: child };
+            // Boxed inside `run`, so that the recursion has a size.
+            let outcome = self.ask(child, self.deadline_ns(step.task)).await;
+            if outcome != Outcome::Completed {
+                return outcome;
+            }
         }
-        if self.plan.settings.holder == Holder::Stops {
-            return Outcome::Failed("lease lost; the hold was cancelled".to_owned());
-        }
-        elapsed.await;
         Outcome::Completed
     }
 }
@@ -119,5 +131,139 @@ impl StepRunner for Node {
 
     fn released(&self, step: StepRef, ret: ReleaseRet) {
         self.record(step, What::Released { ret });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+    use crate::mechanism::{Lease, NoLease};
+    use crate::plan::{Arrival, Mode, PlanSettings, Resource, ResourceKind, StepTree};
+    use crate::run::{Run, RunOptions, run};
+
+    const MS: u64 = 1_000_000;
+
+    /// Grants at once; the root's lease is lost after a while.
+    #[derive(Debug)]
+    struct Losing {
+        clock: Clock,
+        runner: OnceLock<Arc<dyn StepRunner>>,
+        after_ns: u64,
+    }
+
+    #[derive(Debug)]
+    struct Lapsing {
+        until_ns: u64,
+        lost: CancellationToken,
+    }
+
+    impl Lease for Lapsing {
+        fn valid_until_ns(&self) -> Option<u64> {
+            Some(self.until_ns)
+        }
+
+        fn lost(&self) -> CancellationToken {
+            self.lost.clone()
+        }
+    }
+
+    impl Mechanism for Losing {
+        fn register(&self, _: NodeId, runner: Arc<dyn StepRunner>) {
+            self.runner.set(runner).unwrap();
+        }
+
+        fn run(&self, _: NodeId, step: StepRef, _: u64) -> BoxFuture<'_, Outcome> {
+            Box::pin(async move {
+                let runner = Arc::clone(self.runner.get().unwrap());
+                if step.step > 0 || step.task.is_bystander() {
+                    let lease = Arc::new(NoLease);
+                    return runner.run(step, Entitlement { slot: Some(0), token: None, lease }).await;
+                }
+                let until_ns = self.clock.now_ns() + self.after_ns;
+                let lost = CancellationToken::new();
+                let lease = Arc::new(Lapsing { until_ns, lost: lost.clone() });
+                let section = runner.run(step, Entitlement { slot: Some(0), token: None, lease });
+                tokio::pin!(section);
+                tokio::select! {
+                    biased;
+                    () = self.clock.sleep_until(until_ns) => lost.cancel(),
+                    outcome = &mut section => return outcome,
+                }
+                section.await
+            })
+        }
+
+        fn shutdown(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+
+        fn detection(&self) -> String {
+            "none".to_owned()
+        }
+    }
+
+    /// One task, vm (40 ms) → l3 (30 ms), host (30 ms), whose lease of the vm is lost after so long: everything that
+    /// happened to its steps, from the start of the run.
+    async fn story(holder: Holder, lost_after_ms: u64) -> Vec<(u64, u16, &'static str)> {
+        let step = |kind, hold_ms, children| {
+            let resource = Resource { kind, id: 0, level: 1 };
+            StepTree { resource, mode: Mode::Exclusive, hold_ns: hold_ms * MS, children }
+        };
+        let children = vec![step(ResourceKind::L3, 30, vec![]), step(ResourceKind::Host, 30, vec![])];
+        let root = step(ResourceKind::Vm, 40, children);
+        let settings = PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1000 * MS, holder };
+        let arrival = Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root };
+        let plan = Arc::new(Plan::new(settings, vec!["vm".into()], vec![arrival]).unwrap());
+        let clock = Clock::virtual_time();
+        let after_ns = lost_after_ms * MS;
+        let mechanism = Arc::new(Losing { clock: clock.clone(), runner: OnceLock::new(), after_ns });
+        let Run { events, origin_ns, .. } = run(plan, mechanism, clock, RunOptions::default()).await;
+        let told = events.iter().filter_map(|event| {
+            let what = match &event.what {
+                What::Entered { .. } => "in",
+                What::Lost => "lost",
+                What::Left { wrote: Some(_) } => "wrote",
+                What::Left { wrote: None } => "left",
+                _ => return None,
+            };
+            Some(((event.at_ns - origin_ns) / MS, event.step.step, what))
+        });
+        told.collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_oblivious_holder_writes_whatever_happens_to_its_lease() {
+        let told = story(Holder::Oblivious, 20).await;
+        assert_eq!(told[..2], [(0, 0, "in"), (20, 0, "lost")]);
+        assert_eq!(told.last(), Some(&(100, 0, "wrote")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_checks_works_on_and_leaves_without_effect() {
+        let told = story(Holder::Checks, 20).await;
+        assert_eq!(told.iter().filter(|(.., what)| *what == "wrote").count(), 2, "both children: {told:?}");
+        assert_eq!(told.last(), Some(&(100, 0, "left")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_stops_cancels_its_hold() {
+        let told = story(Holder::Stops, 20).await;
+        assert_eq!(told, [(0, 0, "in"), (20, 0, "lost"), (20, 0, "left")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_stops_lets_a_child_end_and_asks_for_no_other() {
+        let told = story(Holder::Stops, 50).await;
+        let expected = [(0, 0, "in"), (40, 1, "in"), (50, 0, "lost"), (70, 1, "wrote"), (70, 0, "left")];
+        assert_eq!(told, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_lasts_disturbs_nobody() {
+        for holder in [Holder::Oblivious, Holder::Checks, Holder::Stops] {
+            assert_eq!(story(holder, 101).await.last(), Some(&(100, 0, "wrote")));
+        }
     }
 }

@@ -272,7 +272,7 @@ impl Latency {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckVerdict {
-    /// Name of the check: `exclusion`, `lost-update`, `conservation`.
+    /// Name of the check, such as `exclusion`.
     pub check: String,
     /// The answer.
     pub verdict: Verdict,
@@ -282,6 +282,29 @@ pub struct CheckVerdict {
     pub violations: u64,
     /// What the scenario promises of this check for this contender.
     pub expected: Expected,
+    /// What was measured beside the answer.
+    #[serde(default)]
+    pub figures: Vec<CheckFigure>,
+}
+
+/// What a check measured beside its answer, such as how long two sections overlapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckFigure {
+    /// What it is, in words.
+    pub name: String,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// A number with its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Amount {
+    /// So many; those of several runs add up.
+    Count(u64),
+    /// So long; of several runs, the longest counts.
+    Ns(u64),
 }
 
 /// Three-valued answer of a check.

@@ -11,7 +11,7 @@ use crate::agent::{Agent, AgentOptions};
 use crate::clock::{Clock, process_cpu_ns};
 use crate::event::{Event, Recorder};
 use crate::measure::Histogram;
-use crate::mechanism::{Mechanism, Outcome};
+use crate::mechanism::{Mechanism, Outcome, Promises};
 use crate::node::Node;
 use crate::plan::{NodeId, Plan, StepRef, TaskId};
 
@@ -62,6 +62,32 @@ pub struct Run {
     pub timer_cpu_ns: u64,
     /// Operations sent to the server in the run.
     pub operations: Option<u64>,
+    /// What was broken on purpose, by start.
+    pub faults: Vec<InjectedFault>,
+    /// What the mechanism promises.
+    pub promises: Promises,
+}
+
+/// A fault as it was injected: what a check must know to tell a fault from a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InjectedFault {
+    /// The node that was hit; `None`: a server, or a link.
+    pub node: Option<NodeId>,
+    /// What was done.
+    pub blow: Blow,
+    /// Stamp of its start.
+    pub from_ns: u64,
+    /// Stamp of its end (resumed, restarted, restored); `None`: it outlasted the run.
+    pub until_ns: Option<u64>,
+}
+
+/// What a fault does to whom it hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blow {
+    /// All that it knew is gone, and those who waited there wait no longer.
+    Kill,
+    /// It goes on afterwards, as if nothing had happened.
+    Stall,
 }
 
 /// Runs the plan to its end: arrivals, then a drain until every task has returned or could no longer. The
@@ -75,6 +101,7 @@ pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, o
     let origin_ns = clock.now_ns() + LEAD_IN_NS;
     let (cpu_before, timer_before) = (process_cpu_ns(), clock.timer_cpu_ns());
     let operations_before = mechanism.operations();
+    let promises = mechanism.promises();
 
     let done = CancellationToken::new();
     let mut nodes = JoinSet::new();
@@ -125,6 +152,8 @@ pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, o
         process_cpu_ns,
         timer_cpu_ns,
         operations,
+        faults: Vec::new(),
+        promises,
     }
 }
 

@@ -186,6 +186,7 @@ fn answers(shape: &Shape) -> Vec<CheckVerdict> {
         } else {
             Expected::Holds
         },
+        figures: Vec::new(),
     };
     let exempt = || Verdict::NotApplicable { reason: "excludes nothing by design".to_owned() };
     let exclusion = match shape.answer {

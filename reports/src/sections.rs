@@ -1,6 +1,6 @@
 //! The tables below the charts: answers, guarantees, where tasks went, what the bench itself costs, where it ran.
 
-use harness::record::{Expected, Role, RunRecord, Tally, Verdict};
+use harness::record::{Amount, CheckVerdict, Expected, Role, RunRecord, Tally, Verdict};
 
 use crate::format::{self, MISSING, count, duration, duration_or_missing, significant};
 use crate::matrix::{CONTROLS, by_role, quantile};
@@ -8,61 +8,103 @@ use crate::sentences::{answer, blocks_named};
 use crate::table::{Cell, Group, Head, Table, TableRow};
 use crate::{Comparison, Row};
 
-/// Per contender and check: what was promised, what was answered, on how much evidence.
+/// Per contender a line, per check a column: what was answered, on how much evidence.
 pub(crate) fn verdicts(comparison: &Comparison) -> Table {
-    let head =
-        [Head::text("Check"), Head::text("Promised"), Head::text("Answer"), Head::text("Blocks")].into_iter();
-    let head = head.chain([Head::number("Examined", ""), Head::number("Violations", "")]).collect();
+    let mut checks: Vec<&str> = Vec::new();
+    for answer in comparison.records().flat_map(|run| &run.verdicts) {
+        if !checks.contains(&answer.check.as_str()) {
+            checks.push(&answer.check);
+        }
+    }
     let group = |label, role| Group {
         label,
-        rows: comparison.rows.iter().filter(|row| row.role == role).flat_map(answers_of).collect(),
+        rows: comparison
+            .rows
+            .iter()
+            .filter(|row| row.role == role)
+            .flat_map(|row| answers_of(row, &checks))
+            .collect(),
     };
     let mut groups = vec![group("", Role::Contender), group(CONTROLS, Role::Control)];
     groups.retain(|group| !group.rows.is_empty());
-    Table { head, groups, ..Table::default() }
+    Table { head: checks.iter().map(|check| Head::text(check)).collect(), groups, ..Table::default() }
 }
 
-/// One line per check and kind of answer, so that a block that differs cannot hide behind the others.
-fn answers_of(row: &Row) -> Vec<TableRow> {
-    let mut kinds: Vec<(&str, Expected, &Verdict, Vec<&RunRecord>)> = Vec::new();
+/// One line, and one more for every kind of answer that differs between blocks, so that none hides behind the others.
+fn answers_of(row: &Row, checks: &[&str]) -> Vec<TableRow> {
+    let kinds: Vec<Vec<Cell>> = checks.iter().map(|check| kinds_of_answer(row, check)).collect();
+    let lines = kinds.iter().map(Vec::len).max().unwrap_or(0);
+    let line = |place: usize| TableRow {
+        name: row.contender.clone(),
+        goes_on: place > 0,
+        cells: kinds.iter().map(|cells| cells.get(place).cloned().unwrap_or_default()).collect(),
+    };
+    (0..lines).map(line).collect()
+}
+
+/// The answers of one check, those alike in one cell.
+fn kinds_of_answer(row: &Row, check: &str) -> Vec<Cell> {
+    let mut kinds: Vec<Vec<(u32, &CheckVerdict)>> = Vec::new();
     for run in &row.records {
-        for each in &run.verdicts {
-            let same = kinds.iter_mut().find(|(check, expected, verdict, _)| {
-                *check == each.check && *expected == each.expected && alike(verdict, &each.verdict)
+        for each in run.verdicts.iter().filter(|answer| answer.check == check) {
+            let same = kinds.iter_mut().find(|kind| {
+                let (_, first) = kind[0];
+                first.expected == each.expected && alike(&first.verdict, &each.verdict)
             });
             match same {
-                Some((.., runs)) => runs.push(run),
-                None => kinds.push((&each.check, each.expected, &each.verdict, vec![run])),
+                Some(kind) => kind.push((run.block, each)),
+                None => kinds.push(vec![(run.block, each)]),
             }
         }
     }
-    kinds.sort_by_key(|(check, ..)| row.records[0].verdicts.iter().position(|each| each.check == **check));
-    let line =
-        |(place, (check, expected, verdict, runs)): (usize, (&str, Expected, &Verdict, Vec<&RunRecord>))| {
-            let of_check = || runs.iter().flat_map(|run| &run.verdicts).filter(|each| each.check == check);
-            let examined: u64 = of_check().map(|each| each.examined).sum();
-            let violations: u64 = of_check().map(|each| each.violations).sum();
-            let mut said = answer(verdict, expected, row.role == Role::Control);
-            if let Verdict::Violated { witness } = verdict {
-                said.witness.clone_from(witness);
+    let differs = kinds.len() > 1;
+    kinds
+        .iter()
+        .map(|kind| {
+            let (_, first) = kind[0];
+            let mut cell = answer(&first.verdict, first.expected, row.role == Role::Control);
+            let mut notes: Vec<String> = Vec::new();
+            if differs {
+                let blocks: Vec<u32> = kind.iter().map(|(block, _)| *block).collect();
+                notes.push(blocks_named(&blocks));
             }
-            let blocks: Vec<u32> = runs.iter().map(|run| run.block).collect();
-            let judged = !matches!(verdict, Verdict::NotApplicable { .. });
-            let figure = |value| if judged { Cell::count(value) } else { Cell::number(MISSING) };
-            TableRow {
-                name: row.contender.clone(),
-                goes_on: place > 0,
-                cells: vec![
-                    Cell::text(check),
-                    Cell::text(promised(expected)),
-                    said,
-                    Cell::text(blocks_named(&blocks).replace("blocks ", "").replace("block ", "")),
-                    figure(examined),
-                    figure(violations),
-                ],
+            if let Verdict::Violated { witness } = &first.verdict {
+                cell.witness.clone_from(witness);
             }
-        };
-    kinds.into_iter().enumerate().map(line).collect()
+            match cell.note.as_str() {
+                "" => notes.push(evidence(kind)),
+                reason => notes.push(reason.to_owned()),
+            }
+            notes.extend(figures(kind));
+            cell.noted(notes.join("; "))
+        })
+        .collect()
+}
+
+fn evidence(kind: &[(u32, &CheckVerdict)]) -> String {
+    let examined = count(kind.iter().map(|(_, each)| each.examined).sum());
+    match kind.iter().map(|(_, each)| each.violations).sum() {
+        0 => format!("{examined} examined"),
+        violations => format!("{} of {examined}", count(violations)),
+    }
+}
+
+/// What was measured beside the answers; nothing measured is not worth a word.
+fn figures(kind: &[(u32, &CheckVerdict)]) -> Vec<String> {
+    let mut sums: Vec<(&str, Amount)> = Vec::new();
+    for figure in kind.iter().flat_map(|(_, each)| &each.figures) {
+        match (sums.iter_mut().find(|(name, _)| *name == figure.name), figure.amount) {
+            (Some((_, Amount::Count(sum))), Amount::Count(more)) => *sum += more,
+            (Some((_, Amount::Ns(longest))), Amount::Ns(ns)) => *longest = ns.max(*longest),
+            (_, amount) => sums.push((&figure.name, amount)),
+        }
+    }
+    let text = |(name, amount): (&str, Amount)| match amount {
+        Amount::Count(0) | Amount::Ns(0) => None,
+        Amount::Count(n) => Some(format!("{name} {}", count(n))),
+        Amount::Ns(ns) => Some(format!("{name} {}", duration(ns as f64))),
+    };
+    sums.into_iter().filter_map(text).collect()
 }
 
 /// The same answer for a reader: witnesses differ from run to run, reasons must not.
@@ -285,6 +327,8 @@ pub(crate) fn command(comparison: &Comparison) -> String {
 
 #[cfg(test)]
 mod tests {
+    use harness::record::CheckFigure;
+
     use super::*;
     use crate::fixture;
 
@@ -293,21 +337,47 @@ mod tests {
         let table = verdicts(&fixture::small());
         assert_eq!(table.groups[1].label, CONTROLS);
         let none = &table.groups[1].rows[0];
-        assert_eq!((none.name.as_str(), none.cells[2].text.as_str()), ("none", "caught (as it must be)"));
-        assert_eq!(none.cells[5].text, "336", "112 in each of three blocks");
+        assert_eq!((none.name.as_str(), none.cells[0].text.as_str()), ("none", "caught (as it must be)"));
+        assert!(
+            none.cells[0].note.starts_with("336 of "),
+            "112 in each of three blocks: {:?}",
+            none.cells[0]
+        );
+    }
+
+    #[test]
+    fn every_check_has_a_column_and_every_contender_a_line() {
+        let table = verdicts(&fixture::small());
+        let checks: Vec<_> = table.head.iter().map(|head| head.name.as_str()).collect();
+        assert_eq!(checks, ["exclusion", "lost-update", "conservation"]);
+        assert!(table.groups.iter().all(|group| group.rows.len() == 2), "{table:?}");
     }
 
     #[test]
     fn a_block_that_differs_has_its_own_line() {
         let mut comparison = fixture::small();
         comparison.rows[0].records[1].verdicts[0].verdict = Verdict::Unknown { reason: "too few".to_owned() };
-        let lines: Vec<_> = verdicts(&comparison).groups[0]
-            .rows
-            .iter()
-            .take(2)
-            .map(|row| row.cells[3].text.clone())
-            .collect();
-        assert_eq!(lines, ["0, 2", "1"]);
+        let rows = &verdicts(&comparison).groups[0].rows;
+        assert!(rows[0].cells[0].note.starts_with("blocks 0, 2; "), "{:?}", rows[0].cells[0]);
+        assert_eq!(rows[1].cells[0].note, "block 1; too few");
+        assert_eq!((rows[1].goes_on, rows[1].cells[1].text.as_str()), (true, ""));
+    }
+
+    #[test]
+    fn counts_of_blocks_add_up_and_of_times_the_longest_is_shown() {
+        let mut comparison = fixture::small();
+        for (run, (n, ns)) in
+            comparison.rows[0].records.iter_mut().zip([(1, 5_000_000), (2, 9_000_000), (0, 0)])
+        {
+            let figure = |name: &str, amount| CheckFigure { name: name.to_owned(), amount };
+            run.verdicts[0].figures = vec![
+                figure("overlaps", Amount::Count(n)),
+                figure("longest", Amount::Ns(ns)),
+                figure("none", Amount::Count(0)),
+            ];
+        }
+        let note = &verdicts(&comparison).groups[0].rows[0].cells[0].note;
+        assert!(note.ends_with("examined; overlaps 3; longest 9.00 ms"), "{note}");
     }
 
     #[test]

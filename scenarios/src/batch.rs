@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use harness::agent::{AgentOptions, Fencing};
+use harness::agent::{AgentOptions, Fencing, WhenBusy};
 use harness::check;
 use harness::clock::Clock;
 use harness::event::write_history;
@@ -133,7 +133,10 @@ impl Batch {
             noop_delay: Duration::from_secs_f64(spec.noop_delay_ms / 1e3),
             run_seed: splitmix(plan.settings.seed ^ u64::from(order) << 32),
         };
-        let agent = AgentOptions { fencing: if spec.fencing { Fencing::On } else { Fencing::Off } };
+        let fencing = if spec.fencing { Fencing::On } else { Fencing::Off };
+        // The control must show that the checks can see, so its agents hide nothing.
+        let when_busy = if contender.excludes_nothing() { WhenBusy::Admit } else { spec.when_busy };
+        let agent = AgentOptions { fencing, when_busy };
         let options = RunOptions { agent, progress, stop: self.stop.clone() };
         if let Some(warm_up) = workload::draw_warm_up(&self.scenario, plan.settings.seed)? {
             let warm_up = Arc::new(warm_up);
@@ -259,6 +262,7 @@ fn verdict(contender: &Contender, check: &check::Check, run: &Run) -> CheckVerdi
         examined: judgement.examined,
         violations: judgement.violations,
         expected,
+        figures: judgement.figures,
     }
 }
 

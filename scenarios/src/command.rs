@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use harness::agent::WhenBusy;
 use harness::clock::{Clock, process_cpu_ns};
 use harness::control::Open;
 use harness::event::encode_history;
@@ -386,6 +387,12 @@ fn threats(batch: &Batch) -> Vec<String> {
             batch.scenario.spec.blocks,
             if batch.scenario.spec.blocks == 1 { "" } else { "s" }
         ));
+    }
+    if batch.scenario.spec.when_busy != WhenBusy::Admit {
+        threats.push(
+            "Agents turn an overlap away or let it wait (when_busy): races that a mechanism lets through do not show."
+                .to_owned(),
+        );
     }
     let outside: Vec<&Skipped> = batch.skipped.iter().collect();
     if !outside.is_empty() {

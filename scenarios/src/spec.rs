@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use harness::agent::WhenBusy;
 use harness::plan::{Holder, Mode, ResourceKind};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -44,6 +45,10 @@ pub struct ScenarioSpec {
     /// Whether the agents reject stale tokens.
     #[serde(default)]
     pub fencing: bool,
+    /// What the agents do with an entry while somebody is inside the slot: `admit` it, so that an overlap shows,
+    /// `refuse` it (a resource's state machine), or let it wait (`serialise`). The latter two hide races.
+    #[serde(default)]
+    pub when_busy: WhenBusy,
     /// What an acknowledged write of a server survives.
     #[serde(default)]
     pub durability: Durability,
@@ -256,6 +261,13 @@ impl Scenario {
             if !(0.0..=3_600_000.0).contains(&value) {
                 return Err(self.error_of(key, format!("{value} must be from 0 to an hour")));
             }
+        }
+        if spec.fencing && spec.when_busy == WhenBusy::Serialise {
+            return Err(self.error_of(
+                "when_busy",
+                "`serialise` and `fencing = true` exclude each other: a higher token could not supersede the section \
+                 that it waits for; use `refuse` or `admit`, or drop fencing",
+            ));
         }
         for (kind, resource) in &spec.resources {
             let wrong = if *kind == ResourceKind::Bystander {

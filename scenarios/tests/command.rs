@@ -70,6 +70,34 @@ fn an_unknown_contender_is_refused_with_the_names_there_are() {
 }
 
 #[test]
+fn switches_of_the_agents_that_contradict_each_other_are_refused_with_the_way_out() {
+    let error = refused(&["run", "smoke", "--set", "fencing=true", "--set", "when_busy=serialise"]);
+    assert!(error.contains("`when_busy`: `serialise` and `fencing = true` exclude each other"), "{error}");
+    assert!(error.contains("use `refuse` or `admit`"), "{error}");
+    assert!(refused(&["run", "smoke", "--set", "when_busy=queue"]).contains("admit"));
+}
+
+/// The switch reaches the agents, and the control that must be caught is caught all the same.
+#[test]
+fn agents_that_let_overlaps_wait_do_not_hide_the_control_that_excludes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["run", "smoke", "--duration", "1.5", "--seed", "7", "--contenders", "noop,none"];
+    let output = lockbench(folder.path()).args(arguments).args(["--set", "when_busy=serialise"]).output();
+    let output = output.unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{error}");
+    let batch = std::fs::read_dir(folder.path().join("out")).unwrap().next().unwrap().unwrap().path();
+    let exclusion = |contender: &str| {
+        let record = std::fs::read(batch.join(format!("0-{contender}/record.json"))).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        record["verdicts"][0].clone()
+    };
+    assert!(exclusion("none")["violations"].as_u64().unwrap() > 0);
+    assert_eq!(exclusion("noop")["violations"], 0, "its agent lets them wait");
+    assert!(std::fs::read_to_string(batch.join("report.html")).unwrap().contains("when_busy"));
+}
+
+#[test]
 fn an_unknown_key_or_a_wrong_type_is_refused_by_name() {
     assert!(refused(&["run", "smoke", "--set", "ndoes=3"]).contains("ndoes"));
     assert!(refused(&["run", "smoke", "--set", "nodes=many"]).contains("nodes"));

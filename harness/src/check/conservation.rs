@@ -1,86 +1,82 @@
 //! Conservation: what a task claims about its end is what the agent saw.
 
-use std::collections::HashMap;
-
-use super::{Check, Judgement, MustCatch, excerpt};
+use super::{Check, Findings, Judgement, MustCatch, PerStep, by_agent};
 use crate::event::What;
 use crate::mechanism::Outcome;
 use crate::plan::{StepRef, TaskId};
 use crate::run::Run;
 
-/// Each task returns at most once; a completed one has had each of its steps inside exactly once, with effect; one
-/// that was refused or timed out has had no effect at its root.
+/// A completed task has had each of its steps inside, with effect; one that was refused or timed out has had no effect
+/// at its root. Whether anything happened more than once is the question of `exactly-once`.
 pub(super) const CHECK: Check = Check {
     name: "conservation",
-    question: "Did every task that claims completion run each of its steps exactly once, and every refused one none?",
+    question: "Did every task that claims completion run all of its steps, and every refused one none?",
     must_catch_none: MustCatch::No,
     judge,
 };
 
-#[derive(Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    entered: u32,
-    effects: u32,
-    returned: Vec<Outcome>,
+    asked: bool,
+    effect: bool,
+    claim: Claim,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Claim {
+    #[default]
+    None,
+    Completed,
+    Untouched,
 }
 
 fn judge(run: &Run) -> Judgement {
-    let mut seen: HashMap<StepRef, Seen> = HashMap::new();
+    let mut seen: PerStep<Seen> = PerStep::new(&run.plan);
     for event in &run.events {
-        let seen = seen.entry(event.step).or_default();
+        let seen = &mut seen[event.step];
         match &event.what {
-            What::Entered { .. } => seen.entered += 1,
             What::Left { wrote } => {
-                let level = run.plan.resource(event.step).level;
-                seen.effects += u32::from(wrote.is_some() || level == 0);
+                // At level 0 there is no value to write.
+                seen.effect |= wrote.is_some() || run.plan.resource(event.step).level == 0;
             }
-            What::Returned { outcome } => seen.returned.push(outcome.clone()),
+            What::Returned { outcome: Outcome::Completed } => seen.claim = Claim::Completed,
+            What::Returned { outcome: Outcome::Refused(_) | Outcome::TimedOut } => {
+                seen.claim = Claim::Untouched;
+            }
             _ => {}
         }
+        seen.asked = true;
     }
-    let (mut examined, mut violations, mut witness) = (0, 0, Vec::new());
-    for (number, task) in run.plan.tasks.iter().enumerate() {
-        let step = |step: usize| StepRef { task: TaskId(number as u32), step: step as u16 };
-        let Some(root) = seen.get(&step(0)) else { continue };
-        examined += 1;
-        let effects =
-            |place: usize| seen.get(&step(place)).map_or((0, 0), |seen| (seen.entered, seen.effects));
-        let fault = match root.returned.as_slice() {
-            [] => None,
-            [Outcome::Completed] => {
-                (0..task.steps.len()).find(|place| effects(*place) != (1, 1)).map(|place| {
-                    format!(
-                        "completed, but step {place} was (inside, with effect) {:?} times",
-                        effects(place)
-                    )
-                })
+    let mut found = Findings::default();
+    for (number, steps) in seen.tasks().enumerate() {
+        let Some(root) = steps.first().filter(|root| root.asked) else { continue };
+        found.examined += 1;
+        let wrong = match root.claim {
+            Claim::Completed => steps
+                .iter()
+                .position(|step| !step.effect)
+                .map(|step| format!("task {number}: completed, but step {step} had no effect")),
+            Claim::Untouched if root.effect => {
+                Some(format!("task {number}: refused or timed out, but it had an effect"))
             }
-            [Outcome::Refused(_) | Outcome::TimedOut] if effects(0).1 > 0 => {
-                Some("refused or timed out, but it had an effect".to_owned())
-            }
-            [_] => None,
-            many => Some(format!("returned {} times", many.len())),
+            _ => None,
         };
-        if let Some(fault) = fault {
-            violations += 1;
-            if witness.is_empty() {
-                let steps: Vec<_> = (0..task.steps.len()).map(step).collect();
-                witness = excerpt(run, &steps, u64::MAX);
-                witness.push(format!("task {number}: {fault}"));
-            }
+        if let Some(wrong) = wrong {
+            let step = |place| StepRef { task: TaskId(number as u32), step: place as u16 };
+            found.violated(run.events.len(), || ((0..steps.len()).map(step).collect(), wrong));
         }
     }
-    Judgement::new(examined, violations, witness, "no task was offered")
+    found.answer(run, by_agent, "no task was offered")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{completed, entered, left, run};
+    use super::super::fixture::{completed, entered, held, left, run, witness};
     use super::*;
     use crate::record::Verdict;
 
     #[test]
-    fn accepts_a_completed_task_that_ran_once_and_one_that_timed_out_untouched() {
+    fn accepts_a_completed_task_that_ran_and_one_that_timed_out_untouched() {
         let timed_out = What::Returned { outcome: Outcome::TimedOut };
         let table = [
             (1, 0, What::Invoked),
@@ -89,31 +85,19 @@ mod tests {
             (3, 0, completed()),
             (4, 1, timed_out),
         ];
-        assert_eq!(
-            judge(&run(1, 2, &table)),
-            Judgement { verdict: Verdict::Holds, examined: 2, violations: 0 }
-        );
+        assert_eq!(held(&judge(&run(1, 2, &table))), (Verdict::Holds, 2, 0));
     }
 
     #[test]
     fn rejects_a_completion_that_never_ran() {
         let judgement = judge(&run(1, 1, &[(1, 0, What::Invoked), (3, 0, completed())]));
-        let Verdict::Violated { witness } = judgement.verdict else { panic!("not caught") };
-        assert_eq!(witness, ["task 0: completed, but step 0 was (inside, with effect) (0, 0) times"]);
+        assert_eq!(witness(judgement), ["task 0: completed, but step 0 had no effect"]);
     }
 
     #[test]
-    fn rejects_a_task_that_ran_twice_or_returned_twice() {
-        let twice = [
-            (1, 0, entered(0, 0)),
-            (2, 0, left(1)),
-            (3, 0, entered(0, 1)),
-            (4, 0, left(2)),
-            (5, 0, completed()),
-        ];
-        assert_eq!(judge(&run(1, 1, &twice)).violations, 1);
-        let returned = [(1, 0, entered(0, 0)), (2, 0, left(1)), (3, 0, completed()), (5, 0, completed())];
-        assert_eq!(judge(&run(1, 1, &returned)).violations, 1);
+    fn rejects_a_completion_without_effect() {
+        let table = [(1, 0, entered(0, 0)), (2, 0, What::Left { wrote: None }), (3, 0, completed())];
+        assert_eq!(witness(judge(&run(1, 1, &table))).len(), 3);
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! Exclusion: never more than `level` sections inside a resource.
 
-use std::collections::HashMap;
-
-use super::{Check, Judgement, MustCatch, excerpt};
+use super::{Check, Findings, Judgement, MustCatch, PerStep, by_agent};
 use crate::event::What;
 use crate::plan::StepRef;
 use crate::run::Run;
 
-/// Counts sections from Entered to Left as the agent saw them; superseded ones no longer count.
+/// Counts sections from Entered to Left as the agent saw them. A superseded section may no longer write, so it no
+/// longer counts; the physical overlap, in which it does, is reported beside.
+///
+/// ```text
+///   A  ├────────────┄┄┄┄┄┄┄┄┤     superseded when B enters with a higher token
+///   B               ├───────────┤
+///   inside  1  │  1 (physically 2) │ 1
+/// ```
 pub(super) const CHECK: Check = Check {
     name: "exclusion",
     question: "Were there ever more steps inside a resource than its level allows?",
@@ -15,60 +20,126 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
+/// How often a step is inside: more than once only if it was run twice.
+#[derive(Debug, Clone, Copy, Default)]
+struct Inside {
+    current: u32,
+    superseded: u32,
+}
+
 fn judge(run: &Run) -> Judgement {
-    let mut inside: HashMap<u32, Vec<StepRef>> = HashMap::new();
-    let (mut entries, mut violations, mut witness) = (0, 0, Vec::new());
-    for event in &run.events {
-        let resource = run.plan.step(event.step).resource;
-        let level = run.plan.resources[resource as usize].level as usize;
+    let mut resources = vec![Inside::default(); run.plan.resources.len()];
+    let mut crowded_since_ns = vec![None; run.plan.resources.len()];
+    let mut steps: PerStep<Inside> = PerStep::new(&run.plan);
+    let mut found = Findings::default();
+    let (mut overlaps, mut overlap_ns) = (0, 0);
+    for (at, event) in run.events.iter().enumerate().filter(|(_, event)| event.node.is_none()) {
+        let resource = run.plan.step(event.step).resource as usize;
+        let level = run.plan.resources[resource].level;
         if level == 0 {
             continue;
         }
-        let inside = inside.entry(resource).or_default();
+        let (inside, of_step) = (&mut resources[resource], &mut steps[event.step]);
         match event.what {
             What::Entered { .. } => {
-                entries += 1;
-                inside.push(event.step);
-                if inside.len() > level {
-                    violations += 1;
-                    if witness.is_empty() {
-                        witness = excerpt(run, inside, event.at_ns);
-                        witness.push(format!("{} inside, level {level}", inside.len()));
-                    }
+                found.examined += 1;
+                inside.current += 1;
+                of_step.current += 1;
+                overlaps += u64::from(inside.current + inside.superseded > level);
+                if inside.current > level {
+                    let count = inside.current;
+                    found.violated(at, || {
+                        (inside_at(run, resource, at), format!("{count} inside, level {level}"))
+                    });
                 }
             }
-            What::Left { .. } | What::Superseded | What::Abandoned => {
-                inside.retain(|step| *step != event.step)
+            What::Superseded if of_step.current > 0 => {
+                for inside in [inside, of_step] {
+                    inside.current -= 1;
+                    inside.superseded += 1;
+                }
+            }
+            What::Left { .. } | What::Abandoned if of_step.superseded > 0 => {
+                inside.superseded -= 1;
+                of_step.superseded -= 1;
+            }
+            What::Left { .. } | What::Abandoned if of_step.current > 0 => {
+                inside.current -= 1;
+                of_step.current -= 1;
+            }
+            _ => continue,
+        }
+        let inside = resources[resource];
+        match (inside.current + inside.superseded > level, crowded_since_ns[resource]) {
+            (true, None) => crowded_since_ns[resource] = Some(event.at_ns),
+            (false, Some(since_ns)) => {
+                overlap_ns += event.at_ns - since_ns;
+                crowded_since_ns[resource] = None;
             }
             _ => {}
         }
     }
-    Judgement::new(entries, violations, witness, "no step of level ≥ 1 entered")
+    let open_ns = crowded_since_ns.iter().flatten().map(|since_ns| run.end_ns.saturating_sub(*since_ns));
+    overlap_ns += open_ns.sum::<u64>();
+    found.count("physical overlaps", overlaps);
+    found.time("overlapping in all", overlap_ns);
+    found.answer(run, by_agent, "no step of level ≥ 1 entered")
+}
+
+/// Who is inside, superseded ones aside, once an event has happened.
+fn inside_at(run: &Run, resource: usize, at: usize) -> Vec<StepRef> {
+    let mut inside = Vec::new();
+    for event in &run.events[..=at] {
+        if run.plan.step(event.step).resource as usize != resource {
+            continue;
+        }
+        match event.what {
+            What::Entered { .. } => inside.push(event.step),
+            What::Left { .. } | What::Superseded | What::Abandoned => {
+                inside.retain(|step| *step != event.step);
+            }
+            _ => {}
+        }
+    }
+    inside
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{entered, left, run};
+    use super::super::fixture::{entered, figure, held, left, run, witness};
     use super::*;
-    use crate::record::Verdict;
+    use crate::record::{Amount, Verdict};
 
     #[test]
     fn accepts_sections_one_after_the_other() {
         let history =
             run(1, 2, &[(1, 0, entered(0, 0)), (2, 0, left(1)), (2, 1, entered(0, 1)), (3, 1, left(2))]);
-        assert_eq!(judge(&history), Judgement { verdict: Verdict::Holds, examined: 2, violations: 0 });
+        let judgement = judge(&history);
+        assert_eq!(held(&judgement), (Verdict::Holds, 2, 0));
+        assert_eq!(figure(&judgement, "physical overlaps"), Amount::Count(0));
     }
 
     #[test]
     fn rejects_an_overlap_and_shows_it() {
         let history =
             run(1, 2, &[(1, 0, entered(0, 0)), (2, 1, entered(0, 0)), (3, 0, left(1)), (4, 1, left(1))]);
-        let Judgement { verdict: Verdict::Violated { witness }, violations: 1, .. } = judge(&history) else {
-            panic!("not caught");
-        };
+        let judgement = judge(&history);
+        assert_eq!(judgement.violations, 1);
+        assert_eq!(figure(&judgement, "overlapping in all"), Amount::Ns(1_000_000));
+        let witness = witness(judgement);
         assert_eq!(witness.len(), 3);
         assert!(witness[0].contains("1.000 ms  vm-7  task 0"), "{witness:?}");
         assert_eq!(witness[2], "2 inside, level 1");
+    }
+
+    #[test]
+    fn the_witness_leaves_out_those_who_have_left() {
+        let history = run(
+            1,
+            3,
+            &[(1, 0, entered(0, 0)), (2, 0, left(1)), (3, 1, entered(0, 1)), (4, 2, entered(0, 1))],
+        );
+        assert_eq!(witness(judge(&history)).len(), 3);
     }
 
     #[test]
@@ -80,9 +151,28 @@ mod tests {
     }
 
     #[test]
-    fn superseded_sections_do_not_count() {
-        let history = run(1, 2, &[(1, 0, entered(0, 0)), (2, 0, What::Superseded), (2, 1, entered(0, 0))]);
-        assert_eq!(judge(&history).verdict, Verdict::Holds);
+    fn a_step_that_is_inside_twice_counts_twice() {
+        let history = run(1, 1, &[(1, 0, entered(0, 0)), (2, 0, entered(0, 0))]);
+        assert_eq!(judge(&history).violations, 1);
+    }
+
+    #[test]
+    fn superseded_sections_do_not_count_but_overlap_physically() {
+        let history = run(
+            1,
+            2,
+            &[
+                (1, 0, entered(0, 0)),
+                (2, 0, What::Superseded),
+                (2, 1, entered(0, 0)),
+                (5, 0, What::Left { wrote: None }),
+                (9, 1, left(1)),
+            ],
+        );
+        let judgement = judge(&history);
+        assert_eq!(held(&judgement), (Verdict::Holds, 2, 0));
+        assert_eq!(figure(&judgement, "physical overlaps"), Amount::Count(1));
+        assert_eq!(figure(&judgement, "overlapping in all"), Amount::Ns(3_000_000));
     }
 
     #[test]

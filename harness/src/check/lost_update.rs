@@ -1,14 +1,13 @@
 //! Lost update: every applied write was based on the value before it.
 
-use std::collections::HashMap;
-
-use super::{Check, Judgement, MustCatch, excerpt};
+use super::{Check, Findings, Judgement, MustCatch, PerSlot, PerStep, by_agent};
 use crate::event::What;
 use crate::plan::StepRef;
 use crate::run::Run;
 
 /// A section reads its slot's value at entry and writes that plus one when it leaves; needs no clock. A write that
-/// does not follow on the value it replaces has lost whatever came between.
+/// does not follow on the value it replaces has lost whatever came between: the updates lost are the writes that were
+/// acknowledged minus the value at the end.
 pub(super) const CHECK: Check = Check {
     name: "lost-update",
     question: "Did every write build on the value that it replaced?",
@@ -16,58 +15,83 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    value: u64,
+    writes: u64,
+    writer: Option<StepRef>,
+}
+
 fn judge(run: &Run) -> Judgement {
-    let mut slots: HashMap<(u32, u32), (u64, Option<StepRef>)> = HashMap::new();
-    let mut entered: HashMap<StepRef, u32> = HashMap::new();
-    let (mut writes, mut violations, mut witness) = (0, 0, Vec::new());
-    for event in &run.events {
+    let mut slots: PerSlot<Slot> = PerSlot::new(&run.plan);
+    let mut entered: PerStep<Option<u32>> = PerStep::new(&run.plan);
+    let mut found = Findings::default();
+    for (at, event) in run.events.iter().enumerate() {
         match event.what {
-            What::Entered { slot: Some(slot), .. } => {
-                entered.insert(event.step, slot);
-            }
-            What::Left { wrote } => {
-                let (Some(slot), Some(wrote)) = (entered.remove(&event.step), wrote) else { continue };
+            What::Entered { slot: Some(slot), .. } => entered[event.step] = Some(slot),
+            What::Left { wrote: Some(wrote) } => {
                 let resource = run.plan.step(event.step).resource;
-                let (value, writer) = slots.entry((resource, slot)).or_default();
-                writes += 1;
-                if wrote != *value + 1 {
-                    violations += 1;
-                    if witness.is_empty() {
-                        let steps: Vec<_> = writer.iter().copied().chain([event.step]).collect();
-                        witness = excerpt(run, &steps, event.at_ns);
-                        witness.push(format!("value {value} was replaced by {wrote}, not {}", *value + 1));
-                    }
+                let slot = entered[event.step].and_then(|slot| slots.get(resource, slot));
+                let Some(slot) = slot else { continue };
+                found.examined += 1;
+                let next = slot.value + 1;
+                if wrote != next {
+                    found.violated(at, || {
+                        let steps = slot.writer.iter().copied().chain([event.step]).collect();
+                        (steps, format!("value {} was replaced by {wrote}, not {next}", slot.value))
+                    });
                 }
-                (*value, *writer) = (wrote, Some(event.step));
+                *slot = Slot { value: wrote, writes: slot.writes + 1, writer: Some(event.step) };
             }
             _ => {}
         }
     }
-    Judgement::new(writes, violations, witness, "nothing was written to a slot")
+    found.count("updates lost", slots.iter().map(|slot| slot.writes.saturating_sub(slot.value)).sum());
+    found.answer(run, by_agent, "nothing was written to a slot")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{entered, left, run};
+    use super::super::fixture::{entered, figure, held, left, run, witness};
     use super::*;
-    use crate::record::Verdict;
+    use crate::record::{Amount, Verdict};
 
     #[test]
     fn accepts_writes_that_build_on_each_other() {
         let history =
             run(1, 2, &[(1, 0, entered(0, 0)), (2, 0, left(1)), (3, 1, entered(0, 1)), (4, 1, left(2))]);
-        assert_eq!(judge(&history), Judgement { verdict: Verdict::Holds, examined: 2, violations: 0 });
+        let judgement = judge(&history);
+        assert_eq!(held(&judgement), (Verdict::Holds, 2, 0));
+        assert_eq!(figure(&judgement, "updates lost"), Amount::Count(0));
     }
 
     #[test]
     fn rejects_a_write_over_an_unseen_value_and_shows_both_sections() {
         let history =
             run(1, 2, &[(1, 0, entered(0, 0)), (2, 1, entered(0, 0)), (3, 0, left(1)), (4, 1, left(1))]);
-        let Judgement { verdict: Verdict::Violated { witness }, violations: 1, .. } = judge(&history) else {
-            panic!("not caught");
-        };
+        let judgement = judge(&history);
+        assert_eq!(judgement.violations, 1);
+        let witness = witness(judgement);
         assert_eq!(witness.len(), 5);
         assert_eq!(witness[4], "value 1 was replaced by 1, not 2");
+    }
+
+    #[test]
+    fn one_stale_write_loses_all_that_came_between() {
+        let history = run(
+            1,
+            3,
+            &[
+                (1, 0, entered(0, 0)),
+                (2, 1, entered(0, 0)),
+                (3, 1, left(1)),
+                (4, 2, entered(0, 1)),
+                (5, 2, left(2)),
+                (6, 0, left(1)),
+            ],
+        );
+        let judgement = judge(&history);
+        assert_eq!((judgement.violations, figure(&judgement, "updates lost")), (1, Amount::Count(2)));
     }
 
     #[test]

@@ -1,12 +1,23 @@
 //! Questions put to a history. One file a check, one line each in [`ALL`].
+//!
+//! Every check is one pass over the events with a state per step and per slot, kept in vectors in the order of the
+//! plan: that is nearly the order in which a history visits them.
 
 mod conservation;
+mod exactly_once;
 mod exclusion;
+mod fencing;
 mod lost_update;
+mod order;
+mod per;
+mod progress;
+mod release_safety;
+
+use per::{PerSlot, PerStep};
 
 use crate::event::{Event, describe};
-use crate::plan::{Plan, StepRef};
-use crate::record::Verdict;
+use crate::plan::StepRef;
+use crate::record::{Amount, CheckFigure, Verdict};
 use crate::run::Run;
 
 /// A question put to a history: a pure function, cheap enough to run after every run.
@@ -31,8 +42,23 @@ pub enum MustCatch {
     No,
 }
 
-/// Every check, the cheapest first.
-pub const ALL: &[&Check] = &[&exclusion::CHECK, &lost_update::CHECK, &conservation::CHECK];
+/// Every check: those of exclusion first, then those of tasks, then those of service.
+pub const ALL: &[&Check] = &[
+    &exclusion::CHECK,
+    &lost_update::CHECK,
+    &fencing::CHECK,
+    &release_safety::CHECK,
+    &exactly_once::CHECK,
+    &conservation::CHECK,
+    &progress::CHECK,
+    &order::CHECK,
+];
+
+/// The check of a name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Check> {
+    ALL.iter().copied().find(|check| check.name == name)
+}
 
 /// Answer of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,25 +69,71 @@ pub struct Judgement {
     pub examined: u64,
     /// How many of them violated it.
     pub violations: u64,
+    /// What was measured beside the answer.
+    pub figures: Vec<CheckFigure>,
 }
 
-impl Judgement {
-    fn new(examined: u64, violations: u64, witness: Vec<String>, nothing: &str) -> Self {
-        let verdict = match (examined, violations) {
-            (0, 0) => Verdict::NotApplicable { reason: nothing.to_owned() },
-            (_, 0) => Verdict::Holds,
-            _ => Verdict::Violated { witness },
+/// What a check has found so far.
+#[derive(Default)]
+struct Findings {
+    examined: u64,
+    violations: u64,
+    first: Option<Violation>,
+    figures: Vec<CheckFigure>,
+}
+
+/// The first violation: enough to cut its witness out of the history.
+struct Violation {
+    /// Index of the event that shows it.
+    at: usize,
+    /// Those who take part in it.
+    steps: Vec<StepRef>,
+    /// What is wrong.
+    note: String,
+}
+
+impl Findings {
+    /// Counts a violation; who takes part and what is wrong is only asked of the first.
+    fn violated(&mut self, at: usize, tell: impl FnOnce() -> (Vec<StepRef>, String)) {
+        self.violations += 1;
+        if self.first.is_none() {
+            let (steps, note) = tell();
+            self.first = Some(Violation { at, steps, note });
+        }
+    }
+
+    fn count(&mut self, name: &str, count: u64) {
+        self.figures.push(CheckFigure { name: name.to_owned(), amount: Amount::Count(count) });
+    }
+
+    fn time(&mut self, name: &str, ns: u64) {
+        self.figures.push(CheckFigure { name: name.to_owned(), amount: Amount::Ns(ns) });
+    }
+
+    /// The answer; `shown` picks the events that a witness needs, `nothing` says why there was nothing to look at.
+    fn answer(self, run: &Run, shown: fn(&Event) -> bool, nothing: &str) -> Judgement {
+        let Self { examined, violations, first, figures } = self;
+        let verdict = match first {
+            Some(violation) => Verdict::Violated { witness: excerpt(run, &violation, shown) },
+            None if examined == 0 => Verdict::NotApplicable { reason: nothing.to_owned() },
+            None => Verdict::Holds,
         };
-        Self { verdict, examined, violations }
+        Judgement { verdict, examined, violations, figures }
     }
 }
 
-/// The agent's events of some steps, as lines: the smallest excerpt that shows a violation.
-fn excerpt(run: &Run, steps: &[StepRef], until_ns: u64) -> Vec<String> {
-    let shown =
-        |event: &&Event| event.node.is_none() && event.at_ns <= until_ns && steps.contains(&event.step);
-    let plan: &Plan = &run.plan;
-    run.events.iter().filter(shown).map(|event| describe(event, plan, run.origin_ns)).collect()
+/// The smallest excerpt that shows a violation: the events of those who take part, up to the one that shows it.
+fn excerpt(run: &Run, violation: &Violation, shown: fn(&Event) -> bool) -> Vec<String> {
+    let events = run.events.iter().take(violation.at + 1);
+    let lines = events
+        .filter(|event| shown(event) && violation.steps.contains(&event.step))
+        .map(|event| describe(event, &run.plan, run.origin_ns));
+    lines.chain([violation.note.clone()]).collect()
+}
+
+/// What the agent says: who was inside.
+fn by_agent(event: &Event) -> bool {
+    event.node.is_none()
 }
 
 #[cfg(test)]
@@ -70,13 +142,34 @@ pub(crate) mod fixture {
 
     use std::sync::Arc;
 
+    use super::Judgement;
     use crate::event::{Event, What};
     use crate::measure::Histogram;
-    use crate::mechanism::Outcome;
+    use crate::mechanism::{Outcome, Promises, Token};
     use crate::plan::{
         Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepRef, StepTree, TaskId,
     };
+    use crate::record::{Amount, Verdict};
     use crate::run::Run;
+
+    /// What the tests compare: verdict, examined, violations.
+    pub(crate) fn held(judgement: &Judgement) -> (Verdict, u64, u64) {
+        (judgement.verdict.clone(), judgement.examined, judgement.violations)
+    }
+
+    /// The witness of a violation.
+    pub(crate) fn witness(judgement: Judgement) -> Vec<String> {
+        match judgement.verdict {
+            Verdict::Violated { witness } => witness,
+            other => panic!("not caught: {other:?}"),
+        }
+    }
+
+    /// A figure of a judgement by its name.
+    pub(crate) fn figure(judgement: &Judgement, name: &str) -> Amount {
+        let found = judgement.figures.iter().find(|figure| figure.name == name);
+        found.unwrap_or_else(|| panic!("no figure {name}: {:?}", judgement.figures)).amount
+    }
 
     pub(crate) fn run(level: u32, tasks: u32, table: &[(u64, u32, What)]) -> Run {
         let settings =
@@ -89,7 +182,15 @@ pub(crate) mod fixture {
         let events = table
             .iter()
             .map(|(ms, task, what)| {
-                let of_node = matches!(what, What::Invoked | What::Returned { .. } | What::Granted { .. });
+                let of_node = matches!(
+                    what,
+                    What::Invoked
+                        | What::Returned { .. }
+                        | What::Granted { .. }
+                        | What::Lost
+                        | What::ReleaseSent
+                        | What::Released { .. }
+                );
                 Event {
                     at_ns: ms * 1_000_000,
                     node: of_node.then_some(NodeId(0)),
@@ -108,7 +209,21 @@ pub(crate) mod fixture {
             process_cpu_ns: 0,
             timer_cpu_ns: 0,
             operations: None,
+            faults: Vec::new(),
+            promises: Promises::default(),
         }
+    }
+
+    pub(crate) fn token(sequence: u64) -> Option<Token> {
+        Some(Token { generation: 0, sequence })
+    }
+
+    pub(crate) fn granted(sequence: u64) -> What {
+        What::Granted { slot: Some(0), token: token(sequence), valid_until_ns: None }
+    }
+
+    pub(crate) fn entered_with(sequence: u64) -> What {
+        What::Entered { slot: Some(0), token: token(sequence), value: 0 }
     }
 
     pub(crate) fn entered(slot: u32, value: u64) -> What {

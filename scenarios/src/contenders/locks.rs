@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use harness::clock::Clock;
 use harness::mechanism::{
-    BoxFuture, Entitlement, Lease, Mechanism, NoLease, Outcome, ReleaseRet, StepRunner, Token,
+    BoxFuture, Entitlement, Lease, Mechanism, NoLease, Outcome, Promises, ReleaseRet, StepRunner, Token,
 };
 use harness::plan::{Mode, NodeId, Plan, StepRef};
 use harness::record::{Role, Survives};
@@ -165,6 +166,14 @@ impl Mechanism for LockMechanism {
             Some(ttl) => format!("lease of {} ms (asked {})", ttl.as_millis(), self.asked_ms),
             None => "no lease".to_owned(),
         }
+    }
+
+    fn promises(&self) -> Promises {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let ttl = clients.values().next().and_then(|client| client.ttl());
+        // Servers notice the end of a lease by ticks of up to half of it; then the waiters must be woken.
+        let free_within = ttl.map(|ttl| ttl + ttl / 2 + Duration::from_secs(1));
+        Promises { free_within_ns: free_within.map(|within| within.as_nanos() as u64), ..Promises::default() }
     }
 }
 

@@ -1,0 +1,319 @@
+//! Progress: everyone is served or told so, and a key that nobody holds does not stay free while somebody waits.
+
+use super::{Check, Findings, Judgement, MustCatch, PerSlot, PerStep};
+use crate::event::{Event, What};
+use crate::plan::{NodeId, StepRef, TaskId};
+use crate::run::{Blow, InjectedFault, Run};
+
+/// How long after its deadline, or after the last fault, a step may still be without an outcome.
+const GRACE_NS: u64 = 5_000_000_000;
+
+/// Two rules, neither of which depends on the load:
+///
+/// * Where the mechanism promises a bound ([`Promises::free_within_ns`](crate::mechanism::Promises::free_within_ns)), no
+///   resource has waiters and nobody inside for longer, counted from the end of the last fault before. The kill of a
+///   node counts as over at once: the bound is for that.
+/// * A step that waits is let in or returns by its deadline, except at a node that was hit by a fault.
+///
+/// Recovery is the time from a fault that hit a holder to the next entry on its slot.
+pub(super) const CHECK: Check = Check {
+    name: "progress",
+    question: "Was everyone served or told so, and every free key taken within the promised bound?",
+    must_catch_none: MustCatch::No,
+    judge,
+};
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Before,
+    Waiting,
+    Inside,
+    After,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Section {
+    phase: Phase,
+    /// Where it waits or runs.
+    node: Option<NodeId>,
+    slot: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Resource {
+    waiting: u32,
+    inside: u32,
+    /// Since when somebody waits and nobody is inside.
+    idle_since_ns: Option<u64>,
+    /// Who was inside last.
+    last: Option<StepRef>,
+}
+
+struct Watch<'a> {
+    run: &'a Run,
+    found: Findings,
+    sections: PerStep<Section>,
+    resources: Vec<Resource>,
+    /// Per slot: when a fault hit its holder.
+    hit_ns: PerSlot<Option<u64>>,
+    /// End of the last fault so far.
+    calm_ns: u64,
+    longest_idle_ns: u64,
+    recoveries: u64,
+    longest_recovery_ns: u64,
+}
+
+fn judge(run: &Run) -> Judgement {
+    let mut watch = Watch {
+        run,
+        found: Findings::default(),
+        sections: PerStep::new(&run.plan),
+        resources: vec![Resource::default(); run.plan.resources.len()],
+        hit_ns: PerSlot::new(&run.plan),
+        calm_ns: 0,
+        longest_idle_ns: 0,
+        recoveries: 0,
+        longest_recovery_ns: 0,
+    };
+    let mut faults = run.faults.iter().peekable();
+    for (at, event) in run.events.iter().enumerate() {
+        while let Some(fault) = faults.next_if(|fault| fault.from_ns <= event.at_ns) {
+            watch.strike(at, fault);
+        }
+        watch.see(at, event);
+    }
+    for resource in 0..watch.resources.len() {
+        watch.resources[resource].waiting = 0;
+        watch.settle(run.events.len(), resource, run.end_ns, None);
+    }
+    watch.find_forgotten();
+    let Watch { mut found, longest_idle_ns, recoveries, longest_recovery_ns, .. } = watch;
+    found.time("longest free while waited for", longest_idle_ns);
+    if !run.faults.is_empty() {
+        found.count("recoveries", recoveries);
+        found.time("longest recovery", longest_recovery_ns);
+    }
+    found.answer(run, shown, "no step of level ≥ 1 was asked for")
+}
+
+impl Watch<'_> {
+    fn see(&mut self, at: usize, event: &Event) {
+        let resource = self.run.plan.step(event.step).resource;
+        if self.run.plan.resources[resource as usize].level == 0 {
+            return;
+        }
+        let section = &mut self.sections[event.step];
+        let state = &mut self.resources[resource as usize];
+        match &event.what {
+            What::Invoked if section.phase == Phase::Before => {
+                self.found.examined += 1;
+                *section = Section { phase: Phase::Waiting, node: event.node, slot: None };
+                state.waiting += 1;
+            }
+            What::Granted { .. } => section.node = event.node,
+            What::Entered { slot, .. } if section.phase != Phase::Inside => {
+                state.waiting -= u32::from(section.phase == Phase::Waiting);
+                state.inside += 1;
+                (section.phase, section.slot) = (Phase::Inside, *slot);
+                let hit_ns = slot.and_then(|slot| self.hit_ns.get(resource, slot)).and_then(Option::take);
+                if let Some(hit_ns) = hit_ns {
+                    self.recoveries += 1;
+                    self.longest_recovery_ns = self.longest_recovery_ns.max(event.at_ns - hit_ns);
+                }
+            }
+            What::Left { .. } | What::Abandoned if section.phase == Phase::Inside => {
+                state.inside -= 1;
+                state.last = Some(event.step);
+                section.phase = Phase::After;
+            }
+            What::Returned { .. } if section.phase == Phase::Waiting => {
+                state.waiting -= 1;
+                section.phase = Phase::After;
+            }
+            _ => return,
+        }
+        self.settle(at, resource as usize, event.at_ns, Some(event.step));
+    }
+
+    /// Opens or closes the time in which the resource is free and waited for.
+    fn settle(&mut self, at: usize, resource: usize, now_ns: u64, step: Option<StepRef>) {
+        let state = &mut self.resources[resource];
+        let idle = state.waiting > 0 && state.inside == 0;
+        match (idle, state.idle_since_ns) {
+            (true, None) => state.idle_since_ns = Some(now_ns),
+            (false, Some(since_ns)) => {
+                state.idle_since_ns = None;
+                self.longest_idle_ns = self.longest_idle_ns.max(now_ns.saturating_sub(since_ns));
+                let judged_ns = now_ns.saturating_sub(since_ns.max(self.calm_ns));
+                let bound_ns = self.run.promises.free_within_ns;
+                if let Some(bound_ns) = bound_ns.filter(|bound_ns| judged_ns > *bound_ns) {
+                    let steps = state.last.into_iter().chain(step).collect();
+                    let ms = |ns| ns as f64 / 1e6;
+                    let note = format!(
+                        "free and waited for over {:.3} ms, promised within {:.3} ms",
+                        ms(judged_ns),
+                        ms(bound_ns)
+                    );
+                    self.found.violated(at, || (steps, note));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn strike(&mut self, at: usize, fault: &InjectedFault) {
+        let killed = fault.blow == Blow::Kill && fault.node.is_some();
+        let calm_ns = if killed { fault.from_ns } else { fault.until_ns.unwrap_or(u64::MAX) };
+        self.calm_ns = self.calm_ns.max(calm_ns);
+        let Some(node) = fault.node else { return };
+        for (number, task) in self.run.plan.tasks.iter().enumerate() {
+            for (place, planned) in task.steps.iter().enumerate() {
+                let step = StepRef { task: TaskId(number as u32), step: place as u16 };
+                let section = &mut self.sections[step];
+                match section.phase {
+                    Phase::Inside if section.node == Some(node) => {
+                        let slot = section.slot.and_then(|slot| self.hit_ns.get(planned.resource, slot));
+                        if let Some(hit_ns) = slot {
+                            *hit_ns = Some(fault.from_ns);
+                        }
+                    }
+                    Phase::Waiting if section.node == Some(node) && killed => {
+                        section.phase = Phase::After;
+                        self.resources[planned.resource as usize].waiting -= 1;
+                        self.settle(at, planned.resource as usize, fault.from_ns, None);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Steps that wait although their deadline is long over.
+    fn find_forgotten(&mut self) {
+        let plan = &self.run.plan;
+        let stalled_ns = self.calm_ns;
+        let hit = |node| self.run.faults.iter().any(|fault| fault.node == Some(node));
+        for (number, (task, sections)) in plan.tasks.iter().zip(self.sections.tasks()).enumerate() {
+            let deadline_ns = self.run.origin_ns + task.arrival_ns + plan.settings.deadline_ns;
+            if deadline_ns.max(stalled_ns).saturating_add(GRACE_NS) >= self.run.end_ns {
+                continue;
+            }
+            for (place, section) in sections.iter().enumerate() {
+                if section.phase == Phase::Waiting && !section.node.is_some_and(hit) {
+                    let step = StepRef { task: TaskId(number as u32), step: place as u16 };
+                    let note = "neither let in nor told, though its deadline is long over";
+                    self.found.violated(self.run.events.len(), || (vec![step], note.to_owned()));
+                }
+            }
+        }
+    }
+}
+
+fn shown(event: &Event) -> bool {
+    matches!(event.what, What::Invoked | What::Granted { .. } | What::Lost) || event.node.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{completed, entered, figure, granted, held, left, run, witness};
+    use super::*;
+    use crate::mechanism::Promises;
+    use crate::record::{Amount, Verdict};
+
+    const MS: u64 = 1_000_000;
+
+    fn free_within(ms: u64, tasks: u32, table: &[(u64, u32, What)]) -> Run {
+        let mut run = run(1, tasks, table);
+        run.promises = Promises { free_within_ns: Some(ms * MS), ..Promises::default() };
+        run.end_ns = table.last().map_or(1, |(ms, ..)| ms * MS);
+        run
+    }
+
+    fn fault(node: Option<u16>, blow: Blow, from_ms: u64, until_ms: Option<u64>) -> InjectedFault {
+        let node = node.map(NodeId);
+        InjectedFault { node, blow, from_ns: from_ms * MS, until_ns: until_ms.map(|ms| ms * MS) }
+    }
+
+    /// Task 0 is inside from 1 to 2 ms; task 1 waits from 1 ms and is let in at `next_ms`.
+    fn hand_over(next_ms: u64) -> Vec<(u64, u32, What)> {
+        vec![
+            (1, 0, What::Invoked),
+            (1, 0, granted(1)),
+            (1, 0, entered(0, 0)),
+            (1, 1, What::Invoked),
+            (2, 0, left(1)),
+            (next_ms, 1, entered(0, 1)),
+        ]
+    }
+
+    #[test]
+    fn accepts_a_key_that_is_taken_within_the_bound_and_one_that_nobody_wants() {
+        let mut table = hand_over(7);
+        table.extend([(8, 1, left(2)), (90, 2, What::Invoked), (91, 2, entered(0, 2))]);
+        let judgement = judge(&free_within(5, 3, &table));
+        assert_eq!(held(&judgement), (Verdict::Holds, 3, 0));
+        assert_eq!(figure(&judgement, "longest free while waited for"), Amount::Ns(5 * MS));
+    }
+
+    #[test]
+    fn rejects_a_key_that_stays_free_while_somebody_waits() {
+        let witness = witness(judge(&free_within(5, 2, &hand_over(8))));
+        assert_eq!(witness.last().unwrap(), "free and waited for over 6.000 ms, promised within 5.000 ms");
+    }
+
+    #[test]
+    fn rejects_a_key_that_is_never_taken_again() {
+        let table = [(1, 0, What::Invoked), (9, 1, What::Invoked)];
+        assert_eq!(judge(&free_within(5, 2, &table)).violations, 1);
+    }
+
+    #[test]
+    fn a_stall_ends_before_the_bound_begins_and_a_kill_begins_it() {
+        let mut run = free_within(5, 2, &hand_over(20));
+        run.faults = vec![fault(None, Blow::Kill, 3, Some(16))];
+        assert_eq!(judge(&run).verdict, Verdict::Holds);
+        run.faults = vec![fault(Some(0), Blow::Stall, 3, Some(16))];
+        assert_eq!(judge(&run).verdict, Verdict::Holds);
+        run.faults = vec![fault(Some(1), Blow::Kill, 3, Some(16))];
+        assert_eq!(judge(&run).violations, 1);
+    }
+
+    #[test]
+    fn recovery_is_from_the_fault_to_the_next_entry_of_the_slot() {
+        let mut run = free_within(50, 2, &hand_over(20));
+        run.events.retain(|event| !matches!(event.what, What::Left { .. }));
+        let mut abandoned = run.events.last().unwrap().clone();
+        (abandoned.at_ns, abandoned.step.task, abandoned.what) = (4 * MS, TaskId(0), What::Abandoned);
+        run.events.insert(4, abandoned);
+        run.faults = vec![fault(Some(0), Blow::Stall, 3, Some(4))];
+        let judgement = judge(&run);
+        assert_eq!(figure(&judgement, "recoveries"), Amount::Count(1));
+        assert_eq!(figure(&judgement, "longest recovery"), Amount::Ns(17 * MS));
+    }
+
+    #[test]
+    fn those_who_waited_at_a_killed_node_wait_no_longer() {
+        let mut run = free_within(5, 2, &[(1, 0, What::Invoked), (90, 1, What::Invoked)]);
+        run.faults = vec![fault(Some(0), Blow::Kill, 2, None)];
+        run.events.last_mut().unwrap().node = Some(NodeId(1));
+        run.end_ns = 91 * MS;
+        let judgement = judge(&run);
+        assert_eq!(figure(&judgement, "longest free while waited for"), Amount::Ns(MS));
+        assert_eq!(judgement.verdict, Verdict::Holds);
+    }
+
+    #[test]
+    fn rejects_a_step_that_is_forgotten_unless_its_node_was_hit() {
+        let table = [(1, 0, What::Invoked), (1, 1, What::Invoked), (2, 1, completed())];
+        let mut run = run(1, 2, &table);
+        run.end_ns = GRACE_NS;
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "its deadline may only just be over");
+        run.end_ns = GRACE_NS + 2;
+        let judgement = judge(&run);
+        assert_eq!(judgement.violations, 1);
+        assert!(witness(judgement)[1].starts_with("neither let in nor told"));
+        run.faults = vec![fault(Some(0), Blow::Stall, 0, Some(1))];
+        assert_eq!(judge(&run).verdict, Verdict::Holds);
+    }
+}

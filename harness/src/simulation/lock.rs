@@ -1,0 +1,257 @@
+//! A lock on the simulated lease server: what its clients decide.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::Flaw;
+use super::lease_table::{Extended, Key, LeaseTable, Rules};
+use super::world::World;
+use crate::mechanism::{
+    BoxFuture, Entitlement, Lease, Mechanism, NoLease, Outcome, Promises, ReleaseRet, StepRunner, Token,
+};
+use crate::plan::{NodeId, Plan, StepRef};
+
+/// Time between two tries of a waiter, on average.
+const RETRY_NS: u64 = 8_000_000;
+
+/// Timers are a millisecond coarse, so a client lets go of its lease two before it must.
+const TIMER_MARGIN_NS: u64 = 2_000_000;
+
+/// A lock with leases and tokens. Waiters poll; a holder renews at a third of the ttl and stops believing in its lease
+/// by its own clock, counted from before the last renewal that was answered was sent.
+#[derive(Debug)]
+pub struct SimulatedLock {
+    plan: Arc<Plan>,
+    service: Service,
+    owners: AtomicU64,
+    runners: Mutex<BTreeMap<NodeId, Arc<dyn StepRunner>>>,
+}
+
+/// The lease server as its clients reach it.
+#[derive(Debug, Clone)]
+struct Service {
+    world: Arc<World>,
+    table: Arc<Mutex<LeaseTable>>,
+    ttl_ns: u64,
+    flaw: Flaw,
+}
+
+/// A lock that a client holds, as far as it knows.
+#[derive(Debug)]
+struct Held {
+    service: Service,
+    node: NodeId,
+    key: Key,
+    owner: u64,
+    /// By the run's clock. Moved by renewals.
+    valid_until_ns: AtomicU64,
+    lost: CancellationToken,
+}
+
+impl SimulatedLock {
+    /// A lock with a ttl in a world.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, world: Arc<World>, ttl_ns: u64, flaw: Flaw) -> Self {
+        let rules = Rules {
+            release_by_owner: flaw != Flaw::ReleaseWithoutOwnerCheck,
+            renew_held: flaw != Flaw::ExtendRecreates,
+        };
+        let table = Arc::new(Mutex::new(LeaseTable::new(rules)));
+        let service = Service { world, table, ttl_ns, flaw };
+        Self { plan, service, owners: AtomicU64::new(0), runners: Mutex::default() }
+    }
+
+    async fn locked(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
+        let runner = self.runners.lock().unwrap_or_else(PoisonError::into_inner).get(&at).cloned();
+        let Some(runner) = runner else { return Outcome::Refused(format!("node {} is down", at.0)) };
+        if self.plan.resource(step).level == 0 {
+            return runner.run(step, Entitlement { slot: None, token: None, lease: Arc::new(NoLease) }).await;
+        }
+        let Some((held, token)) = self.acquire(at, step, deadline_ns).await else { return Outcome::TimedOut };
+        let flaw = self.service.flaw;
+        if flaw == Flaw::RenewalOutlivesRelease {
+            self.service.world.spawn(Arc::clone(&held).renew());
+        }
+        let lease: Arc<dyn Lease> = match flaw {
+            Flaw::NoExpiryCheck => Arc::new(NoLease),
+            _ => Arc::clone(&held) as _,
+        };
+        let section = runner.run(step, Entitlement { slot: Some(held.key.1), token: Some(token), lease });
+        let outcome = tokio::select! {
+            biased;
+            outcome = section => outcome,
+            never = held.keep() => match never {},
+        };
+        self.service.world.awake(at).await;
+        runner.release_sent(step);
+        let answered = held.release();
+        let ret = World::wait(answered, self.service.patience_ns()).await;
+        runner.released(step, ret.unwrap_or_else(|| ReleaseRet::Unknown("no answer".to_owned())));
+        outcome
+    }
+
+    async fn acquire(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Option<(Arc<Held>, Token)> {
+        let Service { world, ttl_ns, flaw, .. } = &self.service;
+        let clock = world.clock_of(at);
+        let resource = self.plan.step(step).resource;
+        let level = self.plan.resource(step).level;
+        for attempt in 0.. {
+            world.awake(at).await;
+            let sent_ns = world.now_ns();
+            if sent_ns >= deadline_ns {
+                break;
+            }
+            let slot = (self.plan.slot_seed(step).wrapping_add(attempt) % u64::from(level)) as u32;
+            let (key, owner) = ((resource, slot), self.owners.fetch_add(1, Ordering::Relaxed));
+            let ttl_ns = (*flaw != Flaw::ExpirySetApart).then_some(*ttl_ns);
+            let asked = self.service.ask(move |table, now_ns| table.acquire(key, owner, now_ns, ttl_ns));
+            let granted = World::wait(asked, self.service.patience_ns()).await.flatten();
+            world.awake(at).await;
+            if let Some(sequence) = granted {
+                let valid_until_ns = AtomicU64::new(self.service.valid_until_ns(at, sent_ns));
+                let (service, lost) = (self.service.clone(), CancellationToken::new());
+                let held = Held { service, node: at, key, owner, valid_until_ns, lost };
+                if *flaw == Flaw::ExpirySetApart {
+                    drop(held.extend());
+                }
+                let sequence = match flaw {
+                    Flaw::WallClockToken => clock.local_ns(world.now_ns()),
+                    _ => sequence,
+                };
+                if *flaw == Flaw::NoExpiryCheck || held.until_ns() > world.now_ns() {
+                    return Some((Arc::new(held), Token { generation: 0, sequence }));
+                }
+                // Over before it began: given back, as far as there is something to give.
+                drop(held.release());
+            }
+            world.about(RETRY_NS).await;
+        }
+        None
+    }
+}
+
+impl Service {
+    /// How long a client waits for an answer.
+    fn patience_ns(&self) -> u64 {
+        2 * self.ttl_ns
+    }
+
+    fn ask<A: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&mut LeaseTable, u64) -> A + Send + 'static,
+    ) -> oneshot::Receiver<A> {
+        let (table, world) = (Arc::clone(&self.table), Arc::clone(&self.world));
+        self.world.send(move || {
+            let now_ns = world.server_clock().local_ns(world.now_ns());
+            decide(&mut table.lock().unwrap_or_else(PoisonError::into_inner), now_ns)
+        })
+    }
+
+    /// Until when a client may believe in what it was granted on a request that it sent then: by its own clock, which
+    /// may be slow while the server's is fast.
+    fn valid_until_ns(&self, node: NodeId, sent_ns: u64) -> u64 {
+        let clock = self.world.clock_of(node);
+        let certain_ns = (self.ttl_ns as f64 * (1.0 - 2.0 * self.world.drift())) as u64;
+        clock.global_ns(clock.local_ns(sent_ns) + certain_ns.saturating_sub(TIMER_MARGIN_NS))
+    }
+}
+
+impl Held {
+    fn until_ns(&self) -> u64 {
+        self.valid_until_ns.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the lease alive, and tells when it is lost; ends only by being dropped.
+    async fn keep(self: &Arc<Self>) -> std::convert::Infallible {
+        match self.service.flaw {
+            Flaw::RenewalOutlivesRelease => self.watch().await,
+            Flaw::NoExpiryCheck | Flaw::ExtendRecreates => Arc::clone(self).renew().await,
+            _ => {
+                tokio::join!(Arc::clone(self).renew(), self.watch());
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn renew(self: Arc<Self>) {
+        let Service { world, ttl_ns, .. } = &self.service;
+        loop {
+            world.sleep_until(world.now_ns() + ttl_ns / 3).await;
+            world.awake(self.node).await;
+            if self.lost.is_cancelled() {
+                return;
+            }
+            let sent_ns = world.now_ns();
+            let extended = World::wait(self.extend(), ttl_ns / 3).await;
+            world.awake(self.node).await;
+            match extended {
+                Some(Extended::Extended) => {
+                    let until_ns = self.service.valid_until_ns(self.node, sent_ns);
+                    self.valid_until_ns.fetch_max(until_ns, Ordering::Relaxed);
+                }
+                Some(Extended::Gone) => return self.lost.cancel(),
+                None => {}
+            }
+        }
+    }
+
+    /// Watches the node's clock.
+    async fn watch(&self) {
+        let world = &self.service.world;
+        while world.now_ns() < self.until_ns() {
+            world.sleep_until(self.until_ns()).await;
+            world.awake(self.node).await;
+        }
+        self.lost.cancel();
+    }
+
+    fn extend(&self) -> oneshot::Receiver<Extended> {
+        let (key, owner, ttl_ns) = (self.key, self.owner, self.service.ttl_ns);
+        self.service.ask(move |table, now_ns| table.renew(key, owner, now_ns, ttl_ns))
+    }
+
+    fn release(&self) -> oneshot::Receiver<ReleaseRet> {
+        let (key, owner) = (self.key, self.owner);
+        self.service.ask(move |table, now_ns| table.release(key, owner, now_ns))
+    }
+}
+
+impl Lease for Held {
+    fn valid_until_ns(&self) -> Option<u64> {
+        Some(self.until_ns())
+    }
+
+    fn lost(&self) -> CancellationToken {
+        self.lost.clone()
+    }
+}
+
+impl Mechanism for SimulatedLock {
+    fn register(&self, node: NodeId, runner: Arc<dyn StepRunner>) {
+        self.runners.lock().unwrap_or_else(PoisonError::into_inner).insert(node, runner);
+    }
+
+    fn run(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> BoxFuture<'_, Outcome> {
+        Box::pin(self.locked(at, step, deadline_ns))
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        self.runners.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.service.world.end();
+        Box::pin(std::future::ready(()))
+    }
+
+    fn detection(&self) -> String {
+        format!("lease of {} ms", self.service.ttl_ns / 1_000_000)
+    }
+
+    fn promises(&self) -> Promises {
+        // A lease that nobody knows of runs out after a ttl; a poll that is lost costs its sender two more, and so may
+        // the next ones.
+        Promises { free_within_ns: Some(12 * self.service.ttl_ns), ..Promises::default() }
+    }
+}

@@ -1,0 +1,44 @@
+//! Distributed mechanisms without sockets, in virtual time: a lock on a lease server and a ring, on links and clocks
+//! that misbehave by seed.
+//!
+//! It has two uses. Today it proves the checks: every [`Flaw`] is a known way to get a lock or a ring wrong, and must be
+//! caught, while the honest versions never are (`harness/tests/cheats.rs`). It is also the seed of simulating whole
+//! contenders; that is why it is part of the library and not of a test: decisions of a protocol are apart from messages
+//! ([`LeaseTable`] knows no time but what it is told), every node has a clock of its own, and all that is random comes
+//! from one seed.
+//!
+//! * [`World`]: links, clocks and pauses of a run. [`Weather`] says how bad they are.
+//! * [`LeaseTable`]: the server's decisions. [`SimulatedLock`]: its clients', as a mechanism.
+//! * [`SimulatedRing`]: owners by view, with a work queue each, as a mechanism.
+
+mod lease_table;
+mod lock;
+mod ring;
+mod world;
+
+pub use lease_table::{Extended, LeaseTable, Rules};
+pub use lock::SimulatedLock;
+pub use ring::SimulatedRing;
+pub use world::{Pauses, Weather, World};
+
+/// A way to get a lock or a ring wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// None: honest.
+    None,
+    /// The client never looks at its clock: a grant may be over when its answer arrives, and a lease when its holder
+    /// still works.
+    NoExpiryCheck,
+    /// The server frees a key on anybody's release.
+    ReleaseWithoutOwnerCheck,
+    /// The renewals go on after the release, also when that never arrived.
+    RenewalOutlivesRelease,
+    /// The key is taken first and its expiry set by a second request: nobody sends it when the first answer is lost.
+    ExpirySetApart,
+    /// A renewal takes the key again, from whomever; the client trusts it instead of its clock.
+    ExtendRecreates,
+    /// Tokens are read off the client's wall clock.
+    WallClockToken,
+    /// Owners of a ring act on whatever view they have, and no epoch tells the resource whose view is newer.
+    RingWithoutEpoch,
+}

@@ -1,0 +1,184 @@
+//! Every flaw of a lock or a ring is caught by the check that is meant for it, within a stated number of seeds; the
+//! honest versions never are, and what a seed shows it shows again.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::agent::{AgentOptions, Fencing};
+use harness::check;
+use harness::clock::Clock;
+use harness::control::Open;
+use harness::mechanism::Mechanism;
+use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
+use harness::record::Verdict;
+use harness::run::{Run, RunOptions, run};
+use harness::simulation::{Flaw, Pauses, SimulatedLock, SimulatedRing, Weather, World};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+const MS: u64 = 1_000_000;
+const TTL_NS: u64 = 100 * MS;
+const NODES: u16 = 3;
+
+/// Seeds on which no honest mechanism may be caught.
+const HONEST_SEEDS: u64 = 150;
+
+/// What runs in which surroundings.
+#[derive(Debug, Clone, Copy)]
+enum Setting {
+    /// A lock on links that delay, reorder and lose messages, with clocks that differ. Holders stop when they lose
+    /// their lease; the agents do not look at tokens.
+    Lock(Flaw),
+    /// The same, and nodes pause, also while they hold: no lock can prevent what follows, so the agents look at tokens.
+    PausedLock(Flaw),
+    /// A ring whose members change twice; the agents look at tokens.
+    Ring(Flaw),
+    /// The control that excludes nothing, with the delay between asked and granted.
+    Open(Duration),
+}
+
+/// Tasks on three hot VMs; some hold for longer than the ttl. Half of them have a step on a host of level 2, but not
+/// where holders stop: whoever loses its lease while a child runs stays inside until that has ended.
+fn plan(seed: u64, holder: Holder) -> Arc<Plan> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let settings = PlanSettings { seed, nodes: NODES, window_ns: 1000 * MS, deadline_ns: 8000 * MS, holder };
+    let mut step = |kind, id, level, most_ms, children| StepTree {
+        resource: Resource { kind, id, level },
+        mode: Mode::Exclusive,
+        hold_ns: rng.random_range(5..most_ms) * MS,
+        children,
+    };
+    let arrivals = (0..40_u32).map(|number| {
+        let host = step(ResourceKind::Host, number % 2, 2, 20, vec![]);
+        let children = if number % 2 == 0 && holder != Holder::Stops { vec![host] } else { vec![] };
+        let root = step(ResourceKind::Vm, number % 3, 1, 160, children);
+        Arrival {
+            kind: 0,
+            at_ns: u64::from(number) * 25 * MS,
+            entry: NodeId((number % 7) as u16 % NODES),
+            root,
+        }
+    });
+    let arrivals = arrivals.collect();
+    Arc::new(Plan::new(settings, vec!["task".to_owned()], arrivals).unwrap())
+}
+
+fn weather(pauses: Option<Pauses>) -> Weather {
+    Weather {
+        delay_ns: MS..5 * MS,
+        slow: 0.06,
+        slow_ns: 20 * MS..180 * MS,
+        dropped: 0.02,
+        clock_offset_ns: 500 * MS,
+        clock_drift: 0.001,
+        pauses,
+    }
+}
+
+/// One run in virtual time, everything from the seed.
+fn simulate(setting: Setting, seed: u64) -> Run {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(async {
+        let clock = Clock::virtual_time();
+        let holder = if let Setting::Lock(_) = setting { Holder::Stops } else { Holder::Checks };
+        let plan = plan(seed, holder);
+        let pauses = Pauses { every_ns: 500 * MS, for_ns: 50 * MS..400 * MS };
+        let pauses = matches!(setting, Setting::PausedLock(_)).then_some(pauses);
+        let world = Arc::new(World::new(clock.clone(), NODES, seed, weather(pauses)));
+        let of_plan = Arc::clone(&plan);
+        let mechanism: Arc<dyn Mechanism> = match setting {
+            Setting::Lock(flaw) | Setting::PausedLock(flaw) => {
+                Arc::new(SimulatedLock::new(of_plan, world, TTL_NS, flaw))
+            }
+            Setting::Ring(flaw) => {
+                let (change, lag) = (Duration::from_millis(400), Duration::from_millis(150));
+                Arc::new(SimulatedRing::new(of_plan, world, change, lag, flaw))
+            }
+            Setting::Open(delay) => Arc::new(Open::new(of_plan, clock.clone(), delay)),
+        };
+        let looks = matches!(setting, Setting::PausedLock(_) | Setting::Ring(_));
+        let fencing = if looks { Fencing::On } else { Fencing::Off };
+        let agent = AgentOptions { fencing, ..AgentOptions::default() };
+        run(plan, mechanism, clock, RunOptions { agent, ..RunOptions::default() }).await
+    })
+}
+
+fn violated(run: &Run, check: &str) -> Option<Vec<String>> {
+    match (check::named(check).unwrap().judge)(run).verdict {
+        Verdict::Violated { witness } => Some(witness),
+        _ => None,
+    }
+}
+
+/// Flaw, the check that is meant for it, and within how many seeds: at least four times the longest run of seeds that
+/// showed nothing, of 300 (`how_many_seeds_show_each_cheat`).
+const CHEATS: &[(Setting, &str, u64)] = &[
+    (Setting::Lock(Flaw::NoExpiryCheck), "exclusion", 10),
+    (Setting::Lock(Flaw::ReleaseWithoutOwnerCheck), "release-safety", 30),
+    (Setting::Lock(Flaw::RenewalOutlivesRelease), "progress", 120),
+    (Setting::Lock(Flaw::ExpirySetApart), "progress", 20),
+    (Setting::Lock(Flaw::ExtendRecreates), "release-safety", 80),
+    (Setting::Lock(Flaw::WallClockToken), "fencing", 10),
+    (Setting::Ring(Flaw::RingWithoutEpoch), "exclusion", 5),
+];
+
+#[test]
+fn every_cheat_is_caught_by_the_check_meant_for_it() {
+    for (setting, check, seeds) in CHEATS {
+        let caught = (0..*seeds).find_map(|seed| Some((seed, violated(&simulate(*setting, seed), check)?)));
+        let (seed, witness) = caught.unwrap_or_else(|| panic!("{setting:?}: {check} saw nothing"));
+        assert!(witness.len() >= 2, "{setting:?}: {witness:?}");
+        println!("{setting:?}: caught by {check} at seed {seed}\n  {}", witness.join("\n  "));
+    }
+}
+
+#[test]
+fn honest_mechanisms_are_never_caught() {
+    for setting in [Setting::Lock(Flaw::None), Setting::PausedLock(Flaw::None), Setting::Ring(Flaw::None)] {
+        for seed in 0..HONEST_SEEDS {
+            let run = simulate(setting, seed);
+            for check in check::ALL {
+                if let Some(witness) = violated(&run, check.name) {
+                    panic!("{setting:?}, seed {seed}: {}\n  {}", check.name, witness.join("\n  "));
+                }
+            }
+        }
+    }
+}
+
+/// Tells how many of 300 seeds show each cheat, and the longest run of seeds that do not; the numbers in [`CHEATS`] come
+/// from here.
+#[test]
+#[ignore = "a measurement: cargo test -p harness --test cheats -- --ignored --nocapture"]
+fn how_many_seeds_show_each_cheat() {
+    for (setting, check, stated) in CHEATS {
+        let shown: Vec<bool> =
+            (0..300).map(|seed| violated(&simulate(*setting, seed), check).is_some()).collect();
+        let longest = shown.split(|caught| *caught).map(<[bool]>::len).max().unwrap_or(0);
+        let count = shown.iter().filter(|caught| **caught).count();
+        println!("{setting:?}: {check} in {count} of 300; longest without {longest}; stated {stated}");
+    }
+}
+
+fn history(setting: Setting, seed: u64) -> Vec<u8> {
+    serde_json::to_vec(&simulate(setting, seed).events).unwrap()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history_byte_by_byte() {
+    for setting in [
+        Setting::Lock(Flaw::None),
+        Setting::PausedLock(Flaw::None),
+        Setting::Ring(Flaw::None),
+        Setting::Open(Duration::ZERO),
+        Setting::Open(Duration::from_millis(5)),
+    ] {
+        let first = history(setting, 7);
+        for _ in 0..2 {
+            assert!(first == history(setting, 7), "{setting:?}");
+        }
+        assert!(first != history(setting, 8), "{setting:?}: another seed, the same history");
+    }
+}
