@@ -26,7 +26,8 @@ const AIM_NS: u64 = 1_000_000_000;
 
 fn main() -> ExitCode {
     let sizes = [100_000, 1_000_000, 10_000_000];
-    let runs: Vec<Run> = sizes.iter().map(|events| history(events / EVENTS).expect("one step a task")).collect();
+    let runs: Vec<Run> =
+        sizes.iter().map(|events| history(events / EVENTS).expect("one step a task")).collect();
     row("check", &sizes.map(|events| format!("{events} events")), "× per tenfold");
     let mut both_ns = 0;
     for check in check::ALL {

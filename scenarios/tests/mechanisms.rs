@@ -168,11 +168,11 @@ async fn a_dead_mechanism_refuses_and_every_task_is_accounted_for() {
     assert_eq!(tally.not_offered + tally.completed + tally.refused + tally.unfinished, 50);
 }
 
-/// Controls without sockets, in virtual time: the plan's seed alone decides what happens.
+/// Controls that send nothing over sockets, in virtual time: the plan's seed alone decides what happens.
 #[test]
 fn the_same_plan_gives_the_same_history_byte_by_byte_where_there_are_no_sockets() {
     let history = |name: &str, tasks: u32| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         let events = runtime.unwrap().block_on(async {
             let (plan, clock) = (plan(tasks), Clock::virtual_time());
             let setting = Setting {
