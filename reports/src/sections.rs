@@ -376,7 +376,7 @@ mod tests {
                 figure("none", Amount::Count(0)),
             ];
         }
-        let note = &verdicts(&comparison).groups[0].rows[0].cells[0].note;
+        let note = verdicts(&comparison).groups[0].rows[0].cells[0].note.replace('\u{202f}', " ");
         assert!(note.ends_with("examined; overlaps 3; longest 9.00 ms"), "{note}");
     }
 
