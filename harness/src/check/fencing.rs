@@ -37,7 +37,13 @@ struct Slot {
 impl Slot {
     /// The highest grant of those noted before an event.
     fn highest_before(&self, at: u32) -> Option<(Token, StepRef)> {
-        let before = self.risen.partition_point(|(granted, ..)| *granted < at);
+        // It is nearly always the last, or not far from it: searched from the end in steps that double.
+        let mut back = 1;
+        while back < self.risen.len() && self.risen[self.risen.len() - back].0 >= at {
+            back *= 2;
+        }
+        let from = self.risen.len().saturating_sub(back);
+        let before = from + self.risen[from..].partition_point(|(granted, ..)| *granted < at);
         let (_, token, step) = self.risen.get(before.checked_sub(1)?)?;
         Some((*token, *step))
     }
@@ -204,6 +210,19 @@ mod tests {
         let judgement = judge(&run(1, 2, &table));
         assert_eq!(judgement.verdict, Verdict::Holds);
         assert_eq!(figure(&judgement, "rejected by the agent"), Amount::Count(1));
+    }
+
+    #[test]
+    fn the_highest_grant_before_an_event_is_found_wherever_it_is() {
+        let mut slot = Slot::default();
+        let step = StepRef { task: crate::plan::TaskId(0), step: 0 };
+        for grant in 0..100 {
+            assert!(slot.grant(10 * grant, Token { generation: 0, sequence: u64::from(grant) }, step));
+        }
+        for at in 0..1000 {
+            let expected = u64::from(at).checked_sub(1).map(|before| before / 10);
+            assert_eq!(slot.highest_before(at).map(|(token, _)| token.sequence), expected, "before {at}");
+        }
     }
 
     #[test]
