@@ -68,7 +68,7 @@ impl Batch {
     /// # Errors
     /// When the scenario cannot be run as it is.
     pub fn plans(&self) -> anyhow::Result<Vec<Arc<Plan>>> {
-        let seeds = (0..self.scenario.spec.blocks).map(|block| splitmix(self.seed ^ u64::from(block)));
+        let seeds = (0..self.scenario.spec.blocks).map(|block| block_seed(self.seed, block));
         seeds.map(|seed| Ok(Arc::new(workload::draw(&self.scenario, seed)?))).collect()
     }
 
@@ -247,6 +247,12 @@ impl Batch {
                 .then_some((self.scenario.spec.noop_delay_ms * 1e6) as u64),
         }
     }
+}
+
+/// Seed of the plan of a block.
+#[must_use]
+pub fn block_seed(seed: u64, block: u32) -> u64 {
+    splitmix(seed ^ u64::from(block))
 }
 
 fn verdict(contender: &Contender, check: &check::Check, run: &Run) -> CheckVerdict {

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -34,7 +36,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 pass, 2 usage or configuration, 3 correctness violated by a contender, \
-                          4 run invalid or controls not proven, 130 interrupted (1 and 5 need a gate).";
+                          4 run invalid or controls not proven, 130 interrupted (1 and 5 need a gate); \
+                          those of check: see its help.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -49,6 +52,8 @@ enum Verb {
     },
     /// Say which servers were found, which are missing and how to get them.
     Doctor(ServerUrls),
+    /// Judge stored histories: is there an order of the operations that explains every answer (linearizability)?
+    Check(check::CheckArgs),
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +151,7 @@ pub fn main() -> ExitCode {
             Verb::List => list(),
             Verb::Report { directory } => report(&directory),
             Verb::Doctor(urls) => doctor(&urls).await,
+            Verb::Check(args) => Ok(check::check(&args)),
         }
     });
     // Whatever still runs has been told to stop; do not wait for it for ever.

@@ -7,6 +7,7 @@ mod conservation;
 mod exactly_once;
 mod exclusion;
 mod fencing;
+pub mod linearizability;
 mod lost_update;
 mod order;
 mod per;
