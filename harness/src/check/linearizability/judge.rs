@@ -313,6 +313,10 @@ impl<M: Model<Op = MutexOp>> Model for Unfenced<M> {
     fn step(&self, state: &M::State, op: &FencedMutexOp) -> Option<M::State> {
         self.0.step(state, &op.op)
     }
+
+    fn woken(&self, op: &FencedMutexOp, other: &FencedMutexOp) -> bool {
+        self.0.woken(&op.op, &other.op)
+    }
 }
 
 /// Translates calls into operations. What did not happen, and what was only to look and has no answer, is left out.
@@ -354,7 +358,7 @@ fn objects(
             Ops::KeyValue(ops) => {
                 key_value_op(call, end, answer).map(|op| ops.push(Operation { call: call.at, ret, op }))
             }
-            Ops::Lock(ops) => lock_op(call, end, answer, failed_release)
+            Ops::Lock(ops) => lock_op(call, end, answer, kind, failed_release)
                 .map(|op| ops.push(Operation { call: call.at, ret, op })),
         };
         if taken.is_some() {
@@ -411,9 +415,17 @@ fn key_value_op(call: &Call, end: End, answer: &Value) -> Option<KeyValueOp> {
     }
 }
 
-fn lock_op(call: &Call, end: End, answer: &Value, failed_release: FailedRelease) -> Option<FencedMutexOp> {
+fn lock_op(
+    call: &Call,
+    end: End,
+    answer: &Value,
+    kind: ModelKind,
+    failed_release: FailedRelease,
+) -> Option<FencedMutexOp> {
     let fence = match answer {
         Value::Fence(fence) => Some(*fence),
+        // A bare number is one only where the user says that there are fences.
+        Value::Int(number) if kind == ModelKind::FencedMutex => u128::try_from(*number).ok(),
         _ => None,
     };
     match (call.verb, end, failed_release) {

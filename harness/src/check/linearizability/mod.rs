@@ -41,7 +41,7 @@ pub use witness::{Core, witness};
 
 /// An atomic object: what it does when operations come one at a time.
 ///
-/// To implement it: `initial`, `step`. The other two only save time.
+/// To implement it: `initial`, `step`. The others only save time.
 pub trait Model: Clone {
     /// An operation together with its answer. Equal operations must have equal effects.
     type Op: Clone + Eq + Hash;
@@ -54,8 +54,15 @@ pub trait Model: Clone {
     /// The state after the operation; `None` when it could not have answered so in this state.
     fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;
 
-    /// Whether the operation can ever change a state. One that only looks is left out where it need not have happened.
+    /// Whether the operation can ever change what others see. One that only looks joins an order as soon as it can, and
+    /// is left out where it need not have happened.
     fn changes(&self, _op: &Self::Op) -> bool {
+        true
+    }
+
+    /// Whether `op`, in a state that it leaves as it is, could come to do something after `other`. Where nothing that
+    /// overlaps it could make it do something, it joins an order as soon as it does nothing.
+    fn woken(&self, _op: &Self::Op, _other: &Self::Op) -> bool {
         true
     }
 

@@ -3,7 +3,8 @@
 //! Operations that must happen are numbered by return. The *front* is the first of them that is not yet in the order;
 //! nothing called after its return can come before it. Three things keep the search small:
 //!
-//! * An operation that leaves the state as it is can join the order at once: that takes no choice away.
+//! * An operation that only looks, and sees what it saw, can join the order at once: that takes no choice away. So can
+//!   one that does nothing in this state, when nothing that overlaps it could change that.
 //! * An optional operation (unknown outcome) is used only right before one that must happen. A place that used more of
 //!   them than another with the same state and front is no better, and chains of them are tried shortest first.
 //! * Of equal operations that overlap, the one that returns first goes first.
@@ -91,6 +92,10 @@ struct Certain<'a, O> {
     class: u32,
     /// Whether there is another one of its class.
     twins: bool,
+    /// Whether it never changes a state.
+    looks: bool,
+    /// Whether nothing that overlaps it can make it do something once it does nothing.
+    asleep: bool,
 }
 
 /// An operation that may have happened after its call, or never; by call.
@@ -117,9 +122,11 @@ struct Frame {
     next: u32,
     /// Length of the order up to here.
     order: usize,
-    /// Places that optional operations alone lead to from here, shortest chain first; and how many are done.
+    /// Places that optional operations alone lead to from `place`, shortest chain first; from how many of them
+    /// operations have been tried, and how many chains, counting the empty one, have been made longer.
     chains: Vec<u32>,
-    done: usize,
+    tried: usize,
+    widened: usize,
 }
 
 #[derive(Debug)]
@@ -162,8 +169,9 @@ impl<'a, M: Model> Search<'a, M> {
                 let Need::Must(ret) = part.need else { return None };
                 let Operation { call, op, .. } = &ops[part.index];
                 let (class, count) = classes[op];
-                let (index, call, twins) = (part.index, *call, count > 1);
-                Some(Certain { op, index, call, ret, slot: 0, class, twins })
+                let (index, call, twins, looks) = (part.index, *call, count > 1, !model.changes(op));
+                let asleep = !looks && !parts.iter().any(|other| wakes(model, ops, part, other));
+                Some(Certain { op, index, call, ret, slot: 0, class, twins, looks, asleep })
             })
             .collect();
         certain.sort_by_key(|certain| (certain.ret, certain.call));
@@ -248,39 +256,59 @@ impl<'a, M: Model> Search<'a, M> {
                 self.arrive(state);
                 return;
             }
-            self.widen(&mut frame);
-            let Some(from) = frame.chains.get(frame.done) else { return };
+            // Every chain of one length is tried before any is made longer.
+            while frame.tried == frame.chains.len() {
+                let from = match frame.widened.checked_sub(1) {
+                    None => frame.place,
+                    Some(longer) => match frame.chains.get(longer) {
+                        Some(chain) => *chain,
+                        None => return,
+                    },
+                };
+                frame.widened += 1;
+                self.widen(&mut frame, from);
+            }
+            (frame.from, frame.next) = (frame.chains[frame.tried], 0);
+            frame.tried += 1;
             if self.spent().is_some() {
                 self.frames.push(frame);
                 return;
             }
-            (frame.from, frame.next) = (*from, 0);
-            frame.done += 1;
         }
     }
 
-    /// Takes in what leaves the state as it is, and makes a frame of the place unless it has been seen.
-    fn arrive(&mut self, state: M::State) {
-        self.absorb(&state);
+    /// Takes in what only looks, and makes a frame of the place unless it has been seen.
+    fn arrive(&mut self, mut state: M::State) {
+        self.absorb(&mut state);
         self.furthest = self.furthest.max(self.front);
         let Some(place) = self.memo.visit(self.front, &self.ahead, &state, &self.used) else { return };
         self.helpful.iter_mut().zip(&self.used).for_each(|(helpful, used)| *helpful |= used);
         let order = self.order.len();
-        self.frames.push(Frame { place, from: place, next: 0, order, chains: Vec::new(), done: 0 });
+        self.frames.push(Frame {
+            place,
+            from: place,
+            next: 0,
+            order,
+            chains: Vec::new(),
+            tried: 0,
+            widened: 0,
+        });
     }
 
-    fn absorb(&mut self, state: &M::State) {
+    fn absorb(&mut self, state: &mut M::State) {
         let head = self.certain.len();
         while let Some(limit) = self.certain.get(self.front as usize).map(|front| front.ret) {
             let front = self.front;
             let mut number = self.after[head] as usize;
             while number != head && self.certain[number].call <= limit {
                 let following = self.after[number] as usize;
-                self.steps += 1;
-                if self.model.step(state, self.certain[number].op).as_ref() == Some(state)
-                    && !self.ends_something(number)
-                {
-                    self.put(number as u32);
+                let Certain { looks, asleep, op, .. } = self.certain[number];
+                if (looks || asleep) && !self.ends_something(number) {
+                    self.steps += 1;
+                    if let Some(same) = self.model.step(state, op).filter(|next| looks || next == state) {
+                        *state = same;
+                        self.put(number as u32);
+                    }
                 }
                 number = following;
             }
@@ -333,10 +361,10 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// Adds the places that one more optional operation leads to.
-    fn widen(&mut self, frame: &mut Frame) {
+    fn widen(&mut self, frame: &mut Frame, from: u32) {
         let limit = self.certain[self.front as usize].ret;
         let mut state = None;
-        let used = self.memo.used(frame.from);
+        let used = self.memo.used(from);
         let used = (0..self.optional.len()).filter(|number| bit(used, *number));
         let latest = used.map(|number| self.optional[number].call).max().max(Some(self.latest()));
         for number in 0..self.optional.len() {
@@ -345,7 +373,7 @@ impl<'a, M: Model> Search<'a, M> {
                 break;
             }
             self.steps += 1;
-            let used = self.memo.used(frame.from);
+            let used = self.memo.used(from);
             if bit(used, number) || latest > Some(optional.until) {
                 continue;
             }
@@ -355,7 +383,7 @@ impl<'a, M: Model> Search<'a, M> {
             if self.ends.is_empty() && (elder_waits || self.candidates.iter().any(same)) {
                 continue;
             }
-            let state = state.get_or_insert_with(|| self.memo.state(frame.from).clone());
+            let state = state.get_or_insert_with(|| self.memo.state(from).clone());
             let Some(next) = self.model.step(state, optional.op).filter(|next| next != state) else {
                 continue;
             };
@@ -399,6 +427,19 @@ impl<'a, M: Model> Search<'a, M> {
         let bytes = self.memo.bytes();
         (bytes > self.budget.bytes).then(|| format!("no answer after {} MiB of memory", bytes >> 20))
     }
+}
+
+/// Whether another part overlaps this one and could make it do something.
+fn wakes<M: Model>(model: &M, ops: &[Operation<M::Op>], part: &Part, other: &Part) -> bool {
+    let span = |part: &Part| {
+        let (Need::Must(ret) | Need::May(Some(ret))) = part.need else {
+            return (ops[part.index].call, u64::MAX);
+        };
+        (ops[part.index].call, ret)
+    };
+    let ((call, ret), (other_call, other_ret)) = (span(part), span(other));
+    let overlap = part.index != other.index && other_call <= ret && other_ret >= call;
+    overlap && model.woken(&ops[part.index].op, &ops[other.index].op)
 }
 
 /// Gives operations that overlap different slots; how many are needed.

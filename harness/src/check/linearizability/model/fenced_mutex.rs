@@ -34,4 +34,8 @@ impl Model for FencedMutex {
         // `None` is less than any fence. An unknown fence may have been any, so it rules nothing out.
         (fence.is_none() || fence > highest).then_some((holder, fence.or(*highest)))
     }
+
+    fn woken(&self, op: &FencedMutexOp, other: &FencedMutexOp) -> bool {
+        Mutex.woken(&op.op, &other.op)
+    }
 }

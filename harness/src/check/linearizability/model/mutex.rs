@@ -32,4 +32,16 @@ impl Model for Mutex {
             MutexOp::NotHeldAfter(process) => Some(holder.filter(|holder| *holder != process)),
         }
     }
+
+    fn woken(&self, op: &MutexOp, other: &MutexOp) -> bool {
+        woken(op, other)
+    }
+}
+
+/// For each lock: only an acquire of the same process gives a failed release something to end.
+pub(super) fn woken(op: &MutexOp, other: &MutexOp) -> bool {
+    match op {
+        MutexOp::NotHeldAfter(process) => *other == MutexOp::Acquire(*process),
+        MutexOp::Acquire(_) | MutexOp::Release(_) => true,
+    }
 }

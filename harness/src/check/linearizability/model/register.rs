@@ -37,6 +37,10 @@ impl Model for Register {
     }
 
     fn changes(&self, op: &RegisterOp) -> bool {
-        matches!(op, RegisterOp::Write(_) | RegisterOp::Swap(..))
+        match op {
+            RegisterOp::Read(_) | RegisterOp::NoSwap(_) => false,
+            RegisterOp::Write(_) => true,
+            RegisterOp::Swap(from, to) => from != to,
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::Model;
 use super::MutexOp;
+use super::mutex::woken;
 
 /// Up to so many permits are held at once; a process may hold several, and releases only what it holds.
 #[derive(Debug, Clone, Copy)]
@@ -36,5 +37,9 @@ impl Model for Semaphore {
             }
         }
         Some(after)
+    }
+
+    fn woken(&self, op: &MutexOp, other: &MutexOp) -> bool {
+        woken(op, other)
     }
 }

@@ -120,11 +120,11 @@ fn operation(line: usize, form: &Edn<'_>) -> Result<Option<Operation>, ReadError
     let key = match get("key") {
         None | Some(Edn::Nil) => None,
         Some(Edn::Str(text)) => Some(Box::from(&**text)),
-        Some(other) => Some(other.to_string().into_boxed_str()),
+        Some(other) => Some(printed(line, other)?),
     };
     let value = match (fence(map), get("value")) {
         (Some(fence), _) if verb == Verb::Acquire => Value::Fence(fence),
-        (_, Some(value)) => convert(value),
+        (_, Some(value)) => convert(line, value)?,
         _ => Value::Nil,
     };
     Ok(Some(Operation { process, end, verb, key, value }))
@@ -153,28 +153,49 @@ pub(super) fn value(line: usize, text: &str) -> Result<(Value, &str), ReadError>
         return Ok((Value::Nil, ""));
     }
     let form = cursor.form()?;
-    Ok((convert(&form), cursor.rest))
+    Ok((convert(line, &form)?, cursor.rest))
 }
 
-fn convert(form: &Edn<'_>) -> Value {
+fn convert(line: usize, form: &Edn<'_>) -> Result<Value, ReadError> {
     match form {
-        Edn::Nil => Value::Nil,
-        Edn::Int(int) => Value::Int(*int),
-        Edn::Str(text) => Value::Text(Box::from(&**text)),
         Edn::Vector(items) => match &items[..] {
-            [first, second] => Value::Pair(Box::new((flat(first), flat(second)))),
-            _ => flat(form),
+            [first, second] => Ok(Value::Pair(Box::new((flat(line, first)?, flat(line, second)?)))),
+            _ => flat(line, form),
         },
-        other => flat(other),
+        _ => flat(line, form),
     }
 }
 
-/// A value without structure: deep nesting is only printed.
-fn flat(form: &Edn<'_>) -> Value {
-    match form {
+/// A value as one thing, whatever its structure.
+fn flat(line: usize, form: &Edn<'_>) -> Result<Value, ReadError> {
+    Ok(match form {
         Edn::Nil => Value::Nil,
         Edn::Int(int) => Value::Int(*int),
         Edn::Str(text) => Value::Text(Box::from(&**text)),
-        other => Value::Other(other.to_string().into_boxed_str()),
+        other => Value::Other(printed(line, other)?),
+    })
+}
+
+/// The text of a form. Printing is recursive, so depth must have a bound.
+fn printed(line: usize, form: &Edn<'_>) -> Result<Box<str>, ReadError> {
+    const DEEPEST: usize = 100;
+    let mut open = vec![(form, 0)];
+    while let Some((form, depth)) = open.pop() {
+        if depth > DEEPEST {
+            return Err(ReadError::new(
+                line,
+                format!("a value is nested more than {DEEPEST} deep; flatten it"),
+            ));
+        }
+        match form {
+            Edn::Vector(items) | Edn::List(items) => open.extend(items.iter().map(|item| (item, depth + 1))),
+            Edn::Set(items) => open.extend(items.iter().map(|item| (item, depth + 1))),
+            Edn::Map(items) => {
+                open.extend(items.iter().flat_map(|(key, value)| [(key, depth + 1), (value, depth + 1)]))
+            }
+            Edn::Tagged(_, inner) => open.push((inner, depth + 1)),
+            _ => {}
+        }
     }
+    Ok(form.to_string().into_boxed_str())
 }

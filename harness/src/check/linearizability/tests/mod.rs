@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod models;
+mod oracle;
+mod readers;
+
 /// The outside test data, or `None` with the reason printed.
 fn data(folder: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/histories").join(folder);
