@@ -16,7 +16,7 @@ pub struct History {
 /// Forms in which histories are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// Lines of Jepsen's log: `INFO  jepsen.util - 0	:invoke	:read	nil`.
+    /// Lines of Jepsen's log: `INFO  jepsen.util - 0 :invoke :read nil`.
     #[default]
     JepsenLog,
     /// Maps in EDN, in a vector or one after the other, as Jepsen, Knossos and porcupine store them.

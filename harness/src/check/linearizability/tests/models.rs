@@ -226,7 +226,7 @@ impl Drawn for ClockFences {
 fn caught<C: Drawn, M: Model<Op = C::Op>>(honest: &M) -> usize {
     let caught = |seed: &u64| {
         let mut rng = ChaCha8Rng::seed_from_u64(*seed);
-        let ops = atomic::<C>(4, 60, &mut rng);
+        let ops = atomic::<C>(8, 60, &mut rng);
         matches!(decide(honest, &ops, Budget::default()), Decision::Violated { .. })
     };
     (0..100).filter(caught).count()
