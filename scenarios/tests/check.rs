@@ -86,7 +86,7 @@ fn a_run_s_own_history_is_judged_where_it_lies() {
     let (code, out, error) = check(folder.path(), &[&history("0-ring-queue"), &history("0-local-mutex")]);
     assert_eq!(code, Some(0), "{out}{error}");
     let (code, out, error) = check(folder.path(), &[&history("0-none")]);
-    assert!(code == Some(3) && out.contains("acquire: ok") && out.contains("vm-"), "{out}{error}");
+    assert!(code == Some(3) && out.contains("acquire: ok") && out.contains("of `"), "{out}{error}");
     // Elsewhere nothing says which resource a step has.
     std::fs::copy(history("0-none"), folder.path().join("history.ndjson.zst")).unwrap();
     let (code, _, error) = check(folder.path(), &["history.ndjson.zst"]);

@@ -9,10 +9,11 @@ use super::super::Model;
 /// Holds a text, at first empty. Keys are independent of each other, so each is an object of its own.
 #[derive(Debug, Clone, Default)]
 pub struct KeyValue {
-    /// Beginnings of the longest text that must still be seen, where nothing but append changes the value: a value
-    /// that is none of them can no longer become it. `None` where that does not apply.
+    /// Beginnings of every text that must be seen. A text that is none of them can only be replaced, never seen, however
+    /// much is appended: all of those are one state. `None`: not known.
     beginnings: Option<Arc<HashSet<Print>>>,
-    longest: Print,
+    /// The longest of those texts, where nothing is ever replaced: until it is seen, every text must be its beginning.
+    longest: Option<Print>,
 }
 
 /// An operation on a [`KeyValue`] and its answer.
@@ -52,6 +53,9 @@ fn multiply(a: u64, b: u64) -> u64 {
 }
 
 impl Print {
+    /// Of no text.
+    const UNSEEN: Self = Self { len: u64::MAX, sums: [0; 2] };
+
     fn push(self, byte: u8) -> Self {
         let mut sums = self.sums;
         for (sum, base) in sums.iter_mut().zip(BASES) {
@@ -108,20 +112,24 @@ impl Model for KeyValue {
     type State = KeyValueState;
 
     fn initial(&self) -> KeyValueState {
-        KeyValueState { print: Print::default(), seen: self.longest.len == 0 }
+        KeyValueState { print: Print::default(), seen: self.longest.is_none_or(|longest| longest.len == 0) }
     }
 
     fn step(&self, state: &KeyValueState, op: &KeyValueOp) -> Option<KeyValueState> {
-        let next = match op {
-            KeyValueOp::Get(seen) if seen.print == state.print => {
-                return Some(KeyValueState { seen: state.seen || seen.print == self.longest, ..*state });
+        let print = match op {
+            KeyValueOp::Get(text) if text.print == state.print => {
+                let seen = state.seen || Some(text.print) == self.longest;
+                return Some(KeyValueState { seen, ..*state });
             }
             KeyValueOp::Get(_) => return None,
             KeyValueOp::Put(text) => text.print,
+            KeyValueOp::Append(_) if state.print == Print::UNSEEN => return Some(*state),
             KeyValueOp::Append(text) => state.print.followed_by(text.print),
         };
-        let hopeless = !state.seen && self.beginnings.as_ref().is_some_and(|some| !some.contains(&next));
-        (!hopeless).then_some(KeyValueState { print: next, seen: state.seen })
+        if self.beginnings.as_ref().is_none_or(|beginnings| beginnings.contains(&print)) {
+            return Some(KeyValueState { print, ..*state });
+        }
+        state.seen.then_some(KeyValueState { print: Print::UNSEEN, ..*state })
     }
 
     fn changes(&self, op: &KeyValueOp) -> bool {
@@ -129,29 +137,40 @@ impl Model for KeyValue {
     }
 
     fn foresee(&mut self, must: &[&KeyValueOp], may: &[&KeyValueOp]) {
-        *self = Self::default();
-        if must.iter().chain(may).any(|op| matches!(op, KeyValueOp::Put(_))) {
-            return;
+        let mut gets: Vec<_> = must
+            .iter()
+            .filter_map(|op| match op {
+                KeyValueOp::Get(text) => Some(text),
+                KeyValueOp::Put(_) | KeyValueOp::Append(_) => None,
+            })
+            .collect();
+        let replaced = must.iter().chain(may).any(|op| matches!(op, KeyValueOp::Put(_)));
+        let longest = gets.iter().map(|text| text.print).max_by_key(|print| print.len);
+        self.longest = longest.filter(|_| !replaced);
+        // In order, a text shares with the one before it all that it shares with any: only the rest is new.
+        gets.sort_unstable_by_key(|text| &text.text);
+        let mut beginnings = HashSet::from([Print::default()]);
+        let (mut before, mut prints): (&[u8], _) = (&[], vec![Print::default()]);
+        for text in gets {
+            let bytes = text.text.as_bytes();
+            let shared = bytes.iter().zip(before).take_while(|(byte, other)| byte == other).count();
+            prints.truncate(shared + 1);
+            for byte in &bytes[shared..] {
+                let print = prints[prints.len() - 1].push(*byte);
+                prints.push(print);
+                beginnings.insert(print);
+            }
+            before = bytes;
         }
-        let gets = must.iter().filter_map(|op| match op {
-            KeyValueOp::Get(text) => Some(text),
-            _ => None,
-        });
-        let Some(longest) = gets.max_by_key(|text| text.print.len) else { return };
-        let mut print = Print::default();
-        let beginnings = std::iter::once(print).chain(longest.text.bytes().map(|byte| {
-            print = print.push(byte);
-            print
-        }));
-        self.beginnings = Some(Arc::new(beginnings.collect()));
-        self.longest = longest.print;
+        self.beginnings = Some(Arc::new(beginnings));
     }
 }
 
 /// State of a [`KeyValue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyValueState {
+    /// Of the text, or [`Print::UNSEEN`].
     print: Print,
-    /// Whether the longest text has been seen, or need not be.
+    /// Whether [`KeyValue::longest`] has been seen, or need not be.
     seen: bool,
 }
