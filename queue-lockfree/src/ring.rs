@@ -1,5 +1,6 @@
 //! The hash ring: who owns a key under one view of the members.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -27,9 +28,30 @@ pub struct Ring {
     epoch: u64,
     hash: HashKind,
     members: Vec<Member>,
-    positions: Box<[u64]>,
-    /// Owner of the arc that ends at the position of the same index.
-    owners: Box<[NodeId]>,
+    points: Box<[Point]>,
+    /// Where in `points` each equal part of the circle begins, and after the last their number: a search is within one
+    /// part, which holds about one point if the hash mixes well. So a look-up touches two lines of memory.
+    parts: Box<[u32]>,
+    /// How far to shift a position right for the index of its part.
+    part_shift: u32,
+}
+
+/// A position and, below it, the number of the member that owns the arc which ends there: ordered as both are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Point(u64);
+
+impl Point {
+    fn new(position: u64, owner: NodeId) -> Self {
+        Self(position << u16::BITS | u64::from(owner.0))
+    }
+
+    fn position(self) -> u64 {
+        self.0 >> u16::BITS
+    }
+
+    fn owner(self) -> NodeId {
+        NodeId(self.0 as u16)
+    }
 }
 
 impl Ring {
@@ -41,21 +63,20 @@ impl Ring {
     pub fn new(epoch: u64, hash: HashKind, members: impl IntoIterator<Item = Member>) -> Self {
         let mut members: Vec<Member> = members.into_iter().collect();
         members.sort_by_key(|member| member.id);
-        for (i, member) in members.iter().enumerate() {
-            let twin = members[..i].iter().any(|other| other.id == member.id || other.name == member.name);
-            assert!(!twin, "two members share an id or a name. id={}, name={}", member.id, member.name);
+        let (mut ids, mut names) = (HashSet::new(), HashSet::new());
+        for Member { id, name, .. } in &members {
+            let twin = !ids.insert(id) || !names.insert(name);
+            assert!(!twin, "two members share an id or a name. id={id}, name={name}");
         }
-        let mut points: Vec<(u64, NodeId)> = members
-            .iter()
-            .flat_map(|member| {
-                (0..VIRTUAL_NODES).map(move |index| (hash.virtual_node(&member.name, index), member.id))
-            })
-            .collect();
+        let mut points: Vec<Point> = Vec::with_capacity(members.len() * VIRTUAL_NODES as usize);
+        for Member { id, name, .. } in &members {
+            points.extend(hash.virtual_nodes(name).map(|position| Point::new(position, *id)));
+        }
         // Where two members collide the lower id keeps the point, so that the order of joins cannot matter.
         points.sort_unstable();
-        points.dedup_by_key(|point| point.0);
-        let (positions, owners): (Vec<u64>, Vec<NodeId>) = points.into_iter().unzip();
-        Self { epoch, hash, members, positions: positions.into(), owners: owners.into() }
+        points.dedup_by_key(|point| point.position());
+        let (parts, part_shift) = partition(&points, hash.position_bits());
+        Self { epoch, hash, members, points: points.into(), parts, part_shift }
     }
 
     /// The view before the first one: epoch 0, nobody owns anything.
@@ -68,8 +89,10 @@ impl Ring {
     /// It is the first virtual node at or after the key's position, or the first of all beyond the last.
     pub fn owner(&self, key: &str) -> Option<NodeId> {
         let position = self.hash.position(key);
-        let next = self.positions.partition_point(|&point| point < position);
-        self.owners.get(next).or_else(|| self.owners.first()).copied()
+        let part = (position >> self.part_shift) as usize;
+        let (start, end) = (self.parts[part] as usize, self.parts[part + 1] as usize);
+        let next = start + self.points[start..end].partition_point(|point| point.position() < position);
+        self.points.get(next).or_else(|| self.points.first()).map(|point| point.owner())
     }
 
     /// Number of this view; a later view has a higher one.
@@ -93,19 +116,33 @@ impl Ring {
         Some(&self.members[index])
     }
 
-    /// Part of all positions, 0 to 1, whose keys `id` owns: its expected part of the load.
-    pub fn share(&self, id: NodeId) -> f64 {
-        let circle = self.hash.circle();
-        let arcs = self.positions.iter().zip(&self.owners).enumerate();
-        let owned: u128 = arcs
-            .filter(|&(_, (_, &owner))| owner == id)
-            .map(|(i, (&end, _))| match i.checked_sub(1) {
-                Some(before) => u128::from(end - self.positions[before]),
-                None => circle - u128::from(self.positions[self.positions.len() - 1]) + u128::from(end),
-            })
-            .sum();
-        owned as f64 / circle as f64
+    /// Part of all positions, 0 to 1, whose keys a member owns, its expected part of the load; of each, by id.
+    pub fn shares(&self) -> impl Iterator<Item = (&Member, f64)> {
+        let circle = 1_u64 << self.hash.position_bits();
+        let mut owned = vec![0_u64; self.members.len()];
+        // The first arc begins at the last point and goes through the origin.
+        let mut before = self.points.last().map_or(0, |last| last.position().wrapping_sub(circle));
+        for point in &self.points {
+            let index = self.members.binary_search_by_key(&point.owner(), |member| member.id);
+            owned[index.expect("points belong to members")] += point.position().wrapping_sub(before);
+            before = point.position();
+        }
+        self.members.iter().zip(owned.into_iter().map(move |owned| owned as f64 / circle as f64))
     }
+}
+
+/// Where each of `2^k` equal parts of a circle of `2^bits` positions begins in the sorted `points`, with `k` such that a
+/// part has one point or fewer on average; and by how many bits a position is shifted to find its part.
+fn partition(points: &[Point], bits: u32) -> (Box<[u32]>, u32) {
+    let shift = bits - points.len().next_power_of_two().ilog2();
+    let last = 1 << (bits - shift);
+    let mut parts = Vec::with_capacity(last + 1);
+    for (index, point) in (0..).zip(points) {
+        let part = (point.position() >> shift) as usize;
+        parts.resize(parts.len().max(part + 1), index);
+    }
+    parts.resize(last + 1, u32::try_from(points.len()).expect("65,536 members have fewer than 2^32 points"));
+    (parts.into(), shift)
 }
 
 impl fmt::Debug for Ring {
@@ -127,7 +164,7 @@ pub enum HashKind {
     /// Strings that differ in the last digits hash to neighbours, so the 500 virtual nodes are in effect three
     /// and the balance is bad; that is part of what is compared. See [`zstack_node_id`] for the member names.
     ZstackCompat,
-    /// 64-bit positions: a string is folded eight little-endian bytes at a time, each step being the finaliser of
+    /// 48-bit positions, the upper bits of a 64-bit hash: a string is folded eight little-endian bytes at a time, each step being the finaliser of
     /// SplitMix64 (two xor-shift-multiply rounds, every input bit reaches every output bit), and its length last.
     /// Virtual node `i` is the finaliser of the name's hash plus `i` golden-ratio increments: SplitMix64's own
     /// stream, seeded by the name. Both are fixed for ever: nodes of one ring must agree on them.
@@ -136,28 +173,37 @@ pub enum HashKind {
 }
 
 impl HashKind {
+    /// The hash of `key` as its definition gives it: signed 32 bits for [`HashKind::ZstackCompat`], unsigned 64 bits
+    /// for [`HashKind::Mixed`].
+    pub fn hash(self, key: &str) -> i128 {
+        match self {
+            Self::ZstackCompat => zstack_hash(key).into(),
+            Self::Mixed => mixed_hash(key).into(),
+        }
+    }
+
     /// Where `key` lies, in an unsigned order that equals the hash's own.
     fn position(self, key: &str) -> u64 {
         match self {
             Self::ZstackCompat => ascending(zstack_hash(key)),
-            Self::Mixed => mixed_hash(key),
+            Self::Mixed => high(mixed_hash(key)),
         }
     }
 
-    fn virtual_node(self, name: &str, index: u32) -> u64 {
-        match self {
-            Self::ZstackCompat => ascending(zstack_hash(&format!("{name}{index}"))),
-            Self::Mixed => {
-                mix(mixed_hash(name).wrapping_add(GOLDEN_RATIO.wrapping_mul(u64::from(index) + 1)))
-            }
-        }
+    /// Positions of a member's virtual nodes, by index.
+    fn virtual_nodes(self, name: &str) -> impl Iterator<Item = u64> {
+        let (zstack, mixed) = (zstack_hash(name), mixed_hash(name));
+        (0..VIRTUAL_NODES).map(move |index| match self {
+            Self::ZstackCompat => ascending(append_decimal(zstack, index)),
+            Self::Mixed => high(mix(mixed.wrapping_add(GOLDEN_RATIO.wrapping_mul(u64::from(index) + 1)))),
+        })
     }
 
-    /// Number of positions.
-    fn circle(self) -> u128 {
+    /// A position is below two to the power of this.
+    fn position_bits(self) -> u32 {
         match self {
-            Self::ZstackCompat => 1 << 32,
-            Self::Mixed => 1 << 64,
+            Self::ZstackCompat => 32,
+            Self::Mixed => 48,
         }
     }
 }
@@ -192,14 +238,43 @@ pub fn zstack_node_id(address: &str) -> String {
     format!("{:032x}", u128::from_be_bytes(uuid))
 }
 
+/// What the original adds to the fold of a text.
+const ZSTACK_OFFSET: i32 = 17 * 37;
+
 fn zstack_hash(text: &str) -> i32 {
-    let folded = text.encode_utf16().fold(0_i32, |h, unit| h.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    folded.wrapping_add(17 * 37)
+    let folded = text.encode_utf16().fold(0, zstack_fold);
+    folded.wrapping_add(ZSTACK_OFFSET)
+}
+
+fn zstack_fold(hash: i32, unit: u16) -> i32 {
+    hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+}
+
+/// From the [`zstack_hash`] of a text to that of the text followed by a number of at most three digits.
+fn append_decimal(hash: i32, number: u32) -> i32 {
+    debug_assert!(number < 1000, "three digits are enough for virtual nodes. number={number}");
+    let digits = if number < 10 {
+        1
+    } else if number < 100 {
+        2
+    } else {
+        3
+    };
+    let units = [number / 100, number / 10 % 10, number % 10].into_iter().skip(3 - digits);
+    let folded = units.fold(hash.wrapping_sub(ZSTACK_OFFSET), |hash, digit| {
+        zstack_fold(hash, u16::from(b'0') + digit as u16)
+    });
+    folded.wrapping_add(ZSTACK_OFFSET)
 }
 
 /// Signed order as unsigned order.
 fn ascending(hash: i32) -> u64 {
     u64::from(hash.cast_unsigned() ^ 0x8000_0000)
+}
+
+/// The part of a mixed hash that is a position.
+fn high(hash: u64) -> u64 {
+    hash >> u16::BITS
 }
 
 /// 2^64 divided by the golden ratio, the increment of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{self, Batch, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
-use crate::{catalog, spec, workload};
+use crate::{catalog, ring, spec, workload};
 
 /// Compares distributed locks with a lock-free design under one workload, and says which was wrong.
 #[derive(Debug, Parser)]
@@ -50,6 +50,8 @@ enum Verb {
         /// The batch directory, such as out/smoke-20260101T120000Z.
         directory: PathBuf,
     },
+    /// Say which node of a hash ring owns which key, and what a join moves.
+    Ring(ring::RingArgs),
     /// Say which servers were found, which are missing and how to get them.
     Doctor(ServerUrls),
     /// Judge stored histories: is there an order of the operations that explains every answer (linearizability)?
@@ -150,6 +152,9 @@ pub fn main() -> ExitCode {
             Verb::Run(args) => run_batch(&args).await,
             Verb::List => list(),
             Verb::Report { directory } => report(&directory),
+            Verb::Ring(args) => {
+                ring::run(args, std::io::stdout().lock(), std::io::stderr().lock()).map(|()| 0)
+            }
             Verb::Doctor(urls) => doctor(&urls).await,
             Verb::Check(args) => Ok(check::check(&args)),
         }

@@ -9,12 +9,13 @@
 //! * [`workload`]: draws the plan, what will run.
 //! * [`contenders`]: controls, the ring and the lock variants as mechanisms.
 //! * [`batch`]: every contender in every block, each on a fresh server; the exit code.
-//! * [`command`]: the command line; [`progress`]: what it shows meanwhile.
+//! * [`command`]: the command line; [`progress`]: what it shows meanwhile; `ring`: the subcommand of that name.
 
 pub mod batch;
 pub mod catalog;
 pub mod command;
 pub mod contenders;
 pub mod progress;
+mod ring;
 pub mod spec;
 pub mod workload;

@@ -28,9 +28,9 @@ fn zstack_node_ids_are_the_originals() {
 #[test]
 fn zstack_ring_agrees_with_the_golden_vectors() {
     let (ring, _) = zstack_ring(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
-    assert_eq!(ring.positions.len(), 1500);
-    assert_eq!(ring.positions[0], ascending(-1_457_915_704));
-    assert_eq!(ring.positions[1499], ascending(2_049_234_898));
+    assert_eq!(ring.points.len(), 1500);
+    assert_eq!(ring.points[0].position(), ascending(-1_457_915_704));
+    assert_eq!(ring.points[1499].position(), ascending(2_049_234_898));
     for (key, hash) in [
         ("932763162d054c04adaab6ab498c9139", 1_210_020_614),
         ("0f6bed5d416c42a89900433a15f24657", 535_417_509),
@@ -41,9 +41,8 @@ fn zstack_ring_agrees_with_the_golden_vectors() {
         assert_eq!(zstack_hash(key), hash, "{key}");
         assert_eq!(ring.owner(key), Some(NodeId(1)), "{key}");
     }
-    for (id, percent) in [(0, 23.6), (1, 56.2), (2, 20.2)] {
-        let share = 100.0 * ring.share(NodeId(id));
-        assert!((share - percent).abs() < 0.06, "node {id} owns {share} %, not {percent} %");
+    for ((member, share), percent) in ring.shares().zip([23.6, 56.2, 20.2]) {
+        assert!((100.0 * share - percent).abs() < 0.06, "node {} owns {share}, not {percent} %", member.id);
     }
 }
 
@@ -75,8 +74,16 @@ fn mixed_hash_never_changes() {
     for (text, hash) in MIXED_GOLDEN {
         assert_eq!(mixed_hash(text), hash, "{text}");
     }
-    assert_eq!(HashKind::Mixed.virtual_node("node-0", 0), MIXED_VIRTUAL.0);
-    assert_eq!(HashKind::Mixed.virtual_node("node-0", 499), MIXED_VIRTUAL.1);
+    let virtual_nodes: Vec<u64> = HashKind::Mixed.virtual_nodes("node-0").collect();
+    assert_eq!((virtual_nodes[0], virtual_nodes[499]), (high(MIXED_VIRTUAL.0), high(MIXED_VIRTUAL.1)));
+}
+
+#[test]
+fn a_virtual_node_is_where_the_name_followed_by_its_index_hashes_to() {
+    let name = "190dafab69703a67a21c1226360de7dc";
+    for (index, position) in HashKind::ZstackCompat.virtual_nodes(name).enumerate() {
+        assert_eq!(position, ascending(zstack_hash(&format!("{name}{index}"))), "{index}");
+    }
 }
 
 #[test]
@@ -85,7 +92,7 @@ fn mixed_ring_is_balanced() {
         for seed in 0..20 {
             let names: Vec<String> = (0..nodes).map(|i| format!("seed-{seed}-node-{i}")).collect();
             let ring = ring(HashKind::Mixed, &names);
-            let shares: Vec<f64> = (0..nodes).map(|id| ring.share(NodeId(id))).collect();
+            let shares: Vec<f64> = ring.shares().map(|(_, share)| share).collect();
             let sum: f64 = shares.iter().sum();
             assert!((sum - 1.0).abs() < 1e-9, "shares add up to {sum}");
             let largest = shares.iter().copied().fold(0.0, f64::max) * f64::from(nodes);
@@ -105,8 +112,8 @@ fn keys_are_spread_as_the_shares_say() {
     for key in 0..50_000 {
         owned[usize::from(ring.owner(&format!("vm-{key}")).unwrap().0)] += 1;
     }
-    for (id, owned) in (0..).zip(owned) {
-        let (seen, share) = (f64::from(owned) / 50_000.0, ring.share(NodeId(id)));
+    for ((Member { id, .. }, share), owned) in ring.shares().zip(owned) {
+        let seen = f64::from(owned) / 50_000.0;
         // Five standard deviations of a binomial of 50,000 with p = 0.2 are 0.009.
         assert!((seen - share).abs() < 0.009, "node {id} was given {seen} of the keys, its share is {share}");
     }
@@ -145,6 +152,21 @@ proptest! {
     }
 
     #[test]
+    fn the_owner_is_the_first_point_at_or_after_the_key(
+        zstack in any::<bool>(),
+        names in proptest::collection::btree_set("[a-z0-9.]{0,12}", 1..12),
+        keys in proptest::collection::vec("[ -~]{0,40}", 1..50),
+    ) {
+        let hash = if zstack { HashKind::ZstackCompat } else { HashKind::Mixed };
+        let ring = ring(hash, &names.into_iter().collect::<Vec<_>>());
+        for key in keys {
+            let position = hash.position(&key);
+            let next = ring.points.iter().position(|point| point.position() >= position).unwrap_or(0);
+            prop_assert_eq!(ring.owner(&key), Some(ring.points[next].owner()));
+        }
+    }
+
+    #[test]
     fn the_order_of_members_does_not_matter(
         names in proptest::collection::btree_set("[a-z]{1,3}[0-9]{0,3}", 2..8),
         key in "[a-f0-9]{32}",
@@ -152,8 +174,7 @@ proptest! {
         let all: Vec<Member> = (0..).zip(&names).map(|(id, name)| member(id, name)).collect();
         let forward = Ring::new(1, HashKind::ZstackCompat, all.iter().cloned());
         let backward = Ring::new(1, HashKind::ZstackCompat, all.iter().rev().cloned());
-        prop_assert_eq!(&forward.positions, &backward.positions);
-        prop_assert_eq!(&forward.owners, &backward.owners);
+        prop_assert_eq!(&forward.points, &backward.points);
         prop_assert_eq!(forward.owner(&key), backward.owner(&key));
     }
 }
