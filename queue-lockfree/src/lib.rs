@@ -56,8 +56,8 @@ mod router;
 pub use self::membership::Membership;
 pub use self::now::{Now, TokioNow};
 pub use self::queue::{
-    Completion, Entitlement, QueueError, QueueLimits, QueueSnapshot, RunningSnapshot, Submission, Token,
-    Turn, WorkQueues,
+    Completion, Entitlement, Lost, QueueError, QueueLimits, QueueMetrics, QueueSnapshot, RunningSnapshot,
+    Submission, Task, TaskError, Token, Turn, WorkQueues,
 };
 pub use self::ring::{HashKind, Member, NodeId, Ring, zstack_node_id};
 pub use self::router::{

@@ -2,23 +2,29 @@
 
 mod completion;
 mod key;
+mod ready;
 mod shard;
 mod slots;
+mod task;
 mod turn;
 
 use std::fmt;
 use std::hash::BuildHasher;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use hashbrown::DefaultHashBuilder;
 use tokio_util::sync::CancellationToken;
 
 pub use self::completion::Completion;
+pub use self::task::{Task, TaskError};
 pub use self::turn::Turn;
 
 use self::key::Start;
-use self::shard::{Admission, Shard};
+use self::ready::Ready;
+use self::shard::{Admission, Held, Shard};
+use self::task::{Cell, Pending as _};
 use crate::now::Now;
 
 /// Shards of the table of keys, a power of two; two keys rarely meet at one lock.
@@ -28,8 +34,10 @@ const SHARDS: usize = 64;
 ///
 /// A queue of level N starts its tasks in the order of submission and keeps at most N started at a time. A task
 /// occupies its slot until its [`Completion`] is signalled, from anywhere, or dropped; the one that signals starts the
-/// next task itself, so a key needs neither a task of its own nor a thread. Three forms take a place in the queue:
+/// next task itself, so a key needs neither a task of its own nor a thread. Four forms take a place in the queue:
 ///
+/// * *spawned*: [`WorkQueues::spawn`], a future that the workers ([`WorkQueues::serve`]) poll when its turn has come, done
+///   when it ends; the fastest, and the one that cannot lose its completion;
 /// * *chain*: [`WorkQueues::submit`], a closure that is called with the completion when its turn has come;
 /// * *waiting*: [`WorkQueues::enqueue`] or [`WorkQueues::acquire`], a future of the completion;
 /// * *blocking*: [`WorkQueues::run`], done when the future returns.
@@ -67,21 +75,16 @@ pub struct WorkQueues {
     shards: Arc<[Arc<Shard>]>,
     hasher: DefaultHashBuilder,
     node: Arc<NodeWide>,
+    ready: Arc<Ready>,
 }
 
 impl WorkQueues {
     /// Empty queues that count deadlines and ages on `now`.
     pub fn new(limits: QueueLimits, now: Arc<dyn Now>) -> Self {
-        let node = Arc::new(NodeWide {
-            limits,
-            now,
-            sequence: AtomicU64::new(0),
-            pending: AtomicUsize::new(0),
-            abandoned: AtomicU64::new(0),
-            lost: CancellationToken::new(),
-        });
+        let node =
+            Arc::new(NodeWide { limits, now, pending: AtomicUsize::new(0), lost: CancellationToken::new() });
         let shards = (0..SHARDS).map(|_| Arc::new(Shard::new(Arc::clone(&node)))).collect();
-        Self { shards, hasher: DefaultHashBuilder::default(), node }
+        Self { shards, hasher: DefaultHashBuilder::default(), node, ready: Arc::default() }
     }
 
     /// The chain form: calls `start` when the task's turn has come. Exactly one call is made for each accepted task:
@@ -159,6 +162,52 @@ impl WorkQueues {
         Ok(result)
     }
 
+    /// The spawned form: has the workers run `work` when its turn has come; it is done when the future ends, panics or
+    /// is dropped, so no completion can be lost. The order of calls is the order of starts.
+    ///
+    /// # Errors
+    ///
+    /// As [`WorkQueues::enqueue`]; `work` is then dropped uncalled.
+    pub fn spawn<F, W, T>(&self, submission: Submission<'_>, work: F) -> Result<Task<T>, QueueError>
+    where
+        F: FnOnce(Entitlement) -> W + Send + 'static,
+        W: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let begin = move |completion: Completion| -> Pin<Box<dyn Future<Output = T> + Send>> {
+            Box::pin(async move {
+                let result = work(completion.entitlement()).await;
+                completion.done();
+                result
+            })
+        };
+        let deadline_ns = submission.deadline_ns;
+        let cell = Arc::new(Cell::new(Arc::clone(&self.ready), begin));
+        let place = match self.admit(submission, || Start::Begin(cell.clone()))? {
+            Admission::Pending(place) => Some(place),
+            Admission::Granted(completion) => {
+                Arc::clone(&cell).begin(Ok(completion));
+                None
+            }
+        };
+        Ok(Task::new(cell, place, deadline_ns))
+    }
+
+    /// A worker: polls spawned tasks, for ever. Run as many as the runtime has threads, each as a task of the caller's.
+    /// Without one, spawned tasks do not run.
+    ///
+    /// Cancel safe: dropped, it leaves its tasks to the other workers.
+    pub async fn serve(&self) {
+        self.ready.serve().await;
+    }
+
+    /// Ends the holds of started tasks that have lasted longer than their [`Submission::hold_limit_ns`]; returns how many.
+    /// A submit to the same key does so too, so this is for keys that nobody submits to: call it now and then where
+    /// there are limits.
+    pub fn reclaim(&self) -> usize {
+        self.shards.iter().map(Shard::reclaim).sum()
+    }
+
     /// What runs and waits now, by key. Keys are looked at shard by shard, so two of them may be seen at different moments.
     pub fn snapshot(&self) -> Vec<QueueSnapshot> {
         let now_ns = self.node.now.now_ns();
@@ -167,9 +216,9 @@ impl WorkQueues {
         queues
     }
 
-    /// Completions so far that were dropped without [`Completion::done`]: tasks that panicked or forgot to signal.
-    pub fn abandoned(&self) -> u64 {
-        self.node.abandoned.load(Ordering::Relaxed)
+    /// What has happened so far, and how much runs and waits now.
+    pub fn metrics(&self) -> QueueMetrics {
+        self.shards.iter().map(|shard| shard.metrics()).fold(QueueMetrics::default(), QueueMetrics::plus)
     }
 
     /// Ends every wait with [`QueueError::Shutdown`] and refuses new tasks. Started tasks keep their slots.
@@ -182,6 +231,20 @@ impl WorkQueues {
     /// Tells all started tasks, through [`Entitlement::lost`], that this node owns their keys no more.
     pub fn lose(&self) {
         self.node.lost.cancel();
+        self.lose_keys(|_| true);
+    }
+
+    /// The same for the keys for which `gone` holds; it is called under a short lock and must not call back. Tasks of
+    /// level 0 hold nothing and are not told.
+    pub fn lose_keys(&self, gone: impl Fn(&str) -> bool) {
+        for shard in self.shards.iter() {
+            shard.lose(&gone);
+        }
+    }
+
+    /// How many keys for which `of_interest` holds have tasks that run or wait; called as in [`WorkQueues::lose_keys`].
+    pub fn busy_keys(&self, of_interest: impl Fn(&str) -> bool) -> usize {
+        self.shards.iter().map(|shard| shard.count(&of_interest)).sum()
     }
 
     fn admit(
@@ -206,11 +269,9 @@ impl fmt::Debug for WorkQueues {
 struct NodeWide {
     limits: QueueLimits,
     now: Arc<dyn Now>,
-    /// Sequence of the last token.
-    sequence: AtomicU64,
     /// Tasks pending in all queues.
     pending: AtomicUsize,
-    abandoned: AtomicU64,
+    /// What tasks of level 0 are told by.
     lost: CancellationToken,
 }
 
@@ -223,6 +284,10 @@ pub struct Submission<'a> {
     pub level: u32,
     /// When the wait ends, in ns on the queues' clock; `u64::MAX` = never. A started task is not bound by it.
     pub deadline_ns: u64,
+    /// How long the task may hold its slot, in ns; `u64::MAX` = as long as it likes, the default. Beyond it the task counts as
+    /// abandoned and the next one starts, even if it is in fact still at work: that is what makes a key survive a
+    /// completion that was leaked, at the price of every lease.
+    pub hold_limit_ns: u64,
     /// Epoch at which this node got the key; goes into the [`Token`].
     pub generation: u64,
 }
@@ -230,12 +295,17 @@ pub struct Submission<'a> {
 impl<'a> Submission<'a> {
     /// A task without deadline, of generation 1.
     pub fn new(key: &'a str, level: u32) -> Self {
-        Self { key, level, deadline_ns: u64::MAX, generation: 1 }
+        Self { key, level, deadline_ns: u64::MAX, hold_limit_ns: u64::MAX, generation: 1 }
     }
 
     /// The same with a deadline.
     pub fn until(self, deadline_ns: u64) -> Self {
         Self { deadline_ns, ..self }
+    }
+
+    /// The same with a limit on the hold.
+    pub fn for_at_most(self, hold_limit_ns: u64) -> Self {
+        Self { hold_limit_ns, ..self }
     }
 }
 
@@ -246,8 +316,45 @@ pub struct Entitlement {
     pub slot: Option<u32>,
     /// Fencing token; `None` at level 0.
     pub token: Option<Token>,
-    /// Cancelled when this node stops owning the key.
-    pub lost: CancellationToken,
+    /// Tells when this node stops owning the key.
+    pub lost: Lost,
+}
+
+/// Tells a started task that its node does not own the key any more. It costs nothing until it is asked.
+#[derive(Clone)]
+pub struct Lost {
+    of: LostOf,
+}
+
+#[derive(Clone)]
+enum LostOf {
+    Slot(Held),
+    Node(Arc<Shard>),
+}
+
+impl Lost {
+    fn of_slot(held: Held) -> Self {
+        Self { of: LostOf::Slot(held) }
+    }
+
+    fn of_node(shard: Arc<Shard>) -> Self {
+        Self { of: LostOf::Node(shard) }
+    }
+
+    /// Cancelled when the key is lost, at once if it is already. Never, once the task has ended; at level 0 only when
+    /// the node stops.
+    pub fn signal(&self) -> CancellationToken {
+        match &self.of {
+            LostOf::Slot(held) => held.watch(),
+            LostOf::Node(shard) => shard.node.lost.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lost").finish_non_exhaustive()
+    }
 }
 
 /// A fencing token, compared by generation and then by sequence: a later grant of a key has a higher one.
@@ -255,7 +362,7 @@ pub struct Entitlement {
 pub struct Token {
     /// Epoch at which the granting owner got the key.
     pub generation: u64,
-    /// From one counter of the granting node; rises strictly from grant to grant of a key.
+    /// Rises strictly from grant to grant of a key at one node.
     pub sequence: u64,
 }
 
@@ -266,11 +373,14 @@ pub struct QueueLimits {
     pub pending_per_key: usize,
     /// Tasks pending at this node.
     pub pending: usize,
+    /// Not a bound: when more than this many are pending for one key, that is logged and counted, again at five times
+    /// as many and so on, until a task finds a free slot.
+    pub alarm: usize,
 }
 
 impl Default for QueueLimits {
     fn default() -> Self {
-        Self { pending_per_key: 100_000, pending: 1_000_000 }
+        Self { pending_per_key: 100_000, pending: 1_000_000, alarm: 50 }
     }
 }
 
@@ -308,4 +418,52 @@ pub struct RunningSnapshot {
     pub slot: u32,
     /// For how long it has held the slot, in ns.
     pub age_ns: u64,
+}
+
+/// What has happened in the queues of a node since they were made, and, in the last three, what is there now.
+///
+/// Tasks submitted = started + refused + expired + withdrawn + pending; started = completed + abandoned + those that run,
+/// of level 0 too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueMetrics {
+    /// Tasks submitted.
+    pub submitted: u64,
+    /// Tasks that were given a slot, or started at once at level 0.
+    pub started: u64,
+    /// Tasks that said that they were done.
+    pub completed: u64,
+    /// Tasks that ended otherwise: dropped, panicked, or past their limit.
+    pub abandoned: u64,
+    /// Tasks whose deadline passed before they were started.
+    pub expired: u64,
+    /// Tasks taken back by who had submitted them, some of them at their deadline.
+    pub withdrawn: u64,
+    /// Tasks refused by a bound or by closed queues.
+    pub refused: u64,
+    /// Times that an abnormal depth was reached.
+    pub alarms: u64,
+    /// Keys that have tasks.
+    pub keys: u64,
+    /// Slots taken.
+    pub running: u64,
+    /// Tasks that wait.
+    pub pending: u64,
+}
+
+impl QueueMetrics {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            submitted: self.submitted + other.submitted,
+            started: self.started + other.started,
+            completed: self.completed + other.completed,
+            abandoned: self.abandoned + other.abandoned,
+            expired: self.expired + other.expired,
+            withdrawn: self.withdrawn + other.withdrawn,
+            refused: self.refused + other.refused,
+            alarms: self.alarms + other.alarms,
+            keys: self.keys + other.keys,
+            running: self.running + other.running,
+            pending: self.pending + other.pending,
+        }
+    }
 }

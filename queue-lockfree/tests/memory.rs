@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+use std::sync::Arc;
+
 use allocation_counter::measure;
-use queue_lockfree::{HashKind, Member, Membership, NodeId, Ring};
+use queue_lockfree::{
+    HashKind, Member, Membership, NodeId, QueueLimits, Ring, Submission, Task, TokioNow, WorkQueues,
+};
 
 #[test]
 fn a_lookup_allocates_nothing() {
@@ -19,4 +23,49 @@ fn a_lookup_allocates_nothing() {
         let counted = measure(|| assert!(keys.iter().all(|key| membership.view().owner(key).is_some())));
         assert_eq!(counted.count_total, 0);
     }
+}
+
+/// Bytes that `tasks` pending tasks of as many keys as told take, each.
+fn bytes_per_pending_task(queues: &WorkQueues, tasks: u64, keys: u64) -> u64 {
+    let holders: Vec<_> =
+        (0..keys).map(|key| queues.enqueue(Submission::new(&key.to_string(), 1)).unwrap()).collect();
+    let mut open = Vec::with_capacity(tasks as usize);
+    let counted = measure(|| {
+        open.extend((0..tasks).map(|task| {
+            queues
+                .spawn(Submission::new(&(task % keys).to_string(), 1), move |_| async move { task })
+                .unwrap()
+        }));
+    });
+    drop(open);
+    drop(holders);
+    u64::try_from(counted.bytes_current).unwrap() / tasks + size_of::<Task<u64>>() as u64
+}
+
+#[test]
+fn a_pending_task_takes_216_bytes_with_its_handle() {
+    let limits = QueueLimits { alarm: usize::MAX, ..QueueLimits::default() };
+    let queues = WorkQueues::new(limits, Arc::new(TokioNow::start()));
+    // A power of two, so that the deques are full and their growth does not count.
+    for keys in [1, 1 << 8] {
+        let bytes = bytes_per_pending_task(&queues, 1 << 16, keys);
+        println!("{bytes} bytes a pending task at {keys} keys");
+        assert!(bytes <= 216, "{bytes} bytes at {keys} keys");
+    }
+}
+
+#[test]
+fn an_idle_key_takes_nothing() {
+    let queues = WorkQueues::new(QueueLimits::default(), Arc::new(TokioNow::start()));
+    let touch = |keys: std::ops::Range<u32>| {
+        let turns: Vec<_> =
+            keys.map(|key| queues.enqueue(Submission::new(&format!("volume-{key}"), 1)).unwrap()).collect();
+        assert_eq!(queues.metrics().keys, turns.len() as u64);
+    };
+    touch(0..1000);
+    let counted = measure(|| touch(1000..101_000));
+    assert_eq!(queues.metrics().keys, 0);
+    // What the 64 tables keep for the next keys depends on the shards, not on how many keys there were.
+    assert!(counted.bytes_current < 64 * 64 * 512, "{} bytes are left", counted.bytes_current);
+    assert!(counted.bytes_max > 100_000 * 100, "the counter counts");
 }

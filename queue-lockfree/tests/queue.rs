@@ -87,7 +87,7 @@ fn a_second_signal_is_ignored() {
     first.done();
     drop(first);
     assert_eq!(started.tasks(), [1], "one signal starts one task");
-    assert_eq!(queues.abandoned(), 0, "a signalled completion is not abandoned by its drop");
+    assert_eq!(queues.metrics().abandoned, 0, "a signalled completion is not abandoned by its drop");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_forgotten_completion_counts_as_done_with_an_error() {
     started.submit(&queues, 2, Submission::new("vm-1", 1));
     drop(started.take(0));
     assert_eq!(started.tasks(), [2]);
-    assert_eq!(queues.abandoned(), 2);
+    assert_eq!(queues.metrics().abandoned, 2);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_panicking_task_does_not_wedge_its_key_or_hurt_who_started_it() {
     started.take(0).done();
     assert_eq!(started.tasks(), [3]);
     queues.submit(Submission::new("vm-2", 1), |_turn| panic!("in the submitter's thread")).unwrap();
-    assert_eq!(queues.abandoned(), 3);
+    assert_eq!(queues.metrics().abandoned, 3);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn idle_keys_leave_no_entry() {
 
 #[test]
 fn waiting_tasks_are_bounded_per_key_and_per_node() {
-    let queues = queues_with(QueueLimits { pending_per_key: 2, pending: 3 });
+    let queues = queues_with(QueueLimits { pending_per_key: 2, pending: 3, ..QueueLimits::default() });
     let running: Vec<_> = ["a", "b", "c"].map(|key| queues.enqueue(Submission::new(key, 1)).unwrap()).into();
     let first = queues.enqueue(Submission::new("a", 1)).unwrap();
     let _second = queues.enqueue(Submission::new("a", 1)).unwrap();
@@ -280,7 +280,7 @@ async fn the_blocking_form_is_done_when_the_future_returns_panics_or_is_dropped(
     let never = queues.run(Submission::new("vm-1", 1), |_| std::future::pending::<()>());
     assert!(tokio::time::timeout(Duration::from_millis(1), never).await.is_err());
     assert!(queues.snapshot().is_empty());
-    assert_eq!(queues.abandoned(), 2);
+    assert_eq!(queues.metrics().abandoned, 2);
 }
 
 #[tokio::test]
@@ -293,9 +293,9 @@ async fn closing_ends_waits_refuses_tasks_and_leaves_running_ones_alone() {
     assert_eq!(queues.enqueue(Submission::new("vm-2", 1)).unwrap_err(), QueueError::Shutdown);
     assert_eq!(queues.enqueue(Submission::new("vm-2", 0)).unwrap_err(), QueueError::Shutdown);
     assert_eq!(queues.snapshot()[0].running.len(), 1);
-    assert!(!holder.entitlement().lost.is_cancelled());
+    assert!(!holder.entitlement().lost.signal().is_cancelled());
     queues.lose();
-    assert!(holder.entitlement().lost.is_cancelled());
+    assert!(holder.entitlement().lost.signal().is_cancelled());
     holder.done();
     assert!(queues.snapshot().is_empty());
 }

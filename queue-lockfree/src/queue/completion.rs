@@ -8,14 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::key::Start;
-use super::shard::Held;
-use super::{Entitlement, NodeWide, QueueError};
+use super::shard::{Ending, Held, Shard};
+use super::{Entitlement, Lost, QueueError};
 
 /// A started task's hold on its slot.
 ///
 /// [`Completion::done`] frees the slot, from any thread, once; later calls are ignored. Dropping it unsignalled, by a
-/// panic too, frees the slot as well and counts as [abandoned](super::WorkQueues::abandoned). Whoever frees the slot
-/// starts the next task of the key. Only a leak (`std::mem::forget`) keeps a slot for ever, as it would any guard's.
+/// panic too, frees the slot as well and counts as [abandoned](super::QueueMetrics::abandoned). Whoever frees the slot
+/// starts the next task of the key.
+///
+/// One that is leaked (`std::mem::forget`, a cycle of references) can be told from one in use only by time: see
+/// [`Submission::hold_limit_ns`](super::Submission::hold_limit_ns), or let the queues hold it, with
+/// [`WorkQueues::spawn`](super::WorkQueues::spawn).
 #[must_use = "dropping the completion ends the task and counts it as abandoned"]
 pub struct Completion {
     hold: Hold,
@@ -25,7 +29,7 @@ pub struct Completion {
 enum Hold {
     Slot(Held),
     /// Level 0: nothing to free.
-    Unlimited(Arc<NodeWide>),
+    Unlimited(Arc<Shard>),
 }
 
 impl Completion {
@@ -33,49 +37,44 @@ impl Completion {
         Self { hold: Hold::Slot(held), signalled: AtomicBool::new(false) }
     }
 
-    pub(super) fn unlimited(node: Arc<NodeWide>) -> Self {
-        Self { hold: Hold::Unlimited(node), signalled: AtomicBool::new(false) }
+    pub(super) fn unlimited(shard: Arc<Shard>) -> Self {
+        Self { hold: Hold::Unlimited(shard), signalled: AtomicBool::new(false) }
     }
 
     /// The task is done: frees the slot and starts the next task.
     pub fn done(&self) {
-        self.signal();
+        self.signal(Ending::Done);
     }
 
     /// Slot, token and lost signal of the task.
     pub fn entitlement(&self) -> Entitlement {
-        let lost = self.node().lost.clone();
         match &self.hold {
-            Hold::Slot(held) => Entitlement { slot: Some(held.slot), token: Some(held.token), lost },
-            Hold::Unlimited(_) => Entitlement { slot: None, token: None, lost },
+            Hold::Slot(held) => Entitlement {
+                slot: Some(held.slot),
+                token: Some(held.token),
+                lost: Lost::of_slot(held.clone()),
+            },
+            Hold::Unlimited(shard) => {
+                Entitlement { slot: None, token: None, lost: Lost::of_node(Arc::clone(shard)) }
+            }
         }
     }
 
-    /// True if this was the first signal.
-    fn signal(&self) -> bool {
+    fn signal(&self, ending: Ending) {
         // AcqRel: what the task did happens before what the next one does, even if they share no other lock.
         if self.signalled.swap(true, Ordering::AcqRel) {
-            return false;
+            return;
         }
-        if let Hold::Slot(held) = &self.hold {
-            held.shard.free(held);
-        }
-        true
-    }
-
-    fn node(&self) -> &NodeWide {
         match &self.hold {
-            Hold::Slot(held) => &held.shard.node,
-            Hold::Unlimited(node) => node,
+            Hold::Slot(held) => held.shard.free(held, ending),
+            Hold::Unlimited(shard) => shard.count_unlimited(ending),
         }
     }
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if self.signal() {
-            self.node().abandoned.fetch_add(1, Ordering::Relaxed);
-        }
+        self.signal(Ending::Abandoned);
     }
 }
 
@@ -89,7 +88,8 @@ impl fmt::Debug for Completion {
     }
 }
 
-type Outcome = Result<Completion, QueueError>;
+/// How a wait ends.
+pub(super) type Outcome = Result<Completion, QueueError>;
 type Job = (Start, Outcome);
 
 thread_local! {
@@ -97,9 +97,12 @@ thread_local! {
     static UNDELIVERED: RefCell<Option<VecDeque<Job>>> = const { RefCell::new(None) };
 }
 
-/// Tells a task its outcome. If this thread is inside a start already (a chain task that was done when it returned),
+/// Tells a task its outcome. Only chain tasks run code of a caller then: if this thread is inside a start already (a chain task that was done when it returned),
 /// the task waits until that one has returned, so the stack does not grow with the queue.
 pub(super) fn deliver(start: Start, outcome: Outcome) {
+    if !matches!(start, Start::Call(_)) {
+        return tell(start, outcome);
+    }
     if let Some((start, outcome)) = postpone((start, outcome)) {
         delivering(|| tell(start, outcome));
     }
@@ -149,6 +152,7 @@ fn tell(start: Start, outcome: Outcome) {
         Start::Call(start) => start(outcome),
         // A turn that is gone gives its slot back through the drop of the completion.
         Start::Wake(turn) => drop(turn.send(outcome)),
+        Start::Begin(task) => task.begin(outcome),
     }
 }
 

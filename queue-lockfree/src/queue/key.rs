@@ -5,54 +5,72 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::completion::Completion;
-use super::slots::Slots;
-use super::{QueueError, QueueSnapshot, RunningSnapshot};
+use super::completion::Outcome;
+use super::slots::{Slots, Taken};
+use super::task;
+use super::{QueueSnapshot, RunningSnapshot};
 
 /// How a pending task learns of its outcome.
 pub(super) enum Start {
     /// Send it to the [`super::Turn`] that waits.
-    Wake(oneshot::Sender<Result<Completion, QueueError>>),
+    Wake(oneshot::Sender<Outcome>),
     /// Call the chain task.
-    Call(Box<dyn FnOnce(Result<Completion, QueueError>) + Send>),
+    Call(Box<dyn FnOnce(Outcome) + Send>),
+    /// Have a worker poll it.
+    Begin(Arc<dyn task::Pending>),
 }
 
 /// The tasks of one key.
 ///
 /// Invariant: it is in its shard's table exactly while it is not [idle](KeyQueue::is_idle).
 pub(super) struct KeyQueue {
-    pub(super) key: Arc<str>,
+    pub(super) key: Box<str>,
     pub(super) hash: u64,
     /// Tells this queue from a later one of the same key.
     pub(super) identity: u64,
     level: u32,
-    slots: Slots,
+    pub(super) slots: Slots,
+    /// A started task has a limit on its hold.
+    limited: bool,
+    /// How many may wait before that is called abnormal.
+    alarm: usize,
     /// In order of ticket. Withdrawn tasks leave a hole, which is never at either end.
     pending: VecDeque<Pending>,
     holes: usize,
 }
 
-struct Pending {
-    ticket: u64,
-    deadline_ns: u64,
-    generation: u64,
-    since_ns: u64,
+/// A task that waits.
+pub(super) struct Pending {
+    pub(super) ticket: u64,
+    pub(super) deadline_ns: u64,
+    pub(super) hold_limit_ns: u64,
+    pub(super) generation: u64,
+    pub(super) since_ns: u64,
     /// `None` once withdrawn.
-    start: Option<Start>,
+    pub(super) start: Option<Start>,
 }
 
 /// A task that leaves the queue.
 pub(super) enum Next {
-    /// It has this slot.
-    Granted { start: Start, slot: u32, generation: u64 },
+    /// A slot is free for it.
+    Granted { start: Start, generation: u64, hold_limit_ns: u64 },
     /// Its deadline has passed.
     Expired(Start),
 }
 
 impl KeyQueue {
-    pub(super) fn new(key: &str, hash: u64, identity: u64) -> Self {
-        let (slots, pending) = (Slots::default(), VecDeque::new());
-        Self { key: key.into(), hash, identity, level: 0, slots, pending, holes: 0 }
+    pub(super) fn new(key: &str, hash: u64, identity: u64, alarm: usize) -> Self {
+        Self {
+            key: key.into(),
+            hash,
+            identity,
+            level: 0,
+            slots: Slots::default(),
+            limited: false,
+            alarm,
+            pending: VecDeque::new(),
+            holes: 0,
+        }
     }
 
     /// Raises the level, which never falls while the queue lives; true if slots for waiting tasks came free.
@@ -70,24 +88,51 @@ impl KeyQueue {
         self.pending.len() - self.holes
     }
 
-    /// Takes a slot past the queue, if that overtakes nobody.
-    pub(super) fn take_slot(&mut self, now_ns: u64) -> Option<u32> {
-        (self.pending.is_empty() && self.slots.taken() < self.level).then(|| self.slots.take(now_ns))
+    /// A slot may be taken past the queue, for that overtakes nobody.
+    pub(super) fn has_room(&self) -> bool {
+        self.pending.is_empty() && self.slots.taken() < self.level
     }
 
-    pub(super) fn free_slot(&mut self, slot: u32) {
-        self.slots.free(slot);
+    /// Enters a started task.
+    pub(super) fn take_slot(&mut self, taken: Taken) -> u32 {
+        self.limited |= taken.until_ns != u64::MAX;
+        self.slots.take(taken)
+    }
+
+    /// Ends the holds whose limit has passed; returns how many.
+    pub(super) fn reclaim(&mut self, now_ns: u64) -> usize {
+        if !self.limited {
+            return 0;
+        }
+        let overdue: Vec<(u32, u64)> = self
+            .slots
+            .iter()
+            .filter(|(_, taken)| taken.until_ns <= now_ns)
+            .map(|(slot, taken)| (slot, taken.sequence))
+            .collect();
+        for &(slot, sequence) in &overdue {
+            drop(self.slots.free(slot, sequence));
+        }
+        overdue.len()
     }
 
     /// Appends a task. Tickets must rise.
-    pub(super) fn push(&mut self, ticket: u64, deadline_ns: u64, generation: u64, now_ns: u64, start: Start) {
-        self.pending.push_back(Pending {
-            ticket,
-            deadline_ns,
-            generation,
-            since_ns: now_ns,
-            start: Some(start),
-        });
+    pub(super) fn push(&mut self, task: Pending) {
+        self.pending.push_back(task);
+    }
+
+    /// True if more wait than is normal; the next alarm is at five times as many.
+    pub(super) fn is_alarming(&mut self) -> bool {
+        let alarming = self.pending_len() > self.alarm;
+        if alarming {
+            self.alarm = self.alarm.saturating_mul(5);
+        }
+        alarming
+    }
+
+    /// A task found a free slot: the queue is normal again.
+    pub(super) fn reset_alarm(&mut self, alarm: usize) {
+        self.alarm = alarm;
     }
 
     /// The task to start now, or to give up; `None` if all slots are taken or nobody waits.
@@ -96,13 +141,10 @@ impl KeyQueue {
         if !expired && self.slots.taken() >= self.level {
             return None;
         }
-        let Pending { start, generation, .. } = self.pending.pop_front()?;
+        let Pending { start, generation, hold_limit_ns, .. } = self.pending.pop_front()?;
         self.trim();
         let start = start.expect("no hole is at the front");
-        if expired {
-            return Some(Next::Expired(start));
-        }
-        Some(Next::Granted { start, slot: self.slots.take(now_ns), generation })
+        Some(if expired { Next::Expired(start) } else { Next::Granted { start, generation, hold_limit_ns } })
     }
 
     /// Takes a pending task out; `None` if it has left already.
@@ -128,12 +170,12 @@ impl KeyQueue {
     pub(super) fn snapshot(&self, now_ns: u64) -> QueueSnapshot {
         let age = |since_ns: u64| now_ns.saturating_sub(since_ns);
         QueueSnapshot {
-            key: Arc::clone(&self.key),
+            key: self.key.as_ref().into(),
             level: self.level,
             running: self
                 .slots
                 .iter()
-                .map(|(slot, since)| RunningSnapshot { slot, age_ns: age(since) })
+                .map(|(slot, taken)| RunningSnapshot { slot, age_ns: age(taken.since_ns) })
                 .collect(),
             pending_ages_ns: self
                 .pending
@@ -156,15 +198,25 @@ impl KeyQueue {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slots::Loss;
     use super::*;
 
     fn queue_of(tickets: std::ops::Range<u64>) -> KeyQueue {
-        let mut queue = KeyQueue::new("vm-1", 0, 0);
+        let mut queue = KeyQueue::new("vm-1", 0, 0, 50);
         queue.raise_level(1);
         for ticket in tickets {
-            queue.push(ticket, u64::MAX, 1, 0, Start::Call(Box::new(|_| ())));
+            queue.push(task(ticket, u64::MAX));
         }
         queue
+    }
+
+    fn task(ticket: u64, deadline_ns: u64) -> Pending {
+        let start = Some(Start::Call(Box::new(|_| ())));
+        Pending { ticket, deadline_ns, hold_limit_ns: u64::MAX, generation: 1, since_ns: 0, start }
+    }
+
+    fn taken(until_ns: u64) -> Taken {
+        Taken { since_ns: 0, until_ns, sequence: 1, lost: Loss::Held }
     }
 
     #[test]
@@ -176,18 +228,43 @@ mod tests {
         }
         assert_eq!(queue.pending_len(), 1);
         assert!(queue.pending.len() <= 33, "holes are swept");
-        assert!(matches!(queue.next(0), Some(Next::Granted { slot: 0, .. })));
+        assert!(matches!(queue.next(0), Some(Next::Granted { .. })));
         assert!(queue.next(0).is_none());
-        queue.free_slot(0);
         assert!(queue.is_idle());
     }
 
     #[test]
     fn an_expired_task_is_given_up_even_while_all_slots_are_taken() {
         let mut queue = queue_of(0..0);
-        assert_eq!(queue.take_slot(0), Some(0));
-        queue.push(1, 50, 1, 0, Start::Call(Box::new(|_| ())));
+        assert!(queue.has_room());
+        assert_eq!(queue.take_slot(taken(u64::MAX)), 0);
+        queue.push(task(1, 50));
         assert!(queue.next(49).is_none());
         assert!(matches!(queue.next(50), Some(Next::Expired(_))));
+    }
+
+    #[test]
+    fn a_hold_ends_at_its_limit_and_not_before() {
+        let mut queue = queue_of(0..0);
+        queue.raise_level(2);
+        assert_eq!((queue.take_slot(taken(u64::MAX)), queue.take_slot(taken(50))), (0, 1));
+        assert_eq!((queue.reclaim(49), queue.slots.taken()), (0, 2));
+        assert_eq!((queue.reclaim(50), queue.slots.taken()), (1, 1));
+        assert_eq!(queue.take_slot(taken(60)), 1, "the slot is free again");
+    }
+
+    #[test]
+    fn the_alarm_goes_off_at_five_times_the_depth_each_time() {
+        let mut queue = queue_of(0..0);
+        let alarms: Vec<usize> = (1..=1300_u64)
+            .filter(|&depth| {
+                queue.push(task(depth, u64::MAX));
+                queue.is_alarming()
+            })
+            .map(|depth| depth as usize)
+            .collect();
+        assert_eq!(alarms, [51, 251, 1251]);
+        queue.reset_alarm(50);
+        assert!(queue.is_alarming());
     }
 }

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use tokio_util::sync::CancellationToken;
 
-use super::completion::{self, Completion};
-use super::key::{KeyQueue, Next, Start};
-use super::{NodeWide, QueueError, QueueSnapshot, Submission, Token};
+use super::completion::{self, Completion, Outcome};
+use super::key::{KeyQueue, Next, Pending, Start};
+use super::slots::{Loss, Taken};
+use super::{NodeWide, QueueError, QueueMetrics, QueueSnapshot, Submission, Token};
+use crate::now::Now;
 
 /// One part of the table. Aligned so that two locks never share a cache line.
 #[repr(align(128))]
@@ -21,7 +24,11 @@ struct State {
     queues: HashTable<KeyQueue>,
     /// Next ticket, and next identity of a queue: one counter serves both.
     counter: u64,
+    /// Sequence of the last token.
+    sequence: u64,
     closed: bool,
+    /// Counters alone; what runs and waits is counted from the queues.
+    metrics: QueueMetrics,
 }
 
 /// The answer to a task that was accepted.
@@ -30,15 +37,23 @@ pub(super) enum Admission {
     Pending(Place),
 }
 
+/// How a started task ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Done,
+    Abandoned,
+}
+
 /// Where a pending task stands.
 pub(super) struct Place {
-    pub(super) shard: Arc<Shard>,
+    shard: Arc<Shard>,
     hash: u64,
     identity: u64,
     ticket: u64,
 }
 
 /// The slot of a started task.
+#[derive(Clone)]
 pub(super) struct Held {
     pub(super) shard: Arc<Shard>,
     hash: u64,
@@ -49,7 +64,8 @@ pub(super) struct Held {
 
 impl Shard {
     pub(super) fn new(node: Arc<NodeWide>) -> Self {
-        Self { state: Mutex::new(State { queues: HashTable::new(), counter: 0, closed: false }), node }
+        let (queues, metrics) = (HashTable::new(), QueueMetrics::default());
+        Self { state: Mutex::new(State { queues, counter: 0, sequence: 0, closed: false, metrics }), node }
     }
 
     pub(super) fn admit(
@@ -58,64 +74,88 @@ impl Shard {
         submission: Submission<'_>,
         start: impl FnOnce() -> Start,
     ) -> Result<Admission, QueueError> {
-        let Submission { key, level, deadline_ns, generation } = submission;
+        let Submission { key, level, deadline_ns, hold_limit_ns, generation } = submission;
         let now_ns = self.node.now.now_ns();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.metrics.submitted += 1;
         if deadline_ns <= now_ns {
+            state.metrics.expired += 1;
             return Err(QueueError::TimedOut);
         }
-        let mut state = self.lock();
         if state.closed {
+            state.metrics.refused += 1;
             return Err(QueueError::Shutdown);
         }
         if level == 0 {
-            return Ok(Admission::Granted(Completion::unlimited(Arc::clone(&self.node))));
+            state.metrics.started += 1;
+            return Ok(Admission::Granted(Completion::unlimited(Arc::clone(self))));
         }
         state.counter += 1;
         let ticket = state.counter;
         let same_key = |queue: &KeyQueue| queue.hash == hash && *queue.key == *key;
-        let entry = state.queues.entry(hash, same_key, |queue| queue.hash);
-        let mut entry = match entry {
+        let alarm = self.node.limits.alarm;
+        let mut entry = match state.queues.entry(hash, same_key, |queue| queue.hash) {
             Entry::Occupied(entry) => entry,
-            Entry::Vacant(entry) => entry.insert(KeyQueue::new(key, hash, ticket)),
+            Entry::Vacant(entry) => entry.insert(KeyQueue::new(key, hash, ticket, alarm)),
         };
         let queue = entry.get_mut();
         // A new queue always has a free slot, so a refused task never leaves an empty one behind.
-        let opens_slots = queue.raise_level(level);
-        if let Some(slot) = queue.take_slot(now_ns) {
-            return Ok(Admission::Granted(self.grant(queue, slot, generation)));
+        let mut opens_slots = queue.raise_level(level);
+        let reclaimed = queue.reclaim(now_ns);
+        state.metrics.abandoned += reclaimed as u64;
+        opens_slots |= reclaimed > 0;
+        if queue.has_room() {
+            queue.reset_alarm(alarm);
+            state.metrics.started += 1;
+            state.sequence += 1;
+            let token = Token { generation, sequence: state.sequence };
+            return Ok(Admission::Granted(self.grant(queue, token, now_ns, hold_limit_ns)));
         }
         let refused = self.count_pending(queue).is_err();
         let identity = queue.identity;
-        let place = Place { shard: Arc::clone(self), hash, identity, ticket };
-        if !refused {
-            queue.push(ticket, deadline_ns, generation, now_ns, start());
+        let mut alarming = None;
+        if refused {
+            state.metrics.refused += 1;
+        } else {
+            queue.push(Pending {
+                ticket,
+                deadline_ns,
+                hold_limit_ns,
+                generation,
+                since_ns: now_ns,
+                start: Some(start()),
+            });
+            alarming = queue.is_alarming().then(|| queue.pending_len());
+            state.metrics.alarms += u64::from(alarming.is_some());
         }
-        drop(state);
+        drop(guard);
+        if let Some(pending) = alarming {
+            tracing::warn!(key, pending, "many tasks wait for one key");
+        }
         if opens_slots {
             self.advance(hash, identity);
         }
-        if refused { Err(QueueError::QueueFull) } else { Ok(Admission::Pending(place)) }
+        let place = || Place { shard: Arc::clone(self), hash, identity, ticket };
+        if refused { Err(QueueError::QueueFull) } else { Ok(Admission::Pending(place())) }
     }
 
     /// Starts whoever can start now, and ends the wait of those in front whose deadline has passed.
     fn advance(self: &Arc<Self>, hash: u64, identity: u64) {
         let mut state = self.lock();
-        while let Some((start, outcome)) = self.next(&mut state, hash, identity) {
+        while let Some((start, outcome)) = self.next(&mut state, hash, identity, None) {
             drop(state);
             completion::deliver(start, outcome);
             state = self.lock();
         }
     }
 
-    /// Frees a slot and hands it to the next task.
-    pub(super) fn free(self: &Arc<Self>, held: &Held) {
+    /// Frees a slot, if the task still has it, and hands it to the next task.
+    pub(super) fn free(self: &Arc<Self>, held: &Held, ending: Ending) {
+        let (hash, identity) = (held.hash, held.identity);
         let mut state = self.lock();
-        state
-            .find(held.hash, held.identity)
-            .expect("a started task's queue is in the table")
-            .get_mut()
-            .free_slot(held.slot);
-        while let Some((start, outcome)) = self.next(&mut state, held.hash, held.identity) {
+        let mut freed = Some((held, ending));
+        while let Some((start, outcome)) = self.next(&mut state, hash, identity, freed.take()) {
             let started = outcome.is_ok();
             drop(state);
             completion::deliver(start, outcome);
@@ -126,15 +166,26 @@ impl Shard {
         }
     }
 
-    /// Takes the next task out of a queue; removes the queue if it is idle.
+    pub(super) fn count_unlimited(&self, ending: Ending) {
+        self.lock().metrics.end(ending);
+    }
+
+    /// Frees a slot, if there is one to free and its task still has it; then takes the next task out of the queue, or
+    /// removes the queue if it is idle.
     fn next(
         self: &Arc<Self>,
         state: &mut State,
         hash: u64,
         identity: u64,
-    ) -> Option<(Start, Result<Completion, QueueError>)> {
-        let mut entry = state.find(hash, identity)?;
+        freed: Option<(&Held, Ending)>,
+    ) -> Option<(Start, Outcome)> {
+        let mut entry = state.queues.find_entry(hash, |queue| queue.identity == identity).ok()?;
         let queue = entry.get_mut();
+        if let Some((held, ending)) = freed {
+            // If it has it no more it was reclaimed, and counted then.
+            queue.slots.free(held.slot, held.token.sequence)?;
+            state.metrics.end(ending);
+        }
         if queue.is_idle() {
             entry.remove();
             state.shrink();
@@ -143,18 +194,33 @@ impl Shard {
         if queue.pending_len() == 0 {
             return None;
         }
-        let next = queue.next(self.node.now.now_ns())?;
+        let now_ns = self.node.now.now_ns();
+        let next = queue.next(now_ns)?;
         self.node.pending.fetch_sub(1, Ordering::Relaxed);
         Some(match next {
-            Next::Granted { start, slot, generation } => (start, Ok(self.grant(queue, slot, generation))),
-            Next::Expired(start) => (start, Err(QueueError::TimedOut)),
+            Next::Granted { start, generation, hold_limit_ns } => {
+                state.metrics.started += 1;
+                state.sequence += 1;
+                let token = Token { generation, sequence: state.sequence };
+                (start, Ok(self.grant(queue, token, now_ns, hold_limit_ns)))
+            }
+            Next::Expired(start) => {
+                state.metrics.expired += 1;
+                (start, Err(QueueError::TimedOut))
+            }
         })
     }
 
-    fn grant(self: &Arc<Self>, queue: &KeyQueue, slot: u32, generation: u64) -> Completion {
-        // Drawn under the shard's lock, so the sequence rises from grant to grant of a key.
-        let sequence = self.node.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-        let token = Token { generation, sequence };
+    fn grant(
+        self: &Arc<Self>,
+        queue: &mut KeyQueue,
+        token: Token,
+        now_ns: u64,
+        hold_limit_ns: u64,
+    ) -> Completion {
+        let until_ns = now_ns.saturating_add(hold_limit_ns);
+        let taken = Taken { since_ns: now_ns, until_ns, sequence: token.sequence, lost: Loss::Held };
+        let slot = queue.take_slot(taken);
         let shard = Arc::clone(self);
         Completion::of(Held { shard, hash: queue.hash, identity: queue.identity, slot, token })
     }
@@ -171,11 +237,45 @@ impl Shard {
         Ok(())
     }
 
+    /// Ends all holds whose limit has passed and starts who waited for them; returns how many they were.
+    pub(super) fn reclaim(self: &Arc<Self>) -> usize {
+        let now_ns = self.node.now.now_ns();
+        let mut state = self.lock();
+        let mut reclaimed = Vec::new();
+        for queue in &mut state.queues {
+            let count = queue.reclaim(now_ns);
+            reclaimed.extend((count > 0).then_some((queue.hash, queue.identity, count)));
+        }
+        let count = reclaimed.iter().map(|(_, _, count)| count).sum();
+        state.metrics.abandoned += count as u64;
+        drop(state);
+        for (hash, identity, _) in reclaimed {
+            self.advance(hash, identity);
+        }
+        count
+    }
+
+    /// Tells the started tasks of some keys that the node does not own them any more.
+    pub(super) fn lose(&self, gone: &dyn Fn(&str) -> bool) {
+        let mut told: Vec<CancellationToken> = Vec::new();
+        for queue in self.lock().queues.iter_mut().filter(|queue| gone(&queue.key)) {
+            for taken in queue.slots.iter_mut() {
+                if let Loss::Watched(token) = std::mem::replace(&mut taken.lost, Loss::Lost) {
+                    told.push(token);
+                }
+            }
+        }
+        for token in told {
+            token.cancel();
+        }
+    }
+
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         let waiting: Vec<Start> = state.queues.iter_mut().flat_map(KeyQueue::drain).collect();
         state.queues.retain(|queue| !queue.is_idle());
+        state.metrics.refused += waiting.len() as u64;
         drop(state);
         self.node.pending.fetch_sub(waiting.len(), Ordering::Relaxed);
         for start in waiting {
@@ -187,6 +287,22 @@ impl Shard {
         self.lock().queues.iter().map(|queue| queue.snapshot(now_ns)).collect()
     }
 
+    /// Queues of keys for which `of_interest` holds.
+    pub(super) fn count(&self, of_interest: &dyn Fn(&str) -> bool) -> usize {
+        self.lock().queues.iter().filter(|queue| of_interest(&queue.key)).count()
+    }
+
+    pub(super) fn metrics(&self) -> QueueMetrics {
+        let state = self.lock();
+        let mut metrics = state.metrics;
+        for queue in &state.queues {
+            metrics.keys += 1;
+            metrics.running += u64::from(queue.slots.taken());
+            metrics.pending += queue.pending_len() as u64;
+        }
+        metrics
+    }
+
     /// A poisoned lock means that our own bookkeeping panicked; its assertion is the better message.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -194,6 +310,10 @@ impl Shard {
 }
 
 impl Place {
+    pub(super) fn now(&self) -> &dyn Now {
+        &*self.shard.node.now
+    }
+
     /// Takes the task out of the queue; true proves that it will not start.
     pub(super) fn withdraw(&self) -> bool {
         let mut state = self.shard.lock();
@@ -202,12 +322,50 @@ impl Place {
         if entry.get().is_idle() {
             entry.remove();
         }
+        state.metrics.withdrawn += u64::from(withdrawn.is_some());
         drop(state);
         if withdrawn.is_some() {
             self.shard.node.pending.fetch_sub(1, Ordering::Relaxed);
         }
         // What the start closure captured is the caller's and is dropped outside the lock.
         withdrawn.is_some()
+    }
+}
+
+impl Held {
+    /// A token that is cancelled when the node does not own the key any more while the task has its slot.
+    pub(super) fn watch(&self) -> CancellationToken {
+        let token = CancellationToken::new();
+        let mut state = self.shard.lock();
+        let lost = state.find(self.hash, self.identity).and_then(|entry| {
+            match &mut entry.into_mut().slots.get_mut(self.slot, self.token.sequence)?.lost {
+                Loss::Watched(watched) => Some(Some(watched.clone())),
+                Loss::Lost => Some(None),
+                held @ Loss::Held => {
+                    *held = Loss::Watched(token.clone());
+                    Some(Some(token.clone()))
+                }
+            }
+        });
+        drop(state);
+        match lost {
+            Some(Some(watched)) => watched,
+            Some(None) => {
+                token.cancel();
+                token
+            }
+            // It has ended, and has nothing to lose.
+            None => token,
+        }
+    }
+}
+
+impl QueueMetrics {
+    fn end(&mut self, ending: Ending) {
+        match ending {
+            Ending::Done => self.completed += 1,
+            Ending::Abandoned => self.abandoned += 1,
+        }
     }
 }
 

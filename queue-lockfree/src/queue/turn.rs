@@ -59,11 +59,10 @@ impl Turn {
 
 impl Waiting {
     async fn granted(mut self) -> Result<Completion, QueueError> {
-        let now = std::sync::Arc::clone(&self.place.shard.node.now);
         let outcome = tokio::select! {
             biased;
             outcome = &mut self.outcome => outcome,
-            () = reached(&*now, self.deadline_ns) => {
+            () = reached(self.place.now(), self.deadline_ns) => {
                 if self.place.withdraw() {
                     self.settled = true;
                     return Err(QueueError::TimedOut);

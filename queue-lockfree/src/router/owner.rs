@@ -59,7 +59,9 @@ impl Owner {
         }
         let generation = self.membership.generation(&errand.key);
         let Errand { ref key, level, deadline_ns, .. } = errand;
-        let turn = self.queues.enqueue(Submission { key, level, deadline_ns, generation })?;
+        let turn = self
+            .queues
+            .enqueue(Submission { generation, ..Submission::new(key, level).until(deadline_ns) })?;
         Ok(Accepted { errand, turn, epoch })
     }
 

@@ -127,7 +127,7 @@ impl Handler for Sections {
                     let queue_lockfree::Entitlement { slot, token, lost } = delivery.entitlement;
                     let token =
                         token.map(|token| Token { generation: token.generation, sequence: token.sequence });
-                    runner.run(step, Entitlement { slot, token, lease: Arc::new(Held(lost)) }).await
+                    runner.run(step, Entitlement { slot, token, lease: Arc::new(Held(lost.signal())) }).await
                 }
                 _ => Outcome::Refused("the owner does not know this step".to_owned()),
             };
