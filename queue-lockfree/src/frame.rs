@@ -59,6 +59,16 @@ pub(crate) enum Frame {
         /// Which request.
         correlation: u64,
     },
+    /// Does no task of a key run any more that a view took from the node asked? A reply answers it with one byte: 0 no, 1
+    /// none, 2 none of any such key.
+    Drain {
+        /// Which request.
+        correlation: u64,
+        /// Epoch of the view that took the key.
+        epoch: u64,
+        /// The key.
+        key: String,
+    },
     /// It is; the answer to [`Frame::Probe`]. One that is not has been replied to.
     Alive {
         /// Which request.
@@ -92,7 +102,7 @@ pub(crate) enum Refusal {
     TimedOut,
     /// It stops.
     Shutdown,
-    /// By its view it is not the owner.
+    /// By its view it is not the owner, or not any more.
     WrongOwner {
         /// Who is, if anybody.
         owner: Option<NodeId>,
@@ -194,6 +204,11 @@ impl Frame {
             Self::Cancel { correlation } | Self::Probe { correlation } | Self::Alive { correlation } => {
                 out.put_u64(*correlation);
             }
+            Self::Drain { correlation, epoch, key } => {
+                out.put_u64(*correlation);
+                out.put_u64(*epoch);
+                out.put_slice(key.as_bytes());
+            }
         }
         let length = len_u32(out.len() - start - LENGTH_BYTES);
         out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
@@ -208,6 +223,7 @@ impl Frame {
             Self::Cancel { .. } => 5,
             Self::Probe { .. } => 6,
             Self::Alive { .. } => 7,
+            Self::Drain { .. } => 8,
         }
     }
 
@@ -240,6 +256,11 @@ impl Frame {
             5 => Self::Cancel { correlation },
             6 => Self::Probe { correlation },
             7 => Self::Alive { correlation },
+            8 => Self::Drain {
+                correlation,
+                epoch: fields.try_get_u64()?,
+                key: text(fields.split_to(fields.len()))?,
+            },
             value => return Err(FrameError::Unknown { what: "kind of frame", value }),
         })
     }

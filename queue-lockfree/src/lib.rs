@@ -61,5 +61,6 @@ pub use self::queue::{
 };
 pub use self::ring::{HashKind, Member, NodeId, Ring, zstack_node_id};
 pub use self::router::{
-    BoxFuture, Delivery, Directory, Handler, Node, NodeOptions, RouterLimits, Secret, SubmitError, Transport,
+    BoxFuture, Delivery, Directory, Handler, Node, NodeOptions, RouterLimits, Secret, SubmitError, Takeover,
+    Transport,
 };

@@ -1,19 +1,22 @@
 //! Membership: which view of the ring a node goes by, and who is told when it changes.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use crate::ring::Ring;
 
+/// Views that are kept, for who looks at each change and falls behind by a few.
+const HISTORY: usize = 8;
+
 /// A node's current [`Ring`]: read without waiting, replaced as a whole.
 ///
-/// This is the `static` membership: whoever starts the nodes installs one view and it stays. A membership that
-/// watches the nodes calls [`Membership::install`] for each new view in the same way. Clones share one view; give each
-/// node its own `Membership` where views may differ.
+/// By itself this is the `static` membership: whoever starts the nodes installs one view and it stays. A membership that
+/// watches the nodes calls [`Membership::install`] for each new view in the same
+/// way. Clones share one view; give each node its own `Membership` where views may differ.
 ///
 /// Invariant: epochs only rise.
 #[derive(Clone)]
@@ -23,8 +26,8 @@ pub struct Membership {
 
 struct Shared {
     view: ArcSwap<Ring>,
-    /// Epoch of the first view, since when every owner has had its keys.
-    first_epoch: AtomicU64,
+    /// The last views, oldest first. Held while a view is made to follow the present one; readers do not need it.
+    history: Mutex<VecDeque<Arc<Ring>>>,
     /// Epoch of the current view, sent after the view was swapped.
     epoch: watch::Sender<u64>,
 }
@@ -34,7 +37,7 @@ impl Membership {
     pub fn new() -> Self {
         let shared = Shared {
             view: ArcSwap::from_pointee(Ring::empty()),
-            first_epoch: AtomicU64::new(0),
+            history: Mutex::default(),
             epoch: watch::Sender::new(0),
         };
         Self { shared: Arc::new(shared) }
@@ -43,20 +46,20 @@ impl Membership {
     /// Replaces the view and tells all subscribers. Returns false, and changes nothing, if the current view's epoch
     /// is the same or higher.
     pub fn install(&self, ring: Ring) -> bool {
+        let mut history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.shared.view.load();
+        if ring.epoch() <= before.epoch() {
+            return false;
+        }
         let epoch = ring.epoch();
-        let ring = Arc::new(ring);
-        // The watch's own lock makes check and swap one step for concurrent installers.
-        self.shared.epoch.send_if_modified(|current| {
-            if epoch <= *current {
-                return false;
-            }
-            self.shared.view.store(ring);
-            if *current == 0 {
-                self.shared.first_epoch.store(epoch, Ordering::Release);
-            }
-            *current = epoch;
-            true
-        })
+        let ring = Arc::new(ring.following(&before));
+        if history.len() == HISTORY {
+            history.pop_front();
+        }
+        history.push_back(Arc::clone(&ring));
+        self.shared.view.store(ring);
+        self.shared.epoch.send_replace(epoch);
+        true
     }
 
     /// The current view, for a short look.
@@ -64,10 +67,15 @@ impl Membership {
         self.shared.view.load()
     }
 
-    /// Epoch at which the present owner of `key` got it, the generation in its tokens. With a static ring that is the
-    /// epoch of the first view, whatever the key.
-    pub fn generation(&self, _key: &str) -> u64 {
-        self.shared.first_epoch.load(Ordering::Acquire)
+    /// The current view, to keep.
+    pub(crate) fn view_owned(&self) -> Arc<Ring> {
+        self.shared.view.load_full()
+    }
+
+    /// The views after that of `epoch`, oldest first; of those long gone, none.
+    pub(crate) fn views_after(&self, epoch: u64) -> Vec<Arc<Ring>> {
+        let history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.iter().filter(|view| view.epoch() > epoch).cloned().collect()
     }
 
     /// Hears of every change from now on; the value is the epoch, and [`Membership::view`] is at least as new.
@@ -107,7 +115,7 @@ mod tests {
         assert!(changes.has_changed().unwrap());
         assert_eq!(*changes.borrow_and_update(), 1);
         assert_eq!(membership.view().owner("vm-1"), Some(NodeId(0)));
-        assert_eq!(membership.generation("vm-1"), 1);
+        assert_eq!(membership.view().generation("vm-1"), 1);
     }
 
     #[test]

@@ -242,9 +242,27 @@ impl WorkQueues {
         }
     }
 
-    /// How many keys for which `of_interest` holds have tasks that run or wait; called as in [`WorkQueues::lose_keys`].
-    pub fn busy_keys(&self, of_interest: impl Fn(&str) -> bool) -> usize {
-        self.shards.iter().map(|shard| shard.count(&of_interest)).sum()
+    /// Ends the waits for keys for which `gone` holds with [`QueueError::Moved`]; it is called as in
+    /// [`WorkQueues::lose_keys`]. Started tasks keep their slots.
+    pub fn refuse_keys(&self, gone: impl Fn(&str) -> bool) {
+        for shard in self.shards.iter() {
+            shard.refuse(&gone, QueueError::Moved);
+        }
+    }
+
+    /// How many tasks of `key` hold a slot.
+    pub fn running(&self, key: &str) -> u32 {
+        let hash = self.hasher.hash_one(key);
+        self.shard(hash).running(hash, key)
+    }
+
+    /// How many keys for which `of_interest` holds have a task that holds a slot; called as in [`WorkQueues::lose_keys`].
+    pub fn running_keys(&self, of_interest: impl Fn(&str) -> bool) -> usize {
+        self.shards.iter().map(|shard| shard.count_running(&of_interest)).sum()
+    }
+
+    pub(crate) fn now(&self) -> &Arc<dyn Now> {
+        &self.node.now
     }
 
     fn admit(
@@ -253,9 +271,12 @@ impl WorkQueues {
         start: impl FnOnce() -> Start,
     ) -> Result<Admission, QueueError> {
         let hash = self.hasher.hash_one(submission.key);
+        self.shard(hash).admit(hash, submission, start)
+    }
+
+    fn shard(&self, hash: u64) -> &Arc<Shard> {
         // The table inside a shard uses the lowest and the highest bits.
-        let shard = &self.shards[(hash >> 32) as usize % SHARDS];
-        shard.admit(hash, submission, start)
+        &self.shards[(hash >> 32) as usize % SHARDS]
     }
 }
 
@@ -396,6 +417,9 @@ pub enum QueueError {
     /// The queues were closed; it will not start.
     #[error("the queues are closed")]
     Shutdown,
+    /// This node does not own the key any more; it will not start here.
+    #[error("the key has moved to another node")]
+    Moved,
 }
 
 /// One key's tasks at one moment.

@@ -34,6 +34,15 @@ pub struct Ring {
     parts: Box<[u32]>,
     /// How far to shift a position right for the index of its part.
     part_shift: u32,
+    tenures: Vec<Tenure>,
+}
+
+/// A stretch of the circle whose keys have had their present owners since one epoch; it begins where the one before ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tenure {
+    /// Its last position.
+    end: u64,
+    since_epoch: u64,
 }
 
 /// A position and, below it, the number of the member that owns the arc which ends there: ordered as both are.
@@ -76,7 +85,47 @@ impl Ring {
         points.sort_unstable();
         points.dedup_by_key(|point| point.position());
         let (parts, part_shift) = partition(&points, hash.position_bits());
-        Self { epoch, hash, members, points: points.into(), parts, part_shift }
+        let tenures = vec![Tenure { end: u64::MAX, since_epoch: epoch }];
+        Self { epoch, hash, members, points: points.into(), parts, part_shift, tenures }
+    }
+
+    /// The same view as what follows `before`: keys that stay where they were keep their generation. If views between
+    /// the two were not seen, nobody knows what stayed, and all generations are this view's epoch.
+    pub(crate) fn following(mut self, before: &Self) -> Self {
+        if before.epoch + 1 != self.epoch || before.hash != self.hash || before.points.is_empty() {
+            return self;
+        }
+        let mut ends: Vec<u64> =
+            self.points.iter().chain(&before.points).map(|point| point.position()).collect();
+        ends.extend(before.tenures.iter().map(|tenure| tenure.end));
+        ends.sort_unstable();
+        ends.dedup();
+        self.tenures.clear();
+        for end in ends {
+            // Every position from the end before to this one has one owner and one tenure in both views.
+            let stays = self.owner_at(end.min(self.last_position()))
+                == before.owner_at(end.min(self.last_position()));
+            let since_epoch = if stays { before.since_epoch(end) } else { self.epoch };
+            match self.tenures.last_mut() {
+                Some(last) if last.since_epoch == since_epoch => last.end = end,
+                _ => self.tenures.push(Tenure { end, since_epoch }),
+            }
+        }
+        self
+    }
+
+    /// Epoch at which the present owner of `key` got it, as far as views are known: the generation in its tokens.
+    pub fn generation(&self, key: &str) -> u64 {
+        self.since_epoch(self.hash.position(key))
+    }
+
+    fn since_epoch(&self, position: u64) -> u64 {
+        let index = self.tenures.partition_point(|tenure| tenure.end < position);
+        self.tenures[index].since_epoch
+    }
+
+    fn last_position(&self) -> u64 {
+        (1 << self.hash.position_bits()) - 1
     }
 
     /// The view before the first one: epoch 0, nobody owns anything.
@@ -88,7 +137,10 @@ impl Ring {
     ///
     /// It is the first virtual node at or after the key's position, or the first of all beyond the last.
     pub fn owner(&self, key: &str) -> Option<NodeId> {
-        let position = self.hash.position(key);
+        self.owner_at(self.hash.position(key))
+    }
+
+    fn owner_at(&self, position: u64) -> Option<NodeId> {
         let part = (position >> self.part_shift) as usize;
         let (start, end) = (self.parts[part] as usize, self.parts[part + 1] as usize);
         let next = start + self.points[start..end].partition_point(|point| point.position() < position);

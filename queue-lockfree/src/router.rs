@@ -6,14 +6,14 @@ mod link;
 mod options;
 mod owner;
 mod peer;
+mod takeover;
+mod ways;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,11 +24,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::options::{Directory, NodeOptions, RouterLimits, Secret, Transport};
+pub use self::takeover::Takeover;
 
 use self::link::Identity;
 use self::owner::{Errand, Owner};
-use self::peer::{Peer, Surroundings};
-use crate::frame::{FRAME_OVERHEAD, Refusal, Request};
+use self::peer::Surroundings;
+use self::takeover::Handovers;
+use self::ways::Ways;
+use crate::frame::{FRAME_OVERHEAD, Frame, Refusal, Request};
 use crate::membership::Membership;
 use crate::now::reached;
 use crate::queue::{Entitlement, QueueSnapshot, WorkQueues};
@@ -110,9 +113,6 @@ pub struct Node {
     owner: Arc<Owner>,
     name: String,
     address: SocketAddr,
-    transport: Transport,
-    /// Those that this node has submitted to.
-    peers: Mutex<HashMap<NodeId, Arc<Peer>>>,
     around: Surroundings,
 }
 
@@ -124,34 +124,54 @@ impl Node {
     ///
     /// If the listener cannot be bound.
     pub async fn start(options: NodeOptions, handler: Arc<dyn Handler>) -> io::Result<Self> {
-        let NodeOptions { id, name, listen, membership, transport, secret, now, queue_limits, limits } =
-            options;
+        let NodeOptions {
+            id,
+            name,
+            listen,
+            membership,
+            transport,
+            takeover,
+            secret,
+            now,
+            queue_limits,
+            limits,
+        } = options;
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let runtime = Handle::current();
+        let around = Surroundings {
+            identity: Identity { id, secret, limits },
+            now: Arc::clone(&now),
+            tasks: TaskTracker::new(),
+            runtime: runtime.clone(),
+            closing: CancellationToken::new(),
+        };
         let owner = Arc::new(Owner {
             id,
             membership,
-            queues: WorkQueues::new(queue_limits, Arc::clone(&now)),
+            takeover,
+            handovers: Handovers::new(),
+            ways: Arc::new(Ways::new(transport, around.clone())),
+            queues: WorkQueues::new(queue_limits, now),
             handler,
             frame_bytes: limits.frame_bytes,
             tasks: TaskTracker::new(),
-            runtime: runtime.clone(),
+            runtime,
             stop: CancellationToken::new(),
         });
-        let around = Surroundings {
-            identity: Identity { id, secret, limits },
-            now,
-            tasks: TaskTracker::new(),
-            runtime,
-            closing: CancellationToken::new(),
-        };
-        if let Transport::Direct(directory) = &transport {
+        if let Some(directory) = owner.ways.directory() {
             directory.enter(&owner);
         }
         let listening = inbound::listen(listener, Arc::clone(&owner), around.clone());
         around.tasks.spawn_on(listening, &around.runtime);
-        Ok(Self { owner, name, address, transport, peers: Mutex::default(), around })
+        if takeover != Takeover::Faithful {
+            let (following, closing) = (Arc::clone(&owner).follow(), around.closing.clone());
+            let following = async move {
+                closing.run_until_cancelled(following).await;
+            };
+            around.tasks.spawn_on(following, &around.runtime);
+        }
+        Ok(Self { owner, name, address, around })
     }
 
     /// Runs a task at the owner of `key`, at most `level` at a time (0 = unlimited), and returns the handler's answer.
@@ -177,10 +197,12 @@ impl Node {
             return Err(SubmitError::Failed(format!("a task of {size} bytes exceeds the bound of frames")));
         }
         let first = self.owner_of(key, deadline_ns).await?;
-        let errand = || Errand { key: key.to_owned(), level, payload: payload.clone(), deadline_ns };
-        let (owner, answer) = match self.ask(first, errand()).await? {
-            Err(Refusal::WrongOwner { owner: Some(second), .. }) if second != first => {
-                (second, self.ask(second, errand()).await?)
+        let errand =
+            |epoch| Errand { key: key.to_owned(), level, payload: payload.clone(), deadline_ns, epoch };
+        let chosen_by = self.owner.membership.view().epoch();
+        let (owner, answer) = match self.ask(first, errand(chosen_by)).await? {
+            Err(Refusal::WrongOwner { owner: Some(second), epoch }) if second != first => {
+                (second, self.ask(second, errand(chosen_by.max(epoch))).await?)
             }
             answer => (first, answer),
         };
@@ -235,7 +257,7 @@ impl Node {
     }
 
     fn retire(&self) {
-        if let Transport::Direct(directory) = &self.transport {
+        if let Some(directory) = self.owner.ways.directory() {
             directory.leave(self.owner.id);
         }
         self.owner.queues.close();
@@ -265,35 +287,18 @@ impl Node {
         if node == self.owner.id {
             return Ok(self.owner.submit(errand).await);
         }
-        match &self.transport {
-            Transport::Direct(directory) => {
-                let owner = directory.find(node).ok_or(SubmitError::NodeUnavailable { node })?;
-                Ok(owner.submit(errand).await)
-            }
-            Transport::Tcp => {
-                let (peer, epoch) = self.peer(node)?;
-                let Errand { key, level, payload, deadline_ns } = errand;
-                peer.call(Request { correlation: 0, epoch, level, deadline_ns, key, payload }).await
-            }
+        let ways = &self.owner.ways;
+        if let Some(directory) = ways.directory() {
+            return Ok(ways.neighbour(directory, node)?.submit(errand).await);
         }
-    }
-
-    /// The way to a node at its present address, and the epoch of the view that names it.
-    fn peer(&self, node: NodeId) -> Result<(Arc<Peer>, u64), SubmitError> {
-        let view = self.owner.membership.view();
-        let address = view.member(node).ok_or(SubmitError::WrongOwner)?.address;
-        let start = || Arc::new(Peer::start(node, address, self.around.clone()));
-        let peer = match self.peers.lock().unwrap_or_else(PoisonError::into_inner).entry(node) {
-            Entry::Vacant(entry) => Arc::clone(entry.insert(start())),
-            Entry::Occupied(mut entry) => {
-                if entry.get().address != address {
-                    // Calls that are open at the old address keep it until they end.
-                    entry.insert(start());
-                }
-                Arc::clone(entry.get())
-            }
+        let peer = {
+            let view = self.owner.membership.view();
+            ways.peer(view.member(node).ok_or(SubmitError::WrongOwner)?)
         };
-        Ok((peer, view.epoch()))
+        let Errand { key, level, payload, deadline_ns, epoch } = errand;
+        let request =
+            |correlation| Frame::Request(Request { correlation, epoch, level, deadline_ns, key, payload });
+        peer.call(deadline_ns, request).await
     }
 }
 

@@ -271,25 +271,37 @@ impl Shard {
     }
 
     pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.refuse(&|_| true, QueueError::Shutdown);
+    }
+
+    /// Ends the waits for some keys.
+    pub(super) fn refuse(&self, of_interest: &dyn Fn(&str) -> bool, error: QueueError) {
         let mut state = self.lock();
-        state.closed = true;
-        let waiting: Vec<Start> = state.queues.iter_mut().flat_map(KeyQueue::drain).collect();
+        let queues = state.queues.iter_mut().filter(|queue| of_interest(&queue.key));
+        let waiting: Vec<Start> = queues.flat_map(KeyQueue::drain).collect();
         state.queues.retain(|queue| !queue.is_idle());
         state.metrics.refused += waiting.len() as u64;
         drop(state);
         self.node.pending.fetch_sub(waiting.len(), Ordering::Relaxed);
         for start in waiting {
-            completion::deliver(start, Err(QueueError::Shutdown));
+            completion::deliver(start, Err(error));
         }
+    }
+
+    pub(super) fn running(&self, hash: u64, key: &str) -> u32 {
+        let state = self.lock();
+        let queue = state.queues.find(hash, |queue| queue.hash == hash && *queue.key == *key);
+        queue.map_or(0, |queue| queue.slots.taken())
     }
 
     pub(super) fn snapshot(&self, now_ns: u64) -> Vec<QueueSnapshot> {
         self.lock().queues.iter().map(|queue| queue.snapshot(now_ns)).collect()
     }
 
-    /// Queues of keys for which `of_interest` holds.
-    pub(super) fn count(&self, of_interest: &dyn Fn(&str) -> bool) -> usize {
-        self.lock().queues.iter().filter(|queue| of_interest(&queue.key)).count()
+    /// Keys for which `of_interest` holds and of which a task holds a slot.
+    pub(super) fn count_running(&self, of_interest: &dyn Fn(&str) -> bool) -> usize {
+        self.lock().queues.iter().filter(|queue| queue.slots.taken() > 0 && of_interest(&queue.key)).count()
     }
 
     pub(super) fn metrics(&self) -> QueueMetrics {

@@ -167,6 +167,32 @@ proptest! {
     }
 
     #[test]
+    fn a_generation_is_the_epoch_at_which_the_owner_got_the_key(
+        views in proptest::collection::vec(proptest::collection::btree_set(0_u16..6, 1..6), 1..8),
+        skips in proptest::collection::vec(prop::bool::weighted(0.1), 8),
+        keys in proptest::collection::vec("[a-f0-9]{8}", 1..60),
+    ) {
+        let mut before: Option<Ring> = None;
+        let mut known: Vec<(Option<NodeId>, u64)> = vec![(None, 0); keys.len()];
+        let mut epoch = 0;
+        for (members, skip) in views.iter().zip(skips) {
+            epoch += if skip { 2 } else { 1 };
+            let new = Ring::new(epoch, HashKind::Mixed, members.iter().map(|&id| member(id, format!("node-{id}"))));
+            let new = match &before {
+                Some(before) => new.following(before),
+                None => new,
+            };
+            for (key, (owner, since)) in keys.iter().zip(&mut known) {
+                if new.owner(key) != *owner || skip {
+                    (*owner, *since) = (new.owner(key), epoch);
+                }
+                prop_assert_eq!(new.generation(key), *since, "{} at epoch {}", key, epoch);
+            }
+            before = Some(new);
+        }
+    }
+
+    #[test]
     fn the_order_of_members_does_not_matter(
         names in proptest::collection::btree_set("[a-z]{1,3}[0-9]{0,3}", 2..8),
         key in "[a-f0-9]{32}",

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::link::{FrameReader, FrameWriter, LinkError};
-use super::owner::{Errand, Owner};
+use super::owner::{Accepted, Errand, Owner};
 use super::peer::Surroundings;
-use crate::frame::{Frame, Request};
+use super::takeover::Drained;
+use crate::frame::{Frame, Refusal, Request};
 use crate::ring::NodeId;
 
 /// Frames that are written together at most.
@@ -91,6 +93,7 @@ impl Inbound {
                         self.reply(Frame::Alive { correlation }).await;
                     }
                 }
+                Frame::Drain { correlation, epoch, key } => self.drain(correlation, epoch, key),
                 frame => {
                     tracing::warn!(node = %self.owner.id, ?frame, "a node sent what only an owner may send");
                     return Err(LinkError::Stranger);
@@ -100,26 +103,61 @@ impl Inbound {
     }
 
     async fn request(&self, request: Request) {
-        let Request { correlation, level, deadline_ns, key, payload, .. } = request;
-        let accepted = match self.owner.accept(Errand { key, level, payload, deadline_ns }) {
+        let Request { correlation, epoch, level, deadline_ns, key, payload } = request;
+        let errand = Errand { key, level, payload, deadline_ns, epoch };
+        let (cancel, cancelled) = oneshot::channel();
+        if self.owner.is_behind(epoch) {
+            // It must not hold up those behind it, which may be for keys that are not concerned.
+            self.lock().insert(correlation, cancel);
+            let inbound = self.another();
+            let late = async move {
+                inbound.owner.catch_up(epoch, deadline_ns).await;
+                match inbound.owner.accept(errand) {
+                    Ok(accepted) => inbound.serve(correlation, accepted, cancelled).await,
+                    Err(refusal) => inbound.conclude(correlation, Err(refusal)).await,
+                }
+            };
+            self.owner.tasks.spawn_on(late, &self.owner.runtime);
+            return;
+        }
+        let accepted = match self.owner.accept(errand) {
             Ok(accepted) => accepted,
             Err(refusal) => return self.reply(Frame::Reply { correlation, answer: Err(refusal) }).await,
         };
-        let (cancel, cancelled) = oneshot::channel();
         self.lock().insert(correlation, cancel);
-        let inbound = Self {
-            owner: Arc::clone(&self.owner),
-            outbox: self.outbox.clone(),
-            open: Arc::clone(&self.open),
-        };
-        let serving = async move {
-            if let Some(answer) = inbound.owner.serve(accepted, cancelled).await {
-                inbound.reply(Frame::Reply { correlation, answer }).await;
-            }
-            // Only now: a probe in between must find the request or come after the reply.
-            drop(inbound.forget(correlation));
-        };
+        let inbound = self.another();
+        let serving = async move { inbound.serve(correlation, accepted, cancelled).await };
         self.owner.tasks.spawn_on(serving, &self.owner.runtime);
+    }
+
+    async fn serve(&self, correlation: u64, accepted: Accepted, cancelled: oneshot::Receiver<()>) {
+        match self.owner.serve(accepted, cancelled).await {
+            Some(answer) => self.conclude(correlation, answer).await,
+            None => drop(self.forget(correlation)),
+        }
+    }
+
+    async fn conclude(&self, correlation: u64, answer: Result<Bytes, Refusal>) {
+        self.reply(Frame::Reply { correlation, answer }).await;
+        // Only now: a probe in between must find the request or come after the reply.
+        drop(self.forget(correlation));
+    }
+
+    fn drain(&self, correlation: u64, epoch: u64, key: String) {
+        let inbound = self.another();
+        let asking = async move {
+            let answer = match inbound.owner.drained(epoch, &key).await {
+                Drained::Busy => &[0],
+                Drained::Key => &[1],
+                Drained::All => &[2],
+            };
+            inbound.reply(Frame::Reply { correlation, answer: Ok(Bytes::from_static(answer)) }).await;
+        };
+        self.owner.tasks.spawn_on(asking, &self.owner.runtime);
+    }
+
+    fn another(&self) -> Self {
+        Self { owner: Arc::clone(&self.owner), outbox: self.outbox.clone(), open: Arc::clone(&self.open) }
     }
 
     /// Waits while the connection is congested. That cannot deadlock: its other end only takes in replies.

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use super::owner::Owner;
+use super::takeover::Takeover;
 use crate::membership::Membership;
 use crate::now::Now;
 use crate::queue::QueueLimits;
@@ -25,6 +26,8 @@ pub struct NodeOptions {
     pub membership: Membership,
     /// How it reaches other nodes; default TCP.
     pub transport: Transport,
+    /// What it does when the ring changes; default [`Takeover::Faithful`].
+    pub takeover: Takeover,
     /// What all nodes of one run share, and nobody else knows.
     pub secret: Secret,
     /// Clock of deadlines and ages, with the same origin at all nodes.
@@ -44,6 +47,7 @@ impl NodeOptions {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             membership,
             transport: Transport::Tcp,
+            takeover: Takeover::default(),
             secret,
             now,
             queue_limits: QueueLimits::default(),

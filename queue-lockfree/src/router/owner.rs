@@ -12,16 +12,21 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::takeover::{Handovers, Takeover};
+use super::ways::Ways;
 use super::{Delivery, Handler};
 use crate::frame::{FRAME_OVERHEAD, Refusal};
 use crate::membership::Membership;
-use crate::queue::{QueueError, Submission, Turn, WorkQueues};
+use crate::queue::{Completion, Entitlement, QueueError, Submission, Token, Turn, WorkQueues};
 use crate::ring::NodeId;
 
 /// One node as owner of keys.
 pub(super) struct Owner {
     pub(super) id: NodeId,
     pub(super) membership: Membership,
+    pub(super) takeover: Takeover,
+    pub(super) handovers: Handovers,
+    pub(super) ways: Arc<Ways>,
     pub(super) queues: WorkQueues,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) frame_bytes: usize,
@@ -38,6 +43,8 @@ pub(super) struct Errand {
     pub(super) level: u32,
     pub(super) payload: Bytes,
     pub(super) deadline_ns: u64,
+    /// Of the newest view by which this node was chosen.
+    pub(super) epoch: u64,
 }
 
 /// A task that has its place in the queue.
@@ -50,19 +57,54 @@ pub(super) struct Accepted {
 impl Owner {
     /// Checks that this node owns the key and takes the place in the queue, both now.
     pub(super) fn accept(&self, errand: Errand) -> Result<Accepted, Refusal> {
-        let (owner, epoch) = {
+        let (epoch, generation) = {
             let view = self.membership.view();
-            (view.owner(&errand.key), view.epoch())
+            let (owner, epoch) = (view.owner(&errand.key), view.epoch());
+            if owner != Some(self.id) {
+                return Err(Refusal::WrongOwner { owner, epoch });
+            }
+            (epoch, view.generation(&errand.key))
         };
-        if owner != Some(self.id) {
-            return Err(Refusal::WrongOwner { owner, epoch });
-        }
-        let generation = self.membership.generation(&errand.key);
         let Errand { ref key, level, deadline_ns, .. } = errand;
-        let turn = self
-            .queues
-            .enqueue(Submission { generation, ..Submission::new(key, level).until(deadline_ns) })?;
+        let submission = Submission { generation, ..Submission::new(key, level).until(deadline_ns) };
+        let turn = self.queues.enqueue(submission).map_err(|error| self.refusal(error, &errand.key))?;
         Ok(Accepted { errand, turn, epoch })
+    }
+
+    fn refusal(&self, error: QueueError, key: &str) -> Refusal {
+        match error {
+            QueueError::QueueFull => Refusal::QueueFull,
+            QueueError::TimedOut => Refusal::TimedOut,
+            QueueError::Shutdown => Refusal::Shutdown,
+            QueueError::Moved => {
+                let view = self.membership.view();
+                Refusal::WrongOwner { owner: view.owner(key), epoch: view.epoch() }
+            }
+        }
+    }
+
+    /// Waits for the slot, and for whatever the takeover has a task wait for.
+    async fn admitted(
+        &self,
+        turn: Turn,
+        key: &str,
+        deadline_ns: u64,
+    ) -> Result<(Completion, Entitlement), Refusal> {
+        let completion = turn.granted().await.map_err(|error| self.refusal(error, key))?;
+        let mut entitlement = completion.entitlement();
+        if self.takeover != Takeover::Faithful {
+            match self.may_start(key, deadline_ns).await {
+                // The key may have come back since the task was accepted.
+                Ok(generation) => {
+                    entitlement.token = entitlement.token.map(|token| Token { generation, ..token });
+                }
+                Err(refusal) => {
+                    completion.done();
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok((completion, entitlement))
     }
 
     /// Waits for the turn and runs the handler. `None` if it was cancelled before it started: then it never starts.
@@ -73,16 +115,15 @@ impl Owner {
         cancelled: oneshot::Receiver<()>,
     ) -> Option<Result<Bytes, Refusal>> {
         let Accepted { errand: Errand { key, payload, deadline_ns, .. }, turn, epoch } = accepted;
-        let granted = tokio::select! {
+        let admitted = tokio::select! {
             biased;
-            granted = turn.granted() => granted,
+            admitted = self.admitted(turn, &key, deadline_ns) => admitted,
             _ = cancelled => return None,
         };
-        let completion = match granted {
-            Ok(completion) => completion,
-            Err(error) => return Some(Err(error.into())),
+        let (completion, entitlement) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Some(Err(refusal)),
         };
-        let entitlement = completion.entitlement();
         let running = self.run(Delivery { key, payload, deadline_ns, epoch, entitlement });
         let answer = match self.stop.run_until_cancelled(running).await {
             Some(Ok(answer)) if answer.len() + FRAME_OVERHEAD <= self.frame_bytes => Ok(answer),
@@ -104,6 +145,7 @@ impl Owner {
     /// [`Owner::accept`] and [`Owner::serve`] for a submitter in this process. The handler runs in a task of this
     /// node; a dropped future cancels it if it has not started.
     pub(super) async fn submit(self: &Arc<Self>, errand: Errand) -> Result<Bytes, Refusal> {
+        self.catch_up(errand.epoch, errand.deadline_ns).await;
         let accepted = self.accept(errand)?;
         let (answer, answered) = oneshot::channel();
         let (_cancel, cancelled) = oneshot::channel();
@@ -136,14 +178,4 @@ fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("no message").chars().take(200).collect()
-}
-
-impl From<QueueError> for Refusal {
-    fn from(error: QueueError) -> Self {
-        match error {
-            QueueError::QueueFull => Self::QueueFull,
-            QueueError::TimedOut => Self::TimedOut,
-            QueueError::Shutdown => Self::Shutdown,
-        }
-    }
 }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::SubmitError;
 use super::calls::{Calls, Ending, OpenError, Phase};
 use super::link::{FrameReader, FrameWriter, Identity, LinkError};
-use crate::frame::{Frame, Refusal, Request};
+use crate::frame::{Frame, Refusal};
 use crate::now::{Now, reached};
 use crate::ring::NodeId;
 
@@ -58,21 +58,24 @@ impl Peer {
         Self { node, address, calls, outbox, around }
     }
 
-    /// Sends a request and waits for its end: the answer, at the longest until the deadline, or as long as the peer
+    /// Sends what `request` makes of its correlation number and waits for its end: the answer, at the longest until the deadline, or as long as the peer
     /// says that it runs.
     ///
     /// Cancel safe in this sense: dropping the future asks the peer to take the task back if it has not started.
-    pub(super) async fn call(&self, mut request: Request) -> Result<Result<Bytes, Refusal>, SubmitError> {
+    pub(super) async fn call(
+        &self,
+        deadline_ns: u64,
+        request: impl FnOnce(u64) -> Frame,
+    ) -> Result<Result<Bytes, Refusal>, SubmitError> {
         let (correlation, mut ending) = self.calls.open().map_err(|error| match error {
             OpenError::Full => SubmitError::QueueFull,
             OpenError::Closed => SubmitError::Shutdown,
         })?;
         let _open = OpenCall { peer: self, correlation };
-        let (now, deadline_ns) = (&*self.around.now, request.deadline_ns);
-        request.correlation = correlation;
+        let now = &*self.around.now;
         tokio::select! {
             biased;
-            sent = self.outbox.send(Frame::Request(request)) => sent.map_err(|_| SubmitError::Shutdown)?,
+            sent = self.outbox.send(request(correlation)) => sent.map_err(|_| SubmitError::Shutdown)?,
             () = reached(now, deadline_ns) => return Err(SubmitError::TimedOut),
         }
         tokio::select! {
@@ -181,9 +184,12 @@ impl Courier {
         }
         let link = self.link.as_mut().expect("was opened above");
         for frame in batch.drain(..) {
-            let withdrawn = matches!(&frame, Frame::Request(request)
-                if !self.calls.sending(request.correlation, link.number));
-            if !withdrawn {
+            let call = match &frame {
+                Frame::Request(request) => Some(request.correlation),
+                Frame::Drain { correlation, .. } => Some(*correlation),
+                _ => None,
+            };
+            if call.is_none_or(|correlation| self.calls.sending(correlation, link.number)) {
                 link.writer.push(&frame);
             }
         }

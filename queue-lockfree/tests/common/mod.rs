@@ -1,5 +1,7 @@
 //! A cluster of nodes in this process, over real sockets unless told otherwise.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,383 @@
+//! What happens to keys when the ring changes, under each takeover.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use queue_lockfree::{
+    Delivery, Directory, Handler, Membership, Node, NodeId, NodeOptions, Now, RouterLimits, SubmitError,
+    Takeover, Token, TokioNow, Transport,
+};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use common::{PATIENCE, Run, options, ring};
+
+/// The resource side, as one process that all nodes reach: who is inside, and what ran.
+#[derive(Default)]
+struct Agent {
+    inside: BTreeMap<String, Vec<(Token, Bytes)>>,
+    highest: BTreeMap<String, Token>,
+    /// Entries, by payload.
+    entered: BTreeMap<Bytes, usize>,
+    /// Refused for a token that is out of date.
+    rejected: usize,
+    /// Who came in while how many others were inside.
+    crowded: Vec<(String, usize)>,
+    /// Sections that overlapped under tokens of one generation.
+    undecided: usize,
+}
+
+impl Agent {
+    fn enter(&mut self, delivery: &Delivery, level: usize, fencing: bool) -> bool {
+        let token = delivery.entitlement.token.unwrap();
+        let highest = self.highest.entry(delivery.key.clone()).or_insert(token);
+        if fencing && token < *highest {
+            self.rejected += 1;
+            return false;
+        }
+        *highest = (*highest).max(token);
+        let inside = self.inside.entry(delivery.key.clone()).or_default();
+        if inside.len() >= level {
+            self.crowded.push((delivery.key.clone(), inside.len()));
+            self.undecided += inside.iter().filter(|(other, _)| other.generation == token.generation).count();
+        }
+        inside.push((token, delivery.payload.clone()));
+        *self.entered.entry(delivery.payload.clone()).or_default() += 1;
+        true
+    }
+
+    fn leave(&mut self, delivery: &Delivery) {
+        self.inside.get_mut(&delivery.key).unwrap().retain(|(_, payload)| payload != &delivery.payload);
+    }
+}
+
+/// Nodes that each go by their own view.
+struct Ringed {
+    nodes: Vec<Arc<Node>>,
+    memberships: Vec<Membership>,
+    now: Arc<TokioNow>,
+}
+
+impl Ringed {
+    async fn start(count: u16, takeover: Takeover, direct: bool, handler: Arc<dyn Handler>) -> Self {
+        let (now, directory) = (Arc::new(TokioNow::start()), Directory::new());
+        let (mut nodes, mut memberships) = (Vec::new(), Vec::new());
+        for id in 0..count {
+            let membership = Membership::new();
+            let options = options(id, &membership, &now);
+            let transport = if direct { Transport::Direct(directory.clone()) } else { Transport::Tcp };
+            // A busy machine must not make a node look dead.
+            let limits = RouterLimits { grace: PATIENCE, ..options.limits };
+            let options = NodeOptions { takeover, transport, limits, ..options };
+            nodes.push(Arc::new(Node::start(options, handler.clone()).await.unwrap()));
+            memberships.push(membership);
+        }
+        Self { nodes, memberships, now }
+    }
+
+    fn install(&self, at: usize, epoch: u64, members: &[u16]) {
+        let members = members.iter().map(|&id| self.nodes[usize::from(id)].member());
+        self.memberships[at].install(ring(epoch, members));
+    }
+
+    fn install_everywhere(&self, epoch: u64, members: &[u16]) {
+        for at in 0..self.nodes.len() {
+            self.install(at, epoch, members);
+        }
+    }
+
+    fn submit(
+        &self,
+        tasks: &mut JoinSet<Result<Bytes, SubmitError>>,
+        at: usize,
+        key: &str,
+        level: u32,
+        payload: &str,
+    ) {
+        let deadline_ns = self.now.now_ns() + u64::try_from(PATIENCE.as_nanos()).unwrap();
+        let (node, key, payload) = (self.nodes[at].clone(), key.to_owned(), Bytes::from(payload.to_owned()));
+        tasks.spawn(async move { node.submit(&key, level, payload, deadline_ns).await });
+    }
+
+    async fn shutdown(self) {
+        for node in self.nodes {
+            node.shutdown().await;
+        }
+    }
+}
+
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never came true: {what}"));
+}
+
+/// A key that node 0 owns alone, and node 1 once it has joined.
+fn moving_key(ringed: &Ringed) -> String {
+    let after = ring(2, [0, 1].map(|id: usize| ringed.nodes[id].member()));
+    (0..).map(|key| format!("vm-{key}")).find(|key| after.owner(key) == Some(NodeId(1))).unwrap()
+}
+
+/// The story of a join: A runs and B waits at node 0 when node 1 joins; then C is submitted. A ends when the gate opens.
+struct Story {
+    ringed: Ringed,
+    agent: Arc<Mutex<Agent>>,
+    gate: Arc<Semaphore>,
+    lost: Arc<Semaphore>,
+    key: String,
+    tasks: JoinSet<Result<Bytes, SubmitError>>,
+}
+
+async fn story(takeover: Takeover) -> Story {
+    let (agent, gate, lost) =
+        (Arc::new(Mutex::new(Agent::default())), Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let handler = {
+        let (agent, gate, lost) = (agent.clone(), gate.clone(), lost.clone());
+        Run(move |delivery: Delivery| {
+            let (agent, gate, lost) = (agent.clone(), gate.clone(), lost.clone());
+            async move {
+                agent.lock().unwrap().enter(&delivery, 1, false);
+                if delivery.payload == "A" {
+                    let told = delivery.entitlement.lost.signal();
+                    tokio::select! {
+                        biased;
+                        () = told.cancelled() => lost.add_permits(1),
+                        _ = gate.acquire() => {}
+                    }
+                    gate.acquire().await.unwrap().forget();
+                }
+                agent.lock().unwrap().leave(&delivery);
+                delivery.payload
+            }
+        })
+    };
+    let ringed = Ringed::start(2, takeover, false, Arc::new(handler)).await;
+    ringed.install_everywhere(1, &[0]);
+    let (key, mut tasks) = (moving_key(&ringed), JoinSet::new());
+    ringed.submit(&mut tasks, 0, &key, 1, "A");
+    eventually("A is inside", || agent.lock().unwrap().entered.contains_key("A".as_bytes())).await;
+    ringed.submit(&mut tasks, 0, &key, 1, "B");
+    eventually("B waits", || ringed.nodes[0].snapshot()[0].pending_ages_ns.len() == 1).await;
+    ringed.install_everywhere(2, &[0, 1]);
+    ringed.submit(&mut tasks, 1, &key, 1, "C");
+    Story { ringed, agent, gate, lost, key, tasks }
+}
+
+impl Story {
+    fn entered(&self, payload: &'static str) -> bool {
+        self.agent.lock().unwrap().entered.contains_key(payload.as_bytes())
+    }
+
+    async fn end(mut self) -> Agent {
+        self.gate.add_permits(10);
+        while let Some(joined) = self.tasks.join_next().await {
+            joined.unwrap().unwrap();
+        }
+        self.ringed.shutdown().await;
+        let agent = std::mem::take(&mut *self.agent.lock().unwrap());
+        assert!(agent.entered.values().all(|&times| times == 1), "{:?}", agent.entered);
+        assert_eq!(agent.entered.len(), 3);
+        agent
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faithful_lets_the_new_owner_start_while_the_old_one_runs() {
+    let story = story(Takeover::Faithful).await;
+    eventually("C is inside beside A", || story.entered("C")).await;
+    assert!(!story.entered("B"), "it waits at the old owner, for A");
+    let key = story.key.clone();
+    let agent = story.end().await;
+    // The witness: C came in while A was inside.
+    assert_eq!(agent.crowded[0], (key, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drain_has_the_new_owner_wait_until_the_old_one_is_done() {
+    let story = story(Takeover::Drain).await;
+    let arrived = || {
+        story.ringed.nodes[1]
+            .snapshot()
+            .first()
+            .map_or(0, |queue| queue.running.len() + queue.pending_ages_ns.len())
+    };
+    eventually("B and C are at the new owner", || arrived() == 2).await;
+    assert!(!story.entered("B") && !story.entered("C"));
+    assert_eq!(story.lost.available_permits(), 0, "a planned change takes nothing from who runs");
+    let agent = story.end().await;
+    assert!(agent.crowded.is_empty(), "{:?}", agent.crowded);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fenced_starts_at_once_under_a_higher_generation_and_tells_who_runs() {
+    let story = story(Takeover::Fenced).await;
+    eventually("B and C have run", || story.entered("B") && story.entered("C")).await;
+    eventually("A was told", || story.lost.available_permits() == 1).await;
+    let highest = story.agent.lock().unwrap().highest[&story.key];
+    assert_eq!(highest.generation, 2);
+    let agent = story.end().await;
+    assert!(!agent.crowded.is_empty());
+    assert_eq!(agent.undecided, 0, "the tokens of any two that met differ in generation");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drain_goes_on_without_an_old_owner_that_has_died() {
+    let handler = Run(|delivery: Delivery| async move {
+        let generation = delivery.entitlement.token.unwrap().generation;
+        Bytes::from(generation.to_string())
+    });
+    let ringed = Ringed::start(2, Takeover::Drain, false, Arc::new(handler)).await;
+    ringed.install_everywhere(1, &[0]);
+    let key = moving_key(&ringed);
+    ringed.nodes[0].shutdown().await;
+    ringed.install_everywhere(2, &[0, 1]);
+    let mut tasks = JoinSet::new();
+    ringed.submit(&mut tasks, 1, &key, 1, "");
+    assert_eq!(tasks.join_next().await.unwrap().unwrap().unwrap(), "2");
+    ringed.shutdown().await;
+}
+
+#[derive(Clone, Debug)]
+struct Plan {
+    /// Members of the views from epoch 2 on; the first has all nodes.
+    views: Vec<Vec<u16>>,
+    /// Which node hears of each view first, and how many milliseconds pass before the next one hears of it.
+    late: Vec<(usize, u64)>,
+    /// Entry node, key, suspensions.
+    tasks: Vec<(usize, u8, u32)>,
+    direct: bool,
+}
+
+const NODES: u16 = 4;
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let view = proptest::collection::btree_set(0..NODES, 1..=usize::from(NODES));
+    let views = proptest::collection::vec(view.prop_map(|view| view.into_iter().collect()), 1..5);
+    let late = proptest::collection::vec((0..usize::from(NODES), 0_u64..3), 5);
+    let tasks = proptest::collection::vec((0..usize::from(NODES), 0_u8..6, 0_u32..6), 20..120);
+    (views, late, tasks, any::<bool>()).prop_map(|(views, late, tasks, direct)| Plan {
+        views,
+        late,
+        tasks,
+        direct,
+    })
+}
+
+/// Runs a plan; returns what the agent saw, and each task's answer by its number.
+fn play(plan: &Plan, takeover: Takeover, level: u32) -> (Agent, Vec<(usize, Result<Bytes, SubmitError>)>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let agent = Arc::new(Mutex::new(Agent::default()));
+    let answers = runtime.block_on(async {
+        let handler = {
+            let (agent, plan) = (agent.clone(), plan.clone());
+            let fencing = takeover == Takeover::Fenced;
+            Run(move |delivery: Delivery| {
+                let agent = agent.clone();
+                let number: usize = str::from_utf8(&delivery.payload).unwrap().parse().unwrap();
+                let suspensions = plan.tasks[number].2;
+                async move {
+                    let level = level as usize;
+                    if !agent.lock().unwrap().enter(&delivery, level, fencing) {
+                        return Bytes::from("rejected");
+                    }
+                    for _ in 0..suspensions {
+                        tokio::time::sleep(Duration::from_micros(300)).await;
+                    }
+                    agent.lock().unwrap().leave(&delivery);
+                    delivery.payload
+                }
+            })
+        };
+        let ringed = Arc::new(Ringed::start(NODES, takeover, plan.direct, Arc::new(handler)).await);
+        ringed.install_everywhere(1, &(0..NODES).collect::<Vec<_>>());
+        let mut changes = JoinSet::new();
+        let (inside, views, late) = (ringed.clone(), plan.views.clone(), plan.late.clone());
+        changes.spawn(async move {
+            for ((epoch, view), (first, pause_ms)) in (2..).zip(views).zip(late) {
+                for at in 0..inside.nodes.len() {
+                    inside.install((first + at) % inside.nodes.len(), epoch, &view);
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                }
+            }
+        });
+        let mut tasks = JoinSet::new();
+        for (number, &(at, key, _)) in plan.tasks.iter().enumerate() {
+            let deadline_ns = ringed.now.now_ns() + u64::try_from(PATIENCE.as_nanos()).unwrap();
+            let node = ringed.nodes[at].clone();
+            tasks.spawn(async move {
+                let payload = Bytes::from(number.to_string());
+                (number, node.submit(&format!("vm-{key}"), level, payload, deadline_ns).await)
+            });
+            if number % 8 == 0 {
+                tokio::time::sleep(Duration::from_micros(500)).await;
+            }
+        }
+        let answers = tokio::time::timeout(PATIENCE * 2, tasks.join_all()).await.expect("every task ends");
+        changes.join_all().await;
+        Arc::into_inner(ringed).unwrap().shutdown().await;
+        answers
+    });
+    let agent = std::mem::take(&mut *agent.lock().unwrap());
+    (agent, answers)
+}
+
+/// Each task has one outcome, and ran as often as that says.
+fn check_outcomes(
+    agent: &Agent,
+    answers: &[(usize, Result<Bytes, SubmitError>)],
+) -> Result<(), TestCaseError> {
+    for (number, answer) in answers {
+        let payload = Bytes::from(number.to_string());
+        let times = agent.entered.get(&payload).copied().unwrap_or(0);
+        match answer {
+            Ok(answer) if answer == "rejected" => prop_assert_eq!(times, 0, "task {}", number),
+            Ok(answer) => prop_assert_eq!((times, answer), (1, &payload), "task {}", number),
+            // Its redirect led to a node whose view differs again.
+            Err(SubmitError::WrongOwner) => prop_assert_eq!(times, 0, "task {}", number),
+            Err(error) => prop_assert!(false, "task {}: {}", number, error),
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn drain_keeps_the_level_loses_nothing_and_runs_nothing_twice(plan in plan(), level in 1_u32..3) {
+        let (agent, answers) = play(&plan, Takeover::Drain, level);
+        prop_assert!(agent.crowded.is_empty(), "{:?}", agent.crowded);
+        check_outcomes(&agent, &answers)?;
+    }
+
+    #[test]
+    fn fenced_loses_nothing_runs_nothing_twice_and_decides_every_overlap_by_generation(plan in plan()) {
+        let (agent, answers) = play(&plan, Takeover::Fenced, 1);
+        prop_assert_eq!(agent.undecided, 0);
+        check_outcomes(&agent, &answers)?;
+    }
+}
+
+#[test]
+fn without_changes_all_takeovers_give_the_same() {
+    let tasks: Vec<_> = (0..200).map(|task| (task % 4, (task % 6) as u8, 0)).collect();
+    for takeover in [Takeover::Faithful, Takeover::Drain, Takeover::Fenced] {
+        let plan = Plan { views: Vec::new(), late: Vec::new(), tasks: tasks.clone(), direct: false };
+        let (agent, answers) = play(&plan, takeover, 1);
+        assert!(agent.crowded.is_empty() && agent.rejected == 0, "{takeover:?}");
+        assert!(
+            answers.iter().all(|(number, answer)| answer.as_deref() == Ok(number.to_string().as_bytes()))
+        );
+        assert_eq!(agent.highest.values().map(|token| token.generation).max(), Some(1), "{takeover:?}");
+    }
+}
