@@ -8,8 +8,9 @@
 //!
 //! * [`WorkQueues`]: the queues of one node, useful alone; [`Submission`] in, [`Completion`] out.
 //! * [`Ring`]: which node owns which key, under the original's hash or a well mixed one ([`HashKind`]).
-//! * [`Membership`]: which ring a node goes by now.
+//! * [`Membership`]: which ring a node goes by now; [`postgres`] keeps it up by heartbeats in a table.
 //! * [`Node`]: the router; forwards a task to its owner over TCP (or by a call, as a control) and brings the answer.
+//!   [`Takeover`] says what becomes of keys when the ring changes.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -54,6 +55,8 @@ mod ring;
 mod router;
 
 pub use self::membership::Membership;
+#[cfg(feature = "postgres")]
+pub use self::membership::postgres;
 pub use self::now::{Now, TokioNow};
 pub use self::queue::{
     Completion, Entitlement, Lost, QueueError, QueueLimits, QueueMetrics, QueueSnapshot, RunningSnapshot,

@@ -1,5 +1,8 @@
 //! Membership: which view of the ring a node goes by, and who is told when it changes.
 
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +18,7 @@ const HISTORY: usize = 8;
 /// A node's current [`Ring`]: read without waiting, replaced as a whole.
 ///
 /// By itself this is the `static` membership: whoever starts the nodes installs one view and it stays. A membership that
-/// watches the nodes calls [`Membership::install`] for each new view in the same
+/// watches the nodes, as the module `postgres` does, calls [`Membership::install`] for each new view in the same
 /// way. Clones share one view; give each node its own `Membership` where views may differ.
 ///
 /// Invariant: epochs only rise.

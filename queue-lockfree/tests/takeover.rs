@@ -273,8 +273,11 @@ fn plan() -> impl Strategy<Value = Plan> {
     })
 }
 
+/// A task's number and what its submitter was told.
+type Answer = (usize, Result<Bytes, SubmitError>);
+
 /// Runs a plan; returns what the agent saw, and each task's answer by its number.
-fn play(plan: &Plan, takeover: Takeover, level: u32) -> (Agent, Vec<(usize, Result<Bytes, SubmitError>)>) {
+fn play(plan: &Plan, takeover: Takeover, level: u32) -> (Agent, Vec<Answer>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let agent = Arc::new(Mutex::new(Agent::default()));
     let answers = runtime.block_on(async {
@@ -332,10 +335,7 @@ fn play(plan: &Plan, takeover: Takeover, level: u32) -> (Agent, Vec<(usize, Resu
 }
 
 /// Each task has one outcome, and ran as often as that says.
-fn check_outcomes(
-    agent: &Agent,
-    answers: &[(usize, Result<Bytes, SubmitError>)],
-) -> Result<(), TestCaseError> {
+fn check_outcomes(agent: &Agent, answers: &[Answer]) -> Result<(), TestCaseError> {
     for (number, answer) in answers {
         let payload = Bytes::from(number.to_string());
         let times = agent.entered.get(&payload).copied().unwrap_or(0);

@@ -34,6 +34,11 @@ fn frames() -> impl Strategy<Value = Frame> {
         any::<u64>().prop_map(|correlation| Frame::Cancel { correlation }),
         any::<u64>().prop_map(|correlation| Frame::Probe { correlation }),
         any::<u64>().prop_map(|correlation| Frame::Alive { correlation }),
+        (any::<(u64, u64)>(), any::<String>()).prop_map(|((correlation, epoch), key)| Frame::Drain {
+            correlation,
+            epoch,
+            key
+        }),
     ]
 }
 
