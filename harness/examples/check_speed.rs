@@ -119,6 +119,9 @@ fn history(tasks: u32) -> Result<Run, PlanError> {
         process_cpu_ns: 0,
         timer_cpu_ns: 0,
         operations: None,
+        detection: String::new(),
+        outages: Vec::new(),
+        injected: Vec::new(),
         faults: Vec::new(),
         promises: Promises::default(),
     })

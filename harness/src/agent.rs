@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::event::{Event, Recorder, What};
 use crate::mechanism::{BoxFuture, Token};
-use crate::plan::{Plan, StepRef};
+use crate::plan::{NodeId, Plan, StepRef};
 
 /// What the agent does beyond watching; all off by default, because each hides races that a mechanism lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,7 +46,8 @@ pub enum WhenBusy {
 }
 
 /// Answer to an entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EnterRet {
     /// Inside; the slot's value at this moment.
     Entered(u64),
@@ -55,7 +56,8 @@ pub enum EnterRet {
 }
 
 /// Answer to a leave.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LeaveRet {
     /// Gone, the write is applied.
     Applied,
@@ -63,7 +65,7 @@ pub enum LeaveRet {
     Rejected(String),
 }
 
-/// A node's way to the agent: a call in one process, a connection between processes.
+/// A node's way to the agent: a call in one process ([`Direct`]), a connection between processes.
 pub trait AgentLink: Send + Sync + std::fmt::Debug {
     /// A section asks to be inside. At level 0 there is no slot, no token and no value.
     fn enter(&self, step: StepRef, slot: Option<u32>, token: Option<Token>) -> BoxFuture<'_, EnterRet>;
@@ -86,9 +88,30 @@ pub struct Agent {
 struct Slot {
     value: u64,
     highest: Option<Token>,
-    inside: Vec<(StepRef, Option<Token>, Standing)>,
+    inside: Vec<(Section, Standing)>,
     /// Whose turn it is, where the agent serialises: one permit, taken by whoever is inside.
     turn: Option<Arc<Semaphore>>,
+}
+
+/// A step that is inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section {
+    /// Where it runs.
+    pub node: NodeId,
+    /// The step.
+    pub step: StepRef,
+    /// Its slot; `None` at level 0.
+    pub slot: Option<u32>,
+    /// The token that it showed.
+    pub token: Option<Token>,
+}
+
+impl Slot {
+    fn pass_turn_on(&self) {
+        if let Some(turn) = self.turn.as_ref().filter(|turn| turn.available_permits() == 0) {
+            turn.add_permits(1);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +132,28 @@ impl Agent {
         Self { plan, clock, recorder, options, resources }
     }
 
-    /// See [`AgentLink::enter`], which waits for the turn first where the agent serialises; this decides at once.
-    pub fn enter(&self, step: StepRef, slot: Option<u32>, token: Option<Token>) -> EnterRet {
+    /// See [`AgentLink::enter`]; at which node the section is. Waits for the turn first where the agent serialises. Cancel
+    /// safe.
+    pub async fn enter_in_turn(
+        &self,
+        node: NodeId,
+        step: StepRef,
+        slot: Option<u32>,
+        token: Option<Token>,
+    ) -> EnterRet {
+        let turn = self.lock(step).get(slot.unwrap_or(0) as usize).and_then(|slot| slot.turn.clone());
+        let Some(turn) = turn else { return self.enter(node, step, slot, token) };
+        // Fair, and bounded by the holds of those before: whoever is inside leaves. Given back when dropped.
+        let permit = turn.acquire().await.expect("nobody closes it");
+        let ret = self.enter(node, step, slot, token);
+        if let EnterRet::Entered(_) = ret {
+            permit.forget();
+        }
+        ret
+    }
+
+    /// [`Agent::enter_in_turn`] without the turn: decides at once.
+    pub fn enter(&self, node: NodeId, step: StepRef, slot: Option<u32>, token: Option<Token>) -> EnterRet {
         let mut slots = self.lock(step);
         let count = slots.len();
         let place = slot.unwrap_or(0) as usize;
@@ -121,10 +164,10 @@ impl Agent {
             if token < state.highest {
                 return self.reject(step, "stale token".to_owned());
             }
-            for (older, held, standing) in &mut state.inside {
-                if *held < token && *standing == Standing::Current {
+            for (older, standing) in &mut state.inside {
+                if older.token < token && *standing == Standing::Current {
                     *standing = Standing::Superseded;
-                    self.write(*older, What::Superseded);
+                    self.write(older.step, What::Superseded);
                 }
             }
         }
@@ -134,7 +177,7 @@ impl Agent {
         if busy && slot.is_some() && self.options.when_busy == WhenBusy::Refuse {
             return self.reject(step, "illegal state: a step is under way".to_owned());
         }
-        state.inside.push((step, token, Standing::Current));
+        state.inside.push((Section { node, step, slot, token }, Standing::Current));
         // Stamped and recorded under the resource's lock, so that the history has the true order.
         self.write(step, What::Entered { slot, token, value: state.value });
         EnterRet::Entered(state.value)
@@ -145,19 +188,21 @@ impl Agent {
         EnterRet::Rejected(reason)
     }
 
-    /// See [`AgentLink::leave`].
-    ///
-    /// # Panics
-    /// When the section is not inside: a bug of the node.
-    pub fn leave(&self, step: StepRef, slot: Option<u32>, write: Option<u64>) -> LeaveRet {
+    /// See [`AgentLink::leave`]. What is not inside, at this node, is refused.
+    pub fn leave(&self, node: NodeId, step: StepRef, slot: Option<u32>, write: Option<u64>) -> LeaveRet {
         let mut slots = self.lock(step);
-        let state = &mut slots[slot.unwrap_or(0) as usize];
-        let place = state.inside.iter().position(|(inside, ..)| *inside == step);
-        let (.., standing) =
-            state.inside.swap_remove(place.expect("a section leaves the slot that it entered"));
-        if let Some(turn) = state.turn.as_ref().filter(|turn| turn.available_permits() == 0) {
-            turn.add_permits(1);
-        }
+        let leaving =
+            |(inside, _): &(Section, Standing)| (inside.node, inside.step, inside.slot) == (node, step, slot);
+        let found = slots.iter_mut().find_map(|state| {
+            let place = state.inside.iter().position(leaving)?;
+            Some((state.inside.swap_remove(place).1, state))
+        });
+        let Some((standing, state)) = found else {
+            let reason = "not inside".to_owned();
+            self.write(step, What::Rejected { reason: reason.clone() });
+            return LeaveRet::Rejected(reason);
+        };
+        state.pass_turn_on();
         if write.is_some() && standing == Standing::Superseded {
             let reason = "superseded".to_owned();
             self.write(step, What::Rejected { reason: reason.clone() });
@@ -169,6 +214,34 @@ impl Agent {
         }
         self.write(step, What::Left { wrote: write });
         LeaveRet::Applied
+    }
+
+    /// Ends all sections of a node whose connection has closed.
+    pub fn abandon(&self, node: NodeId) {
+        for resource in &self.resources {
+            let mut slots = resource.lock().unwrap_or_else(PoisonError::into_inner);
+            for state in slots.iter_mut() {
+                let gone: Vec<_> = state.inside.extract_if(.., |(each, _)| each.node == node).collect();
+                for (section, _) in gone {
+                    state.pass_turn_on();
+                    self.write(section.step, What::Abandoned);
+                }
+            }
+        }
+    }
+
+    /// Who is inside now and may write, bystanders aside.
+    #[must_use]
+    pub fn inside(&self) -> Vec<Section> {
+        let mut sections = Vec::new();
+        for resource in &self.resources {
+            let slots = resource.lock().unwrap_or_else(PoisonError::into_inner);
+            let current = slots.iter().flat_map(|state| &state.inside).filter(|(section, standing)| {
+                *standing == Standing::Current && !section.step.task.is_bystander()
+            });
+            sections.extend(current.map(|(section, _)| *section));
+        }
+        sections
     }
 
     fn lock(&self, step: StepRef) -> std::sync::MutexGuard<'_, Vec<Slot>> {
@@ -183,32 +256,31 @@ impl Agent {
     }
 }
 
-impl AgentLink for Agent {
+/// The way to an agent in the same process: a call.
+#[derive(Debug)]
+pub struct Direct {
+    /// The agent.
+    pub agent: Arc<Agent>,
+    /// Whose way it is.
+    pub node: NodeId,
+}
+
+impl AgentLink for Direct {
     fn enter(&self, step: StepRef, slot: Option<u32>, token: Option<Token>) -> BoxFuture<'_, EnterRet> {
-        Box::pin(async move {
-            let turn = self.lock(step).get(slot.unwrap_or(0) as usize).and_then(|slot| slot.turn.clone());
-            let Some(turn) = turn else { return Self::enter(self, step, slot, token) };
-            // Fair, and bounded by the holds of those before: whoever is inside leaves. Given back when dropped.
-            let permit = turn.acquire().await.expect("nobody closes it");
-            let ret = Self::enter(self, step, slot, token);
-            if let EnterRet::Entered(_) = ret {
-                permit.forget();
-            }
-            ret
-        })
+        Box::pin(self.agent.enter_in_turn(self.node, step, slot, token))
     }
 
     fn leave(&self, step: StepRef, slot: Option<u32>, write: Option<u64>) -> BoxFuture<'_, LeaveRet> {
-        Box::pin(std::future::ready(Self::leave(self, step, slot, write)))
+        Box::pin(std::future::ready(self.agent.leave(self.node, step, slot, write)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{
-        Arrival, Holder, Mode, NodeId, PlanSettings, Resource, ResourceKind, StepTree, TaskId,
-    };
+    use crate::plan::{Arrival, Holder, Mode, PlanSettings, Resource, ResourceKind, StepTree, TaskId};
+
+    const NODE: NodeId = NodeId(0);
 
     fn agent(fencing: Fencing) -> (Agent, Arc<Recorder>) {
         agent_with(AgentOptions { fencing, ..AgentOptions::default() })
@@ -236,20 +308,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_fencing_an_overlap_loses_an_update() {
         let (agent, _) = agent(Fencing::Off);
-        assert_eq!(agent.enter(task(0), Some(0), token(1)), EnterRet::Entered(0));
-        assert_eq!(agent.enter(task(1), Some(0), token(2)), EnterRet::Entered(0));
-        assert_eq!(agent.leave(task(1), Some(0), Some(1)), LeaveRet::Applied);
-        assert_eq!(agent.leave(task(0), Some(0), Some(1)), LeaveRet::Applied);
+        assert_eq!(agent.enter(NODE, task(0), Some(0), token(1)), EnterRet::Entered(0));
+        assert_eq!(agent.enter(NODE, task(1), Some(0), token(2)), EnterRet::Entered(0));
+        assert_eq!(agent.leave(NODE, task(1), Some(0), Some(1)), LeaveRet::Applied);
+        assert_eq!(agent.leave(NODE, task(0), Some(0), Some(1)), LeaveRet::Applied);
     }
 
     #[tokio::test(start_paused = true)]
     async fn with_fencing_the_older_section_is_superseded_and_a_stale_token_kept_out() {
         let (agent, recorder) = agent(Fencing::On);
-        agent.enter(task(0), Some(0), token(1));
-        assert_eq!(agent.enter(task(1), Some(0), token(2)), EnterRet::Entered(0));
-        assert!(matches!(agent.leave(task(0), Some(0), Some(1)), LeaveRet::Rejected(_)));
-        assert_eq!(agent.leave(task(1), Some(0), Some(1)), LeaveRet::Applied);
-        assert!(matches!(agent.enter(task(0), Some(0), token(1)), EnterRet::Rejected(_)));
+        agent.enter(NODE, task(0), Some(0), token(1));
+        assert_eq!(agent.enter(NODE, task(1), Some(0), token(2)), EnterRet::Entered(0));
+        assert!(matches!(agent.leave(NODE, task(0), Some(0), Some(1)), LeaveRet::Rejected(_)));
+        assert_eq!(agent.leave(NODE, task(1), Some(0), Some(1)), LeaveRet::Applied);
+        assert!(matches!(agent.enter(NODE, task(0), Some(0), token(1)), EnterRet::Rejected(_)));
         assert_eq!(recorder.finish().iter().filter(|event| event.what == What::Superseded).count(), 1);
     }
 
@@ -269,10 +341,10 @@ mod tests {
                 scope.spawn(move || {
                     for number in 0..1_000 {
                         let step = task(thread * 1_000 + number);
-                        let EnterRet::Entered(value) = agent.enter(step, Some(0), None) else {
+                        let EnterRet::Entered(value) = agent.enter(NODE, step, Some(0), None) else {
                             panic!("nothing refuses it")
                         };
-                        agent.leave(step, Some(0), Some(value + 1));
+                        agent.leave(NODE, step, Some(0), Some(value + 1));
                     }
                 });
             }
@@ -289,13 +361,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_sections_of_a_node_that_is_gone_are_abandoned_and_can_no_longer_leave() {
+        let (agent, recorder) = agent(Fencing::Off);
+        agent.enter(NODE, task(0), Some(0), token(1));
+        agent.enter(NodeId(1), task(1), Some(0), token(2));
+        agent.abandon(NODE);
+        let rest = agent.inside();
+        assert_eq!(rest.iter().map(|section| section.step).collect::<Vec<_>>(), [task(1)]);
+        assert!(matches!(agent.leave(NODE, task(0), Some(0), Some(1)), LeaveRet::Rejected(_)));
+        assert!(matches!(agent.leave(NODE, task(1), Some(0), Some(1)), LeaveRet::Rejected(_)), "not its own");
+        assert_eq!(agent.leave(NodeId(1), task(1), Some(0), Some(1)), LeaveRet::Applied);
+        let abandoned = |event: &Event| event.what == What::Abandoned && event.step == task(0);
+        assert_eq!(recorder.finish().into_iter().filter(abandoned).count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_slot_that_the_level_does_not_have_is_refused() {
         let (agent, _) = agent(Fencing::Off);
-        assert!(matches!(agent.enter(task(0), Some(1), None), EnterRet::Rejected(_)));
+        assert!(matches!(agent.enter(NODE, task(0), Some(1), None), EnterRet::Rejected(_)));
     }
 
     fn link(agent: &Agent, number: u32, token: Option<Token>) -> BoxFuture<'_, EnterRet> {
-        AgentLink::enter(agent, task(number), Some(0), token)
+        Box::pin(agent.enter_in_turn(NODE, task(number), Some(0), token))
     }
 
     #[tokio::test(start_paused = true)]
@@ -304,7 +391,7 @@ mod tests {
         assert_eq!(link(&agent, 0, None).await, EnterRet::Entered(0));
         let refused = link(&agent, 1, None).await;
         assert_eq!(refused, EnterRet::Rejected("illegal state: a step is under way".to_owned()));
-        agent.leave(task(0), Some(0), Some(1));
+        agent.leave(NODE, task(0), Some(0), Some(1));
         assert_eq!(link(&agent, 1, None).await, EnterRet::Entered(1));
     }
 
@@ -326,9 +413,9 @@ mod tests {
             let mut gives_up = link(&agent, 1, None);
             assert!(futures_util::poll!(&mut gives_up).is_pending());
         }
-        agent.leave(task(0), Some(0), Some(1));
+        agent.leave(NODE, task(0), Some(0), Some(1));
         assert_eq!(waiting.await, EnterRet::Entered(1), "it reads what the one before it wrote");
-        agent.leave(task(1), Some(0), Some(2));
+        agent.leave(NODE, task(1), Some(0), Some(2));
         assert_eq!(link(&agent, 0, None).await, EnterRet::Entered(2));
         assert_eq!(recorder.finish().len(), 5);
     }

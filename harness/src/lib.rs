@@ -12,7 +12,8 @@
 //! * [`plan`]: what will run. Data, drawn by whoever makes it.
 //! * [`mechanism`]: the contract of everything that is compared; [`control`] has those that need no server.
 //! * [`agent`]: the resource side, the ground truth of who is inside.
-//! * [`node`] and [`run`](mod@run): a management node, and a whole run.
+//! * [`node`] and [`run`](mod@run): a management node, and a whole run; [`placement`]: nodes as processes.
+//! * [`fault`]: what is broken on purpose; [`link`]: a connection that can be.
 //! * [`event`]: what happened; [`clock`]: when.
 //! * [`measure`] and [`check`]: figures and verdicts from a history.
 //! * [`simulation`]: locks and rings without sockets, in virtual time, with flaws that the checks must catch.
@@ -21,13 +22,18 @@
 
 pub mod agent;
 pub mod check;
+mod child;
 pub mod clock;
 pub mod control;
 pub mod event;
+pub mod fault;
+pub mod link;
 pub mod machine;
 pub mod measure;
 pub mod mechanism;
 pub mod node;
+mod part;
+pub mod placement;
 pub mod plan;
 pub mod record;
 pub mod run;

@@ -22,6 +22,20 @@ pub trait Mechanism: Send + Sync + fmt::Debug {
     /// Gives the mechanism the runner of a node that lives in this process; once per node, before the first `run`.
     fn register(&self, node: NodeId, runner: Arc<dyn StepRunner>);
 
+    /// What the nodes that live here tell those that live elsewhere before the run, such as their addresses.
+    fn introduction(&self) -> String {
+        String::new()
+    }
+
+    /// Hears the introductions of all nodes, its own included; once, after [`Mechanism::register`] and before the first
+    /// `run`.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    fn meet(&self, _introductions: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Runs a step that was asked for at a node. The deadline, a stamp of the run's clock, bounds the waiting; a
     /// step once inside runs to its end.
     ///
@@ -46,7 +60,7 @@ pub trait Mechanism: Send + Sync + fmt::Debug {
 }
 
 /// What a mechanism promises beyond exclusion; nothing unless it is said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Promises {
     /// A key that nobody is inside any more, also because its holder crashed, lets a waiter in within this.
     pub free_within_ns: Option<u64>,

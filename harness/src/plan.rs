@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::fault::Fault;
+
 /// A management node, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u16);
@@ -22,6 +24,11 @@ impl TaskId {
     #[must_use]
     pub fn bystander(node: NodeId, count: u32) -> Self {
         Self(Self::BYSTANDER | u32::from(node.0) << 20 & !Self::BYSTANDER | count & 0xF_FFFF)
+    }
+
+    /// The node whose bystander this is, when it is one.
+    fn bystander_of(self) -> NodeId {
+        NodeId(((self.0 & !Self::BYSTANDER) >> 20) as u16)
     }
 
     /// Whether this is a bystander's probe: outside plan, conservation and checks.
@@ -138,7 +145,7 @@ pub struct StepTree {
 }
 
 /// A step in the flat form of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Index into [`Plan::resources`].
     pub resource: u32,
@@ -151,7 +158,7 @@ pub struct Step {
 }
 
 /// A task: an arrival at a node and a tree of steps.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Index into [`Plan::kinds`].
     pub kind: u16,
@@ -210,7 +217,7 @@ pub enum Holder {
 }
 
 /// Settings of a plan that are not drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanSettings {
     /// Seed of everything drawn, slot orders included.
     pub seed: u64,
@@ -224,10 +231,10 @@ pub struct PlanSettings {
     pub holder: Holder,
 }
 
-/// Everything that a run will do.
+/// Everything that a run will do. As JSON it is what the driver sends to nodes in other processes.
 ///
 /// Invariant: nested steps take resources in the global order (kind, then id); every step's resource exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// What was not drawn.
     pub settings: PlanSettings,
@@ -237,6 +244,8 @@ pub struct Plan {
     pub resources: Vec<Resource>,
     /// By arrival.
     pub tasks: Vec<Task>,
+    /// What is broken on purpose, by time; one at a time.
+    pub faults: Vec<Fault>,
 }
 
 /// Why a plan was refused.
@@ -303,15 +312,30 @@ impl Plan {
             id: u32::from(node),
             level: 1,
         }));
-        Ok(Self { settings, kinds, resources, tasks })
+        Ok(Self { settings, kinds, resources, tasks, faults: Vec::new() })
+    }
+
+    /// The same plan with faults.
+    #[must_use]
+    pub fn with_faults(self, faults: Vec<Fault>) -> Self {
+        Self { faults, ..self }
+    }
+
+    /// Whether there is such a step; those of other processes may name any.
+    #[must_use]
+    pub fn contains(&self, step: StepRef) -> bool {
+        if step.task.is_bystander() {
+            return step.step == 0 && step.task.bystander_of().0 < self.settings.nodes;
+        }
+        self.tasks.get(step.task.0 as usize).is_some_and(|task| usize::from(step.step) < task.steps.len())
     }
 
     /// The step that a reference means.
     #[must_use]
     pub fn step(&self, step: StepRef) -> Step {
         if step.task.is_bystander() {
-            let node = (step.task.0 & !TaskId::BYSTANDER) >> 20;
-            let resource = self.resources.len() as u32 - u32::from(self.settings.nodes) + node;
+            let node = step.task.bystander_of().0;
+            let resource = self.resources.len() as u32 - u32::from(self.settings.nodes - node);
             return Step { resource, mode: Mode::Exclusive, hold_ns: 0, end: 1 };
         }
         self.tasks[step.task.0 as usize].steps[usize::from(step.step)]
@@ -418,6 +442,7 @@ impl Plan {
         for task in &self.tasks {
             sha.update(format!("{task:?}"));
         }
+        sha.update(format!("{:?}", self.faults));
         sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -1,22 +1,20 @@
 //! Runs a plan against a mechanism and returns what happened.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Agent, AgentOptions};
-use crate::clock::{Clock, process_cpu_ns};
-use crate::event::{Event, Recorder};
+use crate::agent::{Agent, AgentLink, AgentOptions, Direct};
+use crate::clock::Clock;
+use crate::event::{Event, Progress, Recorder};
+use crate::fault::{FaultVerb, Injected, Injector, Nodes};
+use crate::link::Links;
 use crate::measure::Histogram;
-use crate::mechanism::{Mechanism, Outcome, Promises};
-use crate::node::Node;
-use crate::plan::{NodeId, Plan, StepRef, TaskId};
-
-/// Pause between two probes of a bystander.
-const BYSTANDER_PAUSE_NS: u64 = 50_000_000;
+use crate::mechanism::{Mechanism, Promises};
+use crate::part::{Part, PartOptions, PartRet};
+use crate::plan::{NodeId, Plan, Task};
+use crate::servers::Server;
 
 /// Time from the set-up of a run to its first arrival, so that no node is late for it.
 const LEAD_IN_NS: u64 = 20_000_000;
@@ -30,18 +28,13 @@ pub struct RunOptions {
     pub progress: Arc<Progress>,
     /// Ends the run early: open tasks are dropped, later ones not offered.
     pub stop: CancellationToken,
+    /// The contender's server, for faults.
+    pub server: Option<Arc<Mutex<Server>>>,
+    /// The links between the nodes and that server, where there are any.
+    pub links: Option<Arc<Links>>,
 }
 
-/// Counts that move while a run goes on.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Tasks started.
-    pub started: AtomicU64,
-    /// Tasks that returned, however they ended.
-    pub returned: AtomicU64,
-}
-
-/// What happened in a run.
+/// What happened in a run, in whatever placement.
 #[derive(Debug, Clone)]
 pub struct Run {
     /// What was to happen.
@@ -56,13 +49,19 @@ pub struct Run {
     pub bystander: Histogram,
     /// Probes that did not complete.
     pub bystander_failed: u64,
-    /// CPU of this process, timer thread excluded.
+    /// CPU of all processes of the run but the server's, timer threads excluded.
     pub process_cpu_ns: u64,
-    /// CPU of the timer thread.
+    /// CPU of the timer threads.
     pub timer_cpu_ns: u64,
     /// Operations sent to the server in the run.
     pub operations: Option<u64>,
-    /// What was broken on purpose, by start.
+    /// How the mechanism notices the loss of a node, with negotiated values.
+    pub detection: String,
+    /// Times at which nodes could not work as planned.
+    pub outages: Vec<Outage>,
+    /// What became of the plan's faults.
+    pub injected: Vec<Injected>,
+    /// What was broken, on purpose or not, by start: for checks.
     pub faults: Vec<InjectedFault>,
     /// What the mechanism promises.
     pub promises: Promises,
@@ -90,135 +89,179 @@ pub enum Blow {
     Stall,
 }
 
+/// A time at which a node was paused or down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// Which.
+    pub node: NodeId,
+    /// Its beginning.
+    pub from_ns: u64,
+    /// Its end; `u64::MAX`: it did not come back.
+    pub until_ns: u64,
+    /// What.
+    pub state: Standstill,
+    /// Why, when nobody planned it.
+    pub unplanned: Option<String>,
+}
+
+/// Why a node did not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standstill {
+    /// It stood still and went on.
+    Paused,
+    /// Its process was gone.
+    Down,
+}
+
+impl Run {
+    /// Whether the node where a task enters was paused or down when the task was due: then it is late for no fault of
+    /// the driver's.
+    #[must_use]
+    pub fn was_out(&self, task: &Task) -> bool {
+        let intended_ns = self.origin_ns + task.arrival_ns;
+        let out = |outage: &Outage| {
+            outage.node == task.entry && (outage.from_ns..outage.until_ns).contains(&intended_ns)
+        };
+        self.outages.iter().any(out)
+    }
+}
+
 /// Runs the plan to its end: arrivals, then a drain until every task has returned or could no longer. The
 /// mechanism is shut down afterwards.
 ///
-/// All nodes live in this process (placement `single`). Must run inside a tokio runtime; with a virtual clock that
-/// runtime is paused and single-threaded.
+/// All nodes live in this process (placement `single`); [`crate::placement::run`] has the other one. Must run inside a
+/// tokio runtime; with a virtual clock that runtime is paused and single-threaded.
 pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, options: RunOptions) -> Run {
-    let recorder = Arc::new(Recorder::default());
-    let agent = Arc::new(Agent::new(Arc::clone(&plan), clock.clone(), Arc::clone(&recorder), options.agent));
-    let origin_ns = clock.now_ns() + LEAD_IN_NS;
-    let (cpu_before, timer_before) = (process_cpu_ns(), clock.timer_cpu_ns());
-    let operations_before = mechanism.operations();
-    let promises = mechanism.promises();
-
-    let done = CancellationToken::new();
-    let mut nodes = JoinSet::new();
-    let mut bystanders = JoinSet::new();
-    for id in (0..plan.settings.nodes).map(NodeId) {
-        let node = Arc::new(Node {
-            id,
-            plan: Arc::clone(&plan),
-            clock: clock.clone(),
-            origin_ns,
-            agent: Arc::clone(&agent) as _,
-            recorder: Arc::clone(&recorder),
-            mechanism: Arc::downgrade(&mechanism),
-        });
-        mechanism.register(id, Arc::clone(&node) as _);
-        bystanders.spawn(bystand(Arc::clone(&node), done.clone()));
-        nodes.spawn(arrivals(node, options.clone()));
-    }
-
-    let last_arrival_ns = plan.tasks.last().map_or(0, |task| task.arrival_ns);
-    let give_up_ns = origin_ns + last_arrival_ns + plan.settings.deadline_ns + plan.longest_hold_ns();
-    let everything = async {
-        while let Some(joined) = nodes.join_next().await {
-            joined.expect("a node's arrivals do not panic");
-        }
+    let stage = Stage::new(plan, clock, options);
+    let (detection, promises) = (mechanism.detection(), mechanism.promises());
+    let introductions = [mechanism.introduction()];
+    mechanism.meet(&introductions).expect("a mechanism understands its own introduction");
+    let origin_ns = stage.clock.now_ns() + LEAD_IN_NS;
+    let direct = |node| {
+        let link: Arc<dyn AgentLink> = Arc::new(Direct { agent: Arc::clone(&stage.agent), node });
+        (node, link)
     };
-    tokio::select! {
-        biased;
-        () = options.stop.cancelled() => {}
-        () = everything => {}
-        () = clock.sleep_until(give_up_ns) => {}
-    }
-    nodes.shutdown().await;
-    let end_ns = clock.now_ns();
-    done.cancel();
-    let (bystander, bystander_failed) = gather(bystanders, &clock, end_ns).await;
-    let operations = mechanism.operations().zip(operations_before).map(|(after, before)| after - before);
-    let timer_cpu_ns = clock.timer_cpu_ns().saturating_sub(timer_before);
-    let process_cpu_ns = process_cpu_ns().saturating_sub(cpu_before).saturating_sub(timer_cpu_ns);
-    mechanism.shutdown().await;
-    Run {
-        plan,
+    let part = PartOptions {
+        plan: Arc::clone(&stage.plan),
+        clock: stage.clock.clone(),
+        mechanism,
+        recorder: Arc::clone(&stage.recorder),
         origin_ns,
-        end_ns,
-        events: recorder.finish(),
-        bystander,
-        bystander_failed,
-        process_cpu_ns,
-        timer_cpu_ns,
-        operations,
-        faults: Vec::new(),
-        promises,
+        from_ns: origin_ns,
+    };
+    let mut part = Part::start(&part, (0..stage.plan.settings.nodes).map(NodeId).map(direct));
+    let injected = stage.until_over(origin_ns, None, part.returned()).await;
+    let end_ns = stage.clock.now_ns();
+    let ret = part.finish().await;
+    let outages = Vec::new();
+    stage.run(Told { origin_ns, end_ns, ret, detection, promises, outages, injected })
+}
+
+/// What every placement needs of a run: the plan, the agent, and where events go.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) clock: Clock,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) options: RunOptions,
+}
+
+/// What is told when a run is over.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) origin_ns: u64,
+    pub(crate) end_ns: u64,
+    pub(crate) ret: PartRet,
+    pub(crate) detection: String,
+    pub(crate) promises: Promises,
+    pub(crate) outages: Vec<Outage>,
+    pub(crate) injected: Vec<Injected>,
+}
+
+impl Stage {
+    pub(crate) fn new(plan: Arc<Plan>, clock: Clock, options: RunOptions) -> Self {
+        let recorder = Arc::new(Recorder::new(Arc::clone(&options.progress)));
+        let agent = Agent::new(Arc::clone(&plan), clock.clone(), Arc::clone(&recorder), options.agent);
+        Self { plan, clock, recorder, agent: Arc::new(agent), options }
+    }
+
+    /// Injects the plan's faults until every task has returned, could no longer, or the run is to stop early. No fault
+    /// lasts when this returns.
+    pub(crate) async fn until_over(
+        &self,
+        origin_ns: u64,
+        nodes: Option<&dyn Nodes>,
+        returned: impl Future<Output = ()>,
+    ) -> Vec<Injected> {
+        let plan = &self.plan;
+        let last_arrival_ns = plan.tasks.last().map_or(0, |task| task.arrival_ns);
+        let longest_fault_ns = plan.faults.iter().map(|fault| fault.for_ns).max().unwrap_or(0);
+        let give_up_ns = origin_ns
+            + last_arrival_ns
+            + plan.settings.deadline_ns
+            + plan.longest_hold_ns()
+            + longest_fault_ns;
+        let injector = Injector {
+            plan,
+            clock: &self.clock,
+            agent: &self.agent,
+            nodes,
+            server: self.options.server.clone(),
+            links: self.options.links.clone(),
+            origin_ns,
+            over: CancellationToken::new(),
+        };
+        let over = async {
+            tokio::select! {
+                biased;
+                () = self.options.stop.cancelled() => {}
+                () = returned => {}
+                () = self.clock.sleep_until(give_up_ns) => {}
+            }
+            injector.over.cancel();
+        };
+        tokio::join!(over, injector.run()).1
+    }
+
+    /// Puts the run together; all events have been recorded.
+    pub(crate) fn run(self, told: Told) -> Run {
+        let Told { origin_ns, end_ns, ret, detection, promises, outages, injected } = told;
+        let events = self.recorder.finish();
+        Run {
+            plan: self.plan,
+            origin_ns,
+            end_ns,
+            events,
+            bystander: ret.bystander,
+            bystander_failed: ret.bystander_failed,
+            process_cpu_ns: ret.process_cpu_ns,
+            timer_cpu_ns: ret.timer_cpu_ns,
+            operations: ret.operations,
+            detection,
+            faults: broken(&outages, &injected),
+            outages,
+            injected,
+            promises,
+        }
     }
 }
 
-/// Starts a node's tasks when they are due, and waits for all of them.
-async fn arrivals(node: Arc<Node>, options: RunOptions) {
-    let mut open = JoinSet::new();
-    for (number, task) in node.plan.tasks.iter().enumerate() {
-        if task.entry != node.id {
-            continue;
-        }
-        node.clock.sleep_until(node.origin_ns + task.arrival_ns).await;
-        options.progress.started.fetch_add(1, Ordering::Relaxed);
-        let (node, progress) = (Arc::clone(&node), Arc::clone(&options.progress));
-        open.spawn(async move {
-            let task = TaskId(number as u32);
-            node.ask(StepRef { task, step: 0 }, node.deadline_ns(task)).await;
-            progress.returned.fetch_add(1, Ordering::Relaxed);
-        });
-        while let Some(joined) = open.try_join_next() {
-            joined.expect("a task does not panic");
-        }
-    }
-    while let Some(joined) = open.join_next().await {
-        joined.expect("a task does not panic");
-    }
-}
-
-/// The bystander of a node: one step on a private key, zero hold, closed loop. It tells whether the system still
-/// answers those who have nothing to do with the contention.
-async fn bystand(node: Arc<Node>, done: CancellationToken) -> (Histogram, u64) {
-    let (mut latency, mut failed) = (Histogram::default(), 0);
-    node.clock.sleep_until(node.origin_ns).await;
-    for count in 0.. {
-        let start_ns = node.clock.now_ns();
-        let step = StepRef { task: TaskId::bystander(node.id, count), step: 0 };
-        match node.ask(step, start_ns + node.plan.settings.deadline_ns).await {
-            Outcome::Completed => latency.record_ns(node.clock.now_ns() - start_ns),
-            _ => failed += 1,
-        }
-        let next_ns = node.clock.now_ns() + BYSTANDER_PAUSE_NS;
-        tokio::select! {
-            biased;
-            () = done.cancelled() => break,
-            () = node.clock.sleep_until(next_ns) => {}
-        }
-    }
-    (latency, failed)
-}
-
-async fn gather(mut bystanders: JoinSet<(Histogram, u64)>, clock: &Clock, end_ns: u64) -> (Histogram, u64) {
-    let (mut latency, mut failed) = (Histogram::default(), 0);
-    let patience_ns = end_ns + Duration::from_secs(1).as_nanos() as u64;
-    loop {
-        tokio::select! {
-            biased;
-            joined = bystanders.join_next() => match joined {
-                Some(Ok((histogram, failures))) => {
-                    latency.merge(&histogram);
-                    failed += failures;
-                }
-                // Only an abort below ends a bystander otherwise.
-                Some(Err(_)) => failed += 1,
-                None => return (latency, failed),
-            },
-            () = clock.sleep_until(patience_ns) => bystanders.abort_all(),
-        }
-    }
+/// Outages of nodes, and the faults of servers and links.
+fn broken(outages: &[Outage], injected: &[Injected]) -> Vec<InjectedFault> {
+    let of_nodes = outages.iter().map(|outage| InjectedFault {
+        node: Some(outage.node),
+        blow: if outage.state == Standstill::Down { Blow::Kill } else { Blow::Stall },
+        from_ns: outage.from_ns,
+        until_ns: Some(outage.until_ns).filter(|until_ns| *until_ns != u64::MAX),
+    });
+    let others = injected.iter().filter(|each| each.node.is_none() || each.fault.verb.is_of_link());
+    let others = others.filter_map(|each| {
+        let (from_ns, until_ns) = each.lasted_ns?;
+        let blow = if each.fault.verb == FaultVerb::Kill { Blow::Kill } else { Blow::Stall };
+        Some(InjectedFault { node: None, blow, from_ns, until_ns: Some(until_ns) })
+    });
+    let mut faults: Vec<_> = of_nodes.chain(others).collect();
+    faults.sort_by_key(|fault| fault.from_ns);
+    faults
 }

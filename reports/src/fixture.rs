@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use harness::record::{
-    CheckVerdict, End, Expected, HarnessCost, Histogram, Latency, Machine, Manifest, PlanFacts, Role,
-    RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally, Verdict,
+    CheckVerdict, End, Expected, FaultFacts, FaultRecord, HarnessCost, Histogram, Latency, Machine, Manifest,
+    PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally, Verdict,
 };
 
 use crate::Comparison;
@@ -34,6 +34,38 @@ fn draw_rich() -> Comparison {
     ];
     let control = |name| Shape { name, role: Role::Control, wait_ns: 60_000, ..RING };
     batch(&contenders, &[NOOP, NONE, control("local-mutex"), control("ring-local")], 3)
+}
+
+/// The first contender's holder was paused once, and once nobody was hit.
+pub(crate) fn faulted() -> Comparison {
+    let mut comparison = small();
+    let fault = FaultRecord {
+        verb: "pause".to_owned(),
+        target: "holder".to_owned(),
+        node: Some(1),
+        planned_ns: 1_000_000_000,
+        from_ns: Some(1_010_000_000),
+        until_ns: Some(4_010_000_000),
+        misses: 1,
+        hits: 1,
+        regressions: 1,
+        rejections: 0,
+        freed_ns: Some(2_000_000_000),
+        failure: None,
+    };
+    let missed = FaultRecord {
+        planned_ns: 6_000_000_000,
+        from_ns: Some(6_000_000_000),
+        until_ns: Some(6_500_000_000),
+        misses: 2,
+        hits: 0,
+        regressions: 0,
+        freed_ns: None,
+        ..fault.clone()
+    };
+    let faults = &mut comparison.rows[0].records[0].faults;
+    *faults = FaultFacts { planned: 2, faults: vec![fault, missed], ..FaultFacts::default() };
+    comparison
 }
 
 /// `contenders` × `blocks` with the given names, for size and escaping.
@@ -165,6 +197,7 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         process_cpu_ns: 61_000_000,
         timer_cpu_ns: 800_000_000,
         programmed_delay_ns: (shape.answer == Answer::Exempt).then_some(5_000_000),
+        faults: FaultFacts::default(),
     }
 }
 

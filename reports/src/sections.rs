@@ -1,6 +1,6 @@
 //! The tables below the charts: answers, guarantees, where tasks went, what the bench itself costs, where it ran.
 
-use harness::record::{Amount, CheckVerdict, Expected, Role, RunRecord, Tally, Verdict};
+use harness::record::{Amount, CheckVerdict, Expected, FaultFacts, Role, RunRecord, Tally, Verdict};
 
 use crate::format::{self, MISSING, count, duration, duration_or_missing, significant};
 use crate::matrix::{CONTROLS, by_role, quantile};
@@ -172,6 +172,44 @@ pub(crate) fn tally(comparison: &Comparison) -> Table {
         cells.extend([0.5, 0.99].map(|q| quantile(&row.latency.response_failed, q)));
         cells
     })
+}
+
+/// What was broken on purpose and what came of it; `None` where nothing was.
+pub(crate) fn faults(comparison: &Comparison) -> Option<Table> {
+    if comparison.records().all(|run| run.faults.planned == 0) {
+        return None;
+    }
+    let head = vec![
+        Head::number("Planned", ""),
+        Head::number("Injected", "whose time came before the end of the run"),
+        Head::number("Hit a holder", "a section was inside when its node stood still"),
+        Head::number("Missed tries", "it had just left; tried again"),
+        Head::number("Token regressions", "of those hit: wrote although a later token had entered"),
+        Head::number("Writes refused", "of those hit: the agent refused"),
+        Head::number("Key free after: p50", "from the fault to the next entry"),
+        Head::number("Longest", ""),
+        Head::number("Entries before", "the first fault"),
+        Head::text("Last task"),
+    ];
+    Some(by_role(comparison, head, |row| {
+        let total = |part: fn(&FaultFacts) -> u64| Cell::count(row.total(|run| part(&run.faults)));
+        let each = || row.records.iter().flat_map(|run| &run.faults.faults);
+        let mut freed: Vec<u64> = each().filter_map(|fault| fault.freed_ns).collect();
+        freed.sort_unstable();
+        let came_back = row.records.iter().all(|run| run.faults.last_completed);
+        vec![
+            total(|faults| faults.planned),
+            total(FaultFacts::injected),
+            total(FaultFacts::hit_a_holder),
+            Cell::count(each().map(|fault| u64::from(fault.misses)).sum()),
+            total(FaultFacts::regressed),
+            Cell::count(each().map(|fault| fault.rejections).sum()),
+            Cell::duration(freed.get(freed.len().saturating_sub(1) / 2).copied()),
+            Cell::duration(freed.last().copied()),
+            total(|faults| faults.entries_before),
+            Cell::text(if came_back { "completed" } else { "did not complete" }),
+        ]
+    }))
 }
 
 /// What each run cost this process, and how late it was.
@@ -387,6 +425,18 @@ mod tests {
         assert_eq!(adds_up(&comparison), "yes");
         comparison.rows[0].records[0].tasks.unknown += 1;
         assert_eq!(adds_up(&comparison), "no: 12,001");
+    }
+
+    #[test]
+    fn faults_are_counted_over_the_blocks_and_left_out_where_there_are_none() {
+        let comparison = fixture::small();
+        assert!(faults(&comparison).is_none());
+        let comparison = fixture::faulted();
+        let table = faults(&comparison).unwrap();
+        let cells: Vec<_> = table.groups[0].rows[0].cells.iter().map(|cell| cell.text.as_str()).collect();
+        // One of the two faults of the one block hit nobody.
+        assert_eq!(cells[..6], ["2", "2", "1", "3", "1", "0"]);
+        assert_eq!(table.groups[0].rows[1].cells[6].text, format::MISSING, "nobody was hit");
     }
 
     #[test]

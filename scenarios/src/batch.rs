@@ -9,21 +9,26 @@ use anyhow::Context as _;
 use harness::agent::{AgentOptions, Fencing, WhenBusy};
 use harness::check;
 use harness::clock::Clock;
-use harness::event::write_history;
+use harness::event::{Progress, write_history};
+use harness::fault::{Fault, FaultTarget, FaultVerb, aftermath};
+use harness::link::Links;
 use harness::measure::measure;
+use harness::placement::{self, NodeCommand};
 use harness::plan::{Plan, splitmix};
 use harness::record::{
-    CheckVerdict, Expected, Manifest, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, write_json,
+    CheckVerdict, Expected, FaultFacts, Manifest, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped,
+    Verdict, write_json,
 };
-use harness::run::{Progress, Run, RunOptions, run};
+use harness::run::{Run, RunOptions, run};
 use harness::servers::{self, Finding, Server, ServerKind, ServerOptions};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::contenders::{Contender, Setting};
-use crate::spec::{Durability, Scenario};
+use crate::contenders::{Contender, Here, LinksBetween, Setting};
+use crate::spec::{Durability, Placement, Scenario};
 use crate::workload;
 
 /// Median lateness of the driver beyond which it is saturated: it does not keep up with the plan.
@@ -48,6 +53,8 @@ pub struct Batch {
     pub seed: u64,
     /// Where batch directories are made.
     pub out: PathBuf,
+    /// The program that is started for each node in a process of its own: lockbench itself.
+    pub program: PathBuf,
     /// Ends the batch early.
     pub stop: CancellationToken,
 }
@@ -115,47 +122,59 @@ impl Batch {
     ) -> anyhow::Result<RunRecord> {
         let spec = &self.scenario.spec;
         let fold = if contender.excludes_nothing() { workload::control_fold(plan) } else { 1 };
-        let plan = if fold > 1 { Arc::new(plan.folded(fold)) } else { Arc::clone(plan) };
+        let mut plan = if fold > 1 { Arc::new(plan.folded(fold)) } else { Arc::clone(plan) };
+        let spared = |fault: &Fault| {
+            (fault.target == FaultTarget::Server || fault.verb.is_of_link()) && contender.server.is_none()
+        };
+        if contender.role == Role::Control || plan.faults.iter().any(spared) {
+            // Controls prove the bench, undisturbed; a fault of a server needs one.
+            let faults = plan.faults.iter().filter(|fault| contender.role != Role::Control && !spared(fault));
+            let faults = faults.copied().collect();
+            plan = Arc::new(Plan::clone(&plan).with_faults(faults));
+        }
         let progress = Arc::new(Progress::default());
         let title = format!("block {}/{} {}", block + 1, spec.blocks, contender.name);
         show.begin(&title, plan.tasks.len() as u64, Arc::clone(&progress));
 
         let server = match contender.server {
-            Some(kind) => Some(self.server(kind).await?),
+            Some(kind) => Some(Arc::new(Mutex::new(self.server(kind).await?))),
             None => None,
         };
         let clock = Clock::real()?;
         let mut setting = Setting {
             plan: Arc::clone(&plan),
-            clock: clock.clone(),
-            endpoint: server.as_ref().map(|server| server.endpoint().to_owned()),
+            clock,
+            endpoint: match &server {
+                Some(server) => Some(server.lock().await.endpoint().to_owned()),
+                None => None,
+            },
             detect: Duration::from_secs_f64(spec.detect_ms / 1e3),
             noop_delay: Duration::from_secs_f64(spec.noop_delay_ms / 1e3),
             run_seed: splitmix(plan.settings.seed ^ u64::from(order) << 32),
+            here: Here::all(&plan),
         };
         let fencing = if spec.fencing { Fencing::On } else { Fencing::Off };
         // The control must show that the checks can see, so its agents hide nothing.
         let when_busy = if contender.excludes_nothing() { WhenBusy::Admit } else { spec.when_busy };
         let agent = AgentOptions { fencing, when_busy };
-        let options = RunOptions { agent, progress, stop: self.stop.clone() };
+        let links = self.links(server.as_deref(), &mut setting).await?;
+        let stop = self.stop.clone();
+        let options = RunOptions { agent, progress, stop, server: server.clone(), links };
         if let Some(warm_up) = workload::draw_warm_up(&self.scenario, plan.settings.seed)? {
-            let warm_up = Arc::new(warm_up);
-            let mechanism =
-                contender.build(&Setting { plan: Arc::clone(&warm_up), ..setting.clone() }).await?;
+            let setting = Setting { plan: Arc::new(warm_up), ..setting.clone() };
             let quiet = RunOptions { progress: Arc::default(), ..options.clone() };
-            run(warm_up, mechanism, clock.clone(), quiet).await;
+            self.placed(contender, &setting, quiet).await?;
         }
         setting.run_seed = splitmix(setting.run_seed);
-        let mechanism = contender.build(&setting).await?;
-        let detection = mechanism.detection();
-        let cpu_before = server.as_ref().and_then(Server::cpu_ns);
-        let run = run(plan, mechanism, clock, options).await;
+        let cpu_before = cpu_ns(server.as_deref()).await;
+        let run = self.placed(contender, &setting, options).await?;
+        let server = server.map(|server| Arc::into_inner(server).expect("the run is over").into_inner());
         let cpu_after = server.as_ref().and_then(Server::cpu_ns);
 
         let record = RunRecord {
-            detection,
             server: server.as_ref().map(facts),
-            server_cpu_ns: cpu_after.zip(cpu_before).map(|(after, before)| after - before),
+            // A server that was started again has used less since.
+            server_cpu_ns: cpu_after.zip(cpu_before).and_then(|(after, before)| after.checked_sub(before)),
             ..self.record(contender, block, order, &run)
         };
         if let Some(server) = server {
@@ -180,6 +199,50 @@ impl Batch {
         Ok(record)
     }
 
+    /// Puts links between the nodes and the server, and between the ring's nodes, where the scenario wants any.
+    async fn links(
+        &self,
+        server: Option<&Mutex<Server>>,
+        setting: &mut Setting,
+    ) -> anyhow::Result<Option<Arc<Links>>> {
+        let Some(usual) = self.scenario.links() else { return Ok(None) };
+        let between = setting.here.between.insert(LinksBetween::default());
+        between.one_way = usual.to.delay;
+        let Some(server) = server else { return Ok(None) };
+        let server = server.lock().await;
+        let nodes = setting.plan.settings.nodes;
+        let (before, address, after) = server.address().with_context(|| {
+            format!(
+                "links (rtt_ms, cut, slow, reset) need a private {}, not one that already runs",
+                server.kind()
+            )
+        })?;
+        let links = Links::open(nodes, address, usual, &setting.clock).await?;
+        between.endpoints = links.iter().map(|link| format!("{before}{}{after}", link.address())).collect();
+        Ok(Some(Arc::new(links)))
+    }
+
+    /// Runs the setting's plan, with the nodes where the scenario wants them.
+    async fn placed(
+        &self,
+        contender: &Contender,
+        setting: &Setting,
+        options: RunOptions,
+    ) -> anyhow::Result<Run> {
+        let (plan, clock) = (Arc::clone(&setting.plan), setting.clock.clone());
+        match self.scenario.spec.placement {
+            Placement::Single => Ok(run(plan, contender.build(setting).await?, clock, options).await),
+            Placement::Process => {
+                let command = NodeCommand {
+                    program: self.program.clone(),
+                    args: vec!["node".into()],
+                    mechanism: serde_json::to_value(contender.recipe(setting))?,
+                };
+                Ok(placement::run(plan, command, clock, options).await?)
+            }
+        }
+    }
+
     async fn server(&self, kind: ServerKind) -> anyhow::Result<Server> {
         if let Some(url) = self.attached.get(&kind) {
             return Ok(Server::attach(kind, url).await?);
@@ -198,6 +261,20 @@ impl Batch {
         let mut warnings = Vec::new();
         if figures.tasks.not_offered > 0 {
             invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
+        }
+        for outage in &run.outages {
+            if let Some(how) = &outage.unplanned {
+                invalid.push(format!("node {} died: {how}", outage.node.0));
+            }
+        }
+        let faults = self.faults(contender, run);
+        for fault in &faults.faults {
+            if let Some(failure) = &fault.failure {
+                invalid.push(format!("a fault ({} {}) failed: {failure}", fault.verb, fault.target));
+            }
+        }
+        if !faults.faults.is_empty() && !faults.last_completed {
+            warnings.push("the last task to return did not complete: it had not come back yet".to_owned());
         }
         if figures.tasks.completed == 0 {
             invalid.push("no task completed".to_owned());
@@ -233,9 +310,9 @@ impl Batch {
             goodput_per_s: figures.goodput_per_s,
             latency: figures.latency,
             completed_per_slice: figures.completed_per_slice,
-            verdicts: check::ALL.iter().map(|check| verdict(contender, check, run)).collect(),
+            verdicts: check::ALL.iter().map(|check| self.verdict(contender, check, run, &faults)).collect(),
             survives: contender.survives.clone(),
-            detection: String::new(),
+            detection: run.detection.clone(),
             server: None,
             operations: run.operations,
             grants: figures.grants,
@@ -245,7 +322,43 @@ impl Batch {
             programmed_delay_ns: contender
                 .is_noop()
                 .then_some((self.scenario.spec.noop_delay_ms * 1e6) as u64),
+            faults,
         }
+    }
+
+    /// What came of the faults, and what the scenario promises of it.
+    fn faults(&self, contender: &Contender, run: &Run) -> FaultFacts {
+        let spec = &self.scenario.spec;
+        let aimed = run.plan.faults.iter().any(|fault| fault.target == FaultTarget::Holder);
+        let killed = run.plan.faults.iter().any(|fault| fault.verb == FaultVerb::Kill);
+        let shares = check::ALL.iter().filter_map(|check| {
+            match self.scenario.expected(check.name, contender.class()) {
+                (Expected::Violated, share) => share,
+                _ => None,
+            }
+        });
+        FaultFacts {
+            least_hits: if aimed { u64::from(spec.least_hits) } else { 0 },
+            least_share: shares.reduce(f64::max).filter(|_| aimed),
+            freed_bound_ns: run.promises.free_within_ns.filter(|_| aimed && killed),
+            ..aftermath(run)
+        }
+    }
+
+    fn verdict(
+        &self,
+        contender: &Contender,
+        check: &check::Check,
+        run: &Run,
+        faults: &FaultFacts,
+    ) -> CheckVerdict {
+        let judgement = (check.judge)(run);
+        let expected = match check.must_catch_none {
+            check::MustCatch::Yes if contender.excludes_nothing() => Expected::Violated,
+            check::MustCatch::Yes if contender.is_noop() => Expected::Either,
+            _ => self.scenario.expected(check.name, contender.class()).0,
+        };
+        verdict(check, judgement, expected, faults)
     }
 }
 
@@ -255,16 +368,24 @@ pub fn block_seed(seed: u64, block: u32) -> u64 {
     splitmix(seed ^ u64::from(block))
 }
 
-fn verdict(contender: &Contender, check: &check::Check, run: &Run) -> CheckVerdict {
-    let judgement = (check.judge)(run);
-    let expected = match check.must_catch_none {
-        check::MustCatch::Yes if contender.excludes_nothing() => Expected::Violated,
-        check::MustCatch::Yes if contender.is_noop() => Expected::Either,
-        _ => Expected::Holds,
+/// A check that found nothing where too few faults hit a holder has not looked at what it was asked about.
+fn verdict(
+    check: &check::Check,
+    judgement: check::Judgement,
+    expected: Expected,
+    faults: &FaultFacts,
+) -> CheckVerdict {
+    let hits = faults.hit_a_holder();
+    let verdict = match judgement.verdict {
+        Verdict::Holds if hits < faults.least_hits && check.must_catch_none == check::MustCatch::Yes => {
+            let least = faults.least_hits;
+            Verdict::Unknown { reason: format!("only {hits} faults hit a holder, {least} are needed") }
+        }
+        verdict => verdict,
     };
     CheckVerdict {
         check: check.name.to_owned(),
-        verdict: judgement.verdict,
+        verdict,
         examined: judgement.examined,
         violations: judgement.violations,
         expected,
@@ -290,6 +411,7 @@ fn facts(server: &Server) -> ServerFacts {
 pub fn sort(
     wanted: Vec<Contender>,
     attached: &BTreeMap<ServerKind, String>,
+    placement: Placement,
 ) -> (Vec<Contender>, Vec<Skipped>) {
     let mut skipped = Vec::new();
     let mut contenders = Vec::new();
@@ -301,7 +423,7 @@ pub fn sort(
                     Finding::Missing { remedy } => Some(remedy),
                 },
             );
-        match missing {
+        match contender.refuses(placement).or(missing) {
             Some(reason) => skipped.push(Skipped { contender: contender.name.to_owned(), reason }),
             None => contenders.push(contender),
         }
@@ -353,14 +475,18 @@ pub fn conclude(manifest: &Manifest, records: &[RunRecord], interrupted: bool) -
                     format!("{} was violated {} times", verdict.check, verdict.violations)
                 }
                 (Unknown { reason }, _) => format!("{}: cannot tell: {reason}", verdict.check),
-                (Holds | NotApplicable { .. }, Expected::Violated) => {
+                (Holds | NotApplicable { .. }, Expected::Violated) if record.role == Role::Control => {
                     format!("{} did not catch it", verdict.check)
+                }
+                (Holds | NotApplicable { .. }, Expected::Violated) => {
+                    format!("{} held where a violation was promised", verdict.check)
                 }
             };
             let told = !matches!(verdict.verdict, Unknown { .. });
             let reasons = if record.role == Role::Contender && told { &mut broken } else { &mut unproven };
             reasons.push(format!("{place}: {what}"));
         }
+        broken.extend(too_few_regressions(record).map(|what| format!("{place}: {what}")));
         unproven.extend(noop_is_off(record).map(|off| format!("{place}: {off}")));
     }
     if records.is_empty() && !interrupted {
@@ -391,4 +517,21 @@ fn noop_is_off(record: &RunRecord) -> Option<String> {
         let (measured, programmed) = (measured_ns as f64 / 1e6, programmed_ns as f64 / 1e6);
         format!("measured a wait of {measured:.3} ms where {programmed:.3} ms were programmed")
     })
+}
+
+/// Whether fewer hits than promised ended in a token regression.
+fn too_few_regressions(record: &RunRecord) -> Option<String> {
+    let faults = &record.faults;
+    let (hits, regressed) = (faults.hit_a_holder(), faults.regressed());
+    let share = faults.least_share?;
+    (hits >= faults.least_hits.max(1) && (regressed as f64) < share * hits as f64).then(|| {
+        let share = share * 100.0;
+        format!(
+            "{regressed} of {hits} faults that hit a holder ended in a token regression, {share:.0} % were promised"
+        )
+    })
+}
+
+async fn cpu_ns(server: Option<&Mutex<Server>>) -> Option<u64> {
+    server?.lock().await.cpu_ns()
 }

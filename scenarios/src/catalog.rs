@@ -10,6 +10,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("vm-lifecycle", include_str!("../catalog/vm-lifecycle.toml")),
     ("hot-key", include_str!("../catalog/hot-key.toml")),
     ("thundering-1000", include_str!("../catalog/thundering-1000.toml")),
+    ("holder-pause", include_str!("../catalog/holder-pause.toml")),
+    ("holder-kill", include_str!("../catalog/holder-kill.toml")),
 ];
 
 /// Finds a scenario by its name in the catalogue, or by the path of a file.

@@ -4,6 +4,7 @@ mod check;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use harness::clock::{Clock, process_cpu_ns};
 use harness::control::Open;
 use harness::event::encode_history;
 use harness::measure::measure;
+use harness::placement::{self, Invitation};
 use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
 use harness::record::{End, HarnessCost, Manifest, PlanFacts, Role, SCHEMA_VERSION, Skipped, write_json};
 use harness::run::{Run, RunOptions, run};
@@ -35,8 +37,8 @@ struct Cli {
     verb: Verb,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 pass, 2 usage or configuration, 3 correctness violated by a contender, \
-                          4 run invalid or controls not proven, 130 interrupted (1 and 5 need a gate); \
+const EXIT_CODES: &str = "Exit codes: 0 pass, 2 usage or configuration, 3 correctness violated by a contender (or a \
+                          promised violation did not show), 4 run invalid or controls not proven, 130 interrupted (1 and 5 need a gate); \
                           those of check: see its help.";
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +47,9 @@ enum Verb {
     Run(Box<RunArgs>),
     /// List scenarios and contenders.
     List,
+    /// Be one node of a run whose nodes are processes. The driver starts it; the secret is in LOCKBENCH_SECRET.
+    #[command(hide = true)]
+    Node(NodeArgs),
     /// Render a batch directory again; needs no server.
     Report {
         /// The batch directory, such as out/smoke-20260101T120000Z.
@@ -89,6 +94,12 @@ struct RunArgs {
     /// Only these contenders (controls are kept), separated by commas; one without its server is an error.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contenders: Vec<String>,
+    /// Round trip added to every link between nodes and servers, since loopback hides what round trips cost.
+    #[arg(long, value_name = "MS")]
+    rtt: Option<f64>,
+    /// Where the nodes live: all in this process, or each in one of its own.
+    #[arg(long, value_name = "single|process")]
+    placement: Option<String>,
     /// What an acknowledged write of a private server survives.
     #[arg(long, value_name = "durable|memory")]
     durability: Option<String>,
@@ -97,6 +108,16 @@ struct RunArgs {
     out: PathBuf,
     #[command(flatten)]
     urls: ServerUrls,
+}
+
+#[derive(Debug, Args)]
+struct NodeArgs {
+    /// Where the driver listens.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    driver: SocketAddr,
+    /// Which node this is to be, from 0.
+    #[arg(long)]
+    node: u16,
 }
 
 /// Servers that already run, instead of private ones.
@@ -150,6 +171,7 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match cli.verb {
             Verb::Run(args) => run_batch(&args).await,
+            Verb::Node(args) => node(args).await,
             Verb::List => list(),
             Verb::Report { directory } => report(&directory),
             Verb::Ring(args) => {
@@ -228,6 +250,15 @@ async fn doctor(urls: &ServerUrls) -> anyhow::Result<u8> {
     Ok(if missing { 2 } else { 0 })
 }
 
+async fn node(args: NodeArgs) -> anyhow::Result<u8> {
+    let NodeArgs { driver, node } = args;
+    let secret = std::env::var(placement::SECRET)
+        .with_context(|| format!("{} is not set; `lockbench run` starts nodes itself", placement::SECRET))?;
+    let invitation = Invitation { driver, node: NodeId(node), secret: secret.into() };
+    placement::serve(invitation, contenders::node).await.with_context(|| format!("node {node}"))?;
+    Ok(0)
+}
+
 async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
     let scenario = catalog::load(&args.scenario, &settings(args))?;
     let attached = args.urls.by_kind();
@@ -235,7 +266,7 @@ async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
         Server::attach(*kind, url).await?.stop().await?;
     }
     let wanted = wanted(args, &scenario)?;
-    let (taking_part, skipped) = batch::sort(wanted, &attached);
+    let (taking_part, skipped) = batch::sort(wanted, &attached, scenario.spec.placement);
     if let Some(skip) = skipped.iter().find(|skip| args.contenders.contains(&skip.contender)) {
         anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
     }
@@ -249,6 +280,7 @@ async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
         attached,
         seed,
         out: args.out.clone(),
+        program: std::env::current_exe().context("cannot find the program of lockbench itself")?,
         stop: stop.clone(),
     };
     let plans = batch.plans()?;
@@ -299,7 +331,9 @@ fn settings(args: &RunArgs) -> Vec<(String, String)> {
     short("hold_ms", float(args.hold));
     short("detect_ms", float(args.detect));
     short("duration_s", float(args.duration));
+    short("rtt_ms", float(args.rtt));
     short("blocks", args.blocks.map(|blocks| blocks.to_string()));
+    short("placement", args.placement.as_ref().map(|placement| format!("{placement:?}")));
     short("durability", args.durability.as_ref().map(|durability| format!("{durability:?}")));
     settings
 }
@@ -390,8 +424,13 @@ fn threats(batch: &Batch) -> Vec<String> {
     let mut threats = vec![
         "Driver, nodes and server share one machine: its processors are contended, and no network lies between.".to_owned(),
         "Servers are single members; replication adds round trips and failure modes that this batch does not show.".to_owned(),
-        "No faults were injected: nothing here says what happens when a process pauses or a link breaks.".to_owned(),
     ];
+    if batch.scenario.spec.faults.is_empty() {
+        threats.push(
+            "No faults were injected: nothing here says what happens when a process pauses or a link breaks."
+                .to_owned(),
+        );
+    }
     if batch.scenario.spec.blocks < 5 {
         threats.push(format!(
             "{} block{}: the spread over blocks is an indication, not an interval.",

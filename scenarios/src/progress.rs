@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use harness::run::Progress;
+use harness::event::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::batch::Show;

@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 
 use harness::agent::WhenBusy;
-use harness::plan::{Holder, Mode, ResourceKind};
+use harness::check;
+use harness::fault::{Direction, FaultTarget, FaultVerb};
+use harness::link::Ways;
+use harness::plan::{Holder, Mode, NodeId, ResourceKind};
+use harness::record::Expected;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -42,6 +46,9 @@ pub struct ScenarioSpec {
     /// What holders do about a lost lease.
     #[serde(default)]
     pub holder: Holder,
+    /// Where the nodes live.
+    #[serde(default)]
+    pub placement: Placement,
     /// Whether the agents reject stale tokens.
     #[serde(default)]
     pub fencing: bool,
@@ -58,6 +65,18 @@ pub struct ScenarioSpec {
     /// The delay that the control `noop` is programmed with.
     #[serde(default)]
     pub noop_delay_ms: f64,
+    /// What is broken on purpose.
+    #[serde(default)]
+    pub faults: Vec<FaultSpec>,
+    /// Round trip that is added to every link between a node and its server, or another node of the ring.
+    #[serde(default)]
+    pub rtt_ms: f64,
+    /// How many faults must hit a holder for a verdict to mean anything, where faults are aimed at holders.
+    #[serde(default = "three")]
+    pub least_hits: u32,
+    /// What the checks must answer; where nothing is said, that they hold.
+    #[serde(default)]
+    pub expect: Vec<ExpectSpec>,
     /// Seed of everything drawn; `--seed` replaces it.
     pub seed: Option<u64>,
     /// Who takes part, controls included.
@@ -130,6 +149,104 @@ impl Default for Duration {
     }
 }
 
+/// A kind of fault, again and again at random distances; controls are spared.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultSpec {
+    /// `pause` (and resume), `kill` (and restart); of the target's link to the server: `cut` (and restore), `slow`,
+    /// `reset`.
+    pub verb: VerbSpec,
+    /// `holder` = the node of whoever is inside just then, `node-0`, `node-1` …, or `server`.
+    pub target: Spanned<String>,
+    /// Mean distance from the end of one to the beginning of the next; drawn uniformly from 0 to twice this.
+    pub every_s: f64,
+    /// How long until it is taken back.
+    pub for_ms: f64,
+    /// Of a link: `both` ways, `to-server`, or `from-server` (requests arrive, answers do not).
+    #[serde(default)]
+    pub way: Direction,
+    /// How slow a slow link is, each way that is meant.
+    #[serde(default)]
+    pub delay_ms: f64,
+    /// None in so long a time at the beginning of the run; and none that lasts into so long a time at its end, in which
+    /// the system can come back.
+    #[serde(default = "one_f64")]
+    pub quiet_s: f64,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerbSpec {
+    /// SIGSTOP, SIGCONT.
+    Pause,
+    /// SIGKILL, a new start.
+    Kill,
+    /// Nothing gets through.
+    Cut,
+    /// Everything takes longer.
+    Slow,
+    /// Connections end.
+    Reset,
+}
+
+impl FaultSpec {
+    /// What is done, with its details.
+    #[must_use]
+    pub fn fault(&self) -> FaultVerb {
+        let way = self.way;
+        match self.verb {
+            VerbSpec::Pause => FaultVerb::Pause,
+            VerbSpec::Kill => FaultVerb::Kill,
+            VerbSpec::Cut => FaultVerb::Cut { way },
+            VerbSpec::Slow => FaultVerb::Slow { way, delay_ns: (self.delay_ms * 1e6) as u64 },
+            VerbSpec::Reset => FaultVerb::Reset,
+        }
+    }
+
+    /// Whom it is aimed at; `None`: there is no such target.
+    #[must_use]
+    pub fn aim(&self) -> Option<FaultTarget> {
+        match self.target.get_ref().as_str() {
+            "holder" => Some(FaultTarget::Holder),
+            "server" => Some(FaultTarget::Server),
+            other => other.strip_prefix("node-")?.parse().ok().map(|node| FaultTarget::Node(NodeId(node))),
+        }
+    }
+}
+
+/// What a check must answer for contenders of a class. The first that fits decides.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectSpec {
+    /// Name of the check.
+    pub check: Spanned<String>,
+    /// The class of contender; left out: all.
+    pub class: Option<Class>,
+    /// Only where the agents' fencing is so; left out: either way.
+    pub fencing: Option<bool>,
+    /// Only where holders are so; left out: however they are.
+    pub holder: Option<Holder>,
+    /// The answer; `either` = reported, not judged.
+    pub verdict: Expected,
+    /// With `violated`: the share of the faults that hit a holder that must end in a token regression.
+    pub share_of_hits: Option<f64>,
+}
+
+/// Contenders that behave alike when a node stands still or dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Locks with a lease: it ends without the holder's doing.
+    Leased,
+    /// Locks that are held as long as their connection lives.
+    Unleased,
+    /// The ring with work queues.
+    Ring,
+    /// Controls.
+    Control,
+}
+
 /// What an acknowledged write of a server survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -139,6 +256,21 @@ pub enum Durability {
     Durable,
     /// Not flushed, in memory where there is room.
     Memory,
+}
+
+/// Where the nodes live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// All in this process.
+    #[default]
+    Single,
+    /// Each in a process of its own, on this machine.
+    Process,
+}
+
+fn three() -> u32 {
+    3
 }
 
 fn one() -> u32 {
@@ -256,6 +388,7 @@ impl Scenario {
         for (key, value) in [
             ("warm_up_s", spec.warm_up_s),
             ("noop_delay_ms", spec.noop_delay_ms),
+            ("rtt_ms", spec.rtt_ms),
             ("hold_ms", spec.hold_ms.unwrap_or(0.0)),
         ] {
             if !(0.0..=3_600_000.0).contains(&value) {
@@ -292,7 +425,78 @@ impl Scenario {
             }
             self.validate_step(&task.step)?;
         }
+        spec.faults.iter().try_for_each(|fault| self.validate_fault(fault))?;
+        spec.expect.iter().try_for_each(|expect| self.validate_expect(expect))
+    }
+
+    fn validate_fault(&self, fault: &FaultSpec) -> Result<(), SpecError> {
+        let at_target = |what: String| Err(self.error_at(fault.target.span(), what));
+        match fault.aim() {
+            None => {
+                return at_target(format!(
+                    "unknown target `{}`; there are `holder`, `server` and `node-0` to `node-{}`",
+                    fault.target.get_ref(),
+                    self.spec.nodes - 1
+                ));
+            }
+            Some(FaultTarget::Node(node)) if node.0 >= self.spec.nodes => {
+                return at_target(format!("there is no node {}: nodes = {}", node.0, self.spec.nodes));
+            }
+            Some(FaultTarget::Node(_) | FaultTarget::Holder)
+                if self.spec.placement == Placement::Single && !fault.fault().is_of_link() =>
+            {
+                return at_target(format!(
+                    "to {} a node it must be a process: set `placement = \"process\"`, or `--placement process`",
+                    fault.fault()
+                ));
+            }
+            Some(_) => {}
+        }
+        let fine = (0.0..=3_600.0).contains(&fault.every_s)
+            && (1.0..=3_600_000.0).contains(&fault.for_ms)
+            && (0.0..=3_600.0).contains(&fault.quiet_s)
+            && (0.0..=3_600_000.0).contains(&fault.delay_ms);
+        if !fine {
+            let what = "every_s, quiet_s and delay_ms must be from 0 to an hour, for_ms from 1";
+            return at_target(what.to_owned());
+        }
         Ok(())
+    }
+
+    fn validate_expect(&self, expect: &ExpectSpec) -> Result<(), SpecError> {
+        let names: Vec<_> = check::ALL.iter().map(|check| check.name).collect();
+        let (name, span) = (expect.check.get_ref(), expect.check.span());
+        if !names.contains(&name.as_str()) {
+            let what = format!("unknown check `{name}`; there are {}", names.join(", "));
+            return Err(self.error_at(span, what));
+        }
+        if expect.share_of_hits.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return Err(self.error_at(span, "share_of_hits must be from 0 to 1"));
+        }
+        Ok(())
+    }
+
+    /// How links are where they are in the path: of all contenders or of none. One way takes half a round trip.
+    #[must_use]
+    pub fn links(&self) -> Option<Ways> {
+        let wanted =
+            self.spec.rtt_ms > 0.0 || self.spec.faults.iter().any(|fault| fault.fault().is_of_link());
+        let one_way = std::time::Duration::from_secs_f64(self.spec.rtt_ms / 2e3);
+        wanted.then(|| Ways::delayed(one_way))
+    }
+
+    /// What a check must answer for contenders of a class, and the share of hits that must end in a regression.
+    #[must_use]
+    pub fn expected(&self, check: &str, class: Class) -> (Expected, Option<f64>) {
+        let spec = &self.spec;
+        let fits = |expect: &&ExpectSpec| {
+            expect.check.get_ref() == check
+                && expect.class.is_none_or(|of| of == class)
+                && expect.fencing.is_none_or(|fencing| fencing == spec.fencing)
+                && expect.holder.is_none_or(|holder| holder == spec.holder)
+        };
+        let found = spec.expect.iter().find(fits);
+        found.map_or((Expected::Holds, None), |expect| (expect.verdict, expect.share_of_hits))
     }
 
     fn validate_step(&self, step: &StepSpec) -> Result<(), SpecError> {

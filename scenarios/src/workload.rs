@@ -1,5 +1,6 @@
 //! From what was asked to what will run: draws a plan from a scenario and a seed, and refuses what cannot be run.
 
+use harness::fault::Fault;
 use harness::plan::{Arrival, NodeId, Plan, PlanError, PlanSettings, Resource, StepTree, splitmix};
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -20,6 +21,7 @@ pub const LEAST_OVERLAPS: u64 = 50;
 pub fn draw(scenario: &Scenario, seed: u64) -> Result<Plan, SpecError> {
     let spec = &scenario.spec;
     let plan = plan(spec, seed, spec.duration_s).map_err(|error| explain(scenario, error))?;
+    let plan = plan.with_faults(faults(spec, seed));
     if let Some((resource, load)) =
         plan.loads().first().filter(|(_, load)| *load > MOST_LOAD && !spec.saturating)
     {
@@ -101,6 +103,34 @@ fn plan(spec: &ScenarioSpec, seed: u64, duration_s: Option<f64>) -> Result<Plan,
     };
     Plan::new(settings, spec.tasks.iter().map(|task| task.name.get_ref().clone()).collect(), arrivals)
 }
+
+/// Draws the faults within the arrival window: staggered, since faults at fixed intervals miss what staggered ones hit;
+/// one at a time, the later of two waits for the end of the earlier.
+fn faults(spec: &ScenarioSpec, seed: u64) -> Vec<Fault> {
+    let mut rng = ChaCha8Rng::seed_from_u64(splitmix(seed ^ FAULTS));
+    let window_s = spec.duration_s.unwrap_or(spec.deadline_ms / 1e3);
+    let (mut faults, mut quiet_s) = (Vec::new(), 0.0_f64);
+    for (fault, target) in spec.faults.iter().filter_map(|fault| Some((fault, fault.aim()?))) {
+        quiet_s = quiet_s.max(fault.quiet_s);
+        let mut at_s = fault.quiet_s + rng.random::<f64>() * 2.0 * fault.every_s;
+        while at_s < window_s {
+            let (at_ns, for_ns) = (nanos(at_s), nanos(fault.for_ms / 1e3));
+            faults.push(Fault { at_ns, for_ns, verb: fault.fault(), target });
+            at_s += fault.for_ms / 1e3 + rng.random::<f64>() * 2.0 * fault.every_s;
+        }
+    }
+    faults.sort_by_key(|fault| fault.at_ns);
+    let mut free_ns = 0;
+    for fault in &mut faults {
+        fault.at_ns = fault.at_ns.max(free_ns);
+        free_ns = fault.at_ns + fault.for_ns;
+    }
+    faults.retain(|fault| fault.at_ns + fault.for_ns <= nanos((window_s - quiet_s).max(0.0)));
+    faults
+}
+
+/// Keeps the faults' draws apart from those of the tasks: a plan with faults has the same tasks as one without.
+const FAULTS: u64 = 0xFA17;
 
 fn poisson(rate_per_s: f64, duration_s: f64, rng: &mut ChaCha8Rng) -> Vec<u64> {
     let gap = Exp::new(rate_per_s).expect("the rate was found to be positive");
@@ -208,6 +238,32 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn faults_are_staggered_never_overlap_and_leave_the_tasks_as_they_are() {
+        let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let scenario = catalog::load("holder-pause", &[set("duration_s", "600")]).unwrap();
+        let with = draw(&scenario, 7).unwrap();
+        let without =
+            catalog::load("holder-pause", &[set("duration_s", "600"), set("faults", "[]")]).unwrap();
+        assert_eq!(with.tasks, draw(&without, 7).unwrap().tasks);
+        assert_eq!(with.faults, draw(&scenario, 7).unwrap().faults);
+        assert_ne!(with.digest(), draw(&without, 7).unwrap().digest());
+        let spec = &scenario.spec.faults[0];
+        // Each takes its own time and the mean distance.
+        let mean = 600.0 / (spec.for_ms / 1e3 + spec.every_s);
+        assert!((with.faults.len() as f64) > mean * 0.8 && (with.faults.len() as f64) < mean * 1.2);
+        let gaps: Vec<u64> =
+            with.faults.windows(2).map(|pair| pair[1].at_ns - pair[0].at_ns - pair[0].for_ns).collect();
+        let most_ns = nanos(2.0 * spec.every_s);
+        assert!(gaps.iter().all(|gap| *gap <= most_ns + 1));
+        // Uniform from 0 to 2×: a quarter of them lie in each quarter.
+        for quarter in 0..4 {
+            let within = (quarter * most_ns / 4)..((quarter + 1) * most_ns / 4);
+            let share = gaps.iter().filter(|gap| within.contains(gap)).count() as f64 / gaps.len() as f64;
+            assert!((0.1..0.45).contains(&share), "{quarter}: {share}");
+        }
     }
 
     #[test]

@@ -12,11 +12,13 @@ use harness::clock::Clock;
 use harness::event::What;
 use harness::measure::measure;
 use harness::mechanism::Mechanism as _;
+use harness::placement::{self, NodeCommand};
 use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
 use harness::record::Verdict;
 use harness::run::{Run, RunOptions, run};
 use harness::servers::{Server, ServerKind, ServerOptions};
-use scenarios::contenders::{Contender, Setting, all};
+use scenarios::contenders::{Contender, Here, Setting, all};
+use scenarios::spec::Placement;
 
 const DEADLINE_NS: u64 = 30_000_000_000;
 
@@ -62,7 +64,7 @@ fn contender(name: &str) -> Contender {
     all().into_iter().find(|contender| contender.name == name).unwrap()
 }
 
-async fn run_on(contender: &Contender, endpoint: Option<String>) -> Run {
+async fn run_on(contender: &Contender, placement: Placement, endpoint: Option<String>) -> Run {
     let (plan, clock) = (plan(100), Clock::real().unwrap());
     let setting = Setting {
         plan: Arc::clone(&plan),
@@ -71,7 +73,18 @@ async fn run_on(contender: &Contender, endpoint: Option<String>) -> Run {
         detect: Duration::from_secs(10),
         noop_delay: Duration::ZERO,
         run_seed: 5,
+        here: Here::all(&plan),
     };
+    if placement == Placement::Process {
+        let command = NodeCommand {
+            program: env!("CARGO_BIN_EXE_lockbench").into(),
+            args: vec!["node".into()],
+            mechanism: serde_json::to_value(contender.recipe(&setting)).unwrap(),
+        };
+        let run = placement::run(plan, command, clock, RunOptions::default()).await.unwrap();
+        assert_eq!(run.outages, [], "{}", contender.name);
+        return run;
+    }
     let mechanism = contender.build(&setting).await.unwrap();
     run(plan, mechanism, clock, RunOptions::default()).await
 }
@@ -107,8 +120,13 @@ fn releases_only_after_the_agent_acknowledged_the_leave(name: &str, run: &Run) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nested_steps_of_several_owners_are_kept_apart_without_a_server() {
     for name in ["local-mutex", "ring-local", "ring-queue"] {
-        keeps_apart_and_loses_nothing(name, &run_on(&contender(name), None).await);
+        keeps_apart_and_loses_nothing(name, &run_on(&contender(name), Placement::Single, None).await);
     }
+    for name in ["local-mutex", "ring-local"] {
+        assert!(contender(name).refuses(Placement::Process).is_some(), "{name}");
+    }
+    let run = run_on(&contender("ring-queue"), Placement::Process, None).await;
+    keeps_apart_and_loses_nothing("ring-queue in processes", &run);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,11 +138,13 @@ async fn nested_steps_of_several_owners_are_kept_apart_by_every_lock_on_its_real
             println!("skipped {}: {remedy}", contender.name);
             continue;
         }
-        let server = Server::start(kind, &ServerOptions::default()).await.unwrap();
-        let run = run_on(&contender, Some(server.endpoint().to_owned())).await;
-        keeps_apart_and_loses_nothing(contender.name, &run);
-        assert!(run.events.iter().any(|event| event.what == What::ReleaseSent), "{}", contender.name);
-        server.stop().await.unwrap();
+        for placement in [Placement::Single, Placement::Process] {
+            let server = Server::start(kind, &ServerOptions::default()).await.unwrap();
+            let run = run_on(&contender, placement, Some(server.endpoint().to_owned())).await;
+            keeps_apart_and_loses_nothing(&format!("{} {placement:?}", contender.name), &run);
+            assert!(run.events.iter().any(|event| event.what == What::ReleaseSent), "{}", contender.name);
+            server.stop().await.unwrap();
+        }
     }
     assert_eq!(ServerKind::ALL.len(), 4);
 }
@@ -132,12 +152,14 @@ async fn nested_steps_of_several_owners_are_kept_apart_by_every_lock_on_its_real
 /// A local mutex with the exclusion removed is what `none` is: granted at once, at the node that asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mechanism_without_exclusion_is_caught_by_both_checks() {
-    let run = run_on(&contender("none"), None).await;
-    assert_eq!(measure(&run).tasks.completed, 100);
-    for check in check::ALL {
-        let caught =
-            matches!((check.judge)(&run).verdict, Verdict::Violated { ref witness } if !witness.is_empty());
-        assert_eq!(caught, check.must_catch_none == check::MustCatch::Yes, "{}", check.name);
+    for placement in [Placement::Single, Placement::Process] {
+        let run = run_on(&contender("none"), placement, None).await;
+        assert_eq!(measure(&run).tasks.completed, 100);
+        for check in check::ALL {
+            let verdict = (check.judge)(&run).verdict;
+            let caught = matches!(verdict, Verdict::Violated { ref witness } if !witness.is_empty());
+            assert_eq!(caught, check.must_catch_none == check::MustCatch::Yes, "{}", check.name);
+        }
     }
 }
 
@@ -182,6 +204,7 @@ fn the_same_plan_gives_the_same_history_byte_by_byte_where_there_are_no_sockets(
                 detect: Duration::from_secs(10),
                 noop_delay: Duration::from_millis(5),
                 run_seed: 5,
+                here: Here::all(&plan),
             };
             let mechanism = contender(name).build(&setting).await.unwrap();
             run(plan, mechanism, clock, RunOptions::default()).await.events
@@ -239,6 +262,7 @@ async fn a_local_mutex_with_the_exclusion_between_nodes_removed_is_caught() {
         detect: Duration::from_secs(10),
         noop_delay: Duration::ZERO,
         run_seed: 5,
+        here: Here::all(&plan),
     };
     let mut tables = Vec::new();
     for _ in 0..plan.settings.nodes {

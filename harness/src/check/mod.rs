@@ -212,6 +212,9 @@ pub(crate) mod fixture {
             operations: None,
             faults: Vec::new(),
             promises: Promises::default(),
+            detection: String::new(),
+            outages: Vec::new(),
+            injected: Vec::new(),
         }
     }
 

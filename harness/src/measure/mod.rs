@@ -56,7 +56,7 @@ pub fn measure(run: &Run) -> Figures {
             What::Invoked => {
                 // The caller of a root step is the plan; that of a child is its parent step.
                 life.invoked_ns = Some(if step.step == 0 { intended_ns(step) } else { event.at_ns });
-                if step.step == 0 {
+                if step.step == 0 && !run.was_out(&plan.tasks[step.task.0 as usize]) {
                     figures.latency.lag.record_ns(event.at_ns.saturating_sub(intended_ns(step)));
                 }
             }

@@ -11,6 +11,7 @@ use super::launch::Start;
 use super::url::Address;
 use super::wire::{self, AskError};
 use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
+use crate::child;
 
 const KIND: ServerKind = ServerKind::Etcd;
 
@@ -25,7 +26,7 @@ pub(super) fn find() -> Result<(PathBuf, String), ServerError> {
 
 fn program() -> Result<PathBuf, ServerError> {
     let what = "the program etcd".to_owned();
-    wire::on_path("etcd").ok_or(ServerError::Missing { kind: KIND, what, package: KIND.package() })
+    child::on_path("etcd").ok_or(ServerError::Missing { kind: KIND, what, package: KIND.package() })
 }
 
 pub(super) fn start(

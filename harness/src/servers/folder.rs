@@ -21,6 +21,7 @@ use nix::unistd::{AccessFlags, User, access, geteuid};
 use procfs::process::Process as ProcEntry;
 
 use super::{Durability, ServerError, ServerKind, ServerOptions, postgres, process};
+use crate::child;
 
 const PREFIX: &str = "lockbench-";
 const OWNER: &str = "owner";
@@ -118,7 +119,7 @@ impl Folder {
             if result.is_ok() {
                 break;
             }
-            process::nap();
+            child::nap();
         }
         result
     }
@@ -169,7 +170,7 @@ fn is_leftover(path: &Path) -> bool {
     }
     let owner = fs::read_to_string(path.join(OWNER)).unwrap_or_default();
     match owner.split_once(' ').map(|(pid, started)| (pid.parse(), started.trim().parse())) {
-        Some((Ok(pid), Ok(started))) => !process::lives(pid, started),
+        Some((Ok(pid), Ok(started))) => !child::lives(pid, started),
         // No other lockbench writes names of this form, but one may be about to write its owner file.
         _ => metadata.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age > MAKING)),
     }

@@ -15,9 +15,10 @@ use nix::unistd::User;
 use tokio::time::{sleep, timeout};
 
 use super::folder::Folder;
-use super::process::{Process, Running};
+use super::process::Running;
 use super::wire::AskError;
-use super::{Answer, ServerError, ServerKind, ServerOptions, etcd, postgres, redis, wire, zookeeper};
+use super::{Answer, ServerError, ServerKind, ServerOptions, etcd, postgres, redis, zookeeper};
+use crate::child::{self, Process, SETPRIV};
 
 /// How often another port is tried.
 const TRIES: usize = 5;
@@ -31,7 +32,7 @@ const FIRST_PORT: u16 = 20_000;
 const POLL: Duration = Duration::from_millis(10);
 
 /// How one server is run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Start {
     pub(super) program: PathBuf,
     pub(super) args: Vec<OsString>,
@@ -79,16 +80,28 @@ async fn attempt(
         ServerKind::Etcd => etcd::start(&folder, ports, options)?,
         ServerKind::Zookeeper => zookeeper::start(&folder, ports, options)?,
     };
-    let mut command = command(kind, &start.program, start.user.as_ref(), &folder)?;
+    let process = spawn(kind, &start, &folder).await?;
+    let endpoint = start.endpoint.clone();
+    let mut running = Running::new(kind, start, process, folder);
+    let mut answer = first_answer(kind, &mut running).await?;
+    for (name, value) in &running.start().flags {
+        answer.settings.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    Ok((running, endpoint, answer))
+}
+
+/// Starts a killed server again, on its data and its ports, and waits until it has answered.
+pub(super) async fn relaunch(kind: ServerKind, running: &mut Running) -> Result<(), ServerError> {
+    let process = spawn(kind, running.start(), running.folder()).await?;
+    *running.process() = process;
+    first_answer(kind, running).await.map(drop)
+}
+
+async fn spawn(kind: ServerKind, start: &Start, folder: &Folder) -> Result<Process, ServerError> {
+    let mut command = command(kind, &start.program, start.user.as_ref(), folder)?;
     command.args(&start.args);
     let spawn_failed = |source| ServerError::Spawn { kind, program: start.program.clone(), source };
-    let process = Process::spawn(command).await.map_err(spawn_failed)?;
-    let mut running = Running::new(kind, start.stop, process, folder);
-    let mut answer = first_answer(kind, &mut running, &start).await?;
-    for (name, value) in start.flags {
-        answer.settings.entry(name).or_insert(value);
-    }
-    Ok((running, start.endpoint, answer))
+    Process::spawn(command).await.map_err(spawn_failed)
 }
 
 /// A command that dies with the thread that spawns it, works in the folder and writes to its log.
@@ -117,14 +130,15 @@ pub(super) fn command(
 
 /// The program that ties a server's life to ours.
 pub(super) fn setpriv(kind: ServerKind) -> Result<PathBuf, ServerError> {
-    wire::on_path("setpriv").ok_or_else(|| ServerError::Missing {
+    child::on_path(SETPRIV).ok_or_else(|| ServerError::Missing {
         kind,
         what: "the program setpriv".to_owned(),
         package: "util-linux",
     })
 }
 
-async fn first_answer(kind: ServerKind, running: &mut Running, start: &Start) -> Result<Answer, ServerError> {
+async fn first_answer(kind: ServerKind, running: &mut Running) -> Result<Answer, ServerError> {
+    let start = running.start().clone();
     let mut last = String::new();
     let asking = async {
         loop {

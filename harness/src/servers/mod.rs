@@ -28,6 +28,7 @@ mod zookeeper;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -139,6 +140,9 @@ impl Default for ServerOptions {
     }
 }
 
+/// With what the address of every private server begins.
+const LOCALHOST: &str = "127.0.0.1:";
+
 /// A running server: a private child, or a handle on one that runs elsewhere.
 ///
 /// Dropping it kills a private server and removes its folder, also while a panic unwinds, and blocks for as long
@@ -195,6 +199,17 @@ impl Server {
         &self.endpoint
     }
 
+    /// Where a private server listens, and the endpoint's text before and after that, so that a link can take its place.
+    /// None of an attached server.
+    pub fn address(&self) -> Option<(&str, SocketAddr, &str)> {
+        self.running.as_ref()?;
+        let start = self.endpoint.find(LOCALHOST)?;
+        let rest = &self.endpoint[start..];
+        let end = rest[LOCALHOST.len()..].find(|c: char| !c.is_ascii_digit());
+        let (address, after) = rest.split_at(end.map_or(rest.len(), |end| LOCALHOST.len() + end));
+        Some((&self.endpoint[..start], address.parse().ok()?, after))
+    }
+
     /// The version that the server reports.
     pub fn version(&self) -> &str {
         &self.version
@@ -226,6 +241,45 @@ impl Server {
     /// The folder with the server's data and its file `log`. None of an attached server.
     pub fn folder(&self) -> Option<&Path> {
         self.running.as_ref().map(|running| running.folder().path())
+    }
+
+    /// Stops all its processes where they are, as a fault; returns when they stand still.
+    ///
+    /// # Errors
+    /// When it is not ours, is gone, or does not stop.
+    pub async fn pause(&mut self) -> Result<(), String> {
+        self.ours()?.process().pause().await.map_err(|error| error.to_string())
+    }
+
+    /// Lets a paused server go on.
+    ///
+    /// # Errors
+    /// When it is not ours.
+    pub fn resume(&mut self) -> Result<(), String> {
+        self.ours()?.process().resume();
+        Ok(())
+    }
+
+    /// Kills it with all its processes, as a fault; its folder stays.
+    ///
+    /// # Errors
+    /// When it is not ours, or is gone.
+    pub async fn kill(&mut self) -> Result<(), String> {
+        self.ours()?.process().kill().await.map_err(|error| error.to_string())
+    }
+
+    /// Starts a killed server again, on its data and its ports, and returns when it has answered.
+    ///
+    /// # Errors
+    /// When it is not ours, or does not start.
+    pub async fn restart(&mut self) -> Result<(), String> {
+        let kind = self.kind;
+        launch::relaunch(kind, self.ours()?).await.map_err(|error| error.to_string())
+    }
+
+    fn ours(&mut self) -> Result<&mut Running, String> {
+        let kind = self.kind;
+        self.running.as_mut().ok_or_else(|| format!("this {kind} was not started by lockbench"))
     }
 
     /// Shuts a private server down, kills it if that takes longer than 5 s, and removes its folder. Lets go of an

@@ -14,10 +14,10 @@ use tokio::time::timeout;
 
 use super::folder::Folder;
 use super::launch::{self, Start};
-use super::process::Process;
 use super::url::Address;
 use super::wire::{self, AskError};
 use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
+use crate::child::{self, Process};
 
 const KIND: ServerKind = ServerKind::Postgres;
 
@@ -42,7 +42,7 @@ fn programs() -> Result<PathBuf, ServerError> {
         fs::read_dir(VERSIONS).into_iter().flatten().flatten().filter_map(version).collect();
     versions.sort_unstable_by(|a, b| b.cmp(a));
     let packaged = versions.iter().map(|version| Path::new(VERSIONS).join(version.to_string()).join("bin"));
-    let linked = wire::on_path("initdb").and_then(|initdb| initdb.canonicalize().ok());
+    let linked = child::on_path("initdb").and_then(|initdb| initdb.canonicalize().ok());
     let complete =
         |bin: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|program| bin.join(program).is_file());
     packaged.chain(linked.and_then(|initdb| initdb.parent().map(Path::to_owned))).find(complete).ok_or_else(
@@ -219,7 +219,7 @@ pub(super) async fn ask(url: &str) -> Result<Answer, AskError> {
         // Cheaper than a program that finds out that nobody listens.
         drop(wire::connect(address).await?);
     }
-    let psql = programs().ok().map(|bin| bin.join("psql")).or_else(|| wire::on_path("psql"));
+    let psql = programs().ok().map(|bin| bin.join("psql")).or_else(|| child::on_path("psql"));
     let psql = psql.ok_or_else(|| {
         let what = "the program psql, which asks the server,".to_owned();
         AskError::Missing(ServerError::Missing { kind: KIND, what, package: "postgresql-client" })

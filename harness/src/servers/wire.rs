@@ -1,7 +1,6 @@
 //! Asking a server a question in a few bytes, with a deadline.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -74,16 +73,4 @@ pub(super) fn no_answer() -> AskError {
 /// The addresses of a comma-separated list of URLs.
 pub(super) fn addresses(list: &str, default_port: u16) -> Result<Vec<Address>, AskError> {
     list.split(',').map(|url| Address::parse(url.trim(), default_port).map_err(AskError::Url)).collect()
-}
-
-/// The first of the folders of PATH, and those that only root has there, with a file of this name.
-pub(super) fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(
-            ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"]
-                .map(PathBuf::from),
-        )
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
 }

@@ -9,6 +9,7 @@ use super::folder::Folder;
 use super::launch::Start;
 use super::wire::{self, AskError};
 use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
+use crate::child;
 
 const KIND: ServerKind = ServerKind::Zookeeper;
 
@@ -38,7 +39,7 @@ fn programs() -> Result<(PathBuf, PathBuf), ServerError> {
     if !jar.is_file() {
         return Err(missing(&format!("its jar, {}", jar.display()), "libzookeeper-java"));
     }
-    let java = wire::on_path("java").ok_or_else(|| missing("the program java", "default-jre-headless"))?;
+    let java = child::on_path("java").ok_or_else(|| missing("the program java", "default-jre-headless"))?;
     Ok((java, jar))
 }
 

@@ -18,8 +18,14 @@ pub(super) struct Line {
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// Lines over two axes.
-pub(super) fn lines(area: &Drawing<'_>, x: &Axis, y: &Axis, lines: &[Line]) -> Result<(), Box<dyn Error>> {
+/// Lines over two axes, over bands of the first.
+pub(super) fn lines(
+    area: &Drawing<'_>,
+    x: &Axis,
+    y: &Axis,
+    lines: &[Line],
+    bands: &[(f64, f64)],
+) -> Result<(), Box<dyn Error>> {
     let mut chart = ChartBuilder::on(area)
         .margin_top(12)
         .margin_right(34)
@@ -35,12 +41,18 @@ pub(super) fn lines(area: &Drawing<'_>, x: &Axis, y: &Axis, lines: &[Line]) -> R
         .x_desc(x.name)
         .y_desc(y.name)
         .draw()?;
+    chart.draw_series(bands.iter().map(|(from, until)| {
+        Rectangle::new([(from.min(x.to), y.from), (until.min(x.to), y.to)], RULE.mix(BAND).filled())
+    }))?;
     for line in lines {
         let style = ShapeStyle { color: dashed(line.look).to_rgba(), filled: false, stroke_width: 2 };
         chart.draw_series([PathElement::new(line.points.clone(), style)])?;
     }
     Ok(())
 }
+
+/// How dense a band is; where bands of several blocks lie over each other, they add up.
+const BAND: f64 = 0.35;
 
 /// A row of dots: values on one axis, their range as a bar.
 pub(super) struct Strip {

@@ -29,7 +29,7 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     let caption = "Asked to entered, all blocks merged; the first step of a task counts from its intended start. Both \
                    scales are logarithmic: each nine of the share takes the same width. Controls are grey.";
     let named = Named { id: "tail", title, description: caption };
-    let svg = image(&named, (WIDTH, 400), |area| lines(area, &x, &y, &curves))?;
+    let svg = image(&named, (WIDTH, 400), |area| lines(area, &x, &y, &curves, &[]))?;
     let head = SHARES.map(|(_, name)| Head::number(name, "")).into();
     let data = by_role(comparison, head, |row| SHARES.map(|(q, _)| quantile(&row.latency.wait, q)).into());
     let legend = with_waits().map(|(row, look)| key(&row.contender, *look)).collect();

@@ -1,6 +1,6 @@
 //! Completed tasks per second over the time of a run.
 
-use harness::record::SLICE_NS;
+use harness::record::{RunRecord, SLICE_NS};
 
 use super::axis::Axis;
 use super::palette::Look;
@@ -49,13 +49,19 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     x.to = seconds(points);
     let width = format::duration(seconds(1) * 1e9);
     let title = "Throughput over time";
+    let bands = bands(comparison);
     let caption = format!(
         "Completed tasks per second, in steps of {width}; each point is the median of the blocks. Arrivals end after {}; \
-         what follows is the drain.",
-        format::duration(comparison.manifest.plan.window_ns as f64)
+         what follows is the drain.{}",
+        format::duration(comparison.manifest.plan.window_ns as f64),
+        if bands.is_empty() {
+            ""
+        } else {
+            " Shaded: while something was broken on purpose, in any of the blocks."
+        }
     );
     let named = Named { id: "throughput", title, description: &caption };
-    let svg = image(&named, (WIDTH, 320), |area| lines(area, &x, &y, &curves))?;
+    let svg = image(&named, (WIDTH, 320), |area| lines(area, &x, &y, &curves, &bands))?;
     let data = Table {
         head: rows.iter().map(|(row, _)| Head::number(&row.contender, "")).collect(),
         groups: vec![Group {
@@ -75,6 +81,19 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     };
     let legend = rows.iter().map(|(row, look)| key(&row.contender, *look)).collect();
     Ok(Some(Chart { id: "throughput", title: title.to_owned(), caption, svg, legend, data }))
+}
+
+/// When something was broken, in seconds: of each block once, since its contenders share the plan.
+fn bands(comparison: &Comparison) -> Vec<(f64, f64)> {
+    let mut blocks: Vec<&RunRecord> = Vec::new();
+    for run in comparison.records().filter(|run| !run.faults.faults.is_empty()) {
+        if !blocks.iter().any(|known| known.block == run.block) {
+            blocks.push(run);
+        }
+    }
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let faults = blocks.iter().flat_map(|run| &run.faults.faults);
+    faults.filter_map(|fault| Some((seconds(fault.from_ns?), seconds(fault.until_ns?)))).collect()
 }
 
 /// Median over blocks of the rate in each group of slices; a run that ended earlier completed nothing there.

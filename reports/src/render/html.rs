@@ -28,6 +28,7 @@ struct Page<'a> {
     verdicts: Table,
     guarantees: Table,
     tally: Table,
+    faults: Option<Table>,
     bench: Facts,
     cost: Table,
     environment: Vec<Facts>,
@@ -55,6 +56,7 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         verdicts: captioned("Answers of the checks", sections::verdicts(comparison)),
         guarantees: captioned("What a grant survives", sections::guarantees(comparison)),
         tally: captioned("Where every task went", sections::tally(comparison)),
+        faults: sections::faults(comparison).map(|table| captioned("What was broken on purpose", table)),
         bench: sections::bench(comparison),
         cost: captioned("What the bench cost in each row", sections::harness_cost(comparison)),
         environment: sections::environment(comparison),
@@ -170,6 +172,19 @@ mod tests {
             }
             assert!(!figure.contains("#01"), "a stand-in colour is left");
         }
+    }
+
+    #[test]
+    fn faults_have_a_table_and_shade_the_time_axis() {
+        let (calm, faulted) = (render(&fixture::small()).unwrap(), render(&fixture::faulted()).unwrap());
+        let shaded = |html: &str| {
+            let chart =
+                html.split("aria-labelledby=\"throughput-t").nth(1).unwrap().split("</svg>").next().unwrap();
+            chart.matches("<rect").count()
+        };
+        assert_eq!(shaded(&faulted) - shaded(&calm), 2, "one band a fault");
+        assert!(faulted.contains("id=\"faults\"") && faulted.contains("Token regressions"));
+        assert!(!calm.contains("id=\"faults\"") && !calm.contains("#faults"));
     }
 
     #[test]

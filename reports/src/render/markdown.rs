@@ -35,6 +35,12 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         "Rates are the median of the blocks with their range; percentiles are over all blocks merged; – is missing.",
     );
     line(&mut out, "");
+    if let Some(faults) = sections::faults(comparison) {
+        line(&mut out, "What was broken on purpose:");
+        line(&mut out, "");
+        table(&mut out, &faults);
+        line(&mut out, "");
+    }
     line(&mut out, "Again with:");
     line(&mut out, "");
     line(&mut out, &format!("    {}", sections::command(comparison).replace('\n', " ")));

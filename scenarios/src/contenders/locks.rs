@@ -1,7 +1,8 @@
 //! A lock variant as a mechanism: the step runs at the node where it was asked for, under a guard.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,8 +13,8 @@ use harness::mechanism::{
 use harness::plan::{Mode, NodeId, Plan, StepRef};
 use harness::record::{Role, Survives};
 use lock_backends::{
-    ClientOptions, Endpoint, Guard, LockClient, LockError, Now, OwnerId, Request, SessionOptions, Validity,
-    Variant,
+    ClientOptions, Endpoint, Guard, LockBackend, LockClient, LockError, Now, OwnerId, Request,
+    SessionOptions, Validity, Variant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -46,48 +47,127 @@ impl Now for NodeClock {
     }
 }
 
-/// One lock client per node: its own session, also when all nodes live in one process.
+/// One lock client per node that lives here: its own session, also when all nodes live in one process.
 #[derive(Debug)]
 pub(super) struct LockMechanism {
     plan: Arc<Plan>,
+    clock: Clock,
     variant: &'static Variant,
     run_seed: u64,
-    asked_ms: u128,
-    clients: Mutex<BTreeMap<NodeId, Arc<LockClient>>>,
+    asked: Duration,
+    nodes: BTreeMap<NodeId, Sessions>,
     runners: Mutex<BTreeMap<NodeId, Arc<dyn StepRunner>>>,
+}
+
+/// The sessions of one node, one at a time: a lost one is followed by another.
+#[derive(Debug)]
+struct Sessions {
+    /// Over the node's own link, where there is one.
+    backend: Box<dyn LockBackend>,
+    /// None before the first and after the last.
+    current: Mutex<Option<Arc<LockClient>>>,
+    /// How often the node was started before, and how many sessions it has had since; held while one is opened.
+    opened: tokio::sync::Mutex<(u32, u32)>,
+    /// Operations of those that were lost.
+    operations: AtomicU64,
+}
+
+impl Sessions {
+    fn current(&self) -> MutexGuard<'_, Option<Arc<LockClient>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl LockMechanism {
     pub(super) async fn connect(variant: &'static Variant, setting: &Setting) -> anyhow::Result<Self> {
-        let endpoint = Endpoint(setting.endpoint.clone().unwrap_or_default());
-        let backend = (variant.open)(&endpoint)?;
-        let mut clients = BTreeMap::new();
-        for node in (0..setting.plan.settings.nodes).map(NodeId) {
-            let options = SessionOptions {
-                node: format!("node-{}-{:x}", node.0, setting.run_seed),
-                ttl: setting.detect,
-                now: Arc::new(NodeClock(setting.clock.clone())),
+        let mut nodes = BTreeMap::new();
+        for &node in &setting.here.nodes {
+            let own = setting.here.between.as_ref();
+            let own = own.and_then(|between| between.endpoints.get(usize::from(node.0)));
+            let endpoint = Endpoint(own.or(setting.endpoint.as_ref()).cloned().unwrap_or_default());
+            let sessions = Sessions {
+                backend: (variant.open)(&endpoint)?,
+                current: Mutex::default(),
+                opened: tokio::sync::Mutex::new((setting.here.incarnation, 0)),
+                operations: AtomicU64::new(0),
             };
-            let client =
-                LockClient::connect_on(&*backend, variant.capabilities, options, ClientOptions::default());
-            let client =
-                client.await.with_context(|| format!("{}: session of node {}", variant.name, node.0))?;
-            clients.insert(node, Arc::new(client));
+            nodes.insert(node, sessions);
         }
-        Ok(Self {
+        let mechanism = Self {
             plan: Arc::clone(&setting.plan),
+            clock: setting.clock.clone(),
             variant,
             run_seed: setting.run_seed,
-            asked_ms: setting.detect.as_millis(),
-            clients: Mutex::new(clients),
+            asked: setting.detect,
+            nodes,
             runners: Mutex::default(),
-        })
+        };
+        for &node in &setting.here.nodes {
+            let client = mechanism.session(node).await;
+            client.with_context(|| format!("{}: session of node {}", variant.name, node.0))?;
+        }
+        Ok(mechanism)
     }
 
-    fn at(&self, node: NodeId) -> Option<(Arc<LockClient>, Arc<dyn StepRunner>)> {
-        let client = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()?;
-        let runner = self.runners.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()?;
-        Some((client, runner))
+    /// The node's session; a new one where the last was lost.
+    async fn session(&self, node: NodeId) -> Result<Arc<LockClient>, LockError> {
+        let none = || LockError::Unavailable(format!("node {} is down", node.0));
+        let sessions = self.nodes.get(&node).ok_or_else(none)?;
+        let alive = || sessions.current().clone().filter(|client| !client.lost().is_cancelled());
+        if let Some(client) = alive() {
+            return Ok(client);
+        }
+        let mut opened = sessions.opened.lock().await;
+        if let Some(client) = alive() {
+            return Ok(client);
+        }
+        if opened.1 > 0 && sessions.current().is_none() {
+            // Shut down meanwhile.
+            return Err(none());
+        }
+        let options = SessionOptions {
+            node: format!("node-{}-{:x}-{}-{}", node.0, self.run_seed, opened.0, opened.1),
+            ttl: self.asked,
+            now: Arc::new(NodeClock(self.clock.clone())),
+        };
+        opened.1 += 1;
+        let capabilities = self.variant.capabilities;
+        let client =
+            LockClient::connect_on(&*sessions.backend, capabilities, options, ClientOptions::default())
+                .await?;
+        let client = Arc::new(client);
+        let lost = sessions.current().replace(Arc::clone(&client));
+        if let Some(lost) = lost {
+            sessions.operations.fetch_add(lost.counts().operations, Ordering::Relaxed);
+        }
+        Ok(client)
+    }
+
+    /// As negotiated; `None` where there is no lease.
+    fn ttl(&self) -> Option<Duration> {
+        let mut clients = self.nodes.values().filter_map(|sessions| sessions.current().clone());
+        clients.next().and_then(|client| client.ttl())
+    }
+
+    fn runner(&self, node: NodeId) -> Option<Arc<dyn StepRunner>> {
+        self.runners.lock().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+    }
+
+    /// A guard on the step's key; asked for again when the session is lost on the way, since what it may have held went
+    /// with it.
+    async fn guard(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Result<Guard, LockError> {
+        loop {
+            let client = tokio::select! {
+                biased;
+                client = self.session(at) => client?,
+                // Nothing has been asked for.
+                () = self.clock.sleep_until(deadline_ns) => return Err(LockError::TimedOut),
+            };
+            match client.acquire(self.request(at, step, deadline_ns)).await {
+                Err(LockError::SessionLost(_)) if self.clock.now_ns() < deadline_ns => {}
+                answer => return answer,
+            }
+        }
     }
 
     fn request(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Request {
@@ -108,13 +188,13 @@ impl LockMechanism {
     }
 
     async fn locked(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
-        let Some((client, runner)) = self.at(at) else {
+        let Some(runner) = self.runner(at) else {
             return Outcome::Refused(format!("node {} is down", at.0));
         };
         if self.plan.resource(step).level == 0 {
             return runner.run(step, Entitlement { slot: None, token: None, lease: Arc::new(NoLease) }).await;
         }
-        let guard = match client.acquire(self.request(at, step, deadline_ns)).await {
+        let guard = match self.guard(at, step, deadline_ns).await {
             Ok(guard) => Arc::new(guard),
             Err(error) => return outcome(&error),
         };
@@ -147,32 +227,34 @@ impl Mechanism for LockMechanism {
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.runners.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            let clients = std::mem::take(&mut *self.clients.lock().unwrap_or_else(PoisonError::into_inner));
-            for client in clients.into_values().filter_map(Arc::into_inner) {
-                client.close().await;
+            for sessions in self.nodes.values() {
+                let client = sessions.current().take();
+                if let Some(client) = client.and_then(Arc::into_inner) {
+                    client.close().await;
+                }
             }
         })
     }
 
     fn operations(&self) -> Option<u64> {
         server_kind(self.variant.server)?;
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(clients.values().map(|client| client.counts().operations).sum())
+        let operations = |sessions: &Sessions| {
+            let current = sessions.current().as_ref().map_or(0, |client| client.counts().operations);
+            current + sessions.operations.load(Ordering::Relaxed)
+        };
+        Some(self.nodes.values().map(operations).sum())
     }
 
     fn detection(&self) -> String {
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        match clients.values().next().and_then(|client| client.ttl()) {
-            Some(ttl) => format!("lease of {} ms (asked {})", ttl.as_millis(), self.asked_ms),
+        match self.ttl() {
+            Some(ttl) => format!("lease of {} ms (asked {})", ttl.as_millis(), self.asked.as_millis()),
             None => "no lease".to_owned(),
         }
     }
 
     fn promises(&self) -> Promises {
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let ttl = clients.values().next().and_then(|client| client.ttl());
         // Servers notice the end of a lease by ticks of up to half of it; then the waiters must be woken.
-        let free_within = ttl.map(|ttl| ttl + ttl / 2 + Duration::from_secs(1));
+        let free_within = self.ttl().map(|ttl| ttl + ttl / 2 + Duration::from_secs(1));
         Promises { free_within_ns: free_within.map(|within| within.as_nanos() as u64), ..Promises::default() }
     }
 }

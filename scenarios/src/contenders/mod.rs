@@ -9,11 +9,15 @@ use std::time::Duration;
 use harness::clock::Clock;
 use harness::control::Open;
 use harness::mechanism::Mechanism;
-use harness::plan::Plan;
+use harness::placement::Place;
+use harness::plan::{NodeId, Plan};
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 use lock_backends::{Server, Variant};
 use queue_lockfree::Transport;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{Class, Placement};
 
 /// A configured mechanism in a comparison.
 #[derive(Debug, Clone)]
@@ -61,6 +65,76 @@ pub struct Setting {
     pub noop_delay: Duration,
     /// Unique per run: part of owner ids and of the ring's secret.
     pub run_seed: u64,
+    /// Which nodes live in this process.
+    pub here: Here,
+}
+
+/// The nodes that live in one process.
+#[derive(Debug, Clone, Default)]
+pub struct Here {
+    /// Their numbers.
+    pub nodes: Vec<NodeId>,
+    /// How often they were started before in this run.
+    pub incarnation: u32,
+    /// What their mechanism introduced itself with then: others still know it by that.
+    pub former: Option<String>,
+    /// What lies between: the server as each node of the run reaches it over its own link, and how links between nodes
+    /// are. None where nothing lies between.
+    pub between: Option<LinksBetween>,
+}
+
+/// Links that can be slow or broken.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct LinksBetween {
+    /// The server's endpoint for each node, by number; empty where there is no server.
+    pub endpoints: Vec<String>,
+    /// Delay of each way between nodes.
+    pub one_way: Duration,
+}
+
+impl Here {
+    /// All nodes of the plan, in this process.
+    #[must_use]
+    pub fn all(plan: &Plan) -> Self {
+        Self { nodes: (0..plan.settings.nodes).map(NodeId).collect(), ..Self::default() }
+    }
+}
+
+/// What the process of a node makes its mechanism of; see [`node`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Recipe {
+    contender: String,
+    endpoint: Option<String>,
+    detect: Duration,
+    noop_delay: Duration,
+    run_seed: u64,
+    between: Option<LinksBetween>,
+}
+
+/// Makes the mechanism of one node, in a process of its own.
+///
+/// # Errors
+/// When a session or the node cannot be opened.
+pub async fn node(place: Place) -> Result<Arc<dyn Mechanism>, String> {
+    let recipe: Recipe = serde_json::from_value(place.mechanism)
+        .map_err(|error| format!("what the driver asks for is not known here: {error}"))?;
+    let contender = all().into_iter().find(|contender| contender.name == recipe.contender);
+    let contender = contender.ok_or_else(|| format!("there is no contender `{}` here", recipe.contender))?;
+    let setting = Setting {
+        plan: place.plan,
+        clock: place.clock,
+        endpoint: recipe.endpoint,
+        detect: recipe.detect,
+        noop_delay: recipe.noop_delay,
+        run_seed: recipe.run_seed,
+        here: Here {
+            nodes: vec![place.node],
+            incarnation: place.incarnation,
+            former: place.former,
+            between: recipe.between,
+        },
+    };
+    contender.build(&setting).await.map_err(|error| format!("{error:#}"))
 }
 
 /// Every contender, controls first.
@@ -116,6 +190,42 @@ impl Contender {
     #[must_use]
     pub fn is_noop(&self) -> bool {
         self.kind == Kind::Noop
+    }
+
+    /// How it behaves when a node stands still or dies.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self.kind {
+            _ if self.role == Role::Control => Class::Control,
+            Kind::Lock(name) if variant(name).capabilities.lease => Class::Leased,
+            Kind::Lock(_) => Class::Unleased,
+            Kind::Noop | Kind::None | Kind::Ring(_) => Class::Ring,
+        }
+    }
+
+    /// Why it cannot run in a placement, where it cannot.
+    #[must_use]
+    pub fn refuses(&self, placement: Placement) -> Option<String> {
+        let in_memory = match self.kind {
+            Kind::Noop | Kind::None | Kind::Ring(Between::Tcp) => false,
+            Kind::Ring(Between::Calls) => true,
+            Kind::Lock(name) => variant(name).server == Server::None,
+        };
+        (in_memory && placement == Placement::Process)
+            .then(|| "it lives in the memory of one process: use `--placement single`".to_owned())
+    }
+
+    /// What the process of a node makes this contender's mechanism of.
+    #[must_use]
+    pub fn recipe(&self, setting: &Setting) -> Recipe {
+        Recipe {
+            contender: self.name.to_owned(),
+            endpoint: setting.endpoint.clone(),
+            detect: setting.detect,
+            noop_delay: setting.noop_delay,
+            run_seed: setting.run_seed,
+            between: setting.here.between.clone(),
+        }
     }
 
     /// Makes the mechanism, connected and ready to run.

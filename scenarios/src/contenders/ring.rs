@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use harness::clock::Clock;
+use harness::link::{Link, Ways};
 use harness::mechanism::{BoxFuture, Entitlement, Lease, Mechanism, Outcome, StepRunner, Token};
 use harness::plan::{NodeId, Plan, StepRef, TaskId, splitmix};
 use queue_lockfree::{
-    Delivery, Handler, HashKind, Membership, Node, NodeOptions, Now, Ring, Secret, SubmitError, Transport,
-    zstack_node_id,
+    Delivery, Handler, HashKind, Member as RingMember, Membership, Node, NodeOptions, Now, Ring, Secret,
+    SubmitError, Transport, zstack_node_id,
 };
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::Setting;
+use super::{LinksBetween, Setting};
 
 #[derive(Debug)]
 struct NodeClock(Clock);
@@ -26,10 +29,16 @@ impl Now for NodeClock {
     }
 }
 
-/// All nodes of the ring in this process, with static membership. What travels is a step's reference; the owner
+/// The ring's nodes that live in this process, with static membership. What travels is a step's reference; the owner
 /// finds the step in its own plan.
 pub(super) struct RingMechanism {
     plan: Arc<Plan>,
+    membership: Membership,
+    /// Of the view that is installed. A node that is started again counts its tokens afresh, so it begins at a higher
+    /// epoch.
+    epoch: u64,
+    /// Before the listeners of the nodes here, where links are slow.
+    links: BTreeMap<u16, Link>,
     nodes: Mutex<BTreeMap<NodeId, Member>>,
 }
 
@@ -49,23 +58,36 @@ impl RingMechanism {
         for (place, chunk) in secret.chunks_mut(8).enumerate() {
             chunk.copy_from_slice(&splitmix(setting.run_seed ^ place as u64).to_le_bytes());
         }
-        let mut nodes = BTreeMap::new();
-        for id in 0..setting.plan.settings.nodes {
+        let (mut nodes, mut links) = (BTreeMap::new(), BTreeMap::new());
+        let between = setting.here.between.as_ref().filter(|_| matches!(transport, Transport::Tcp));
+        // Others still know a node that was started again by its former address.
+        let former = setting.here.former.as_deref().map(Introduction::parse).transpose();
+        let former = former.map_err(anyhow::Error::msg)?.unwrap_or_default();
+        for NodeId(id) in setting.here.nodes.iter().copied() {
             // Named as the original names them, by their address.
             let name = zstack_node_id(&format!("10.0.{}.{}", id / 250, id % 250 + 1));
             let now = Arc::new(NodeClock(setting.clock.clone()));
             let number = queue_lockfree::NodeId(id);
-            let options = NodeOptions {
+            let mut options = NodeOptions {
                 transport: transport.clone(),
                 ..NodeOptions::new(number, &name, membership.clone(), Secret::new(secret), now)
             };
+            let known = former.0.iter().find(|(known, ..)| *known == id).map(|(.., address)| *address);
+            if let (Some(known), None) = (known, between) {
+                options.listen = known;
+            }
             let sections = Arc::new(Sections::default());
             let node = Node::start(options, Arc::clone(&sections) as _).await;
             let node = node.with_context(|| format!("ring: cannot start node {id}"))?;
+            if let Some(LinksBetween { one_way, .. }) = between {
+                let (listen, clock) = (known.unwrap_or(([127, 0, 0, 1], 0).into()), setting.clock.clone());
+                let link = Link::open(listen, node.member().address, Ways::delayed(*one_way), clock).await;
+                links.insert(id, link.with_context(|| format!("ring: no link before node {id}"))?);
+            }
             nodes.insert(NodeId(id), (Arc::new(node), sections));
         }
-        membership.install(Ring::new(1, HashKind::Mixed, nodes.values().map(|(node, _)| node.member())));
-        Ok(Self { plan: Arc::clone(&setting.plan), nodes: Mutex::new(nodes) })
+        let epoch = 1 + u64::from(setting.here.incarnation);
+        Ok(Self { plan: Arc::clone(&setting.plan), membership, epoch, links, nodes: Mutex::new(nodes) })
     }
 
     async fn submit(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
@@ -87,7 +109,39 @@ impl RingMechanism {
     }
 }
 
+/// Number, name and address of the ring's nodes that live in one process.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Introduction(Vec<(u16, String, SocketAddr)>);
+
+impl Introduction {
+    fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| format!("a ring node's introduction is none: {error}"))
+    }
+}
+
 impl Mechanism for RingMechanism {
+    fn introduction(&self) -> String {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = nodes.values().map(|(node, _)| node.member());
+        let address =
+            |member: &RingMember| self.links.get(&member.id.0).map_or(member.address, Link::address);
+        let known = members.map(|member| (member.id.0, member.name.clone(), address(&member))).collect();
+        serde_json::to_string(&Introduction(known)).expect("an introduction is plain data")
+    }
+
+    fn meet(&self, introductions: &[String]) -> Result<(), String> {
+        let mut members = Vec::new();
+        for text in introductions {
+            members.extend(Introduction::parse(text)?.0.into_iter().map(|(id, name, address)| RingMember {
+                id: queue_lockfree::NodeId(id),
+                name,
+                address,
+            }));
+        }
+        self.membership.install(Ring::new(self.epoch, HashKind::Mixed, members));
+        Ok(())
+    }
+
     fn register(&self, node: NodeId, runner: Arc<dyn StepRunner>) {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, sections)) = nodes.get(&node) {

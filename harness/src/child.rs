@@ -1,0 +1,223 @@
+//! Child processes that cannot outlive lockbench, servers and nodes alike: spawned, signalled, watched in `/proc`
+//! and ended.
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use procfs::process::{Stat, all_processes};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// How often a process that was told to stop is looked at; a stop takes microseconds.
+const STOP_POLL: Duration = Duration::from_millis(1);
+
+/// A child process. When dropped, it and its descendants are killed, and reaped or waited for.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Spawns the command, which has to ask for a death signal (see [`tied`]). That signal follows the spawning
+    /// *thread*, so one thread that lives as long as the process does all the spawning.
+    ///
+    /// Cancel safe: a child that nobody waits for any more is killed.
+    pub(crate) async fn spawn(command: Command) -> io::Result<Self> {
+        static SPAWNER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
+        let gone = || io::Error::other("the thread that spawns processes is gone");
+        let spawner = match SPAWNER.get() {
+            Some(spawner) => spawner,
+            None => {
+                let started = start_spawner()?;
+                SPAWNER.get_or_init(|| started)
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        spawner.send(Order { command, reply }).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal to this process alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.id().cast_signed()), signal).ok();
+    }
+
+    /// It and all its descendants right now; empty when it is gone.
+    pub(crate) fn tree(&self) -> Vec<Stat> {
+        tree(self.id())
+    }
+
+    /// Stops the process and its descendants, and returns when none of their threads runs any more.
+    ///
+    /// # Errors
+    /// When it is gone, or does not stop within a second.
+    pub(crate) async fn pause(&self) -> io::Result<()> {
+        for _ in 0..1_000 {
+            let mut processes = self.tree();
+            if processes.is_empty() {
+                return Err(io::Error::other("the process is gone"));
+            }
+            processes.retain(|stat| !is_stopped(stat.pid));
+            if processes.is_empty() {
+                return Ok(());
+            }
+            // Again each time: one of them may have been born meanwhile.
+            signal_all(&processes, Signal::SIGSTOP);
+            sleep(STOP_POLL).await;
+        }
+        Err(io::Error::other("the process did not stop within a second"))
+    }
+
+    /// Lets the process and its descendants go on.
+    pub(crate) fn resume(&self) {
+        signal_all(&self.tree(), Signal::SIGCONT);
+    }
+
+    /// Kills the process and its descendants, and returns when they are gone.
+    ///
+    /// # Errors
+    /// When it has already ended.
+    pub(crate) async fn kill(&mut self) -> io::Result<()> {
+        let processes = self.tree();
+        if self.ended().is_some() || processes.is_empty() {
+            return Err(io::Error::other("the process is gone"));
+        }
+        signal_all(&processes, Signal::SIGKILL);
+        self.wait().await?;
+        while processes.iter().any(|stat| lives(stat.pid, stat.starttime)) {
+            sleep(STOP_POLL).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Once it is reaped, its id may belong to anybody.
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        let processes = self.tree();
+        kill_all(&processes);
+        self.child.wait().ok();
+        await_end(&processes);
+    }
+}
+
+struct Order {
+    command: Command,
+    /// Closed when nobody wants the child any more.
+    reply: oneshot::Sender<io::Result<Process>>,
+}
+
+/// The thread ends when its channel closes, so one that lost the race to be the spawner ends at once.
+fn start_spawner() -> io::Result<mpsc::Sender<Order>> {
+    let (spawner, mut orders) = mpsc::channel::<Order>(16);
+    std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
+        while let Some(Order { mut command, reply }) = orders.blocking_recv() {
+            // A child that comes back is dropped, and thereby killed.
+            drop(reply.send(command.spawn().map(|child| Process { child })));
+        }
+    })?;
+    Ok(spawner)
+}
+
+/// A command that dies with the thread that spawns it. Its own process group keeps a Ctrl-C at the terminal from it:
+/// lockbench ends it. `None` where the program `setpriv` is missing, which ties the two lives without unsafe code.
+pub(crate) fn tied(program: &Path) -> Option<Command> {
+    let mut command = Command::new(on_path(SETPRIV)?);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program).process_group(0);
+    Some(command)
+}
+
+/// The program that ties a child's life to ours.
+pub(crate) const SETPRIV: &str = "setpriv";
+
+/// The first of the folders of PATH, and those that only root has there, with a file of this name.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(
+            ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"]
+                .map(PathBuf::from),
+        )
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+/// Whether the process that had this id and start time (in ticks since boot) still runs.
+pub(crate) fn lives(pid: i32, started: u64) -> bool {
+    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| stat.starttime == started && !matches!(stat.state, 'Z' | 'X'))
+}
+
+/// Whether every thread of the process stands still.
+fn is_stopped(pid: i32) -> bool {
+    let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks());
+    tasks.is_ok_and(|tasks| {
+        tasks.flatten().all(|task| task.stat().is_ok_and(|stat| matches!(stat.state, 'T' | 'Z' | 'X')))
+    })
+}
+
+fn tree(root: u32) -> Vec<Stat> {
+    let mut others: Vec<Stat> =
+        all_processes().into_iter().flatten().flatten().filter_map(|process| process.stat().ok()).collect();
+    let mut found: Vec<Stat> = others.extract_if(.., |stat| u32::try_from(stat.pid) == Ok(root)).collect();
+    let mut next = 0;
+    while let Some(parent) = found.get(next).map(|stat| stat.pid) {
+        found.extend(others.extract_if(.., |stat| stat.ppid == parent));
+        next += 1;
+    }
+    found
+}
+
+pub(crate) fn kill_all(processes: &[Stat]) {
+    signal_all(processes, Signal::SIGKILL);
+}
+
+fn signal_all(processes: &[Stat], signal: Signal) {
+    for stat in processes {
+        kill(Pid::from_raw(stat.pid), signal).ok();
+    }
+}
+
+/// Waits, at most 2 s, until killed processes are gone: they are other people's children, so cannot be reaped here.
+pub(crate) fn await_end(processes: &[Stat]) {
+    for _ in 0..400 {
+        if !processes.iter().any(|stat| lives(stat.pid, stat.starttime)) {
+            return;
+        }
+        nap();
+    }
+}
+
+/// A few milliseconds in a destructor, where nothing can be awaited.
+pub(crate) fn nap() {
+    std::thread::park_timeout(POLL);
+}

@@ -1,0 +1,163 @@
+//! What came of the faults of a run, read off its history.
+
+use crate::agent::Section;
+use crate::event::What;
+use crate::fault::Injected;
+use crate::mechanism::Outcome;
+use crate::plan::StepRef;
+use crate::record::{FaultFacts, FaultRecord};
+use crate::run::Run;
+
+/// The facts about a run's faults; empty where none was planned.
+#[must_use]
+pub fn aftermath(run: &Run) -> FaultFacts {
+    let first_ns = run.injected.iter().filter_map(|fault| fault.lasted_ns).map(|(from_ns, _)| from_ns).min();
+    let entries = run.events.iter().filter(|event| matches!(event.what, What::Entered { .. }));
+    let last = run.events.iter().rev().find_map(|event| match &event.what {
+        What::Returned { outcome } if event.step.step == 0 => Some(outcome),
+        _ => None,
+    });
+    FaultFacts {
+        planned: run.plan.faults.len() as u64,
+        faults: run.injected.iter().map(|injected| record(run, injected)).collect(),
+        entries_before: first_ns
+            .map_or(0, |first_ns| entries.filter(|event| event.at_ns < first_ns).count() as u64),
+        last_completed: last == Some(&Outcome::Completed),
+        least_hits: 0,
+        least_share: None,
+        freed_bound_ns: None,
+    }
+}
+
+fn record(run: &Run, injected: &Injected) -> FaultRecord {
+    let since = |at_ns: u64| at_ns.saturating_sub(run.origin_ns);
+    let mut record = FaultRecord {
+        verb: injected.fault.verb.to_string(),
+        target: injected.fault.target.to_string(),
+        node: injected.node.map(|node| node.0),
+        planned_ns: injected.fault.at_ns,
+        from_ns: injected.lasted_ns.map(|(from_ns, _)| since(from_ns)),
+        until_ns: injected.lasted_ns.map(|(_, until_ns)| since(until_ns)),
+        misses: injected.misses,
+        hits: injected.hit.len() as u64,
+        regressions: 0,
+        rejections: 0,
+        freed_ns: None,
+        failure: injected.failure.clone(),
+    };
+    let Some((from_ns, _)) = injected.lasted_ns else { return record };
+    for section in &injected.hit {
+        let after = after(run, section, from_ns);
+        record.regressions += u64::from(after.regressed);
+        record.rejections += u64::from(after.rejected);
+        record.freed_ns = record.freed_ns.max(after.freed_ns);
+    }
+    record
+}
+
+#[derive(Debug, Default)]
+struct After {
+    /// It wrote although a later token had entered its slot.
+    regressed: bool,
+    /// Its write was refused.
+    rejected: bool,
+    /// From the fault to the next entry of its slot.
+    freed_ns: Option<u64>,
+}
+
+/// What became of a section that was hit, and of its slot.
+fn after(run: &Run, hit: &Section, from_ns: u64) -> After {
+    let resource = run.plan.step(hit.step).resource;
+    let same = |step: StepRef| !step.task.is_bystander() && run.plan.step(step).resource == resource;
+    let mut after = After::default();
+    let (mut later, mut gone) = (false, false);
+    for event in run.events.iter().filter(|event| event.at_ns >= from_ns && same(event.step)) {
+        match &event.what {
+            What::Entered { slot, token, .. } if *slot == hit.slot && event.step != hit.step => {
+                after.freed_ns.get_or_insert(event.at_ns - from_ns);
+                later |= *token > hit.token;
+                if gone {
+                    break;
+                }
+            }
+            What::Rejected { .. } if event.step == hit.step => after.rejected = true,
+            What::Left { wrote } if event.step == hit.step => {
+                after.regressed = later && wrote.is_some();
+                gone = true;
+            }
+            _ => {}
+        }
+    }
+    after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::fixture::{left, run};
+    use crate::fault::{Fault, FaultTarget, FaultVerb};
+    use crate::mechanism::Token;
+    use crate::plan::{NodeId, TaskId};
+
+    fn entered(sequence: u64, value: u64) -> What {
+        What::Entered { slot: Some(0), token: Some(Token { generation: 0, sequence }), value }
+    }
+
+    /// Task 0 is hit at 10 ms for 30 ms.
+    fn hit(verb: FaultVerb, table: &[(u64, u32, What)]) -> FaultRecord {
+        let mut run = run(1, 3, table);
+        let hit = Section {
+            node: NodeId(0),
+            step: StepRef { task: TaskId(0), step: 0 },
+            slot: Some(0),
+            token: Some(Token { generation: 0, sequence: 1 }),
+        };
+        let fault = Fault { at_ns: 9_000_000, for_ns: 30_000_000, verb, target: FaultTarget::Holder };
+        run.injected.push(Injected {
+            fault,
+            lasted_ns: Some((10_000_000, 40_000_000)),
+            node: Some(NodeId(0)),
+            hit: vec![hit],
+            misses: 2,
+            failure: None,
+        });
+        aftermath(&run).faults.remove(0)
+    }
+
+    #[test]
+    fn a_write_after_a_later_token_has_entered_is_a_regression() {
+        let overlap = [(5, 0, entered(1, 0)), (25, 1, entered(2, 0)), (41, 0, left(1)), (45, 1, left(1))];
+        let record = hit(FaultVerb::Pause, &overlap);
+        assert_eq!((record.hits, record.regressions, record.rejections), (1, 1, 0));
+        assert_eq!(record.freed_ns, Some(15_000_000));
+        assert_eq!(record.misses, 2);
+    }
+
+    #[test]
+    fn a_holder_that_nobody_followed_in_time_is_no_regression() {
+        let waited = [(5, 0, entered(1, 0)), (41, 0, left(1)), (42, 1, entered(2, 1)), (45, 1, left(2))];
+        let record = hit(FaultVerb::Pause, &waited);
+        assert_eq!((record.hits, record.regressions), (1, 0));
+        assert_eq!(record.freed_ns, Some(32_000_000), "it was waited for");
+    }
+
+    #[test]
+    fn a_refused_write_and_a_leave_without_effect_are_no_regressions() {
+        let refused = [
+            (5, 0, entered(1, 0)),
+            (25, 0, What::Superseded),
+            (25, 1, entered(2, 0)),
+            (41, 0, What::Rejected { reason: "superseded".into() }),
+            (41, 0, What::Left { wrote: None }),
+        ];
+        let record = hit(FaultVerb::Pause, &refused);
+        assert_eq!((record.regressions, record.rejections), (0, 1));
+    }
+
+    #[test]
+    fn a_killed_holder_s_key_is_free_at_the_next_entry() {
+        let killed = [(5, 0, entered(1, 0)), (11, 0, What::Abandoned), (30, 1, entered(2, 0))];
+        let record = hit(FaultVerb::Kill, &killed);
+        assert_eq!((record.regressions, record.freed_ns), (0, Some(20_000_000)));
+    }
+}

@@ -1,0 +1,200 @@
+//! Injects a plan's faults while the run goes on, and takes each back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{Fault, FaultTarget, FaultVerb, Injected};
+use crate::agent::{Agent, Section};
+use crate::clock::Clock;
+use crate::link::{Link, Links};
+use crate::mechanism::BoxFuture;
+use crate::plan::{NodeId, Plan, splitmix};
+use crate::servers::Server;
+
+/// How long a holder is aimed at before the fault is given up.
+const AIM: Duration = Duration::from_secs(10);
+
+/// How often the agent is asked who is inside while nobody is.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// What faults can be done to nodes, where they are processes.
+pub(crate) trait Nodes: Send + Sync {
+    /// Stops a node and returns when it stands still and the agent has heard all that it said.
+    fn pause(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
+    /// Lets it go on.
+    fn resume(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
+    /// Kills a node that stands still, and returns when its connections have closed.
+    fn kill(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
+    /// Starts it again and returns when it runs its arrivals.
+    fn restart(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// Injects the faults of one run, one at a time.
+pub(crate) struct Injector<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) clock: &'a Clock,
+    pub(crate) agent: &'a Agent,
+    pub(crate) nodes: Option<&'a dyn Nodes>,
+    pub(crate) server: Option<Arc<Mutex<Server>>>,
+    pub(crate) links: Option<Arc<Links>>,
+    pub(crate) origin_ns: u64,
+    /// The run is over: what lasts is taken back, what is to come is left.
+    pub(crate) over: CancellationToken,
+}
+
+/// Whom a fault has found.
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Node(NodeId),
+    Server,
+}
+
+impl Injector<'_> {
+    /// Injects all faults in time. Each is taken back before this returns.
+    pub(crate) async fn run(&self) -> Vec<Injected> {
+        let mut all = Vec::new();
+        for fault in &self.plan.faults {
+            let due = self.clock.sleep_until(self.origin_ns + fault.at_ns);
+            if self.over.run_until_cancelled(due).await.is_none() {
+                break;
+            }
+            all.push(self.one(*fault).await);
+        }
+        all
+    }
+
+    async fn one(&self, fault: Fault) -> Injected {
+        let mut injected =
+            Injected { fault, lasted_ns: None, node: None, hit: Vec::new(), misses: 0, failure: None };
+        if let Err(failure) = self.strike_and_take_back(fault, &mut injected).await {
+            injected.failure = Some(failure);
+        }
+        injected
+    }
+
+    async fn strike_and_take_back(&self, fault: Fault, injected: &mut Injected) -> Result<(), String> {
+        let Some((victim, from_ns)) = self.strike(fault, injected).await? else {
+            // Nobody was inside for so long: no failure, but no hit.
+            return Ok(());
+        };
+        if let Victim::Node(node) = victim {
+            injected.node = Some(node);
+        }
+        // A holder is stopped first, so that it is known to be inside; then it is killed.
+        if fault.verb == FaultVerb::Kill {
+            match victim {
+                Victim::Node(node) => self.nodes()?.kill(node).await?,
+                Victim::Server => self.server()?.lock().await.kill().await?,
+            }
+        }
+        let lasts = self.clock.sleep_until(from_ns + fault.for_ns);
+        // Cut short by the end of the run.
+        let _early = self.over.run_until_cancelled(lasts).await.is_none();
+        let taken_back = match (fault.verb, victim) {
+            (FaultVerb::Kill, Victim::Node(node)) => self.nodes()?.restart(node).await,
+            (FaultVerb::Kill, Victim::Server) => self.server()?.lock().await.restart().await,
+            (verb, victim) => self.go_on(verb, victim).await,
+        };
+        injected.lasted_ns = Some((from_ns, self.clock.now_ns()));
+        taken_back
+    }
+
+    /// Finds whom the fault is aimed at and stops him, or his link; since when.
+    async fn strike(&self, fault: Fault, injected: &mut Injected) -> Result<Option<(Victim, u64)>, String> {
+        let from_ns = self.clock.now_ns();
+        match fault.target {
+            FaultTarget::Holder => self.aim(injected).await,
+            FaultTarget::Node(node) => {
+                self.stop(fault.verb, Victim::Node(node)).await?;
+                injected.hit = self.inside(node);
+                Ok(Some((Victim::Node(node), from_ns)))
+            }
+            FaultTarget::Server => {
+                self.stop(fault.verb, Victim::Server).await?;
+                Ok(Some((Victim::Server, from_ns)))
+            }
+        }
+    }
+
+    /// Stops nodes that are inside, or their links, until one still is inside when that is done.
+    async fn aim(&self, injected: &mut Injected) -> Result<Option<(Victim, u64)>, String> {
+        let verb = injected.fault.verb;
+        let give_up_ns = self.clock.now_ns() + AIM.as_nanos() as u64;
+        while self.clock.now_ns() < give_up_ns && !self.over.is_cancelled() {
+            let inside = self.agent.inside();
+            let Some(section) = pick(&inside, self.plan.settings.seed ^ injected.fault.at_ns) else {
+                self.clock.sleep_until(self.clock.now_ns() + LOOK.as_nanos() as u64).await;
+                continue;
+            };
+            let (victim, from_ns) = (Victim::Node(section.node), self.clock.now_ns());
+            self.stop(verb, victim).await?;
+            injected.hit = self.inside(section.node);
+            if !injected.hit.is_empty() {
+                return Ok(Some((victim, from_ns)));
+            }
+            injected.misses += 1;
+            self.go_on(verb, victim).await?;
+        }
+        Ok(None)
+    }
+
+    async fn stop(&self, verb: FaultVerb, victim: Victim) -> Result<(), String> {
+        if verb.is_of_link() {
+            for link in self.links(victim)? {
+                match verb {
+                    FaultVerb::Reset => link.reset(),
+                    verb => link.set(verb.ways(link.usual())),
+                }
+            }
+            return Ok(());
+        }
+        match victim {
+            Victim::Node(node) => self.nodes()?.pause(node).await,
+            Victim::Server => self.server()?.lock().await.pause().await,
+        }
+    }
+
+    async fn go_on(&self, verb: FaultVerb, victim: Victim) -> Result<(), String> {
+        if verb.is_of_link() {
+            self.links(victim)?.for_each(|link| link.set(link.usual()));
+            return Ok(());
+        }
+        match victim {
+            Victim::Node(node) => self.nodes()?.resume(node).await,
+            Victim::Server => self.server()?.lock().await.resume(),
+        }
+    }
+
+    /// The link of a node to the server; those of all nodes where the server is meant.
+    fn links(&self, victim: Victim) -> Result<impl Iterator<Item = &Link>, String> {
+        let links = self.links.as_deref().ok_or_else(|| "there is no link before the server".to_owned())?;
+        let of = move |node: usize| match victim {
+            Victim::Node(meant) => usize::from(meant.0) == node,
+            Victim::Server => true,
+        };
+        Ok(links.iter().enumerate().filter(move |(node, _)| of(*node)).map(|(_, link)| link))
+    }
+
+    fn inside(&self, node: NodeId) -> Vec<Section> {
+        let mut inside = self.agent.inside();
+        inside.retain(|section| section.node == node);
+        inside
+    }
+
+    fn nodes(&self) -> Result<&dyn Nodes, String> {
+        self.nodes.ok_or_else(|| "nodes that are no processes cannot be paused or killed".to_owned())
+    }
+
+    fn server(&self) -> Result<&Mutex<Server>, String> {
+        self.server.as_deref().ok_or_else(|| "there is no server".to_owned())
+    }
+}
+
+/// One of those inside, drawn from the plan's seed.
+fn pick(inside: &[Section], seed: u64) -> Option<Section> {
+    let place = splitmix(seed) % (inside.len() as u64).max(1);
+    inside.get(place as usize).copied()
+}

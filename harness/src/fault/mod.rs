@@ -1,0 +1,149 @@
+//! What is broken on purpose: planned, aimed, injected, and what came of it.
+//!
+//! Faults that are not aimed mostly hit nobody, and faults at fixed intervals mostly hit the same moment; so a plan's
+//! faults are staggered, and may be aimed at whoever is inside.
+
+mod aftermath;
+mod inject;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use aftermath::aftermath;
+pub(crate) use inject::{Injector, Nodes};
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::Section;
+use crate::link::{Flow, Way, Ways};
+use crate::plan::NodeId;
+
+/// A planned fault and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// When, from the start of the run.
+    pub at_ns: u64,
+    /// How long until it is taken back.
+    pub for_ns: u64,
+    /// What.
+    pub verb: FaultVerb,
+    /// To whom.
+    pub target: FaultTarget,
+}
+
+/// Pairs of verbs: each fault is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultVerb {
+    /// SIGSTOP, later SIGCONT: the process stands still and does not know.
+    Pause,
+    /// SIGKILL, later a start of the same: the process forgets.
+    Kill,
+    /// The link to the server carries nothing, and is later restored.
+    Cut {
+        /// On which of its ways.
+        way: Direction,
+    },
+    /// The link to the server is slow, and later as it was.
+    Slow {
+        /// On which of its ways.
+        way: Direction,
+        /// How long bytes take.
+        delay_ns: u64,
+    },
+    /// The connections over the link to the server are reset; what was on the way is lost.
+    Reset,
+}
+
+/// Ways of a link between a node and the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Both.
+    #[default]
+    Both,
+    /// Requests do not arrive.
+    ToServer,
+    /// Requests arrive, answers do not.
+    FromServer,
+}
+
+impl FaultVerb {
+    /// Whether it is done to a link, not to a process.
+    #[must_use]
+    pub fn is_of_link(self) -> bool {
+        match self {
+            Self::Pause | Self::Kill => false,
+            Self::Cut { .. } | Self::Slow { .. } | Self::Reset => true,
+        }
+    }
+
+    /// A link's ways while the fault lasts.
+    fn ways(self, usual: Ways) -> Ways {
+        let (way, change): (_, &dyn Fn(Way) -> Way) = match &self {
+            Self::Cut { way } => (way, &|way| Way { flow: Flow::Cut, ..way }),
+            Self::Slow { way, delay_ns } => {
+                (way, &|way| Way { delay: Duration::from_nanos(*delay_ns), ..way })
+            }
+            Self::Pause | Self::Kill | Self::Reset => return usual,
+        };
+        match way {
+            Direction::Both => Ways { to: change(usual.to), back: change(usual.back) },
+            Direction::ToServer => Ways { to: change(usual.to), ..usual },
+            Direction::FromServer => Ways { back: change(usual.back), ..usual },
+        }
+    }
+}
+
+/// Whom a fault is aimed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultTarget {
+    /// This node.
+    Node(NodeId),
+    /// The node of whoever is inside when the time has come.
+    Holder,
+    /// The server of the contender, with all its processes.
+    Server,
+}
+
+impl fmt::Display for FaultVerb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pause => "pause",
+            Self::Kill => "kill",
+            Self::Cut { way: Direction::Both } => "cut",
+            Self::Cut { way: Direction::ToServer } => "cut to server",
+            Self::Cut { way: Direction::FromServer } => "cut from server",
+            Self::Slow { .. } => "slow",
+            Self::Reset => "reset",
+        })
+    }
+}
+
+impl fmt::Display for FaultTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "node {}", node.0),
+            Self::Holder => f.write_str("holder"),
+            Self::Server => f.write_str("server"),
+        }
+    }
+}
+
+/// What became of a planned fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Injected {
+    /// As planned.
+    pub fault: Fault,
+    /// From when to when it lasted; `None`: it did not come about.
+    pub lasted_ns: Option<(u64, u64)>,
+    /// The node that it hit.
+    pub node: Option<NodeId>,
+    /// The sections that were inside at that node when it stood still.
+    pub hit: Vec<Section>,
+    /// Tries at which nobody was inside any more.
+    pub misses: u32,
+    /// Why it could not be injected, or not be taken back.
+    pub failure: Option<String>,
+}

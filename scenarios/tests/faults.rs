@@ -1,0 +1,237 @@
+//! Faults that hit: a paused holder is overtaken where there is a lease, refused where there is fencing, waited for
+//! where there is neither; a killed one is accounted for and comes back. Counts and order only, no speed.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+use std::process::Command;
+
+use harness::record::{RunRecord, Verdict};
+use harness::servers::{Finding, ServerKind, find};
+
+/// One contender under one kind of fault for some seconds; its record, or nothing where its server is missing.
+struct Trial {
+    scenario: &'static str,
+    contender: &'static str,
+    server: Option<ServerKind>,
+    settings: Vec<String>,
+}
+
+impl Trial {
+    fn new(scenario: &'static str, contender: &'static str, server: Option<ServerKind>) -> Self {
+        let settings = ["duration_s=12", "rate_per_s=40", "seed=5", "least_hits=2", "nodes=3"];
+        Self { scenario, contender, server, settings: settings.map(str::to_owned).into() }
+            .set(&format!("contenders=[\"{contender}\"]"))
+    }
+
+    fn set(mut self, setting: &str) -> Self {
+        self.settings.push(setting.to_owned());
+        self
+    }
+
+    /// The faults, in place of the scenario's: verb, target, mean distance, length.
+    fn faults(self, verb: &str, target: &str, every_s: f64, for_ms: f64) -> Self {
+        self.set(&format!(
+            "faults=[{{verb=\"{verb}\",target=\"{target}\",every_s={every_s:?},for_ms={for_ms:?}}}]"
+        ))
+    }
+
+    fn run(&self) -> Option<(RunRecord, String)> {
+        if let Some(Finding::Missing { remedy }) = self.server.map(find) {
+            assert!(std::env::var_os("CI").is_none(), "missing in CI: {remedy}");
+            eprintln!("skipped: {remedy}");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockbench"));
+        command.args(["run", self.scenario]).current_dir(folder.path());
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let batch =
+            std::fs::read_dir(folder.path().join("out")).expect(&told).next().unwrap().unwrap().path();
+        let record = std::fs::read(batch.join(format!("0-{}/record.json", self.contender))).expect(&told);
+        let record: RunRecord = serde_json::from_slice(&record).unwrap();
+        let failures: Vec<_> =
+            record.faults.faults.iter().filter_map(|fault| fault.failure.as_ref()).collect();
+        assert_eq!(failures, Vec::<&String>::new(), "{told}");
+        assert!(record.invalid.iter().all(|reason| reason.contains("late at")), "{:?}", record.invalid);
+        Some((record, told))
+    }
+}
+
+fn violated(record: &RunRecord, check: &str) -> bool {
+    let verdict = &record.verdicts.iter().find(|each| each.check == check).unwrap().verdict;
+    matches!(verdict, Verdict::Violated { .. })
+}
+
+/// A paused holder of a lease of 400 ms: five times as long, so that a busy machine does not matter.
+fn paused_redis() -> Trial {
+    Trial::new("holder-pause", "redis-fenced", Some(ServerKind::Redis))
+        .set("detect_ms=400")
+        .faults("pause", "holder", 0.5, 2_000.0)
+}
+
+#[test]
+fn without_fencing_a_paused_holder_of_a_lease_is_overtaken_and_writes_all_the_same() {
+    let Some((record, _)) = paused_redis().run() else { return };
+    let faults = &record.faults;
+    assert!(faults.hit_a_holder() >= 3, "{faults:?}");
+    assert_eq!(faults.regressed(), faults.hit_a_holder(), "{faults:?}");
+    assert!(violated(&record, "exclusion") && violated(&record, "lost-update"));
+    assert!(!violated(&record, "conservation"));
+    assert!(faults.entries_before > 0 && faults.last_completed, "{faults:?}");
+}
+
+#[test]
+fn with_fencing_every_such_write_is_refused_and_no_update_is_lost() {
+    let Some((record, _)) = paused_redis().set("fencing=true").run() else { return };
+    let faults = &record.faults;
+    assert!(faults.hit_a_holder() >= 3, "{faults:?}");
+    assert_eq!(faults.regressed(), 0, "{faults:?}");
+    let refused = faults.faults.iter().filter(|fault| fault.rejections > 0).count() as u64;
+    assert_eq!(refused, faults.hit_a_holder(), "{faults:?}");
+    assert!(!violated(&record, "exclusion") && !violated(&record, "lost-update"));
+    assert!(record.tasks.rejected >= refused);
+}
+
+#[test]
+fn a_lock_without_lease_and_a_queue_wait_for_a_paused_holder() {
+    for (contender, server) in [("pg-mux", Some(ServerKind::Postgres)), ("ring-queue", None)] {
+        let trial = Trial::new("holder-pause", contender, server).faults("pause", "holder", 0.5, 2_000.0);
+        let Some((record, _)) = trial.run() else { continue };
+        let faults = &record.faults;
+        assert!(faults.hit_a_holder() >= 3, "{contender}: {faults:?}");
+        assert_eq!(faults.regressed(), 0, "{contender}: {faults:?}");
+        for check in ["exclusion", "lost-update", "conservation"] {
+            assert!(!violated(&record, check), "{contender}: {check}");
+        }
+        for fault in faults.faults.iter().filter(|fault| fault.hits > 0) {
+            let lasted_ns = fault.until_ns.unwrap() - fault.from_ns.unwrap();
+            assert!(fault.freed_ns.is_none_or(|freed_ns| freed_ns >= lasted_ns), "{contender}: {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn a_killed_holder_s_tasks_are_accounted_for_and_its_node_comes_back() {
+    for (contender, server) in [("redis-fenced", Some(ServerKind::Redis)), ("ring-queue", None)] {
+        let trial = Trial::new("holder-kill", contender, server)
+            .set("detect_ms=400")
+            .faults("kill", "holder", 1.0, 1_000.0);
+        let Some((record, told)) = trial.run() else { continue };
+        let (faults, tasks) = (&record.faults, &record.tasks);
+        assert!(faults.hit_a_holder() >= 2, "{contender}: {faults:?}");
+        assert_eq!(faults.regressed(), 0, "the dead do not write: {contender}: {faults:?}");
+        assert!(tasks.unknown > 0 && tasks.refused > 0, "{contender}: {tasks:?}");
+        assert_eq!(tasks.not_offered, 0, "{contender}: {tasks:?}");
+        for check in ["exclusion", "lost-update", "conservation"] {
+            assert!(!violated(&record, check), "{contender}: {check}: {told}");
+        }
+        assert!(faults.last_completed, "{contender}: it came back: {faults:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_paused_or_killed_comes_back_also_where_nodes_share_a_process() {
+    for verb in ["pause", "kill"] {
+        let trial = Trial::new("holder-kill", "redis-fenced", Some(ServerKind::Redis))
+            .set("placement=\"single\"")
+            .set("detect_ms=4000")
+            .faults(verb, "server", 2.0, 500.0);
+        let Some((record, _)) = trial.run() else { continue };
+        let faults = &record.faults;
+        assert!(faults.injected() >= 2, "{verb}: {faults:?}");
+        assert!(faults.last_completed, "{verb}: {faults:?}");
+        assert!(!violated(&record, "conservation"), "{verb}");
+    }
+}
+
+#[test]
+fn a_holder_whose_answers_do_not_arrive_is_overtaken_and_its_link_is_restored() {
+    let trial = Trial::new("holder-pause", "redis-fenced", Some(ServerKind::Redis))
+        .set("detect_ms=400")
+        .set(r#"faults=[{verb="cut",way="from-server",target="holder",every_s=0.5,for_ms=1500.0}]"#)
+        .set("hold_ms=600.0")
+        .set("rate_per_s=1.0")
+        .set("least_hits=1");
+    let Some((record, _)) = trial.run() else { return };
+    let faults = &record.faults;
+    assert!(faults.hit_a_holder() >= 2, "{faults:?}");
+    assert!(faults.faults.iter().all(|fault| fault.verb == "cut from server"), "{faults:?}");
+    assert!(!violated(&record, "conservation"));
+    assert!(record.tasks.completed > 0, "{:?}", record.tasks);
+}
+
+#[test]
+fn a_round_trip_that_is_added_to_the_links_is_paid_by_locks_and_ring_alike() {
+    for (contender, server) in [("redis-fenced", Some(ServerKind::Redis)), ("ring-queue", None)] {
+        for placement in ["single", "process"] {
+            let trial = Trial::new("holder-pause", contender, server)
+                .set("faults=[]")
+                .set("rtt_ms=30.0")
+                .set("rate_per_s=5.0")
+                .set("duration_s=4")
+                .set(&format!("placement=\"{placement}\""));
+            let Some((record, _)) = trial.run() else { continue };
+            assert_eq!(record.tasks.completed, record.tasks.planned, "{contender} {placement}");
+            // Of three nodes, the one that owns the ring's only key asks itself.
+            let share = if contender == "ring-queue" { 0.95 } else { 0.01 };
+            let ns = record.latency.response.quantile_ns(share).unwrap();
+            assert!(ns >= 30_000_000, "{contender} {placement}: {ns}");
+        }
+    }
+}
+
+#[test]
+fn too_few_hits_prove_nothing() {
+    let Some((record, told)) = paused_redis().set("duration_s=6").set("least_hits=50").run() else { return };
+    assert!(record.faults.hit_a_holder() < 50);
+    for verdict in &record.verdicts {
+        if verdict.check != "conservation" {
+            assert!(!matches!(verdict.verdict, Verdict::Holds), "{verdict:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_promise_of_a_violation_that_did_not_show_is_exit_3() {
+    let folder = tempfile::tempdir().unwrap();
+    // The ring promises what only a lease can break.
+    let expect = r#"expect=[{check="exclusion",class="ring",verdict="violated"}]"#;
+    let output = Command::new(env!("CARGO_BIN_EXE_lockbench"))
+        .args(["run", "smoke", "--placement", "process", "--duration", "0.5", "--set", expect])
+        .args(["--set", r#"contenders=["ring-queue"]"#])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert!(told.contains("exclusion") && told.contains("promised"), "{told}");
+}
+
+#[test]
+fn faults_that_cannot_be_are_refused_with_line_and_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("catalog/holder-pause.toml");
+    let text = std::fs::read_to_string(catalog).unwrap();
+    let refused = |from: &str, to: &str| {
+        assert!(text.contains(from));
+        std::fs::write(folder.path().join("mine.toml"), text.replace(from, to)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockbench"));
+        let output = command.args(["run", "mine.toml"]).current_dir(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let line = text[..text.find("target = ").unwrap()].matches('\n').count() + 1;
+    let place = format!("mine.toml, line {line}");
+    let single = refused("placement = \"process\"", "placement = \"single\"");
+    assert!(single.contains(&place) && single.contains("--placement process"), "{single}");
+    let unknown = refused("target = \"holder\"", "target = \"owner\"");
+    assert!(unknown.contains(&place) && unknown.contains("unknown target `owner`"), "{unknown}");
+    let missing = refused("target = \"holder\"", "target = \"node-3\"");
+    assert!(missing.contains(&place) && missing.contains("there is no node 3"), "{missing}");
+    let check = refused("check = \"exclusion\"", "check = \"exlusion\"");
+    assert!(check.contains("unknown check `exlusion`; there are exclusion"), "{check}");
+}
