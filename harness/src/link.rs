@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -151,27 +151,31 @@ async fn connect(
     clock: Clock,
     reset: CancellationToken,
 ) {
-    let serving = async {
-        let server = TcpStream::connect(target).await?;
+    let ended = async {
+        let (mut client, mut server) = (client, TcpStream::connect(target).await?);
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
-        // A connection that is dropped is reset, not closed in good order.
-        client.set_zero_linger()?;
-        server.set_zero_linger()?;
-        let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+        let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
         let there = pass(from_client, to_server, ways.clone(), |ways| ways.to, &clock);
         let back = pass(from_server, to_client, ways.clone(), |ways| ways.back, &clock);
-        tokio::try_join!(there, back).map(drop)
+        let passing = async { tokio::try_join!(there, back).map(drop) };
+        let ended = reset.run_until_cancelled(passing).await;
+        if ended.is_none() {
+            // Closed without the good order in which what was sent still arrives.
+            client.set_zero_linger()?;
+            server.set_zero_linger()?;
+        }
+        ended.unwrap_or(Ok(()))
     };
-    if let Some(Err(error)) = reset.run_until_cancelled(serving).await {
+    if let Err(error) = ended.await {
         tracing::debug!(%error, %target, "a connection over a link ended");
     }
 }
 
 /// Passes bytes on, each after the delay of its way, and the end after them.
 async fn pass(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
     mut ways: watch::Receiver<Ways>,
     way: fn(&Ways) -> Way,
     clock: &Clock,
