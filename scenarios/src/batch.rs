@@ -368,7 +368,7 @@ pub fn block_seed(seed: u64, block: u32) -> u64 {
     splitmix(seed ^ u64::from(block))
 }
 
-/// A check that found nothing where too few faults hit a holder has not looked at what it was asked about.
+/// A check that found nothing where too few faults hit a holder has not seen what it was asked about.
 fn verdict(
     check: &check::Check,
     judgement: check::Judgement,
@@ -377,7 +377,7 @@ fn verdict(
 ) -> CheckVerdict {
     let hits = faults.hit_a_holder();
     let verdict = match judgement.verdict {
-        Verdict::Holds if hits < faults.least_hits && check.must_catch_none == check::MustCatch::Yes => {
+        Verdict::Holds if hits < faults.least_hits => {
             let least = faults.least_hits;
             Verdict::Unknown { reason: format!("only {hits} faults hit a holder, {least} are needed") }
         }

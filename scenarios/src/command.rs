@@ -94,7 +94,7 @@ struct RunArgs {
     /// Only these contenders (controls are kept), separated by commas; one without its server is an error.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contenders: Vec<String>,
-    /// Round trip added to every link between nodes and servers, since loopback hides what round trips cost.
+    /// Round trip added to every link between a node and its server, or another node of the ring: loopback hides it.
     #[arg(long, value_name = "MS")]
     rtt: Option<f64>,
     /// Where the nodes live: all in this process, or each in one of its own.

@@ -63,7 +63,7 @@ pub(super) struct LockMechanism {
 #[derive(Debug)]
 struct Sessions {
     /// Over the node's own link, where there is one.
-    backend: Box<dyn LockBackend>,
+    backend: Arc<dyn LockBackend>,
     /// None before the first and after the last.
     current: Mutex<Option<Arc<LockClient>>>,
     /// How often the node was started before, and how many sessions it has had since; held while one is opened.
@@ -80,13 +80,22 @@ impl Sessions {
 
 impl LockMechanism {
     pub(super) async fn connect(variant: &'static Variant, setting: &Setting) -> anyhow::Result<Self> {
+        let open = |endpoint: Option<&String>| {
+            let endpoint = Endpoint(endpoint.cloned().unwrap_or_default());
+            (variant.open)(&endpoint).map(Arc::<dyn LockBackend>::from)
+        };
+        // One for all that have no link of their own: without a server it is what they share.
+        let shared = open(setting.endpoint.as_ref())?;
         let mut nodes = BTreeMap::new();
         for &node in &setting.here.nodes {
             let own = setting.here.between.as_ref();
             let own = own.and_then(|between| between.endpoints.get(usize::from(node.0)));
-            let endpoint = Endpoint(own.or(setting.endpoint.as_ref()).cloned().unwrap_or_default());
+            let backend = match own {
+                Some(endpoint) => open(Some(endpoint))?,
+                None => Arc::clone(&shared),
+            };
             let sessions = Sessions {
-                backend: (variant.open)(&endpoint)?,
+                backend,
                 current: Mutex::default(),
                 opened: tokio::sync::Mutex::new((setting.here.incarnation, 0)),
                 operations: AtomicU64::new(0),
