@@ -1,7 +1,9 @@
 //! The client of one node: everything about a lock that is not protocol, written once above all backends.
 
 mod attempt;
+mod driven;
 mod guard;
+mod hold;
 mod lease;
 mod queue;
 mod slots;
@@ -12,16 +14,18 @@ mod memory;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::attempt::{Attempt, Patience};
+use self::driven::Driven;
 pub use self::guard::Guard;
 use self::lease::Leases;
 use self::queue::{LocalQueues, Order};
@@ -32,13 +36,12 @@ use crate::session::{
 
 /// All locks of one node, on its one session.
 ///
-/// Waiters of one key line up here, first come first served, and one of them goes to the server. Every
-/// acquisition runs in a task of the client from the request to the release, so callers may drop their
-/// futures at any point. One timer renews all leases; each guard is told of the end of its lease by this
-/// client's own clock.
+/// Waiters of one key line up here, first come first served, and one of them goes to the server. Callers may
+/// drop their futures at any point: a task of the client then drives the request to its end. One timer renews
+/// all leases; each guard is told of the end of its lease by this client's own clock.
 ///
 /// A level above 1 is, unless the backend serves it natively, so many keys `key#0`, `key#1` …: slots, not
-/// work-conserving. Shared holders of one node take turns, since a session never asks for what it holds.
+/// work-conserving.
 ///
 /// ```
 /// use std::time::Duration;
@@ -145,8 +148,10 @@ struct Shared {
     /// Notified a few times per [`ClientOptions::answer_grace`]: a timer for each request that waits for its
     /// answer would wake the runtime's timer driver for each of them.
     tick: Notify,
-    /// One task per acquisition, from the request to the end of its release.
+    /// What closing waits for: requests under way, and those whose callers left, each a task of its own.
     tasks: TaskTracker,
+    /// Where those tasks run: a guard may be dropped anywhere.
+    runtime: Handle,
     /// Fires when the client closes: waiters are refused, holders are told and released.
     closing: CancellationToken,
     /// Fires when closing took too long: tasks are dropped where they are.
@@ -183,6 +188,9 @@ impl LockClient {
     }
 
     /// Runs on a session that is already open. `session_options` are those that it was opened with.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     #[must_use]
     pub fn over(
         session: Arc<dyn LockSession>,
@@ -202,6 +210,7 @@ impl LockClient {
             counters: Counters::default(),
             tick: Notify::new(),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
         });
@@ -243,16 +252,26 @@ impl LockClient {
             counter.fetch_add(1, Relaxed);
             return Err(error);
         }
-        let caller_left = CancellationToken::new();
-        let attempt = Attempt::new(shared, request, patience, caller_left.clone());
-        let _leaving = caller_left.drop_guard();
-        let (sender, answer) = oneshot::channel();
-        let stop = shared.stop.clone();
-        shared.tasks.spawn(async move {
-            // Stopped half-way only when closing took too long; the caller then meets a closed channel.
-            stop.run_until_cancelled(attempt.run(sender)).await;
-        });
-        answer.await.unwrap_or_else(|_| Err(LockError::Unknown("the client was closed meanwhile".into())))
+        let request = Request { left: shared.closing.child_token(), ..request };
+        let due_ns = shared.due_ns(request.deadline_ns);
+        let _leaving = request.left.clone().drop_guard();
+        let told = Arc::new(AtomicBool::new(false));
+        let attempt = Attempt::new(shared, request, patience);
+        let attempt = Driven::new(shared, attempt.run(Arc::clone(&told)));
+        if let Some(outcome) = attempt.until(due_ns, &told).await {
+            return outcome;
+        }
+        shared.counters.unknown.fetch_add(1, Relaxed);
+        Err(LockError::Unknown("the server did not answer by the deadline".into()))
+    }
+
+    /// What the holder of the key says that it is doing, for whoever was refused: the description of its request,
+    /// or the little that the server knows. One read at the server. `None`: nobody holds it, or the variant cannot
+    /// tell.
+    ///
+    /// # Errors [`LockError::Unavailable`] when the server did not answer.
+    pub async fn holder(&self, key: &str) -> Result<Option<String>, LockError> {
+        self.shared.session.holder(&slots::plain_key(&key.into())).await
     }
 
     /// What was done so far.
@@ -314,12 +333,17 @@ impl Shared {
             () = self.keep_leases(ttl, &session_lost) => {}
             () = self.ticking() => {}
         }
+        for lease in self.leases.lose_all() {
+            let shared = Arc::clone(&self);
+            self.go_on(async move { shared.session.release(&lease.grant).await });
+        }
         self.tasks.close();
         let within = self.options.close_within;
         if timeout(within, self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "closing with releases unanswered");
         }
         self.stop.cancel();
+        self.tick.notify_waiters();
         if timeout(within, self.session.close()).await.is_err() {
             tracing::warn!("the session did not close in time");
         }
@@ -330,11 +354,18 @@ impl Shared {
     async fn keep_leases(&self, ttl: Duration, session_lost: &CancellationToken) {
         tokio::select! {
             biased;
-            () = session_lost.cancelled() => self.leases.lose_all(),
+            () = session_lost.cancelled() => drop(self.leases.lose_all()),
             () = self.leases.watch(&*self.now, session_lost) => {}
             () = self.leases.renew(&*self.session, ttl) => {}
         }
         std::future::pending().await
+    }
+
+    /// Drives work on whose caller left, until it ends or closing took too long.
+    fn go_on(self: &Arc<Self>, work: impl Future<Output: Send> + Send + 'static) {
+        let stop = self.stop.clone();
+        let task = async move { drop(stop.run_until_cancelled(work).await) };
+        self.tasks.spawn_on(task, &self.runtime);
     }
 
     /// Lets the requests under way look at the clock, for ever.

@@ -46,5 +46,5 @@ pub use client::{ClientOptions, Counts, Guard, LockClient};
 pub use session::{
     BoxFuture, Capabilities, Endpoint, Grant, LocalFifo, LockBackend, LockError, LockSession, Mode, Now,
     OwnerId, ReleaseRet, Renewal, Request, Server, SessionOptions, SinceStart, Survives, Token, Validity,
-    Variant,
+    Variant, slot_key, split_slot,
 };

@@ -71,12 +71,13 @@ pub struct SessionOptions {
 ///
 /// To implement it, write the protocol and nothing else. The shared layer promises: with `local_fifo`
 /// Required or switched on, at most one `acquire`/`try_acquire` per key is under way per session and never
-/// for a key that the session holds (at a level above 1, served natively, a held slot does not count);
-/// futures are driven to their end (never dropped half-way) unless the session is being closed; `renew` is
+/// for a key that the session holds (at a level above 1, served natively, a held slot does not count, nor
+/// does a shared hold); futures are driven to their end (never dropped half-way) unless the session is being closed; `renew` is
 /// called every `ttl / 3` (without a ttl: of the asked ttl), also with no grants, so that a session lease
 /// stays alive, sooner after a failure, never twice at once; a renewal that hangs is dropped only after a
 /// whole `ttl`, so bound your own calls well below `ttl / 3`. After [`LockError::Unknown`] from an acquire,
-/// `release` is called with a grant of that owner without a token until it answers: withdraw by owner.
+/// `release` is called with a grant of that owner without a token until it answers: withdraw by owner, from
+/// every key that the grant names (all slots, where the level is above 1).
 pub trait LockSession: Send + Sync + fmt::Debug {
     /// Takes the keys if nobody holds them; does not wait. `Ok(None)`: held by somebody else.
     ///
@@ -84,7 +85,7 @@ pub trait LockSession: Send + Sync + fmt::Debug {
     /// answer was lost and the grant may stand at the server.
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>>;
 
-    /// Takes the keys, waiting in the backend's own best way until `request.deadline_ns`.
+    /// Takes the keys, waiting in the backend's own best way until [`Request::over`].
     ///
     /// # Errors
     /// [`LockError::TimedOut`] after the deadline with the withdrawal proven (no grant can follow);
@@ -102,6 +103,14 @@ pub trait LockSession: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`LockError::Unknown`] when the answer was lost.
     fn release<'a>(&'a self, grant: &'a Grant) -> BoxFuture<'a, Result<ReleaseRet, LockError>>;
+
+    /// What the holder of the key says that it is doing, as of now: the description of its request, or the
+    /// little that the server knows about it. `None`: nobody holds it, or this variant cannot tell.
+    ///
+    /// # Errors [`LockError::Unavailable`] when the server did not answer.
+    fn holder<'a>(&'a self, _key: &'a str) -> BoxFuture<'a, Result<Option<String>, LockError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Fires when the session, and with it every grant, is lost.
     fn lost(&self) -> CancellationToken;
@@ -134,6 +143,8 @@ pub struct Request {
     pub description: Arc<str>,
     /// Absolute deadline of the wait, on the node's clock; a retry never extends it.
     pub deadline_ns: u64,
+    /// Fires when the caller no longer waits, as if the deadline had come. The shared layer puts its own here.
+    pub left: CancellationToken,
 }
 
 impl Request {
@@ -148,7 +159,52 @@ impl Request {
             owner,
             description: "".into(),
             deadline_ns,
+            left: CancellationToken::new(),
         }
+    }
+
+    /// What may stand at the server after an answer was lost: a grant of this owner, without a token, on the keys,
+    /// or on any slot where the level is above 1.
+    #[must_use]
+    pub fn unproven_grant(&self) -> Grant {
+        let keys = match self.keys.as_slice() {
+            [key] if self.level > 1 => (0..self.level).map(|slot| slot_key(key, slot).into()).collect(),
+            keys => keys.to_vec(),
+        };
+        Grant { keys, owner: self.owner.clone(), token: None, validity: Validity::Lost }
+    }
+
+    /// How long the caller still waits.
+    #[must_use]
+    pub fn remaining(&self, now: &dyn Now) -> Duration {
+        let left_ns = self.deadline_ns.saturating_sub(now.now_ns());
+        if self.left.is_cancelled() { Duration::ZERO } else { Duration::from_nanos(left_ns) }
+    }
+
+    /// Completes when the caller no longer waits: at the deadline, or when it left. Cancel safe.
+    pub async fn over(&self, now: &dyn Now) {
+        tokio::select! {
+            biased;
+            () = self.left.cancelled() => {}
+            () = sleep_until(now, self.deadline_ns) => {}
+        }
+    }
+}
+
+/// The name of one slot of a key. No other key has it: names reach a backend with each `#` doubled.
+#[must_use]
+pub fn slot_key(key: &str, slot: u32) -> String {
+    format!("{key}#{slot}")
+}
+
+/// The key and slot of a name made by [`slot_key`]; of a key of level 1 the name itself.
+#[must_use]
+pub fn split_slot(name: &str) -> (&str, Option<u32>) {
+    let key = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let hashes = key.len() - key.trim_end_matches('#').len();
+    match (name[key.len()..].parse(), hashes % 2) {
+        (Ok(slot), 1) => (&key[..key.len() - 1], Some(slot)),
+        _ => (name, None),
     }
 }
 
@@ -168,7 +224,7 @@ pub enum Mode {
 /// A key taken at the server. Plain data; the [`crate::Guard`] is what callers hold.
 #[derive(Debug, Clone)]
 pub struct Grant {
-    /// The keys, as the backend saw them; a native level above 1 names its slot: `key#slot`.
+    /// The keys, as the backend saw them; a native level above 1 names its slot, see [`slot_key`].
     pub keys: Vec<Arc<str>>,
     /// The attempt that holds them.
     pub owner: OwnerId,

@@ -3,22 +3,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::servers::{Server, ServerError, ServerKind, ServerOptions};
+use harness::servers::Server;
 use lock_backends::{
     ClientOptions, Endpoint, LockClient, OwnerId, Request, SessionOptions, SinceStart, variant,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// No lease ends and no renewal comes while a test runs, so whoever wakes was woken.
-const TTL: Duration = Duration::from_secs(600);
+use support::{PATIENCE, say};
 
-/// Far below the ttl.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// No lease ends and no renewal comes while a test runs, so whoever wakes within `PATIENCE` was woken.
+const TTL: Duration = Duration::from_secs(600);
 
 /// `None`, with the reason printed: not in this build or not on this machine.
 async fn server() -> Option<Server> {
@@ -26,14 +25,7 @@ async fn server() -> Option<Server> {
         eprintln!("skipped: built without the feature redis");
         return None;
     }
-    match Server::start(ServerKind::Redis, &ServerOptions::default()).await {
-        Ok(server) => Some(server),
-        Err(missing @ ServerError::Missing { .. }) if std::env::var_os("CI").is_none() => {
-            eprintln!("skipped: {missing}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    support::start(lock_backends::Server::Redis).await?
 }
 
 async fn node(server: &Server, name: &str) -> LockClient {
@@ -45,16 +37,6 @@ async fn node(server: &Server, name: &str) -> LockClient {
 
 fn ask(owner: &str) -> Request {
     Request::exclusive("vm-1", OwnerId(owner.into()), u64::MAX)
-}
-
-/// Says one command over a connection of its own and returns the server's answer.
-async fn say(server: &Server, command: &str) -> String {
-    let address = server.endpoint().strip_prefix("redis://").unwrap().trim_end_matches('/');
-    let mut connection = TcpStream::connect(address).await.unwrap();
-    connection.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
-    let mut answer = [0; 256];
-    let n = connection.read(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer[..n]).into_owned()
 }
 
 #[tokio::test]
@@ -69,11 +51,10 @@ async fn an_uncontended_pair_is_two_requests() {
     server.stop().await.unwrap();
 }
 
-/// Waits at the server, and returns once it does: asked, subscribed, asked again.
+/// Returns once a node that was new waits at the server: asked, subscribed, asked again.
 async fn wait_in_line(b: &LockClient) {
-    let before = b.counts().operations;
     let waits = timeout(PATIENCE, async {
-        while b.counts().operations < before + 3 {
+        while b.counts().operations < 3 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     });

@@ -52,8 +52,7 @@ use self::transactions::Attempt;
 use self::watches::Watches;
 use crate::session::{
     BoxFuture, Capabilities, Endpoint, Grant, LocalFifo, LockBackend, LockError, LockSession, Mode, Now,
-    ReleaseRet, Renewal, Request, Server, SessionOptions, Survives, Validity, Variant, sleep_until,
-    valid_until,
+    ReleaseRet, Renewal, Request, Server, SessionOptions, Survives, Validity, Variant, valid_until,
 };
 
 /// The variant as registered.
@@ -185,7 +184,7 @@ impl EtcdSession {
     }
 
     fn remaining(&self, request: &Request) -> Duration {
-        Duration::from_nanos(request.deadline_ns.saturating_sub(self.now.now_ns()))
+        request.remaining(&*self.now)
     }
 
     fn gone(&self) -> LockError {
@@ -227,7 +226,7 @@ impl EtcdSession {
                 biased;
                 () = self.lost.cancelled() => return Err(self.gone()),
                 () = wait => {}
-                () = sleep_until(&*self.now, request.deadline_ns) => return Err(LockError::TimedOut),
+                () = request.over(&*self.now) => return Err(LockError::TimedOut),
             }
         }
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::session::{
     BoxFuture, Capabilities, Grant, LocalFifo, LockBackend, LockError, LockSession, Now, OwnerId, ReleaseRet,
-    Renewal, Request, Server, SessionOptions, Survives, Token, Validity, Variant, sleep_until,
+    Renewal, Request, Server, SessionOptions, Survives, Token, Validity, Variant, slot_key, split_slot,
 };
 
 pub(super) const VARIANT: Variant = Variant {
@@ -124,7 +124,7 @@ impl LockSession for LocalSession {
                     Err(_) => LockError::SessionLost("closed".into()),
                 },
                 () = self.lost.cancelled() => LockError::SessionLost("closed".into()),
-                () = sleep_until(&*self.now, request.deadline_ns) => LockError::TimedOut,
+                () = request.over(&*self.now) => LockError::TimedOut,
             };
             self.lock().leave(key, number);
             // Granted in the last moment: it stands, so it must be reported.
@@ -284,12 +284,8 @@ impl Table {
         let holds = |slots: &Slots| {
             slots.holders.iter().position(|h| h.as_ref().is_some_and(|holder| holder.owner == grant.owner))
         };
-        // A slot's grant is named `key#slot`; a key may have a `#` of its own.
-        let base = named.rsplit_once('#').map(|(base, _)| base);
-        [Some(&**named), base].into_iter().flatten().find_map(|name| {
-            let (key, slots) = self.by_key.get_key_value(name)?;
-            Some((Arc::clone(key), holds(slots)?))
-        })
+        let (key, slots) = self.by_key.get_key_value(split_slot(named).0)?;
+        Some((Arc::clone(key), holds(slots)?))
     }
 }
 
@@ -308,7 +304,7 @@ fn slots_of(request: &Request) -> usize {
 
 fn grant(request: &Request, slot: usize, token: Token) -> Grant {
     let keys = match (&*request.keys, request.level) {
-        ([key], 2..) => vec![Arc::from(format!("{key}#{slot}"))],
+        ([key], 2..) => vec![slot_key(key, u32::try_from(slot).unwrap_or(u32::MAX)).into()],
         (keys, _) => keys.to_vec(),
     };
     Grant { keys, owner: request.owner.clone(), token: Some(token), validity: Validity::NoLease }

@@ -1,4 +1,5 @@
-//! The registry: one file per variant, one line each in [`ALL`].
+//! The registry: one file per variant, one line each in [`ALL`]. A folder without a file of its name holds what the
+//! variants on one server share.
 
 use crate::session::Variant;
 
@@ -8,7 +9,15 @@ mod local_mutex;
 #[cfg(feature = "postgres")]
 mod pg_mux;
 #[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
 mod redis_fenced;
+#[cfg(feature = "redis")]
+mod redis_poll;
+#[cfg(feature = "redis")]
+mod redis_pubsub;
+#[cfg(feature = "redis")]
+mod redis_queue;
 #[cfg(feature = "zookeeper")]
 mod zk_seq;
 
@@ -16,7 +25,13 @@ mod zk_seq;
 pub const ALL: &[&Variant] = &[
     &local_mutex::VARIANT,
     #[cfg(feature = "redis")]
+    &redis_poll::VARIANT,
+    #[cfg(feature = "redis")]
+    &redis_pubsub::VARIANT,
+    #[cfg(feature = "redis")]
     &redis_fenced::VARIANT,
+    #[cfg(feature = "redis")]
+    &redis_queue::VARIANT,
     #[cfg(feature = "postgres")]
     &pg_mux::VARIANT,
     #[cfg(feature = "etcd")]

@@ -253,7 +253,7 @@ impl PgSession {
     }
 
     fn remaining(&self, request: &Request) -> Duration {
-        Duration::from_nanos(request.deadline_ns.saturating_sub(self.now.now_ns()))
+        request.remaining(&*self.now)
     }
 
     async fn acquire_key(&self, request: &Request) -> Result<Grant, LockError> {
@@ -289,6 +289,7 @@ impl PgSession {
                 biased;
                 () = self.lost.cancelled() => return Err(self.gone()),
                 () = woken => {}
+                () = request.left.cancelled() => {}
                 () = sleep(poll.min(self.remaining(request))) => poll = (poll * 2).min(POLL_MAX),
             }
         }

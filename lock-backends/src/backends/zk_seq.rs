@@ -176,7 +176,7 @@ enum Failure {
 
 impl ZkSession {
     fn remaining(&self, request: &Request) -> Duration {
-        Duration::from_nanos(request.deadline_ns.saturating_sub(self.now.now_ns()))
+        request.remaining(&*self.now)
     }
 
     fn limit(&self, request: &Request) -> Duration {

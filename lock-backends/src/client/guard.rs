@@ -1,42 +1,44 @@
 //! What a caller holds while it holds a lock.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::driven::Driven;
+use super::hold::Hold;
 use super::lease::Lease;
 use crate::session::{LockError, ReleaseRet, Token, Validity};
 
-/// Where the answer to a release goes.
-pub(super) type ReleaseReply = oneshot::Sender<Result<ReleaseRet, LockError>>;
-
 /// A lock being held. Give it back with [`Guard::release`].
 ///
-/// Dropping it abandons it: the client's task releases it in the background, and counts it in
+/// Dropping it abandons it: a task of the client releases it in the background, and counts it in
 /// [`Counts::dropped_guards`](crate::Counts::dropped_guards). It is not renewed from then on.
-#[derive(Debug)]
 #[must_use = "dropping a guard abandons the lock; call `release().await`"]
 pub struct Guard {
-    pub(super) keys: Vec<Arc<str>>,
-    pub(super) slot: u32,
-    pub(super) leases: Vec<Arc<Lease>>,
-    pub(super) lost: CancellationToken,
-    /// Read by the client's task that holds the lock; closed unused, it is an abandoned guard.
-    pub(super) release: oneshot::Sender<ReleaseReply>,
+    keys: Vec<Arc<str>>,
+    slot: u32,
+    /// Taken by whoever ends it.
+    hold: Option<Hold>,
 }
 
 impl Guard {
+    pub(super) fn new(keys: Vec<Arc<str>>, slot: u32, hold: Hold) -> Self {
+        Self { keys, slot, hold: Some(hold) }
+    }
+
     /// The fencing token: of the only key, or of the first in sorted order (see [`Guard::tokens`]). `None`
     /// where the variant has no tokens.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
-        self.leases.first().and_then(|lease| lease.grant.token)
+        self.leases().first().and_then(|lease| lease.grant.token)
     }
 
-    /// Every key as the backend saw it (`key#slot` for a slot), with the token that was drawn for it.
+    /// Every key as the backend saw it (see [`slot_key`](crate::slot_key)), with the token that was drawn for it.
     pub fn tokens(&self) -> impl Iterator<Item = (&str, Option<Token>)> {
-        self.leases.iter().flat_map(|lease| lease.grant.keys.iter().map(|key| (&**key, lease.grant.token)))
+        self.leases().iter().flat_map(|lease| lease.grant.keys.iter().map(|key| (&**key, lease.grant.token)))
     }
 
     /// The slot of the resource, from 0; 0 at level 1.
@@ -55,7 +57,7 @@ impl Guard {
     /// node's clock before a side effect.
     #[must_use]
     pub fn valid_until(&self) -> Validity {
-        self.leases.iter().map(|lease| lease.validity()).fold(Validity::NoLease, |a, b| match (a, b) {
+        self.leases().iter().map(|lease| lease.validity()).fold(Validity::NoLease, |a, b| match (a, b) {
             (Validity::Lost, _) | (_, Validity::Lost) => Validity::Lost,
             (Validity::NoLease, other) | (other, Validity::NoLease) => other,
             (Validity::Until(a), Validity::Until(b)) => Validity::Until(a.min(b)),
@@ -66,7 +68,7 @@ impl Guard {
     /// Child of the session's.
     #[must_use]
     pub fn lost(&self) -> CancellationToken {
-        self.lost.clone()
+        self.hold.as_ref().map(|hold| hold.lost.clone()).unwrap_or_default()
     }
 
     /// Gives the lock back and says whether it was still held. After a lost session or a closed client:
@@ -76,11 +78,48 @@ impl Guard {
     ///
     /// # Errors [`LockError::Unknown`] or [`LockError::Unavailable`] when the server did not answer; the
     /// client goes on releasing in the background, and the next waiter of this node waits for that.
-    pub async fn release(self) -> Result<ReleaseRet, LockError> {
-        let (reply, answer) = oneshot::channel();
-        if self.release.send(reply).is_err() {
-            return Ok(ReleaseRet::AlreadyLost);
+    pub async fn release(mut self) -> Result<ReleaseRet, LockError> {
+        let Some(hold) = self.hold.take() else { return Ok(ReleaseRet::AlreadyLost) };
+        let shared = Arc::clone(&hold.shared);
+        let told = Arc::new(AtomicBool::new(false));
+        let counted = hold.counted;
+        let ending = Driven::new(&shared, hold.end(Some(Arc::clone(&told))));
+        if let Some(ret) = ending.until(shared.due_ns(0), &told).await {
+            return ret;
         }
-        answer.await.unwrap_or_else(|_| Err(LockError::Unknown("the client was closed meanwhile".into())))
+        let error = Err(LockError::Unknown("the server did not answer the release".into()));
+        if counted {
+            shared.counters.gave_back(&error);
+        }
+        error
+    }
+
+    fn leases(&self) -> &[Arc<Lease>] {
+        self.hold.as_ref().map_or(&[], |hold| &hold.leases)
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (token, valid_until) = (self.token(), self.valid_until());
+        let mut guard = f.debug_struct("Guard");
+        guard.field("keys", &self.keys).field("slot", &self.slot).field("token", &token);
+        guard.field("valid_until", &valid_until).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(hold) = self.hold.take() else { return };
+        let shared = Arc::clone(&hold.shared);
+        if !shared.closing.is_cancelled() {
+            if hold.counted {
+                shared.counters.dropped_guards.fetch_add(1, Relaxed);
+            }
+            shared.go_on(hold.end(None));
+        } else if hold.counted {
+            // The closing client gives it back.
+            shared.counters.gave_back(&Ok(ReleaseRet::AlreadyLost));
+        }
     }
 }

@@ -108,17 +108,16 @@ impl Leases {
         lease
     }
 
-    /// No longer renewed nor watched; to be called before the release is sent.
-    pub(super) fn remove(&self, lease: &Lease) {
-        self.lock().held.remove(&lease.id);
+    /// No longer renewed nor watched; to be called before the release is sent. Whether it was until now.
+    pub(super) fn remove(&self, lease: &Lease) -> bool {
+        self.lock().held.remove(&lease.id).is_some()
     }
 
-    /// Everything is lost, because the session is.
-    pub(super) fn lose_all(&self) {
-        let held = std::mem::take(&mut self.lock().held);
-        for lease in held.into_values() {
-            lease.lose();
-        }
+    /// Everything is lost, because the session is or the client closes.
+    pub(super) fn lose_all(&self) -> Vec<Arc<Lease>> {
+        let held: Vec<_> = std::mem::take(&mut self.lock().held).into_values().collect();
+        held.iter().for_each(|lease| lease.lose());
+        held
     }
 
     /// Tells every holder whose lease ends, for ever. Fires `session_lost` when the session's own lease ends.

@@ -181,7 +181,7 @@ impl LockSession for MemorySession {
                 let over = tokio::select! {
                     biased;
                     () = self.lost.cancelled() => false,
-                    () = sleep_until(&*server.now, request.deadline_ns) => true,
+                    () = request.over(&*server.now) => true,
                     () = released => false,
                     () = sleep_until(&*server.now, until) => false,
                 };

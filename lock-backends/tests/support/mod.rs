@@ -1,5 +1,7 @@
 //! What every contract needs: the variant's server, nodes on it, requests, and a link that can fail.
 
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part; a test fails by panicking")]
+
 mod link;
 
 use std::sync::Arc;
@@ -11,6 +13,9 @@ use lock_backends::{
     ClientOptions, Endpoint, LockBackend, LockClient, Now, OwnerId, Request, SessionOptions, SinceStart,
     Variant,
 };
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 pub(crate) use link::Link;
 
@@ -25,14 +30,19 @@ pub(crate) struct Bench {
     pub(crate) variant: &'static Variant,
     endpoint: Endpoint,
     backend: Box<dyn LockBackend>,
+    ttl: Duration,
     now: Arc<dyn Now>,
 }
 
 impl Bench {
     pub(crate) fn new(variant: &'static Variant, endpoint: &str) -> Self {
+        Self::with_ttl(variant, endpoint, TTL)
+    }
+
+    pub(crate) fn with_ttl(variant: &'static Variant, endpoint: &str, ttl: Duration) -> Self {
         let endpoint = Endpoint(endpoint.to_owned());
         let backend = (variant.open)(&endpoint).unwrap();
-        Self { variant, endpoint, backend, now: Arc::new(SinceStart::default()) }
+        Self { variant, endpoint, backend, ttl, now: Arc::new(SinceStart::default()) }
     }
 
     /// A node of its own: client and session.
@@ -69,7 +79,7 @@ impl Bench {
     }
 
     fn session(&self) -> SessionOptions {
-        SessionOptions { node: unique("node"), ttl: TTL, now: Arc::clone(&self.now) }
+        SessionOptions { node: unique("node"), ttl: self.ttl, now: Arc::clone(&self.now) }
     }
 }
 
@@ -97,6 +107,16 @@ pub(crate) async fn start(server: lock_backends::Server) -> Option<Option<Server
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Says one command to a Redis server over a connection of its own and returns the answer.
+pub(crate) async fn say(server: &Server, command: &str) -> String {
+    let address = server.endpoint().strip_prefix("redis://").unwrap().trim_end_matches('/');
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+    let mut answer = [0; 256];
+    let n = connection.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..n]).into_owned()
 }
 
 /// Polls until it holds; the time bound is a failure, not a measurement.

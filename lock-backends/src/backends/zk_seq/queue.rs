@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use zookeeper_client::{Acls, Client, CreateMode, EventType, OneshotWatcher};
 
 use super::{Failure, RETRY_DELAY, ZkSession, lock, names};
-use crate::session::{LockError, Request, Token, sleep_until};
+use crate::session::{LockError, Request, Token};
 
 /// A node in a queue.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ impl ZkSession {
                 EventType::Session if event.session_state.is_terminated() => Err(self.gone()),
                 _ => Ok(Passed::Unsure),
             },
-            () = sleep_until(&*self.now, request.deadline_ns) => Err(LockError::TimedOut),
+            () = request.over(&*self.now) => Err(LockError::TimedOut),
         }
     }
 

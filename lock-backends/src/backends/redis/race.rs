@@ -1,0 +1,262 @@
+//! Locks that whoever comes first takes: a release frees the key, and the waiters race for it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::channels::{Channels, Listener};
+use super::scripts::{self, AcquireRet, Scripts, Tokens};
+use super::{Node, RETRY_FIRST, RETRY_MAX, Tries, fault, jitter, spread};
+use crate::session::{
+    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request,
+    SessionOptions, valid_until,
+};
+
+/// Longest pause between two tries of a waiter that nobody wakes.
+const POLL_MAX: Duration = Duration::from_millis(128);
+
+/// How a waiter learns of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::backends) enum Wake {
+    /// It does not: it asks again and again.
+    Poll,
+    /// By a message on the lock's channel.
+    Message,
+}
+
+/// The backend of all variants of this kind.
+#[derive(Debug)]
+pub(in crate::backends) struct Race {
+    pub(in crate::backends) endpoint: Endpoint,
+    pub(in crate::backends) wake: Wake,
+    pub(in crate::backends) tokens: Tokens,
+}
+
+#[derive(Debug)]
+struct RaceSession {
+    node: Node,
+    scripts: Scripts,
+    channels: Arc<Channels>,
+    wake: Wake,
+}
+
+impl LockBackend for Race {
+    fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
+        Box::pin(async move {
+            let channels = Arc::new(Channels::default());
+            let pushes = Arc::clone(&channels);
+            let node = Node::connect(&self.endpoint, options, move |push| pushes.push(&push)).await?;
+            let scripts = Scripts::new(self.tokens);
+            scripts.load(&mut node.connection.clone()).await.map_err(|error| fault(&error))?;
+            Ok(Arc::new(RaceSession { node, scripts, channels, wake: self.wake }) as Arc<dyn LockSession>)
+        })
+    }
+}
+
+impl LockSession for RaceSession {
+    fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
+        Box::pin(async move {
+            let key = self.node.admit(request)?;
+            match self.ask(key, request).await {
+                Ok(asked) => Ok(asked.granted()),
+                // Idempotent: the second answer tells what came of the first.
+                Err(LockError::Unknown(_)) => Ok(self.ask(key, request).await?.granted()),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Grant, LockError>> {
+        Box::pin(async move { Wait::new(self, request)?.run().await })
+    }
+
+    fn renew<'a>(&'a self, grants: &'a [Arc<Grant>]) -> BoxFuture<'a, Result<Renewal, LockError>> {
+        Box::pin(async move {
+            let renewed = self.node.renew(self.scripts.renew(), grants, |_, _| ()).await;
+            self.drop_idle_channels().await;
+            renewed
+        })
+    }
+
+    fn release<'a>(&'a self, grant: &'a Grant) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
+        Box::pin(async move {
+            self.node.alive()?;
+            self.withdraw(grant).await
+        })
+    }
+
+    fn holder<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, LockError>> {
+        Box::pin(self.node.holder(key))
+    }
+
+    fn lost(&self) -> CancellationToken {
+        self.node.lost.clone()
+    }
+
+    fn ttl(&self) -> Option<Duration> {
+        Some(self.node.ttl)
+    }
+
+    fn operations(&self) -> &AtomicU64 {
+        &self.node.operations
+    }
+
+    /// There is no session at the server: what is still held ends with its ttl.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.node.lost.cancel();
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Answer to one run of the acquire script.
+enum Asked {
+    Granted(Grant),
+    /// Held by another for so long.
+    Held(Duration),
+}
+
+impl Asked {
+    fn granted(self) -> Option<Grant> {
+        match self {
+            Self::Granted(grant) => Some(grant),
+            Self::Held(_) => None,
+        }
+    }
+}
+
+impl RaceSession {
+    /// Runs the acquire script once.
+    async fn ask(&self, key: &str, request: &Request) -> Result<Asked, LockError> {
+        let node = &self.node;
+        let sent_ns = node.now.now_ns();
+        let answer = self.scripts.acquire(&mut node.send(), key, request, node.ttl).await;
+        match answer.map_err(|error| fault(&error))? {
+            AcquireRet::Granted(slot, token) => {
+                Ok(Asked::Granted(node.grant(request, slot, token, valid_until(sent_ns, node.ttl))))
+            }
+            AcquireRet::Held(left) => Ok(Asked::Held(left)),
+        }
+    }
+
+    /// Gives keys back by owner.
+    async fn withdraw(&self, grant: &Grant) -> Result<ReleaseRet, LockError> {
+        let announce = self.wake == Wake::Message;
+        let was_held = self.scripts.release(&mut self.node.send(), grant, announce).await;
+        match was_held.map_err(|error| fault(&error))? {
+            true => Ok(ReleaseRet::Released),
+            false => Ok(ReleaseRet::AlreadyLost),
+        }
+    }
+
+    /// Unsubscribes where nobody waited since the last renewal. A failure costs a useless message, no more.
+    async fn drop_idle_channels(&self) {
+        let order = self.channels.order.lock().await;
+        let idle = self.channels.take_idle();
+        if !idle.is_empty()
+            && let Err(error) = self.node.send().unsubscribe(&idle).await
+        {
+            tracing::debug!(%error, "unsubscribe failed");
+        }
+        drop(order);
+    }
+
+    /// Subscribes, or finds it done.
+    async fn subscribe(&self, listener: &Listener) -> Result<(), LockError> {
+        let subscribing = listener.subscribed().get_or_try_init(|| async {
+            let _order = self.channels.order.lock().await;
+            self.node.send().subscribe(listener.name()).await
+        });
+        subscribing.await.map(drop).map_err(|error| fault(&error))
+    }
+}
+
+/// A waiting acquire.
+struct Wait<'a> {
+    session: &'a RaceSession,
+    request: &'a Request,
+    key: &'a Arc<str>,
+    /// Set from the start where this node is subscribed already; an uncontended lock needs none.
+    listener: Option<Listener>,
+    tries: Tries,
+    asked: u32,
+}
+
+impl<'a> Wait<'a> {
+    fn new(session: &'a RaceSession, request: &'a Request) -> Result<Self, LockError> {
+        let key = session.node.admit(request)?;
+        let listener = match session.wake {
+            Wake::Poll => None,
+            Wake::Message => session.channels.join(&scripts::lock_key(key)),
+        };
+        Ok(Self { session, request, key, listener, tries: Tries::default(), asked: 0 })
+    }
+
+    async fn run(mut self) -> Result<Grant, LockError> {
+        let node = &self.session.node;
+        loop {
+            // Before the try: what is published from here on wakes this waiter.
+            let subscribed = self.listener.as_mut().is_some_and(|listener| {
+                listener.mark_seen();
+                listener.subscribed().initialized()
+            });
+            let connection = self.session.channels.connection();
+            let pause = match self.session.ask(self.key, self.request).await {
+                Ok(Asked::Granted(grant)) => return Ok(grant),
+                Ok(Asked::Held(left)) => {
+                    self.tries.refused(connection);
+                    if self.session.wake == Wake::Poll {
+                        self.poll_pause()
+                    } else if subscribed {
+                        self.tries.retry = RETRY_FIRST;
+                        left + jitter(&self.request.owner, left)
+                    } else if self.subscribe().await.is_ok() {
+                        continue;
+                    } else {
+                        self.tries.back_off(RETRY_MAX)
+                    }
+                }
+                Err(error) => self.tries.failed(error, connection)?,
+            };
+            tokio::select! {
+                biased;
+                () = node.lost.cancelled() => return Err(LockError::SessionLost("closed".into())),
+                () = self.request.over(&*node.now) => return Err(self.give_up().await),
+                () = woken(&mut self.listener) => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn subscribe(&mut self) -> Result<(), LockError> {
+        let channels = &self.session.channels;
+        let listener = self.listener.get_or_insert_with(|| channels.listen(scripts::lock_key(self.key)));
+        self.session.subscribe(listener).await
+    }
+
+    /// Between a half and the whole of a pause that doubles.
+    fn poll_pause(&mut self) -> Duration {
+        self.asked += 1;
+        let half = self.tries.back_off(POLL_MAX) / 2;
+        half + spread(&self.request.owner, self.asked, half)
+    }
+
+    /// The wait is over: withdraws what may stand.
+    async fn give_up(&mut self) -> LockError {
+        let Some(connection) = self.tries.doubt else { return self.tries.timed_out() };
+        match self.session.withdraw(&self.request.unproven_grant()).await {
+            Ok(_) if self.session.channels.connection() == connection => LockError::TimedOut,
+            Ok(_) => LockError::Unknown("withdrawn on another connection than asked".into()),
+            Err(error) => LockError::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// Waits for a push after the last mark; for ever where nobody listens.
+async fn woken(listener: &mut Option<Listener>) {
+    match listener {
+        Some(listener) => listener.woken().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,137 @@
+//! What only `redis-queue` promises: two commands per grant also when it is contended, the line moves past nodes that
+//! are gone or silent, and a hand-over that meets nobody is passed on.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use harness::servers::Server;
+use lock_backends::{Guard, LockClient, LockError, ReleaseRet, variant};
+use tokio::time::timeout;
+
+use support::{Bench, PATIENCE, eventually, say, unique};
+
+/// Long enough that neither renewals nor rescue timers come while a test runs: whoever wakes was woken.
+const LONG: Duration = Duration::from_secs(600);
+
+async fn bench(ttl: Duration) -> Option<(Server, Bench)> {
+    let Some(variant) = variant("redis-queue") else {
+        eprintln!("skipped: built without the feature redis");
+        return None;
+    };
+    let server = support::start(lock_backends::Server::Redis).await??;
+    let bench = Bench::with_ttl(variant, server.endpoint(), ttl);
+    Some((server, bench))
+}
+
+/// Stands in line with one request, polled by nobody until the test does.
+async fn in_line<'a>(
+    bench: &Bench,
+    node: &'a LockClient,
+    key: &str,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<Guard, LockError>> + 'a>> {
+    let mut waiting = Box::pin(node.acquire(bench.ask(key)));
+    // Long enough for one answer on loopback; the line itself is asked in `length`.
+    let early = timeout(Duration::from_millis(100), &mut waiting).await;
+    assert!(early.is_err(), "granted while another holds it: {early:?}");
+    waiting
+}
+
+async fn length(server: &Server, key: &str) -> String {
+    say(server, &format!("ZCARD lockbench:line:{key}")).await.trim().trim_start_matches(':').to_owned()
+}
+
+#[tokio::test]
+async fn a_contended_grant_costs_two_commands_and_its_token_rises() {
+    let Some((server, bench)) = bench(LONG).await else { return };
+    let key = unique("two");
+    let nodes = join_all((0..4).map(|_| bench.node())).await;
+    let served = std::sync::Mutex::new(Vec::new());
+    join_all(nodes.iter().map(|node| {
+        let (bench, key, served) = (&bench, &key, &served);
+        async move {
+            for _ in 0..50 {
+                let guard = node.acquire(bench.ask(key)).await.unwrap();
+                served.lock().unwrap().push(guard.token());
+                assert_eq!(guard.release().await.unwrap(), ReleaseRet::Released);
+            }
+        }
+    }))
+    .await;
+    let operations: u64 = nodes.iter().map(|node| node.counts().operations).sum();
+    assert_eq!(operations, 2 * 4 * 50);
+    let served = served.into_inner().unwrap();
+    assert!(served.is_sorted_by(|one, next| one < next), "tokens in the order of the grants");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_is_gone_is_passed_over_in_the_same_script() {
+    let Some((server, bench)) = bench(LONG).await else { return };
+    let key = unique("gone");
+    let (a, c) = (bench.node().await, bench.node().await);
+    let (b, link) = bench.node_behind_a_link().await;
+    let held = a.acquire(bench.ask(&key)).await.unwrap();
+    let first = in_line(&bench, &b, &key).await;
+    let second = in_line(&bench, &c, &key).await;
+    assert_eq!(length(&server, &key).await, "2");
+    link.cut();
+    let alone = async || say(&server, "PUBSUB CHANNELS lockbench:node:*").await.starts_with("*2");
+    timeout(PATIENCE, async { while !alone().await {} }).await.expect("the server sees the end");
+    held.release().await.unwrap();
+    let next = timeout(PATIENCE, second).await.expect("passed over").unwrap();
+    assert_eq!(length(&server, &key).await, "0");
+    next.release().await.unwrap();
+    drop(first);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_node_delays_the_line_by_its_claim_and_is_never_granted_late() {
+    let Some((server, bench)) = bench(support::TTL).await else { return };
+    let key = unique("silent");
+    let (a, c) = (bench.node().await, bench.node().await);
+    let (b, link) = bench.node_behind_a_link().await;
+    let held = a.acquire(bench.ask(&key)).await.unwrap();
+    let first = in_line(&bench, &b, &key).await;
+    let second = in_line(&bench, &c, &key).await;
+    link.swallow();
+    held.release().await.unwrap();
+    let next = timeout(PATIENCE, second).await.expect("rescued").unwrap();
+    link.restore();
+    // The message arrives now. Its claim is over, so b has to wait for c.
+    let late = timeout(Duration::from_millis(500), first).await;
+    assert!(!matches!(&late, Ok(Ok(guard)) if !guard.lost().is_cancelled()), "{late:?}");
+    assert!(!next.lost().is_cancelled());
+    assert_eq!(next.release().await.unwrap(), ReleaseRet::Released);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_waiter_that_leaves_takes_no_place_and_what_it_was_handed_is_passed_on() {
+    let Some((server, bench)) = bench(LONG).await else { return };
+    let key = unique("left");
+    let (a, b, c) = (bench.node().await, bench.node().await, bench.node().await);
+    for released_first in [false, true] {
+        let held = a.acquire(bench.ask(&key)).await.unwrap();
+        let first = in_line(&bench, &b, &key).await;
+        let mut second = in_line(&bench, &c, &key).await;
+        if released_first {
+            // Handed to b, whose caller leaves before it looks.
+            held.release().await.unwrap();
+            drop(first);
+        } else {
+            drop(first);
+            eventually("b leaves the line", || b.counts().withdrawn == 1).await;
+            assert!((&mut second).now_or_never().is_none());
+            held.release().await.unwrap();
+        }
+        let next = timeout(PATIENCE, second).await.expect("handed over").unwrap();
+        next.release().await.unwrap();
+    }
+    server.stop().await.unwrap();
+}
