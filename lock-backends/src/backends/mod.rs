@@ -4,7 +4,13 @@
 use crate::session::Variant;
 
 #[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(feature = "etcd")]
 mod etcd_cas;
+#[cfg(feature = "etcd")]
+mod etcd_queue;
+#[cfg(feature = "etcd")]
+mod etcd_v3lock;
 mod local_mutex;
 #[cfg(feature = "postgres")]
 mod pg_mux;
@@ -19,7 +25,11 @@ mod redis_pubsub;
 #[cfg(feature = "redis")]
 mod redis_queue;
 #[cfg(feature = "zookeeper")]
+mod zk_crate;
+#[cfg(feature = "zookeeper")]
 mod zk_seq;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 /// Every variant in this build. Command line, conformance suite and reports walk this list.
 pub const ALL: &[&Variant] = &[
@@ -36,8 +46,14 @@ pub const ALL: &[&Variant] = &[
     &pg_mux::VARIANT,
     #[cfg(feature = "etcd")]
     &etcd_cas::VARIANT,
+    #[cfg(feature = "etcd")]
+    &etcd_queue::VARIANT,
+    #[cfg(feature = "etcd")]
+    &etcd_v3lock::VARIANT,
     #[cfg(feature = "zookeeper")]
     &zk_seq::VARIANT,
+    #[cfg(feature = "zookeeper")]
+    &zk_crate::VARIANT,
 ];
 
 /// The variant of that name, if it is in this build.

@@ -42,7 +42,7 @@ pub(super) enum WatchOp {
 
 /// One key under watch; dropping it cancels the watch.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(in crate::backends) struct Watch {
     watches: Arc<Watches>,
     id: i64,
     /// Revision of the last deletion seen.

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use tokio::time::sleep;
 use zookeeper_client::{Acls, Client, CreateMode, EventType, OneshotWatcher};
 
-use super::{Failure, RETRY_DELAY, ZkSession, lock, names};
+use super::{Failure, Node, RETRY_DELAY, names};
 use crate::session::{LockError, Request, Token};
 
 /// A node in a queue.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) path: String,
+pub(in crate::backends) struct Place {
+    pub(in crate::backends) path: String,
     sequence: i64,
-    pub(super) token: Token,
+    pub(in crate::backends) token: Token,
     /// The nodes before it, nearest last.
-    pub(super) before: Vec<(i64, String)>,
+    pub(in crate::backends) before: Vec<(i64, String)>,
 }
 
 /// How a predecessor was passed.
@@ -28,9 +28,13 @@ enum Passed {
     Unsure,
 }
 
-impl ZkSession {
+impl Node {
     /// Joins the queue of the key.
-    pub(super) async fn enqueue(&self, name: &Arc<str>, request: &Request) -> Result<Place, LockError> {
+    pub(in crate::backends) async fn enqueue(
+        &self,
+        name: &Arc<str>,
+        request: &Request,
+    ) -> Result<Place, LockError> {
         let queue = names::queue_path(name);
         let prefix = names::owner_prefix(&request.owner);
         let path = format!("{queue}/{prefix}");
@@ -38,7 +42,7 @@ impl ZkSession {
         loop {
             let (client, sent_ns, limit) = (self.client()?, self.now.now_ns(), self.limit(request));
             // Both are on their way before either is awaited.
-            let create = client.create(&path, &[], &options);
+            let create = client.create(&path, request.description.as_bytes(), &options);
             let list = client.list_children(&queue);
             let (created, listed) =
                 tokio::join!(self.answer(sent_ns, limit, create), self.answer(sent_ns, limit, list));
@@ -57,7 +61,7 @@ impl ZkSession {
                 (Err(failure), _) => return Err(self.failed(failure)),
             };
             if let Some(place) = found {
-                lock(&self.nodes).insert((name.clone(), request.owner.clone()), place.path.clone());
+                self.joined(name, request, place.path.clone());
                 return Ok(place);
             }
             if self.remaining(request).is_zero() {
@@ -114,7 +118,7 @@ impl ZkSession {
     }
 
     /// Waits until nobody is before the place.
-    pub(super) async fn wait_turn(
+    pub(in crate::backends) async fn wait_turn(
         &self,
         name: &str,
         mut place: Place,

@@ -1,0 +1,459 @@
+//! What all variants on etcd share: the node's one lease and its renewal, the proof of withdrawal, one stream of
+//! watches, and the release.
+//!
+//! **A lost answer.** Two requests of one client may overtake each other in the server, so that a delete
+//! proves nothing about a put that is still on its way. Each acquire therefore also compares the revision of
+//! a key of the session's own, the *fence*, and [`Node::withdraw`] rewrites the fence in the
+//! transaction that deletes what the lost request may have put: whatever was sent before can no longer
+//! succeed. That is the proof of withdrawal. After a lost answer nothing is tried again before the withdrawal
+//! is answered; what is not withdrawn by the deadline is *unknown*.
+
+mod transactions;
+mod watches;
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use etcd_client::{
+    Client, Compare, CompareOp, ConnectOptions, KvClient, LeaseClient, LeaseKeepAliveStream, LeaseKeeper,
+    PutOptions,
+};
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub(super) use self::transactions::{TxnError, first_key, revision};
+pub(super) use self::watches::Watch;
+use self::watches::Watches;
+use crate::session::{
+    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal,
+    Request, SessionOptions, Survives, Validity, valid_until,
+};
+
+/// What a grant of every variant here survives.
+pub(super) const SURVIVES: Survives = Survives {
+    node_crash: "free after the lease: ttl, at least 2 s, plus up to 0.5 s",
+    server_kill: "grants and tokens; the restarted server gives every lease its full ttl again",
+    power_loss: "grants and tokens, while fsync is on",
+};
+
+/// The shortest lease worth asking for: servers of series 3.4 round up to it.
+const TTL_MIN_S: u64 = 2;
+/// Keys looked after in one transaction; a server takes 128 operations.
+const CHECK_CHUNK: usize = 100;
+/// Bound on opening a session.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before asking again on a connection that just failed.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
+/// How long an answer that is due at the deadline may still take before it is withdrawn.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// The backend of every variant here: a session on the node's one lease, and a recipe on it.
+pub(super) struct Etcd {
+    endpoints: Vec<String>,
+    recipe: fn() -> Box<dyn Recipe>,
+}
+
+impl Etcd {
+    pub(super) fn open(
+        endpoint: &Endpoint,
+        recipe: fn() -> Box<dyn Recipe>,
+    ) -> Result<Box<dyn LockBackend>, LockError> {
+        let endpoints: Vec<String> = endpoint.0.split(',').map(|one| one.trim().to_owned()).collect();
+        if endpoints.iter().any(String::is_empty) {
+            return Err(LockError::Protocol("empty etcd endpoint".to_owned()));
+        }
+        Ok(Box::new(Self { endpoints, recipe }))
+    }
+}
+
+impl fmt::Debug for Etcd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Etcd")
+    }
+}
+
+/// How a variant takes a key. The lease, the watches, the release and the withdrawal are the session's.
+pub(super) trait Recipe: fmt::Debug + Send + Sync + 'static {
+    /// The key that an attempt of `owner` puts at the server.
+    fn key(&self, node: &Node, name: &str, owner: &OwnerId) -> String;
+
+    /// Holds if that key is the attempt's. By default it is nobody else's.
+    fn mine(&self, key: &str, _owner: &OwnerId) -> Compare {
+        Compare::create_revision(key, CompareOp::Greater, 0)
+    }
+
+    /// As [`LockSession::acquire`].
+    fn acquire<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a Arc<str>,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Grant, LockError>>;
+
+    /// As [`LockSession::try_acquire`].
+    fn try_acquire<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a Arc<str>,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Option<Grant>, LockError>>;
+
+    /// As [`LockSession::release`], of a grant without a token: an attempt whose outcome is unknown.
+    fn withdraw<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a str,
+        owner: &'a OwnerId,
+    ) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
+        Box::pin(async move {
+            let key = self.key(node, name, owner);
+            node.withdraw(&key, self.mine(&key, owner)).await
+        })
+    }
+
+    /// As [`LockSession::release`], of a grant with a token.
+    fn release<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a str,
+        grant: &'a Grant,
+    ) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
+        Box::pin(node.release_by_revision(self.key(node, name, &grant.owner), grant))
+    }
+
+    /// As [`LockSession::holder`].
+    fn holder<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, LockError>>;
+}
+
+struct EtcdSession {
+    node: Node,
+    recipe: Box<dyn Recipe>,
+}
+
+impl LockBackend for Etcd {
+    fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
+        Box::pin(async move {
+            let session = timeout(CONNECT_TIMEOUT, Node::open(&self.endpoints, options)).await;
+            match session {
+                Ok(Ok(node)) => {
+                    Ok(Arc::new(EtcdSession { node, recipe: (self.recipe)() }) as Arc<dyn LockSession>)
+                }
+                Ok(Err(error)) => Err(LockError::Unavailable(error.to_string())),
+                Err(_) => Err(LockError::Unavailable("no answer from etcd".to_owned())),
+            }
+        })
+    }
+}
+
+/// A node's session: one lease, one connection, one watch stream, one keep-alive stream.
+pub(super) struct Node {
+    client: Client,
+    kv: KvClient,
+    leases: LeaseClient,
+    lease: i64,
+    ttl: Duration,
+    /// A key of this session's own, on its lease. Its deletion says that the lease ended.
+    fence_key: String,
+    /// Revision of the fence; acquires compare it, withdrawals raise it.
+    fence: AtomicI64,
+    /// The lease is alive until then at least, on the node's clock. Raised by acknowledged renewals alone.
+    valid_until: AtomicU64,
+    /// Streams to renew on. Empty while a renewal is under way and after one that failed: a late answer to an earlier
+    /// renewal must not be taken for the answer to a later one.
+    keeper: tokio::sync::Mutex<Option<(LeaseKeeper, LeaseKeepAliveStream)>>,
+    watches: Arc<Watches>,
+    lost: CancellationToken,
+    operations: Arc<AtomicU64>,
+    now: Arc<dyn Now>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Node {
+    async fn open(endpoints: &[String], options: SessionOptions) -> Result<Self, etcd_client::Error> {
+        let asked_s = options.ttl.as_secs_f64().ceil().max(TTL_MIN_S as f64) as i64;
+        // A ping only when renewals, due every ttl / 3, stay unanswered: servers close connections that ping idly.
+        let half = Duration::from_secs(asked_s.unsigned_abs()) / 2;
+        let connect = ConnectOptions::new()
+            .with_keep_alive(half, half)
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_require_leader(true);
+        let client = Client::connect(endpoints, Some(connect)).await?;
+        let (mut kv, mut leases) = (client.kv_client(), client.lease_client());
+
+        let sent_ns = options.now.now_ns();
+        let granted = leases.grant(asked_s, None).await?;
+        let (lease, ttl) = (granted.id(), Duration::from_secs(granted.ttl().unsigned_abs()));
+        let fence_key = format!("lockbench/session/{:x}", lease.cast_unsigned());
+        let put = PutOptions::new().with_lease(lease);
+        let written = kv.put(fence_key.clone(), options.node.as_str(), Some(put)).await?;
+        let fence = written.header().map_or(0, |header| header.revision());
+
+        let operations = Arc::new(AtomicU64::new(2));
+        let lost = CancellationToken::new();
+        let (watches, inbox) = Watches::new(operations.clone());
+        let mut tasks = JoinSet::new();
+        let watching =
+            watches.clone().run(client.watch_client(), inbox, fence_key.clone(), fence + 1, lost.clone());
+        tasks.spawn(watching);
+        Ok(Self {
+            client,
+            kv,
+            leases,
+            lease,
+            ttl,
+            fence_key,
+            fence: AtomicI64::new(fence),
+            valid_until: AtomicU64::new(stamp(valid_until(sent_ns, ttl))),
+            keeper: tokio::sync::Mutex::new(None),
+            watches,
+            lost,
+            operations,
+            now: options.now,
+            tasks: Mutex::new(tasks),
+        })
+    }
+
+    pub(super) fn remaining(&self, request: &Request) -> Duration {
+        request.remaining(&*self.now)
+    }
+
+    pub(super) fn lease(&self) -> i64 {
+        self.lease
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Completes when the session is lost.
+    pub(super) async fn ended(&self) {
+        self.lost.cancelled().await;
+    }
+
+    pub(super) async fn wait_over(&self, request: &Request) {
+        request.over(&*self.now).await;
+    }
+
+    pub(super) fn count(&self) {
+        self.operations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lets a request whose caller left run on until it ends, or the session does.
+    pub(super) fn go_on(&self, request: impl Future<Output: Send> + Send + 'static) {
+        let lost = self.lost.clone();
+        let task = async move { drop(lost.run_until_cancelled(request).await) };
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    }
+
+    /// Waits for a deletion of the key after that revision, on `watch` if there is one. False: the watch ended, and the
+    /// key has to be looked at again.
+    pub(super) async fn until_deleted(
+        &self,
+        key: &str,
+        revision: i64,
+        watch: &mut Option<Watch>,
+        request: &Request,
+    ) -> Result<bool, LockError> {
+        let wait = async {
+            if watch.is_none() {
+                *watch = self.watches.watch(key, revision + 1).await;
+            }
+            let Some(watching) = watch else { return false };
+            let deleted = watching.deleted_after(revision).await;
+            if !deleted {
+                *watch = None;
+            }
+            deleted
+        };
+        tokio::select! {
+            biased;
+            () = self.lost.cancelled() => Err(self.gone()),
+            deleted = wait => Ok(deleted),
+            () = request.over(&*self.now) => Err(LockError::TimedOut),
+        }
+    }
+
+    pub(super) fn gone(&self) -> LockError {
+        self.lost.cancel();
+        LockError::SessionLost("the lease ended".to_owned())
+    }
+
+    /// The session ends with its lease, and does not come back: nothing renews it any more.
+    fn ensure_alive(&self) -> Result<(), LockError> {
+        let expired = self.now.now_ns() >= self.valid_until.load(Ordering::Acquire);
+        if expired || self.lost.is_cancelled() { Err(self.gone()) } else { Ok(()) }
+    }
+
+    /// Withdraws, again and again until the deadline: after it, the withdrawal is the outcome.
+    pub(super) async fn withdraw_by_deadline(
+        &self,
+        key: &str,
+        mine: Compare,
+        request: &Request,
+    ) -> Result<(), LockError> {
+        loop {
+            let withdrawn = self.withdraw(key, mine.clone()).await;
+            let in_time = !self.remaining(request).is_zero();
+            match withdrawn {
+                Ok(_) if in_time => return Ok(()),
+                Ok(_) => return Err(LockError::TimedOut),
+                Err(LockError::Unknown(_)) if in_time => {
+                    sleep(RETRY_DELAY.min(self.remaining(request))).await
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One keep-alive; answers the lease's ttl in seconds, 0 when it is gone.
+    async fn keep_alive(&self) -> Result<i64, etcd_client::Error> {
+        let mut keeper = self.keeper.lock().await;
+        let mut leases = self.leases.clone();
+        let ttl_s = match keeper.take() {
+            Some((mut sender, mut answers)) => {
+                sender.keep_alive().await?;
+                let answer = answers.message().await?;
+                *keeper = Some((sender, answers));
+                answer.map_or(Err(etcd_client::Error::LeaseKeepAliveError("stream ended".to_owned())), |a| {
+                    Ok(a.ttl())
+                })
+            }
+            // Opening the streams renews too. Whether its error means that the lease is gone has to be asked.
+            None => match leases.keep_alive(self.lease).await {
+                Ok(streams) => {
+                    *keeper = Some(streams);
+                    Ok(self.ttl.as_secs().cast_signed())
+                }
+                Err(error) => match leases.time_to_live(self.lease, None).await?.ttl() {
+                    ..=0 => Ok(0),
+                    _ => Err(error),
+                },
+            },
+        };
+        if ttl_s.is_err() {
+            *keeper = None;
+        }
+        ttl_s
+    }
+
+    async fn renew_lease(&self) -> Result<Validity, LockError> {
+        self.ensure_alive()?;
+        let sent_ns = self.now.now_ns();
+        self.operations.fetch_add(1, Ordering::Relaxed);
+        match timeout(self.ttl / 4, self.keep_alive()).await {
+            Ok(Ok(ttl_s @ 1..)) => {
+                let ttl = self.ttl.min(Duration::from_secs(ttl_s.unsigned_abs()));
+                self.valid_until.fetch_max(stamp(valid_until(sent_ns, ttl)), Ordering::AcqRel);
+                Ok(Validity::Until(self.valid_until.load(Ordering::Acquire)))
+            }
+            Ok(Ok(_)) => Err(self.gone()),
+            Ok(Err(error)) => self.ensure_alive().and(Err(LockError::Unavailable(error.to_string()))),
+            Err(_) => self.ensure_alive().and(Err(LockError::Unavailable("renewal not answered".to_owned()))),
+        }
+    }
+}
+
+impl LockSession for EtcdSession {
+    fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
+        Box::pin(async move { self.recipe.try_acquire(&self.node, the_key(request)?, request).await })
+    }
+
+    fn acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Grant, LockError>> {
+        Box::pin(async move { self.recipe.acquire(&self.node, the_key(request)?, request).await })
+    }
+
+    /// One message for the lease, and one read for each hundred grants: a key that somebody else deleted is a lock
+    /// lost.
+    fn renew<'a>(&'a self, grants: &'a [Arc<Grant>]) -> BoxFuture<'a, Result<Renewal, LockError>> {
+        Box::pin(async move {
+            let key = |grant: &Arc<Grant>| {
+                self.recipe.key(&self.node, grant.keys.first().map_or("", |key| key), &grant.owner)
+            };
+            let keys: Vec<String> = grants.iter().map(key).collect();
+            let checks = join_all(keys.chunks(CHECK_CHUNK).map(|chunk| self.node.exist(chunk)));
+            let (session, checks) = tokio::join!(self.node.renew_lease(), checks);
+            let session = session?;
+            let held = keys.chunks(CHECK_CHUNK).zip(checks).flat_map(|(chunk, exist)| {
+                // Without an answer, the lease decides.
+                exist.unwrap_or_else(|_| vec![true; chunk.len()])
+            });
+            let held = held.map(|held| if held { session } else { Validity::Lost }).collect();
+            Ok(Renewal { session, grants: held })
+        })
+    }
+
+    fn release<'a>(&'a self, grant: &'a Grant) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
+        Box::pin(async move {
+            let Some(name) = grant.keys.first() else { return Ok(ReleaseRet::AlreadyLost) };
+            if self.node.ensure_alive().is_err() {
+                return Ok(ReleaseRet::AlreadyLost);
+            }
+            match grant.token {
+                Some(_) => self.recipe.release(&self.node, name, grant).await,
+                None => self.recipe.withdraw(&self.node, name, &grant.owner).await,
+            }
+        })
+    }
+
+    fn holder<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, LockError>> {
+        self.recipe.holder(&self.node, key)
+    }
+
+    fn lost(&self) -> CancellationToken {
+        self.node.lost.clone()
+    }
+
+    fn ttl(&self) -> Option<Duration> {
+        Some(self.node.ttl)
+    }
+
+    fn operations(&self) -> &AtomicU64 {
+        &self.node.operations
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let node = &self.node;
+            node.lost.cancel();
+            self.node.operations.fetch_add(1, Ordering::Relaxed);
+            if !matches!(timeout(node.ttl / 2, node.leases.clone().revoke(node.lease)).await, Ok(Ok(_))) {
+                tracing::debug!(lease = node.lease, "lease not revoked; it expires");
+            }
+            let mut tasks = std::mem::take(&mut *node.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            while tasks.join_next().await.is_some() {}
+        })
+    }
+}
+
+impl fmt::Debug for EtcdSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EtcdSession")
+            .field("lease", &self.node.lease)
+            .field("recipe", &self.recipe)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The single key of a request; levels, several keys and shared mode are not for this variant.
+fn the_key(request: &Request) -> Result<&Arc<str>, LockError> {
+    match (request.keys.as_slice(), request.mode, request.level) {
+        ([key], Mode::Exclusive, 1) => Ok(key),
+        _ => Err(LockError::Unsupported("one key of level 1 at a time, exclusively")),
+    }
+}
+
+/// The stamp until which something is valid; 0 when it is not.
+fn stamp(validity: Validity) -> u64 {
+    match validity {
+        Validity::Until(stamp_ns) => stamp_ns,
+        Validity::NoLease | Validity::Lost => 0,
+    }
+}

@@ -1,0 +1,246 @@
+//! `etcd-queue`: waiters queue as keys under the lock's name; each watches the one before it.
+//!
+//! **Protocol.** Acquire is one transaction: put `queue/<name>/<owner>` on the node's lease, and read the last three keys
+//! of the queue by create revision: mine and up to two before it. None before it: granted. Otherwise watch the predecessor
+//! for its deletion, from the revision after. If the queue held nobody else, its deletion is the grant; if it did, one
+//! more read finds the next older key, and that mine still exists. Keys before mine can only vanish. Release deletes the
+//! key if its create revision is still mine.
+//!
+//! ```text
+//!  node A  key of revision 4 ── delete ──┐
+//!  node B  key of revision 5, watches 4 ◀┘ deleted: granted, no further request
+//!  node C  key of revision 6, watches 5
+//! ```
+//!
+//! **A lost answer** is withdrawn before anything is tried again, with a proof: see folder `etcd`.
+//!
+//! **Round trips.** 1 transaction to acquire, 1 to release, each one entry in the server's log. Waiting: a watch for each
+//! predecessor. The server sorts the whole queue for the read, so the local FIFO matters: it keeps the queue as short as
+//! there are nodes.
+//!
+//! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the lease's margin,
+//! and fenced by a token.
+//!
+//! **Token.** The key's create revision: the queue's own order.
+//!
+//! **Crash release.** As `etcd-cas`: after the lease's ttl, at most half a second and the server's queue of expiries
+//! later.
+//!
+//! Sources: etcd documentation, "etcd API" (transactions, watch, lease) and "KV API guarantees"; etcd's Go package
+//! `concurrency` (the recipe; structure only).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{
+    Compare, CompareOp, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
+};
+
+use super::etcd::{Etcd, Node, Recipe, SURVIVES, TxnError, first_key, revision};
+use crate::session::{
+    BoxFuture, Capabilities, Grant, LocalFifo, LockError, OwnerId, Request, Server, Variant,
+};
+
+/// The variant as registered.
+pub(super) const VARIANT: Variant = Variant {
+    name: "etcd-queue",
+    summary: "keys on the node's lease in a queue by create revision; each waiter watches its predecessor",
+    server: Server::Etcd,
+    capabilities: Capabilities {
+        local_fifo: LocalFifo::Optional,
+        native_level: false,
+        native_many: false,
+        token: true,
+        shared_mode: false,
+        lease: true,
+        fair: true,
+    },
+    survives: SURVIVES,
+    open: |endpoint| Etcd::open(endpoint, || Box::new(Queue)),
+};
+
+#[derive(Debug)]
+struct Queue;
+
+/// Where an attempt stands.
+struct Place {
+    /// Create revision of its key.
+    created: i64,
+    /// Revision of the answer that showed this.
+    seen: i64,
+    /// Key of its predecessor.
+    before: Option<String>,
+    /// Nobody is before the predecessor.
+    next: bool,
+}
+
+impl Recipe for Queue {
+    fn key(&self, _: &Node, name: &str, owner: &OwnerId) -> String {
+        format!("{}{}", prefix(name), owner.0)
+    }
+
+    fn acquire<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a Arc<str>,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Grant, LockError>> {
+        Box::pin(async move {
+            let key = self.key(node, name, &request.owner);
+            let place = loop {
+                match enqueue(node, name, &key, request, Join::Always).await {
+                    Ok(place) => {
+                        break place.ok_or_else(|| LockError::Protocol("no place in the queue".into()))?;
+                    }
+                    Err(LockError::Unknown(_)) => {
+                        node.withdraw_by_deadline(&key, self.mine(&key, &request.owner), request).await?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            };
+            let created = place.created;
+            if let Err(error) = wait_turn(node, name, &key, place, request).await {
+                self.withdraw(node, name, &request.owner).await?;
+                return Err(error);
+            }
+            node.grant(name, request, created)
+        })
+    }
+
+    fn try_acquire<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a Arc<str>,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
+        Box::pin(async move {
+            let key = self.key(node, name, &request.owner);
+            match enqueue(node, name, &key, request, Join::IfFree).await {
+                Ok(Some(place)) => node.grant(name, request, place.created).map(Some),
+                Ok(None) => Ok(None),
+                Err(LockError::Unknown(why)) => {
+                    self.withdraw(node, name, &request.owner).await?;
+                    Err(LockError::Unavailable(why))
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn holder<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, LockError>> {
+        let first =
+            GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend).with_limit(1);
+        Box::pin(node.first_value(prefix(name), Some(first)))
+    }
+}
+
+/// When to join a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Join {
+    Always,
+    IfFree,
+}
+
+/// Puts the key; `None`: the queue was not empty and should have been. [`LockError::Unknown`]: the answer was lost.
+async fn enqueue(
+    node: &Node,
+    name: &str,
+    key: &str,
+    request: &Request,
+    join: Join,
+) -> Result<Option<Place>, LockError> {
+    loop {
+        let absent = match join {
+            Join::Always => Compare::create_revision(key, CompareOp::Equal, 0),
+            // Compares every key of the queue; an empty one passes.
+            Join::IfFree => Compare::create_revision(prefix(name), CompareOp::Equal, 0).with_prefix(),
+        };
+        let put = PutOptions::new().with_lease(node.lease());
+        let txn = Txn::new()
+            .when([absent, node.fence()?])
+            .and_then([TxnOp::put(key, request.description.as_bytes(), Some(put)), last_three(name, None)])
+            .or_else([TxnOp::get(key, None), node.read_fence(), last_three(name, None)]);
+        let limit = if join == Join::Always { node.limit(request) } else { node.patience() };
+        let answer = ask(node, txn, limit).await?;
+        let seen = revision(&answer)?;
+        if answer.succeeded() {
+            return place(&answer, 1, seen, seen).map(Some);
+        }
+        match (first_key(&answer, 0)?, first_key(&answer, 2)?) {
+            // My own earlier try, whose answer was lost.
+            (Some(mine), _) => return place(&answer, 2, mine.create_revision(), seen).map(Some),
+            (None, Some(_)) if join == Join::IfFree => return Ok(None),
+            // Only the fence was outdated: again with the new one.
+            _ => node.set_fence(first_key(&answer, 1)?)?,
+        }
+    }
+}
+
+/// Waits until nobody is before the place.
+async fn wait_turn(
+    node: &Node,
+    name: &str,
+    key: &str,
+    mut place: Place,
+    request: &Request,
+) -> Result<(), LockError> {
+    while let Some(before) = &place.before {
+        let deleted = node.until_deleted(before, place.seen, &mut None, request).await?;
+        if deleted && place.next {
+            return Ok(());
+        }
+        let look = Txn::new().and_then([TxnOp::get(key, None), last_three(name, Some(place.created))]);
+        let answer = match ask(node, look, node.limit(request)).await {
+            Ok(answer) => answer,
+            // A read may be repeated.
+            Err(LockError::Unknown(_)) if request_goes_on(node, request) => continue,
+            Err(LockError::Unknown(_)) => return Err(LockError::TimedOut),
+            Err(error) => return Err(error),
+        };
+        if first_key(&answer, 0)?.is_none() {
+            return Err(LockError::Unavailable("somebody deleted the place in the queue".to_owned()));
+        }
+        place = self::place(&answer, 1, place.created, revision(&answer)?)?;
+    }
+    Ok(())
+}
+
+fn request_goes_on(node: &Node, request: &Request) -> bool {
+    !node.remaining(request).is_zero()
+}
+
+async fn ask(node: &Node, txn: Txn, limit: Duration) -> Result<TxnResponse, LockError> {
+    match node.txn(txn, limit).await {
+        Ok(answer) => Ok(answer),
+        Err(TxnError::LeaseGone) => Err(node.gone()),
+        Err(TxnError::Unanswered(why)) => Err(LockError::Unknown(why)),
+    }
+}
+
+/// Reads the three youngest keys of the queue, or those not younger than mine.
+fn last_three(name: &str, created: Option<i64>) -> TxnOp {
+    let youngest =
+        GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Descend).with_limit(3);
+    let read = created.map_or(youngest.clone(), |created| youngest.with_max_create_revision(created));
+    TxnOp::get(prefix(name), Some(read.with_keys_only()))
+}
+
+/// The place of the key with that create revision, from the read at `at`, which shows it and up to two before it.
+fn place(answer: &TxnResponse, at: usize, created: i64, seen: i64) -> Result<Place, LockError> {
+    let Some(TxnOpResponse::Get(read)) = answer.op_responses().into_iter().nth(at) else {
+        return Err(LockError::Protocol("a transaction without the queue".to_owned()));
+    };
+    let older: Vec<&KeyValue> = read.kvs().iter().filter(|kv| kv.create_revision() < created).collect();
+    let before = older.first().map(|kv| String::from_utf8_lossy(kv.key()).into_owned());
+    Ok(Place { created, seen, before, next: older.len() == 1 })
+}
+
+/// With the name's length, so that no queue is inside another.
+fn prefix(name: &str) -> String {
+    format!("lockbench/queue/{}:{name}/", name.len())
+}

@@ -1,0 +1,115 @@
+//! `zk-crate`: the lock recipe of the client library `zookeeper-client`, as a yardstick for `zk-seq`.
+//!
+//! **Protocol.** `Client::lock` creates an ephemeral sequential node, then lists the queue, and while another node is
+//! before it, watches the nearest one and lists again. The prefix is `LockPrefix::new_custom` with the owner in it: with
+//! `new_curator` the library leaks the node of a call that is dropped while it creates (its background delete uses the
+//! name without the parent). Release deletes the node and awaits the answer, as `zk-seq` does, instead of the library's
+//! delete in the background, which nobody can ask whether the lock was still held; the library's guard is forgotten for
+//! that, with the few bytes of its path.
+//!
+//! **Round trips.** 2 to acquire, one after the other, 1 to release. Waiting: a read to watch and a list of the whole
+//! queue for each predecessor.
+//!
+//! **Safety class T**: as `zk-seq`, but the library does not say which transaction made the node, so there is **no
+//! token**. A try is a wait that is withdrawn when somebody else is first: it looks at the queue before.
+//!
+//! **Crash release.** As `zk-seq`: after the session timeout, rounded up to the server's tick.
+//!
+//! Sources: documentation of zookeeper-client 0.11, `Client::lock` and `LockPrefix`; Apache Curator, shared locks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use zookeeper_client::{Acls, CreateMode, LockOptions, LockPrefix};
+
+use super::zookeeper::{Node, Recipe, SURVIVES, Zookeeper, names};
+use crate::session::{BoxFuture, Capabilities, Grant, LocalFifo, LockError, Request, Server, Variant};
+
+/// How long a try may take once the queue was seen empty: long enough for two answers, too short for a wait.
+const TRY_LIMIT: Duration = Duration::from_millis(200);
+
+/// The variant as registered.
+pub(super) const VARIANT: Variant = Variant {
+    name: "zk-crate",
+    summary: "the lock recipe of the client library, a yardstick",
+    server: Server::Zookeeper,
+    capabilities: Capabilities {
+        local_fifo: LocalFifo::Optional,
+        native_level: false,
+        native_many: false,
+        token: false,
+        shared_mode: false,
+        lease: true,
+        fair: true,
+    },
+    survives: SURVIVES,
+    open: |endpoint| Zookeeper::open(endpoint, || Box::new(Crate)),
+};
+
+#[derive(Debug)]
+struct Crate;
+
+impl Recipe for Crate {
+    fn acquire<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a Arc<str>,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Grant, LockError>> {
+        Box::pin(lock(node, name, request, Duration::MAX))
+    }
+
+    fn try_acquire<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a Arc<str>,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
+        Box::pin(async move {
+            if node.is_queued_for(name).await? {
+                return Ok(None);
+            }
+            match lock(node, name, request, TRY_LIMIT).await {
+                Ok(grant) => Ok(Some(grant)),
+                // Somebody else was quicker, and the node is deleted.
+                Err(LockError::TimedOut) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+}
+
+async fn lock(node: &Node, name: &Arc<str>, request: &Request, limit: Duration) -> Result<Grant, LockError> {
+    let client = node.client()?;
+    let path = format!("{}/{}", names::queue_path(name), names::owner_prefix(&request.owner));
+    let protocol = |error: zookeeper_client::Error| LockError::Protocol(error.to_string());
+    let prefix = LockPrefix::new_custom(path, "").map_err(protocol)?;
+    let parents = CreateMode::Container.with_acls(Acls::anyone_all());
+    let options = LockOptions::new(Acls::anyone_all()).with_ancestor_options(parents).map_err(protocol)?;
+    node.count(2);
+    let data = request.description.as_bytes();
+    let locked = tokio::select! {
+        biased;
+        () = node.ended() => return Err(node.gone()),
+        locked = client.lock(prefix, data, options) => locked,
+        () = node.wait_over(request) => Err(zookeeper_client::Error::Timeout),
+        () = sleep(limit) => Err(zookeeper_client::Error::Timeout),
+    };
+    match locked {
+        Ok(lock) => {
+            node.joined(name, request, lock.lock_path().to_owned());
+            // Its drop would delete the node.
+            std::mem::forget(lock);
+            node.grant(name, request, None)
+        }
+        Err(error) => {
+            // The library deletes the node in the background; this finds out that it is gone.
+            node.withdraw_unseen(name, &request.owner).await?;
+            match error {
+                zookeeper_client::Error::Timeout => Err(LockError::TimedOut),
+                error => Err(LockError::Unavailable(error.to_string())),
+            }
+        }
+    }
+}
