@@ -13,7 +13,15 @@ mod etcd_queue;
 mod etcd_v3lock;
 mod local_mutex;
 #[cfg(feature = "postgres")]
+mod pg_lease;
+#[cfg(feature = "postgres")]
 mod pg_mux;
+#[cfg(feature = "postgres")]
+mod pg_session;
+#[cfg(feature = "postgres")]
+mod pg_xact;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "redis")]
@@ -43,7 +51,13 @@ pub const ALL: &[&Variant] = &[
     #[cfg(feature = "redis")]
     &redis_queue::VARIANT,
     #[cfg(feature = "postgres")]
+    &pg_session::VARIANT,
+    #[cfg(feature = "postgres")]
     &pg_mux::VARIANT,
+    #[cfg(feature = "postgres")]
+    &pg_xact::VARIANT,
+    #[cfg(feature = "postgres")]
+    &pg_lease::VARIANT,
     #[cfg(feature = "etcd")]
     &etcd_cas::VARIANT,
     #[cfg(feature = "etcd")]

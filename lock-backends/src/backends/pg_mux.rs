@@ -40,24 +40,27 @@
 //! "Asynchronous Commit".
 
 mod lock_connection;
-mod wakeups;
 
-use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use sqlx::Acquire;
+use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::lock_connection::{Heartbeat, IfRefused, LockConnection, LockOp, Tried};
-use self::wakeups::{Waiter, Wakeups};
+use super::postgres::wakeups::{self, Waiter, Wakeups};
+use super::postgres::{
+    ADVISORY_SURVIVES, GRACE, PATIENCE_MIN, close, hash, listener, options, session_settings, set_up,
+    unavailable,
+};
 use crate::session::{
-    BoxFuture, Capabilities, Endpoint, Grant, LocalFifo, LockBackend, LockError, LockSession, Mode, Now,
-    OwnerId, ReleaseRet, Renewal, Request, Server, SessionOptions, Survives, Token, Validity, Variant,
+    BoxFuture, Capabilities, Grant, LocalFifo, LockBackend, LockError, LockSession, Mode, Now, OwnerId,
+    ReleaseRet, Renewal, Request, Server, SessionOptions, Token, Validity, Variant,
 };
 
 /// The variant as registered.
@@ -74,13 +77,8 @@ pub(super) const VARIANT: Variant = Variant {
         lease: false,
         fair: false,
     },
-    survives: Survives {
-        node_crash: "no lease: a killed process frees its keys at once; a paused one keeps them; a vanished host until \
-                     TCP keep-alive gives up",
-        server_kill: "nothing, whatever fsync says: advisory locks live in the server's memory; tokens go on rising",
-        power_loss: "nothing, whatever fsync says; tokens go on rising while fsync is on",
-    },
-    open,
+    survives: ADVISORY_SURVIVES,
+    open: |endpoint| Ok(Box::new(PgMux { options: options(endpoint)? })),
 };
 
 /// Operations that may wait for the lock connection; more wait in their callers.
@@ -91,26 +89,6 @@ const POLL_MIN: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_millis(500);
 /// Pause when a key was met in the moment of its release.
 const PASSING_DELAY: Duration = Duration::from_millis(1);
-/// How long an answer that is due at the deadline may still take before its outcome counts as unknown.
-const GRACE: Duration = Duration::from_millis(200);
-/// A session gives one statement the ttl asked for, at least this, before it counts as lost.
-const PATIENCE_MIN: Duration = Duration::from_secs(1);
-/// Bound on taking down a connection.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bound on setting up a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Makes the sequence once although several nodes connect at a time. The two-part advisory key is in another space than
-/// the one-part keys of the locks.
-const SET_UP: &str = "BEGIN; SELECT pg_advisory_xact_lock(1819239275, 1650815848); \
-                      CREATE SEQUENCE IF NOT EXISTS lockbench_fence AS bigint NO CYCLE CACHE 1; COMMIT";
-
-fn open(endpoint: &Endpoint) -> Result<Box<dyn LockBackend>, LockError> {
-    // The error of a malformed URL could repeat its password.
-    let options = PgConnectOptions::from_str(&endpoint.0)
-        .map_err(|_| LockError::Protocol("malformed postgres URL".to_owned()))?;
-    Ok(Box::new(PgMux { options }))
-}
-
 #[derive(Debug)]
 struct PgMux {
     options: PgConnectOptions,
@@ -127,11 +105,8 @@ impl LockBackend for PgMux {
             let wait_options = session_settings(&self.options, &options, "listen");
 
             let listening = wakeups::listen(&wait_options).await.map_err(unavailable)?;
-            let (pool, mut connection) = connect(&lock_options).await.map_err(unavailable)?;
-            timeout(CONNECT_TIMEOUT, sqlx::raw_sql(SET_UP).execute(&mut connection))
-                .await
-                .map_err(|_| LockError::Unavailable("set-up not answered".to_owned()))?
-                .map_err(unavailable)?;
+            let (pool, mut connection) = listener(&lock_options).await.map_err(unavailable)?;
+            set_up(&mut *connection.acquire().await.map_err(unavailable)?).await?;
 
             let (ops, inbox) = mpsc::channel(PENDING_MAX);
             let actor = LockConnection::new(connection, inbox, wakeups.clone(), operations.clone(), patience);
@@ -159,51 +134,6 @@ impl LockBackend for PgMux {
             Ok(Arc::new(session) as Arc<dyn LockSession>)
         })
     }
-}
-
-/// What a connection of a session sets: a name without secrets, no limit on idling, and a keep-alive by which the
-/// server notices a vanished host in about one ttl.
-fn session_settings(base: &PgConnectOptions, session: &SessionOptions, role: &str) -> PgConnectOptions {
-    let ttl = session.ttl.max(Duration::from_secs(1));
-    let probe_s = (ttl.as_secs() / 3).max(1);
-    base.clone().application_name(&format!("lockbench {role} {}", session.node)).options([
-        ("idle_session_timeout", "0".to_owned()),
-        ("client_min_messages", "error".to_owned()),
-        // The planner would plan the batch anew each time, for the sake of its array lengths.
-        ("plan_cache_mode", "force_generic_plan".to_owned()),
-        ("tcp_keepalives_idle", probe_s.to_string()),
-        ("tcp_keepalives_interval", probe_s.to_string()),
-        ("tcp_keepalives_count", "2".to_owned()),
-        ("tcp_user_timeout", ttl.as_millis().to_string()),
-    ])
-}
-
-/// Opens one connection in the shape of a listener, because that is what notices its own end while idle. The pool has
-/// this one member and never hands it out again.
-async fn connect(options: &PgConnectOptions) -> Result<(PgPool, PgListener), sqlx::Error> {
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        .connect_with(options.clone())
-        .await?;
-    let mut connection = PgListener::connect_with(&pool).await?;
-    connection.ignore_pool_close_event(true);
-    // A reconnect would be a new session without the locks.
-    connection.eager_reconnect(false);
-    Ok((pool, connection))
-}
-
-/// Says goodbye to the server, if it listens; the connection itself was dropped before.
-async fn close(pool: PgPool) {
-    if timeout(CLOSE_TIMEOUT, pool.close()).await.is_err() {
-        tracing::debug!("a connection was dropped without a goodbye");
-    }
-}
-
-fn unavailable(error: sqlx::Error) -> LockError {
-    LockError::Unavailable(error.to_string())
 }
 
 /// A node's session: handles to its two connections.
@@ -384,12 +314,4 @@ fn granted(request: &Request, token: Token) -> Grant {
 
 fn held_key(grant: &Grant) -> Option<(i64, OwnerId)> {
     Some((hash(grant.keys.first()?), grant.owner.clone()))
-}
-
-/// FNV-1a in 64 bits over a prefix of ours and the name: stable over builds, machines and languages.
-fn hash(name: &str) -> i64 {
-    let bytes = b"lockbench:".iter().chain(name.as_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    }) as i64
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::wakeups::Wakeups;
+use crate::backends::postgres::wakeups::Wakeups;
 use crate::session::{LockError, OwnerId, ReleaseRet, Token};
 
 /// One row per operation, in order; see [`Action`] for the codes. `CASE` is what fixes the order within a row: the

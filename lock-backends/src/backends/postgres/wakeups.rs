@@ -10,14 +10,14 @@ use tokio::sync::futures::Notified;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{CONNECT_TIMEOUT, close, connect};
+use super::{CONNECT_TIMEOUT, close, listener};
 
 /// Between two attempts to listen again.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Wakes the waiters of this node, by key.
 #[derive(Debug, Default)]
-pub(super) struct Wakeups {
+pub(in crate::backends) struct Wakeups {
     waiting: Mutex<HashMap<i64, Waiting>>,
 }
 
@@ -29,7 +29,7 @@ struct Waiting {
 
 /// A place among those that wait for a key; dropping it gives the place up.
 #[derive(Debug)]
-pub(super) struct Waiter<'a> {
+pub(in crate::backends) struct Waiter<'a> {
     wakeups: &'a Wakeups,
     key: i64,
     notify: Arc<Notify>,
@@ -37,7 +37,7 @@ pub(super) struct Waiter<'a> {
 
 impl Wakeups {
     /// Joins those who are woken for `key`.
-    pub(super) fn waiter(&self, key: i64) -> Waiter<'_> {
+    pub(in crate::backends) fn waiter(&self, key: i64) -> Waiter<'_> {
         let mut waiting = self.lock();
         let entry = waiting.entry(key).or_default();
         entry.waiters += 1;
@@ -45,12 +45,12 @@ impl Wakeups {
     }
 
     /// Whether anybody here waits for `key`.
-    pub(super) fn awaits(&self, key: i64) -> bool {
+    pub(in crate::backends) fn awaits(&self, key: i64) -> bool {
         self.lock().contains_key(&key)
     }
 
     /// `key` may be free.
-    pub(super) fn wake(&self, key: i64) {
+    pub(in crate::backends) fn wake(&self, key: i64) {
         if let Some(entry) = self.lock().get(&key) {
             entry.notify.notify_waiters();
         }
@@ -67,7 +67,7 @@ impl Wakeups {
 
 impl Waiter<'_> {
     /// Completes when the key may be free. Enable it before trying the key.
-    pub(super) fn woken(&self) -> Notified<'_> {
+    pub(in crate::backends) fn woken(&self) -> Notified<'_> {
         self.notify.notified()
     }
 }
@@ -85,11 +85,11 @@ impl Drop for Waiter<'_> {
 }
 
 /// A connection that hears the announcements.
-pub(super) type Listening = (PgPool, PgListener);
+pub(in crate::backends) type Listening = (PgPool, PgListener);
 
 /// Opens the listening connection.
-pub(super) async fn listen(options: &PgConnectOptions) -> Result<Listening, sqlx::Error> {
-    let (pool, mut listener) = connect(options).await?;
+pub(in crate::backends) async fn listen(options: &PgConnectOptions) -> Result<Listening, sqlx::Error> {
+    let (pool, mut listener) = listener(options).await?;
     timeout(CONNECT_TIMEOUT, listener.listen("lockbench"))
         .await
         .map_err(|elapsed| sqlx::Error::Io(std::io::Error::from(elapsed)))??;
@@ -98,7 +98,7 @@ pub(super) async fn listen(options: &PgConnectOptions) -> Result<Listening, sqlx
 
 /// Wakes waiters until the session is lost. This connection holds no locks, so it is replaced when it fails; what was
 /// announced meanwhile is made up for by waking everybody.
-pub(super) async fn run(
+pub(in crate::backends) async fn run(
     wakeups: Arc<Wakeups>,
     first: Listening,
     options: PgConnectOptions,

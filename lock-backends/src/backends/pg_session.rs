@@ -1,0 +1,67 @@
+//! `pg-session`: advisory locks of a session, waiting in the server; a connection for each holder and each waiter.
+//!
+//! **Protocol.** Acquire sends `SET lock_timeout` (what is left until the deadline), `pg_advisory_lock` and `nextval` as
+//! one simple query: they run one after the other, so the token is drawn when the lock is held. The server queues its
+//! waiters and wakes exactly one. A caller that leaves has its server process terminated, which proves the withdrawal.
+//! Release is `pg_advisory_unlock`, and the connection serves the next attempt of the node. Shared mode is
+//! `pg_advisory_lock_shared`.
+//!
+//! **Round trips.** 1 to acquire, also while waiting, 1 to release; a new connection where none is idle. Up to 32
+//! connections a node. Renewal is a query on each holder's connection.
+//!
+//! **Safety class F**: exclusive while the holder's connection lives, and fenced by a token. The server frees the key the
+//! moment it sees the connection end; an idle client notices only at its next heartbeat, a third of the ttl later at
+//! most.
+//!
+//! **Token.** `nextval` of the sequence `lockbench_fence`: no cycle, cache 1; values may skip, and never repeat on the
+//! same primary.
+//!
+//! **Crash release.** As `pg-mux`: no lease; a killed process frees its keys at once, a vanished host when TCP
+//! keep-alive gives up, set to about the ttl asked for.
+//!
+//! **Keys** are 64-bit hashes of the names; two names with one hash exclude each other.
+//!
+//! Sources: PostgreSQL documentation, "Advisory Locks", "lock_timeout", "client_connection_check_interval"; sqlx
+//! `PgAdvisoryLock` (whose cancelled wait blocks its connection).
+
+use super::postgres::{ADVISORY_SURVIVES, PerHolder, Statements, options};
+use crate::session::{Capabilities, LocalFifo, Mode, Server, Variant};
+
+/// The variant as registered.
+pub(super) const VARIANT: Variant = Variant {
+    name: "pg-session",
+    summary: "advisory locks that wait in the server, a connection for each holder and waiter",
+    server: Server::Postgres,
+    capabilities: Capabilities {
+        local_fifo: LocalFifo::Optional,
+        native_level: false,
+        native_many: false,
+        token: true,
+        shared_mode: true,
+        lease: false,
+        fair: true,
+    },
+    survives: ADVISORY_SURVIVES,
+    open: |endpoint| Ok(Box::new(PerHolder { options: options(endpoint)?, statements: STATEMENTS })),
+};
+
+const STATEMENTS: Statements = Statements {
+    acquire: |key, mode| {
+        format!("SELECT pg_advisory_lock{}({key}); SELECT nextval('lockbench_fence')", suffix(mode))
+    },
+    try_acquire: |key, mode| {
+        format!(
+            "SELECT CASE WHEN pg_try_advisory_lock{}({key}) THEN nextval('lockbench_fence') END",
+            suffix(mode)
+        )
+    },
+    refused: None,
+    release: |key, mode| format!("SELECT pg_advisory_unlock{}({key})", suffix(mode)),
+};
+
+fn suffix(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Exclusive => "",
+        Mode::Shared => "_shared",
+    }
+}
