@@ -106,3 +106,15 @@ pub(super) fn hash(name: &str) -> i64 {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     }) as i64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::hash;
+
+    /// The conformance suite locks these two.
+    #[test]
+    fn two_names_with_one_hash_are_known() {
+        assert_eq!(hash("FQdmNbzbq4c"), hash("rheRAdVb1C8"));
+        assert_ne!(hash("vm-1"), hash("vm-2"));
+    }
+}

@@ -15,24 +15,11 @@ pub(super) const FENCE: &str = "lockbench:fence";
 const LOCK: &str = "lockbench:lock:";
 
 /// `token_of(value, head)`: the token of a held key if that owner holds it, else nothing.
-const OWNED: &str = r"
-local function token_of(held, head)
-  local token = held and string.match(held, '^%d+')
-  if token and string.sub(held, #token + 2, #token + 1 + #head) == head then return token end
-end
-";
+const OWNED: &str = include_str!("lua/owned.lua");
 
 /// `draw(fence)`: the next token, the greater of the last one + 1 and the server's time in µs; and that time.
 /// `%.0f`, since Lua would print a number of 16 digits as 1.79e+15.
-const DRAW: &str = r"
-local function draw(fence)
-  local time = redis.call('TIME')
-  local now = time[1] * 1000000 + time[2]
-  local token = string.format('%.0f', math.max((tonumber(redis.call('GET', fence)) or 0) + 1, now))
-  redis.call('SET', fence, token)
-  return token, now
-end
-";
+const DRAW: &str = include_str!("lua/draw.lua");
 
 /// In place of [`DRAW`] where there are no tokens.
 const DRAW_NONE: &str = r"
@@ -40,51 +27,13 @@ local function draw() return '0' end
 ";
 
 /// KEYS fence, slots; ARGV head, ttl in ms, description. `{slot, token}`, or the ms until the first lease ends.
-const ACQUIRE: &str = r"
-local free
-for slot = 2, #KEYS do
-  local held = redis.call('GET', KEYS[slot])
-  local token = token_of(held, ARGV[1])
-  if token then
-    redis.call('PEXPIRE', KEYS[slot], ARGV[2])
-    return {slot - 2, token}
-  end
-  if not held and not free then free = slot end
-end
-if free then
-  local token = draw(KEYS[1])
-  redis.call('SET', KEYS[free], token .. ':' .. ARGV[1] .. ARGV[3], 'PX', ARGV[2])
-  return {free - 2, token}
-end
-local left = redis.call('PTTL', KEYS[2])
-for slot = 3, #KEYS do left = math.min(left, redis.call('PTTL', KEYS[slot])) end
-return left
-";
+const ACQUIRE: &str = include_str!("lua/acquire.lua");
 
 /// KEYS locks; ARGV head, channel or nothing. How many of them that owner held.
-const RELEASE: &str = r"
-local released = 0
-for _, key in ipairs(KEYS) do
-  if token_of(redis.call('GET', key), ARGV[1]) then
-    redis.call('DEL', key)
-    if ARGV[2] then redis.call('PUBLISH', ARGV[2], '') end
-    released = released + 1
-  end
-end
-return released
-";
+const RELEASE: &str = include_str!("lua/release.lua");
 
 /// KEYS locks; ARGV ttl in ms, heads. 1 or 0 for each: still held by that owner. Last the server's time in µs.
-const RENEW: &str = r"
-local held = {}
-for i, key in ipairs(KEYS) do
-  local token = token_of(redis.call('GET', key), ARGV[i + 1])
-  held[i] = token and redis.call('PEXPIRE', key, ARGV[1]) or 0
-end
-local time = redis.call('TIME')
-held[#held + 1] = time[1] * 1000000 + time[2]
-return held
-";
+const RENEW: &str = include_str!("lua/renew.lua");
 
 /// Whether grants carry tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,76 +15,14 @@ use crate::session::{Grant, Request, Token, split_slot};
 ///
 /// PUBLISH says how many hear it: a node that is gone is passed over at once. One that is silent keeps the lock for
 /// the claim, a part of the ttl, since nobody there renews it.
-const PASS: &str = r"
-local function pass(lock, line, fence, claim)
-  while true do
-    local first = redis.call('ZPOPMIN', line)[1]
-    if not first then
-      redis.call('DEL', lock)
-      return
-    end
-    local channel, value = string.match(first, '^(%S+) (.*)$')
-    local length = string.match(value, '^%d+')
-    local owner = string.sub(value, 1, #length + tonumber(length) + 2)
-    local token, now = draw(fence)
-    local message = token .. ':' .. string.format('%.0f', now) .. ':' .. owner .. lock
-    redis.call('SET', lock, token .. ':' .. value, 'PX', claim)
-    if redis.call('PUBLISH', channel, message) > 0 then return end
-  end
-end
-";
+const PASS: &str = include_str!("../lua/pass.lua");
 
 /// KEYS fence, line, slots; ARGV head, ttl in ms, claim in ms, description, channel or nothing.
 /// `{slot, token}`; or `{-1, ms until the first lease ends, time in µs}`, and with a channel it stands in line.
-const ASK: &str = r"
-local free, left
-for slot = 3, #KEYS do
-  local held = redis.call('GET', KEYS[slot])
-  local token = token_of(held, ARGV[1])
-  if token then
-    redis.call('PEXPIRE', KEYS[slot], ARGV[2])
-    return {slot - 3, token}
-  end
-  if not held and not free then free = slot end
-end
-if free and redis.call('EXISTS', KEYS[2]) == 0 then
-  local token = draw(KEYS[1])
-  redis.call('SET', KEYS[free], token .. ':' .. ARGV[1] .. ARGV[4], 'PX', ARGV[2])
-  return {free - 3, token}
-end
-if ARGV[5] then
-  local member = ARGV[5] .. ' ' .. ARGV[1] .. ARGV[4]
-  if not redis.call('ZSCORE', KEYS[2], member) then
-    local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2]
-    redis.call('ZADD', KEYS[2], (last or 0) + 1, member)
-  end
-end
-for slot = 3, #KEYS do
-  if redis.call('EXISTS', KEYS[slot]) == 0 then pass(KEYS[slot], KEYS[2], KEYS[1], ARGV[3]) end
-  local ms = redis.call('PTTL', KEYS[slot])
-  left = math.min(left or ms, ms)
-end
-local time = redis.call('TIME')
-return {-1, left, time[1] * 1000000 + time[2]}
-";
+const ASK: &str = include_str!("../lua/ask.lua");
 
 /// KEYS fence, line, locks; ARGV head, claim in ms. How many of them that owner held; if none, it leaves the line.
-const RELEASE: &str = r"
-local released = 0
-for lock = 3, #KEYS do
-  if token_of(redis.call('GET', KEYS[lock]), ARGV[1]) then
-    pass(KEYS[lock], KEYS[2], KEYS[1], ARGV[2])
-    released = released + 1
-  end
-end
-if released == 0 then
-  for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-    local owner = string.find(member, ' ', 1, true) + 1
-    if string.sub(member, owner, owner + #ARGV[1] - 1) == ARGV[1] then redis.call('ZREM', KEYS[2], member) end
-  end
-end
-return released
-";
+const RELEASE: &str = include_str!("../lua/pass_on.lua");
 
 /// What a node says to the server.
 #[derive(Debug)]
