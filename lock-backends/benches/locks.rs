@@ -131,14 +131,14 @@ fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, Wal
 }
 
 /// Times `work`, which is told how many pairs to do for each of `callers`.
-fn time<F: Future<Output = ()>>(
+fn time<F>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     runtime: &Runtime,
     name: &str,
     callers: u64,
     work: impl Fn(u64) -> F,
 ) where
-    F: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
 {
     group.throughput(Throughput::Elements(callers));
     group.bench_function(name, |bencher| {

@@ -193,6 +193,7 @@ impl LockMechanism {
             owner: OwnerId(format!("{:x}:{}:{}.{}", self.run_seed, at.0, step.task.0, step.step).into()),
             description: format!("{step} at node {}", at.0).into(),
             deadline_ns,
+            left: CancellationToken::new(),
         }
     }
 
