@@ -620,6 +620,7 @@ async fn a_restarted_server_keeps_the_locks_apart(bench: &Bench, server: &mut ha
     let key = unique("restart");
     let a = bench.node().await;
     let guard = a.acquire(bench.ask(&key)).await.unwrap();
+    server.kill().await.unwrap();
     server.restart().await.unwrap();
     let b = bench.node().await;
     let mut taken = b.try_acquire(bench.ask(&key)).await.unwrap();
