@@ -11,6 +11,8 @@
 //! * [`Membership`]: which ring a node goes by now; [`postgres`] keeps it up by heartbeats in a table.
 //! * [`Node`]: the router; forwards a task to its owner over TCP (or by a call, as a control) and brings the answer.
 //!   [`Takeover`] says what becomes of keys when the ring changes.
+//! * [`JobNode`]: the queue in the database, for what no ring can own because it does not exist yet (feature
+//!   `postgres`).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -47,13 +49,21 @@
 //! # }
 //! ```
 
+mod caught;
 mod frame;
+#[cfg(feature = "postgres")]
+mod jobs;
 mod membership;
 mod now;
 mod queue;
 mod ring;
 mod router;
 
+#[cfg(feature = "postgres")]
+pub use self::jobs::{
+    Job, JobError, JobForm, JobHandler, JobNode, JobNodeOptions, JobOutcome, JobSubmission, NAME_BYTES,
+    OnWorkerLoss, PAYLOAD_BYTES, Ticket,
+};
 pub use self::membership::Membership;
 #[cfg(feature = "postgres")]
 pub use self::membership::postgres;

@@ -1,10 +1,6 @@
 //! The owner's side: takes tasks into the queue and runs the handler when their turn comes.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -15,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::takeover::{Handovers, Takeover};
 use super::ways::Ways;
 use super::{Delivery, Handler};
+use crate::caught::caught;
 use crate::frame::{FRAME_OVERHEAD, Refusal};
 use crate::membership::Membership;
 use crate::queue::{Completion, Entitlement, QueueError, Submission, Token, Turn, WorkQueues};
@@ -124,7 +121,8 @@ impl Owner {
             Ok(admitted) => admitted,
             Err(refusal) => return Some(Err(refusal)),
         };
-        let running = self.run(Delivery { key, payload, deadline_ns, epoch, entitlement });
+        let delivery = Delivery { key, payload, deadline_ns, epoch, entitlement };
+        let running = caught(async { self.handler.run(delivery).await });
         let answer = match self.stop.run_until_cancelled(running).await {
             Some(Ok(answer)) if answer.len() + FRAME_OVERHEAD <= self.frame_bytes => Ok(answer),
             Some(Ok(answer)) => Err(Refusal::Failed(format!(
@@ -160,22 +158,4 @@ impl Owner {
         let stopped = || Refusal::Unknown(format!("the runtime of node {} stopped", self.id));
         answered.await.unwrap_or_else(|_| Err(stopped()))
     }
-
-    /// Runs the handler; a panic becomes its message.
-    async fn run(&self, delivery: Delivery) -> Result<Bytes, String> {
-        let mut running = pin!(async { self.handler.run(delivery).await });
-        std::future::poll_fn(|context| {
-            match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context))) {
-                Ok(poll) => poll.map(Ok),
-                Err(panic) => Poll::Ready(Err(message(&*panic))),
-            }
-        })
-        .await
-    }
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").chars().take(200).collect()
 }

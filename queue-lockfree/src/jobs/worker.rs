@@ -1,0 +1,227 @@
+//! Workers: each writes the result of its last job and starts the next in one transaction.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::database::{Done, RETRY, Trouble, WorkRow};
+use super::{Job, JobHandler, PAYLOAD_BYTES, Shared};
+use crate::caught::caught;
+
+/// What there is to do, as far as this node knows, and who is there to do it.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    queues: Mutex<Queues>,
+    /// There may be work.
+    work: Notify,
+    /// Workers without a job.
+    idle: AtomicUsize,
+    /// Jobs that run, or whose result is not written yet.
+    busy: AtomicUsize,
+    /// A worker got rid of its job.
+    settled: Notify,
+    refused: AtomicU64,
+}
+
+/// Faithful: the queues that are this node's to run, one job of each at a time, in turn.
+///
+/// Invariant: a queue in `known` is in `waiting` or in the hand of one worker, never in two places.
+#[derive(Debug, Default)]
+struct Queues {
+    waiting: VecDeque<i64>,
+    known: HashSet<i64>,
+}
+
+impl Roster {
+    /// A queue is this node's to run.
+    pub(super) fn add(&self, queue: i64) {
+        let mut queues = self.lock();
+        if queues.known.insert(queue) {
+            queues.waiting.push_back(queue);
+            drop(queues);
+            self.wake();
+        }
+    }
+
+    /// There may be work for one more.
+    pub(super) fn wake(&self) {
+        self.work.notify_one();
+    }
+
+    /// Everyone has a look.
+    pub(super) fn wake_all(&self) {
+        self.work.notify_waiters();
+        self.settled.notify_waiters();
+    }
+
+    /// Workers without a job.
+    pub(super) fn idlers(&self) -> usize {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    /// No worker has a job.
+    pub(super) async fn idle(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.busy.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn next(&self) -> Option<i64> {
+        self.lock().waiting.pop_front()
+    }
+
+    fn put_back(&self, queue: i64) {
+        self.lock().waiting.push_back(queue);
+        self.wake();
+    }
+
+    fn forget(&self, queue: i64) {
+        self.lock().known.remove(&queue);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Works until the node stops.
+pub(super) async fn work(shared: Arc<Shared>, slot: usize, handler: Arc<dyn JobHandler>) {
+    let slot = i64::try_from(slot).expect("few workers");
+    let stop = shared.stop.clone();
+    stop.run_until_cancelled(work_on(&shared, slot, &*handler)).await;
+}
+
+async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler) {
+    let (form, roster) = (shared.options.form, &shared.roster);
+    let mut session = shared.database.session();
+    // The job that was run and whose result is to be written; the queue that it is from, if queues are in hand.
+    let mut done: Option<Done> = None;
+    let mut finished: Option<i64> = None;
+    loop {
+        let draining = shared.draining.is_cancelled();
+        if draining && done.is_none() {
+            return;
+        }
+        let source = match (draining, form.is_sticky()) {
+            (true, _) => None,
+            (false, true) => roster.next().or_else(|| finished.take()),
+            (false, false) => Some(slot),
+        };
+        let row = if source.is_none() && done.is_none() {
+            None
+        } else {
+            Some(turn(shared, &mut session, source, done.as_ref()).await)
+        };
+        let (settled, job) = match row {
+            Some(Some(row)) => (row.0, started(shared, row)),
+            Some(None) => {
+                roster.refused.fetch_add(u64::from(done.is_some()), Ordering::Relaxed);
+                return;
+            }
+            None => (true, None),
+        };
+        if let Some(done) = done.take() {
+            if !settled {
+                roster.refused.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(job = done.job, "had been taken away; its result is not written");
+            }
+            shared.issuer.look();
+            roster.busy.fetch_sub(1, Ordering::AcqRel);
+            roster.settled.notify_waiters();
+        }
+        // Only now may another worker find it: before, its job looked like one whose start was not noticed.
+        if let Some(queue) = finished.take() {
+            roster.put_back(queue);
+        }
+        let in_hand = source.filter(|_| form.is_sticky());
+        match job {
+            Some(job) => {
+                roster.busy.fetch_add(1, Ordering::AcqRel);
+                // Where there was one there may be more.
+                roster.wake();
+                finished = in_hand;
+                done = Some(run(job, handler).await);
+            }
+            None => match in_hand {
+                Some(drained) => roster.forget(drained),
+                None => rest(shared).await,
+            },
+        }
+    }
+}
+
+/// Repeats the turn until it is answered. `None`: this node was declared dead.
+async fn turn(
+    shared: &Shared,
+    session: &mut super::database::Session,
+    source: Option<i64>,
+    done: Option<&Done>,
+) -> Option<WorkRow> {
+    let mut repeated = false;
+    loop {
+        match session.work(shared.id, shared.options.form, source, repeated, done).await {
+            Ok(row) => return Some(row),
+            Err(Trouble::Evicted) => {
+                shared.liveness.evict();
+                return None;
+            }
+            Err(trouble) => tracing::debug!(%trouble, "a worker repeats its turn"),
+        }
+        repeated = true;
+        sleep(RETRY).await;
+    }
+}
+
+/// Waits for a sign that there is work; not for ever, since one may have got lost.
+async fn rest(shared: &Shared) {
+    shared.roster.idle.fetch_add(1, Ordering::Relaxed);
+    tokio::select! {
+        biased;
+        () = shared.draining.cancelled() => {}
+        _ = timeout(shared.options.poll, shared.roster.work.notified()) => {}
+    }
+    shared.roster.idle.fetch_sub(1, Ordering::Relaxed);
+}
+
+fn started(shared: &Shared, row: WorkRow) -> Option<Job> {
+    let (_, id, queue, payload, token, attempt) = row;
+    Some(Job {
+        id: id?,
+        queue: queue.unwrap_or_default(),
+        payload: Bytes::from(payload.unwrap_or_default()),
+        attempt: attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(0),
+        token: token.and_then(|token| u64::try_from(token).ok()).unwrap_or(0),
+        lost: shared.liveness.lost(),
+    })
+}
+
+async fn run(job: Job, handler: &dyn JobHandler) -> Done {
+    let (id, token) = (job.id, job.token);
+    let result = match caught(async { handler.run(job).await }).await {
+        Ok(Ok(result)) if result.len() > PAYLOAD_BYTES => {
+            Err(format!("a result of {} bytes exceeds the bound of {PAYLOAD_BYTES}", result.len()))
+        }
+        Ok(result) => result,
+        Err(panic) => Err(format!("the handler panicked: {panic}")),
+    };
+    let (state, result) = match result {
+        Ok(result) => ("completed", result.to_vec()),
+        Err(mut reason) => {
+            reason.truncate(reason.floor_char_boundary(PAYLOAD_BYTES));
+            ("failed", reason.into_bytes())
+        }
+    };
+    Done { job: id, token: i64::try_from(token).expect("it came from a bigint"), state, result }
+}
