@@ -13,7 +13,7 @@ demo: setup ## compare every contender on the life of virtual machines, and writ
 test: setup ## format, lints, documentation and tests: what CI runs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo check -p lock-backends --no-default-features
+	cargo check -p lock-backends -p queue-lockfree --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	cargo test --workspace
 

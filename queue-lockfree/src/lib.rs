@@ -7,6 +7,7 @@
 //! In reading order:
 //!
 //! * [`WorkQueues`]: the queues of one node, useful alone; [`Submission`] in, [`Completion`] out.
+//! * [`Admission`] and [`SingleFlight`]: above the queues, for work that need not be done twice.
 //! * [`Ring`]: which node owns which key, under the original's hash or a well mixed one ([`HashKind`]).
 //! * [`Membership`]: which ring a node goes by now; [`postgres`] keeps it up by heartbeats in a table.
 //! * [`Node`]: the router; forwards a task to its owner over TCP (or by a call, as a control) and brings the answer.
@@ -58,6 +59,7 @@ mod now;
 mod queue;
 mod ring;
 mod router;
+mod single_flight;
 
 #[cfg(feature = "postgres")]
 pub use self::jobs::{
@@ -69,11 +71,12 @@ pub use self::membership::Membership;
 pub use self::membership::postgres;
 pub use self::now::{Now, TokioNow};
 pub use self::queue::{
-    Completion, Entitlement, Lost, QueueError, QueueLimits, QueueMetrics, QueueSnapshot, RunningSnapshot,
-    Submission, Task, TaskError, Token, Turn, WorkQueues,
+    Admission, AdmissionError, Admitted, Completion, Entitlement, Lost, QueueError, QueueLimits, QueueMetrics,
+    QueueSnapshot, RunningSnapshot, Submission, Task, TaskError, Token, Turn, WorkQueues,
 };
 pub use self::ring::{HashKind, Member, NodeId, Ring, zstack_node_id};
 pub use self::router::{
     BoxFuture, Delivery, Directory, Handler, Node, NodeOptions, RouterLimits, Secret, SubmitError, Takeover,
     Transport,
 };
+pub use self::single_flight::{FlightError, SingleFlight, SingleFlightHandler};

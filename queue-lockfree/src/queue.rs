@@ -1,5 +1,6 @@
 //! Work queues: tasks of one key start in order, never more at a time than the key's level.
 
+mod admission;
 mod completion;
 mod key;
 mod ready;
@@ -17,13 +18,14 @@ use std::sync::atomic::AtomicUsize;
 use hashbrown::DefaultHashBuilder;
 use tokio_util::sync::CancellationToken;
 
+pub use self::admission::{Admission, AdmissionError, Admitted};
 pub use self::completion::Completion;
 pub use self::task::{Task, TaskError};
 pub use self::turn::Turn;
 
 use self::key::Start;
 use self::ready::Ready;
-use self::shard::{Admission, Held, Shard};
+use self::shard::{Answer, Held, Shard};
 use self::task::{Cell, Pending as _};
 use crate::now::Now;
 
@@ -106,7 +108,7 @@ impl WorkQueues {
         let mut start = Some(start);
         let take = |start: &mut Option<F>| start.take().expect("a task starts once");
         let admission = self.admit(submission, || Start::Call(Box::new(take(&mut start))))?;
-        if let Admission::Granted(completion) = admission {
+        if let Answer::Granted(completion) = admission {
             completion::call(take(&mut start), Ok(completion));
         }
         Ok(())
@@ -126,8 +128,8 @@ impl WorkQueues {
             Start::Wake(sender)
         })?;
         Ok(match admission {
-            Admission::Granted(completion) => Turn::granted_at_once(completion),
-            Admission::Pending(place) => {
+            Answer::Granted(completion) => Turn::granted_at_once(completion),
+            Answer::Pending(place) => {
                 Turn::waiting(place, deadline_ns, outcome.expect("pending tasks have a receiver"))
             }
         })
@@ -184,8 +186,8 @@ impl WorkQueues {
         let deadline_ns = submission.deadline_ns;
         let cell = Arc::new(Cell::new(Arc::clone(&self.ready), begin));
         let place = match self.admit(submission, || Start::Begin(cell.clone()))? {
-            Admission::Pending(place) => Some(place),
-            Admission::Granted(completion) => {
+            Answer::Pending(place) => Some(place),
+            Answer::Granted(completion) => {
                 Arc::clone(&cell).begin(Ok(completion));
                 None
             }
@@ -221,6 +223,13 @@ impl WorkQueues {
         self.shards.iter().map(|shard| shard.metrics()).fold(QueueMetrics::default(), QueueMetrics::plus)
     }
 
+    /// Ends the wait of all that are pending for this key with [`QueueError::Purged`], and returns how many they were.
+    /// Started tasks keep their slots and the queue its identity, so what is submitted next still waits for them. (In the
+    /// original the purged queue lived on beside its successor: two tasks at level 1.)
+    pub fn purge(&self, key: &str) -> usize {
+        self.shard(self.hasher.hash_one(key)).refuse(&|of| of == key, QueueError::Purged)
+    }
+
     /// Ends every wait with [`QueueError::Shutdown`] and refuses new tasks. Started tasks keep their slots.
     pub fn close(&self) {
         for shard in self.shards.iter() {
@@ -246,7 +255,7 @@ impl WorkQueues {
     /// [`WorkQueues::lose_keys`]. Started tasks keep their slots.
     pub fn refuse_keys(&self, gone: impl Fn(&str) -> bool) {
         for shard in self.shards.iter() {
-            shard.refuse(&gone, QueueError::Moved);
+            let _refused = shard.refuse(&gone, QueueError::Moved);
         }
     }
 
@@ -265,11 +274,7 @@ impl WorkQueues {
         &self.node.now
     }
 
-    fn admit(
-        &self,
-        submission: Submission<'_>,
-        start: impl FnOnce() -> Start,
-    ) -> Result<Admission, QueueError> {
+    fn admit(&self, submission: Submission<'_>, start: impl FnOnce() -> Start) -> Result<Answer, QueueError> {
         let hash = self.hasher.hash_one(submission.key);
         self.shard(hash).admit(hash, submission, start)
     }
@@ -414,6 +419,9 @@ pub enum QueueError {
     /// The deadline passed; it has left the queue and will not start.
     #[error("the deadline passed before a slot was free")]
     TimedOut,
+    /// It was purged; it has left the queue and will not start.
+    #[error("the queue was purged")]
+    Purged,
     /// The queues were closed; it will not start.
     #[error("the queues are closed")]
     Shutdown,

@@ -92,7 +92,7 @@ pub enum SubmitError {
     /// This node stops. The task did not run.
     #[error("the node is shut down")]
     Shutdown,
-    /// The handler panicked, or the task or its answer is larger than a frame.
+    /// The handler panicked, the task or its answer is larger than a frame, or its queue was purged.
     #[error("the task failed: {0}")]
     Failed(String),
 }

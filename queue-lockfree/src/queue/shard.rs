@@ -32,7 +32,7 @@ struct State {
 }
 
 /// The answer to a task that was accepted.
-pub(super) enum Admission {
+pub(super) enum Answer {
     Granted(Completion),
     Pending(Place),
 }
@@ -73,7 +73,7 @@ impl Shard {
         hash: u64,
         submission: Submission<'_>,
         start: impl FnOnce() -> Start,
-    ) -> Result<Admission, QueueError> {
+    ) -> Result<Answer, QueueError> {
         let Submission { key, level, deadline_ns, hold_limit_ns, generation } = submission;
         let now_ns = self.node.now.now_ns();
         let mut guard = self.lock();
@@ -89,7 +89,7 @@ impl Shard {
         }
         if level == 0 {
             state.metrics.started += 1;
-            return Ok(Admission::Granted(Completion::unlimited(Arc::clone(self))));
+            return Ok(Answer::Granted(Completion::unlimited(Arc::clone(self))));
         }
         state.counter += 1;
         let ticket = state.counter;
@@ -110,7 +110,7 @@ impl Shard {
             state.metrics.started += 1;
             state.sequence += 1;
             let token = Token { generation, sequence: state.sequence };
-            return Ok(Admission::Granted(self.grant(queue, token, now_ns, hold_limit_ns)));
+            return Ok(Answer::Granted(self.grant(queue, token, now_ns, hold_limit_ns)));
         }
         let refused = self.count_pending(queue).is_err();
         let identity = queue.identity;
@@ -137,7 +137,7 @@ impl Shard {
             self.advance(hash, identity);
         }
         let place = || Place { shard: Arc::clone(self), hash, identity, ticket };
-        if refused { Err(QueueError::QueueFull) } else { Ok(Admission::Pending(place())) }
+        if refused { Err(QueueError::QueueFull) } else { Ok(Answer::Pending(place())) }
     }
 
     /// Starts whoever can start now, and ends the wait of those in front whose deadline has passed.
@@ -275,18 +275,20 @@ impl Shard {
         self.refuse(&|_| true, QueueError::Shutdown);
     }
 
-    /// Ends the waits for some keys.
-    pub(super) fn refuse(&self, of_interest: &dyn Fn(&str) -> bool, error: QueueError) {
+    /// Ends the waits for some keys; how many they were.
+    pub(super) fn refuse(&self, of_interest: &dyn Fn(&str) -> bool, error: QueueError) -> usize {
         let mut state = self.lock();
         let queues = state.queues.iter_mut().filter(|queue| of_interest(&queue.key));
         let waiting: Vec<Start> = queues.flat_map(KeyQueue::drain).collect();
         state.queues.retain(|queue| !queue.is_idle());
         state.metrics.refused += waiting.len() as u64;
         drop(state);
-        self.node.pending.fetch_sub(waiting.len(), Ordering::Relaxed);
+        let refused = waiting.len();
+        self.node.pending.fetch_sub(refused, Ordering::Relaxed);
         for start in waiting {
             completion::deliver(start, Err(error));
         }
+        refused
     }
 
     pub(super) fn running(&self, hash: u64, key: &str) -> u32 {

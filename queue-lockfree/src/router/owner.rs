@@ -72,6 +72,7 @@ impl Owner {
         match error {
             QueueError::QueueFull => Refusal::QueueFull,
             QueueError::TimedOut => Refusal::TimedOut,
+            QueueError::Purged => Refusal::Failed(error.to_string()),
             QueueError::Shutdown => Refusal::Shutdown,
             QueueError::Moved => {
                 let view = self.membership.view();
