@@ -111,6 +111,28 @@ impl JobOutcome {
             Self::TimedOut => "timed-out",
         }
     }
+
+    /// What its row holds.
+    fn result(&self) -> Option<&[u8]> {
+        match self {
+            Self::Completed(result) => Some(result),
+            Self::Failed(reason) => Some(reason.as_bytes()),
+            Self::WorkerLost | Self::IssuerLost | Self::TimedOut => None,
+        }
+    }
+
+    /// [`JobOutcome::name`] and [`JobOutcome::result`] reversed.
+    fn from_row(state: &str, result: Option<Vec<u8>>) -> Option<Self> {
+        let result = result.unwrap_or_default();
+        Some(match state {
+            "completed" => Self::Completed(result.into()),
+            "failed" => Self::Failed(String::from_utf8_lossy(&result).into_owned()),
+            "worker-lost" => Self::WorkerLost,
+            "issuer-lost" => Self::IssuerLost,
+            "timed-out" => Self::TimedOut,
+            _ => return None,
+        })
+    }
 }
 
 /// Why a caller does not learn an outcome.

@@ -55,7 +55,7 @@ CREATE TABLE jobs.job (
 );
 CREATE INDEX job_unfinished ON jobs.job (queue, id) WHERE queue IS NOT NULL;
 CREATE INDEX job_finished ON jobs.job (issuer) WHERE finished IS NOT NULL;
-CREATE INDEX job_running ON jobs.job (worker) WHERE worker IS NOT NULL;
+-- None on the worker, so that a start touches no index; the death of a node reads the table.
 
 CREATE SEQUENCE jobs.token AS bigint NO CYCLE CACHE 1;
 
@@ -256,12 +256,12 @@ END $$;
 
 -- A worker's turn: writes the result of the job that it has run, then starts the next. p_source is the worker's slot
 -- or, in the faithful form, the queue; NULL starts nothing. settled = false: the job was another's by then, and the
--- result is not written.
+-- result is not written. number is the issuer's own, if that is this node.
 CREATE FUNCTION jobs.work(
     p_node bigint, p_sticky boolean, p_source bigint, p_repeated boolean,
-    p_done bigint, p_token bigint, p_state text, p_result bytea
+    p_done bigint, p_done_queue bigint, p_token bigint, p_state text, p_result bytea
 ) RETURNS TABLE (
-    settled boolean, job bigint, queue text, payload bytea, token bigint, attempt integer
+    settled boolean, job bigint, queue bigint, name text, number bigint, payload bytea, token bigint, attempt integer
 ) LANGUAGE plpgsql AS $$
 DECLARE
     v_queue jobs.queue;
@@ -270,7 +270,8 @@ BEGIN
     IF p_sticky THEN
         PERFORM jobs.lock_all();
     END IF;
-    settled := p_done IS NULL OR jobs.settle(p_node, p_sticky, p_done, p_token, p_state, p_result);
+    settled := p_done IS NULL
+        OR jobs.settle(p_node, p_sticky, p_done, p_done_queue, p_token, p_state, p_result);
     IF p_repeated AND NOT p_sticky THEN
         SELECT * INTO v_job FROM jobs.job j
          WHERE j.worker = p_node AND j.slot = p_source AND j.state = 'running';
@@ -307,7 +308,9 @@ BEGIN
         END IF;
     END LOOP;
     job := v_job.id;
-    queue := v_queue.name;
+    queue := v_queue.id;
+    name := v_queue.name;
+    number := CASE WHEN v_job.issuer = p_node THEN v_job.number END;
     payload := v_job.payload;
     token := v_job.token;
     attempt := v_job.attempts;
@@ -316,24 +319,30 @@ END $$;
 
 -- Writes the result of a job. False: it was taken away from this worker.
 CREATE FUNCTION jobs.settle(
-    p_node bigint, p_sticky boolean, p_job bigint, p_token bigint, p_state text, p_result bytea
+    p_node bigint, p_sticky boolean, p_job bigint, p_queue bigint, p_token bigint, p_state text, p_result bytea
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    v_queue jobs.queue;
+    v_head bigint;
+    v_issuer bigint;
 BEGIN
-    SELECT q.* INTO v_queue FROM jobs.queue q WHERE q.running = p_job AND q.id =
-        (SELECT j.queue FROM jobs.job j WHERE j.id = p_job AND j.token = p_token AND j.worker = p_node)
-       FOR UPDATE;
-    IF NOT FOUND OR NOT EXISTS (SELECT FROM jobs.job j
-            WHERE j.id = p_job AND j.token = p_token AND j.worker = p_node AND j.state = 'running') THEN
+    SELECT q.head INTO v_head FROM jobs.queue q WHERE q.id = p_queue AND q.running = p_job FOR UPDATE;
+    IF FOUND THEN
+        UPDATE jobs.job j SET state = p_state, result = p_result, finished = clock_timestamp(),
+               queue = NULL, worker = NULL, slot = NULL
+         WHERE j.id = p_job AND j.token = p_token AND j.worker = p_node AND j.state = 'running'
+        RETURNING j.issuer INTO v_issuer;
+    END IF;
+    IF NOT FOUND THEN
         -- True if a former try has written it and only the reply was lost.
         RETURN EXISTS (SELECT FROM jobs.job j WHERE j.id = p_job AND j.token = p_token AND j.state = p_state);
     END IF;
-    PERFORM jobs.conclude(p_job, p_state, p_result, p_node);
-    IF v_queue.head IS NOT NULL OR p_sticky THEN
-        UPDATE jobs.queue q SET running = NULL WHERE q.id = v_queue.id;
+    IF v_issuer <> p_node THEN
+        PERFORM pg_notify('jobs_outcome_' || v_issuer, '');
+    END IF;
+    IF v_head IS NOT NULL OR p_sticky THEN
+        UPDATE jobs.queue q SET running = NULL WHERE q.id = p_queue;
     ELSE
-        DELETE FROM jobs.queue q WHERE q.id = v_queue.id;
+        DELETE FROM jobs.queue q WHERE q.id = p_queue;
     END IF;
     RETURN true;
 END $$;

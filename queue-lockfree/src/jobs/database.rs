@@ -10,7 +10,7 @@ use sqlx::query::QueryAs;
 use sqlx::{ConnectOptions, Connection, FromRow, Postgres, SqlSafeStr};
 use tokio::time::timeout;
 
-use super::{JobError, JobForm, JobNodeOptions};
+use super::{JobError, JobForm, JobNodeOptions, JobOutcome};
 use crate::jobs::issuer::Order;
 
 /// Between two tries at a database that does not answer.
@@ -48,16 +48,19 @@ pub(super) enum Trouble {
 /// An outcome as its row has it.
 pub(super) type OutcomeRow = (i64, i64, String, Option<Vec<u8>>);
 
-/// The answer to [`Session::work`].
-pub(super) type WorkRow = (bool, Option<i64>, Option<String>, Option<Vec<u8>>, Option<i64>, Option<i32>);
+/// The answer to [`Session::work`]: settled, job, queue, its name, number, payload, token, attempt.
+pub(super) type WorkRow =
+    (bool, Option<i64>, Option<i64>, Option<String>, Option<i64>, Option<Vec<u8>>, Option<i64>, Option<i32>);
 
 /// A job that was run, and how it went.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) job: i64,
+    pub(super) queue: i64,
+    /// If it is this node's own.
+    pub(super) number: Option<i64>,
     pub(super) token: i64,
-    pub(super) state: &'static str,
-    pub(super) result: Vec<u8>,
+    pub(super) outcome: JobOutcome,
 }
 
 impl Database {
@@ -163,15 +166,16 @@ impl Session {
         repeated: bool,
         done: Option<&Done>,
     ) -> Result<WorkRow, Trouble> {
-        let query = sqlx::query_as("SELECT * FROM jobs.work($1, $2, $3, $4, $5, $6, $7, $8)")
+        let query = sqlx::query_as("SELECT * FROM jobs.work($1, $2, $3, $4, $5, $6, $7, $8, $9)")
             .bind(node)
             .bind(form.is_sticky())
             .bind(source)
             .bind(repeated)
             .bind(done.map(|done| done.job))
+            .bind(done.map(|done| done.queue))
             .bind(done.map(|done| done.token))
-            .bind(done.map(|done| done.state))
-            .bind(done.map(|done| done.result.as_slice()));
+            .bind(done.map(|done| done.outcome.name()))
+            .bind(done.and_then(|done| done.outcome.result()));
         let rows = self.fetch(query).await?;
         rows.into_iter().next().ok_or_else(|| Trouble::Refused("jobs.work returned no row".to_owned()))
     }

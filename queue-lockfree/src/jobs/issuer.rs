@@ -11,7 +11,7 @@ use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::database::{OutcomeRow, RETRY, Session, Trouble};
+use super::database::{Done, OutcomeRow, RETRY, Session, Trouble};
 use super::{JobError, JobForm, JobNodeOptions, JobOutcome, Shared};
 use crate::now::{Now, reached};
 
@@ -19,7 +19,13 @@ use crate::now::{Now, reached};
 const ORDERS: usize = 1024;
 
 /// Submissions in one transaction.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
+
+/// Outcomes in one look, as the schema has it.
+const PAGE: usize = 1000;
+
+/// Told outcomes that are acknowledged without waiting for the next look.
+const ACKNOWLEDGE: usize = 256;
 
 /// A submission on its way.
 #[derive(Debug)]
@@ -39,6 +45,8 @@ pub(super) struct Issuer {
     /// Written by callers, read by [`submit`].
     pub(super) orders: mpsc::Sender<Order>,
     waiters: Waiters,
+    /// Jobs whose outcome was told, to be acknowledged. Bounded by [`ACKNOWLEDGE`] and what a round takes.
+    told: Mutex<Vec<i64>>,
     /// Bounds the waiters.
     open: Arc<Semaphore>,
     /// There may be outcomes.
@@ -71,6 +79,7 @@ impl Issuer {
         let issuer = Self {
             orders,
             waiters: Waiters::default(),
+            told: Mutex::default(),
             open: Arc::new(Semaphore::new(options.open)),
             news: Notify::new(),
             answered_ns: AtomicU64::new(options.now.now_ns()),
@@ -84,6 +93,17 @@ impl Issuer {
     /// There may be outcomes.
     pub(super) fn look(&self) {
         self.news.notify_one();
+    }
+
+    /// A result of this node's worker is written. If the job is its own as well, nobody has to be asked for the outcome.
+    pub(super) fn settled(&self, done: Done) {
+        let Some(number) = done.number else { return };
+        self.waiters.tell(number, done.outcome);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.push(done.job);
+        if told.len().is_multiple_of(ACKNOWLEDGE) {
+            self.look();
+        }
     }
 
     /// The database has not answered since `since_ns`, for longer than callers wait.
@@ -306,9 +326,9 @@ async fn collect_on(shared: &Shared, session: &mut Session) {
     let mut acknowledged = Vec::new();
     loop {
         let pause = match look(shared, session, &mut acknowledged).await {
-            // Come back at once to acknowledge, and for more.
-            Ok(found) if found > 0 => continue,
-            Ok(_) => shared.options.poll,
+            // They are acknowledged with the next look, which need not be soon.
+            Ok(found) if found < PAGE => shared.options.poll,
+            Ok(_) => continue,
             Err(trouble) => {
                 tracing::debug!(%trouble, "outcomes are not to be had");
                 RETRY
@@ -327,12 +347,12 @@ async fn look(shared: &Shared, session: &mut Session, acknowledged: &mut Vec<i64
         let mut waiting = issuer.waiters.overdue();
         waiting.retain(|number| !overdue.contains(number));
     }
+    // Taken out only when they arrived: until then the next look repeats them.
+    acknowledged.append(&mut issuer.told.lock().unwrap_or_else(PoisonError::into_inner));
     let rows = session.collect(shared.id, acknowledged).await?;
     issuer.answered();
     acknowledged.clear();
-    for row in &rows {
-        acknowledged.push(row.1);
-    }
+    acknowledged.extend(rows.iter().map(|row| row.1));
     let found = rows.len();
     deliver(issuer, rows);
     Ok(found)
@@ -356,19 +376,10 @@ async fn inquire(shared: &Shared, session: &mut Session) {
 
 fn deliver(issuer: &Issuer, rows: Vec<OutcomeRow>) {
     for (number, _, state, result) in rows {
-        let result = result.unwrap_or_default();
-        let outcome = match state.as_str() {
-            "completed" => JobOutcome::Completed(result.into()),
-            "failed" => JobOutcome::Failed(String::from_utf8_lossy(&result).into_owned()),
-            "worker-lost" => JobOutcome::WorkerLost,
-            "issuer-lost" => JobOutcome::IssuerLost,
-            "timed-out" => JobOutcome::TimedOut,
-            other => {
-                tracing::error!(state = other, "not a state of ours");
-                continue;
-            }
-        };
-        issuer.waiters.tell(number, outcome);
+        match JobOutcome::from_row(&state, result) {
+            Some(outcome) => issuer.waiters.tell(number, outcome),
+            None => tracing::error!(state, "not a state of ours"),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::database::{Done, RETRY, Trouble, WorkRow};
-use super::{Job, JobHandler, PAYLOAD_BYTES, Shared};
+use super::{Job, JobHandler, JobOutcome, PAYLOAD_BYTES, Shared};
 use crate::caught::caught;
 
 /// What there is to do, as far as this node knows, and who is there to do it.
@@ -133,11 +133,12 @@ async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler) {
             None => (true, None),
         };
         if let Some(done) = done.take() {
-            if !settled {
+            if settled {
+                shared.issuer.settled(done);
+            } else {
                 roster.refused.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(job = done.job, "had been taken away; its result is not written");
             }
-            shared.issuer.look();
             roster.busy.fetch_sub(1, Ordering::AcqRel);
             roster.settled.notify_waiters();
         }
@@ -195,33 +196,42 @@ async fn rest(shared: &Shared) {
     shared.roster.idle.fetch_sub(1, Ordering::Relaxed);
 }
 
-fn started(shared: &Shared, row: WorkRow) -> Option<Job> {
-    let (_, id, queue, payload, token, attempt) = row;
-    Some(Job {
-        id: id?,
-        queue: queue.unwrap_or_default(),
-        payload: Bytes::from(payload.unwrap_or_default()),
-        attempt: attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(0),
-        token: token.and_then(|token| u64::try_from(token).ok()).unwrap_or(0),
-        lost: shared.liveness.lost(),
-    })
+/// A job that was started, and what its result is written with.
+struct Started {
+    job: Job,
+    queue: i64,
+    number: Option<i64>,
+    token: i64,
 }
 
-async fn run(job: Job, handler: &dyn JobHandler) -> Done {
-    let (id, token) = (job.id, job.token);
-    let result = match caught(async { handler.run(job).await }).await {
-        Ok(Ok(result)) if result.len() > PAYLOAD_BYTES => {
-            Err(format!("a result of {} bytes exceeds the bound of {PAYLOAD_BYTES}", result.len()))
-        }
-        Ok(result) => result,
-        Err(panic) => Err(format!("the handler panicked: {panic}")),
+fn started(shared: &Shared, row: WorkRow) -> Option<Started> {
+    let (_, id, queue, name, number, payload, token, attempt) = row;
+    let token = token?;
+    let job = Job {
+        id: id?,
+        queue: name?,
+        payload: Bytes::from(payload?),
+        attempt: u32::try_from(attempt?).ok()?,
+        token: u64::try_from(token).ok()?,
+        lost: shared.liveness.lost(),
     };
-    let (state, result) = match result {
-        Ok(result) => ("completed", result.to_vec()),
-        Err(mut reason) => {
+    Some(Started { job, queue: queue?, number, token })
+}
+
+async fn run(started: Started, handler: &dyn JobHandler) -> Done {
+    let Started { job, queue, number, token } = started;
+    let id = job.id;
+    let outcome = match caught(async { handler.run(job).await }).await {
+        Ok(Ok(result)) if result.len() <= PAYLOAD_BYTES => JobOutcome::Completed(result),
+        Ok(Ok(result)) => {
+            let bytes = result.len();
+            JobOutcome::Failed(format!("a result of {bytes} bytes exceeds the bound of {PAYLOAD_BYTES}"))
+        }
+        Ok(Err(mut reason)) => {
             reason.truncate(reason.floor_char_boundary(PAYLOAD_BYTES));
-            ("failed", reason.into_bytes())
+            JobOutcome::Failed(reason)
         }
+        Err(panic) => JobOutcome::Failed(format!("the handler panicked: {panic}")),
     };
-    Done { job: id, token: i64::try_from(token).expect("it came from a bigint"), state, result }
+    Done { job: id, queue, number, token, outcome }
 }

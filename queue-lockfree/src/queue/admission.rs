@@ -124,8 +124,10 @@ impl Admitted {
 /// Counts by key and kind.
 #[derive(Debug, Default)]
 struct Kinds {
-    table: Mutex<HashMap<(Box<str>, Box<str>), Count>>,
+    table: Mutex<Table>,
 }
+
+type Table = HashMap<(Box<str>, Box<str>), Count>;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
@@ -152,7 +154,7 @@ impl Kinds {
         Ok(Seat { kinds: Arc::clone(self), name, running: false })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Box<str>, Box<str>), Count>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
