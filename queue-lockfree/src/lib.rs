@@ -71,8 +71,8 @@ pub use self::membership::Membership;
 pub use self::membership::postgres;
 pub use self::now::{Now, TokioNow};
 pub use self::queue::{
-    Admission, AdmissionError, Admitted, Completion, Entitlement, Lost, QueueError, QueueLimits, QueueMetrics,
-    QueueSnapshot, RunningSnapshot, Submission, Task, TaskError, Token, Turn, WorkQueues,
+    Admission, AdmissionError, Admitted, Completion, Entitlement, Lost, QueueError, QueueLimits,
+    QueueMetrics, QueueSnapshot, RunningSnapshot, Submission, Task, TaskError, Token, Turn, WorkQueues,
 };
 pub use self::ring::{HashKind, Member, NodeId, Ring, zstack_node_id};
 pub use self::router::{

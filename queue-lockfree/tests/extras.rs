@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-#[allow(dead_code, reason = "the other tests need the rest")]
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
