@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -29,8 +29,9 @@ use crate::plan::{NodeId, Plan};
 /// For the first frame of whoever connects.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Connections beside those of the nodes, for strangers to be turned away on.
-const STRANGERS: usize = 64;
+/// Connections that have not shaken hands. More wait to be accepted, nodes among them; half as long as a node has
+/// patience, since a stranger's time is up then.
+const STRANGERS: usize = 256;
 
 /// Frames that wait for one node at most.
 const OUTBOX: usize = 16;
@@ -56,10 +57,10 @@ pub(super) struct Reception {
 impl Reception {
     /// Accepts connections until the run closes.
     pub(super) async fn listen(self: Arc<Self>, listener: TcpListener) {
-        let most = usize::from(self.plan.settings.nodes) * 2 + STRANGERS;
-        let room = Arc::new(Semaphore::new(most));
+        let room = Arc::new(Semaphore::new(STRANGERS));
         let accepting = async {
             loop {
+                let permit = Arc::clone(&room).acquire_owned().await.expect("nobody closes it");
                 let (stream, from) = match listener.accept().await {
                     Ok(accepted) => accepted,
                     Err(error) => {
@@ -68,22 +69,15 @@ impl Reception {
                         continue;
                     }
                 };
-                let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                    tracing::warn!(%from, "a connection was refused: there are too many");
-                    continue;
-                };
-                let serving = Arc::clone(&self).serve(stream, from);
+                let serving = Arc::clone(&self).serve(stream, from, permit);
                 let closing = self.closing.clone();
-                self.tasks.spawn(async move {
-                    closing.run_until_cancelled(serving).await;
-                    drop(permit);
-                });
+                self.tasks.spawn(async move { closing.run_until_cancelled(serving).await });
             }
         };
         self.closing.run_until_cancelled(accepting).await;
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, from: SocketAddr) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, from: SocketAddr, permit: OwnedSemaphorePermit) {
         let mut frames = Frames::new(stream, STRANGER_BYTES);
         let hello = match timeout(HANDSHAKE, frames.next::<Hello>()).await {
             Ok(Ok(hello)) if self.secret.matches(&hello.secret) => hello,
@@ -95,6 +89,7 @@ impl Reception {
             Ok(Err(error)) => return tracing::warn!(%from, %error, "a stranger was refused"),
             Err(_) => return tracing::warn!(%from, "a stranger was refused: it says nothing"),
         };
+        drop(permit);
         let node = hello.node;
         if hello.version != PROTOCOL_VERSION {
             let reason = format!(

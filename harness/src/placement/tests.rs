@@ -195,6 +195,19 @@ async fn garbage_is_closed_without_an_answer_and_without_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn silent_strangers_in_any_number_do_not_keep_a_node_out() {
+    let door = Door::open().await;
+    let mut strangers = Vec::new();
+    for _ in 0..300 {
+        strangers.push(TcpStream::connect(door.address).await.unwrap());
+    }
+    // It waits until the time of the first of them is up.
+    timeout(PATIENCE, door.node(0)).await.unwrap();
+    drop(strangers);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_may_speak_only_of_itself_and_not_for_the_agent() {
     let own = StepRef { task: TaskId(0), step: 0 };
     let event = |node, step, what| Event { at_ns: 1, node, step, what };
