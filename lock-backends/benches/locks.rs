@@ -206,8 +206,14 @@ fn client(runtime: &Runtime, name: &str, server: &Server, local_fifo: bool) -> L
     runtime.block_on(LockClient::connect(variant(name).unwrap(), &endpoint, session, options)).unwrap()
 }
 
-/// `None`, with the reason printed: not on this machine.
+/// `None`, with the reason printed: not in this build or not on this machine.
 fn start(runtime: &Runtime, kind: ServerKind) -> Option<Server> {
+    let built = |name| variant(name).is_some();
+    if (kind == ServerKind::Etcd && !built("etcd-cas")) || (kind == ServerKind::Zookeeper && !built("zk-seq"))
+    {
+        eprintln!("skipped: built without {kind}");
+        return None;
+    }
     let options = ServerOptions { durability: Durability::Memory, ..ServerOptions::default() };
     runtime.block_on(Server::start(kind, &options)).map_err(|missing| eprintln!("skipped: {missing}")).ok()
 }

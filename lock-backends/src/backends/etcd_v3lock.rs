@@ -17,6 +17,9 @@
 //! answer was lost and that has put no key yet cannot be proven withdrawn, since the RPC compares no fence: it is
 //! *unknown*, its key is looked for twice, and the lease ends it at last.
 //!
+//! **A try** looks at the queue first; if somebody joins between that look and the request, it waits for half the ttl at
+//! most.
+//!
 //! **Safety class F** while the session's clock is heeded; **U** for a bare client on 3.4.
 //!
 //! **Token.** The revision in the answer's header: not before the deletion of every earlier holder's key, and before that
@@ -57,8 +60,6 @@ pub(super) const VARIANT: Variant = Variant {
     open: |endpoint| Etcd::open(endpoint, || Box::new(V3lock)),
 };
 
-/// How long a try may take once the queue was seen empty.
-const TRY_LIMIT: Duration = Duration::from_millis(200);
 /// When to look once more for the key of a request that may have been overtaken.
 const LATE: Duration = Duration::from_millis(200);
 
@@ -89,7 +90,7 @@ impl Recipe for V3lock {
             if self.holder(node, name).await?.is_some() {
                 return Ok(None);
             }
-            match self.lock(node, name, request, TRY_LIMIT).await {
+            match self.lock(node, name, request, node.patience()).await {
                 Ok(grant) => Ok(Some(grant)),
                 // Somebody else was quicker, and the place is given up.
                 Err(LockError::TimedOut) => Ok(None),

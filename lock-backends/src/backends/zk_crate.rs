@@ -11,7 +11,8 @@
 //! queue for each predecessor.
 //!
 //! **Safety class T**: as `zk-seq`, but the library does not say which transaction made the node, so there is **no
-//! token**. A try is a wait that is withdrawn when somebody else is first: it looks at the queue before.
+//! token**. A try looks at the queue first; if somebody joins between that look and the lock, it waits for half the session
+//! timeout at most.
 //!
 //! **Crash release.** As `zk-seq`: after the session timeout, rounded up to the server's tick.
 //!
@@ -25,9 +26,6 @@ use zookeeper_client::{Acls, CreateMode, LockOptions, LockPrefix};
 
 use super::zookeeper::{Node, Recipe, SURVIVES, Zookeeper, names};
 use crate::session::{BoxFuture, Capabilities, Grant, LocalFifo, LockError, Request, Server, Variant};
-
-/// How long a try may take once the queue was seen empty: long enough for two answers, too short for a wait.
-const TRY_LIMIT: Duration = Duration::from_millis(200);
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
@@ -70,7 +68,7 @@ impl Recipe for Crate {
             if node.is_queued_for(name).await? {
                 return Ok(None);
             }
-            match lock(node, name, request, TRY_LIMIT).await {
+            match lock(node, name, request, node.patience()).await {
                 Ok(grant) => Ok(Some(grant)),
                 // Somebody else was quicker, and the node is deleted.
                 Err(LockError::TimedOut) => Ok(None),

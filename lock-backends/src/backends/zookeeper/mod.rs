@@ -360,6 +360,11 @@ impl Node {
         }
     }
 
+    /// How long a request may take that nobody waits for.
+    pub(super) fn patience(&self) -> Duration {
+        self.ttl / 2
+    }
+
     pub(super) async fn ended(&self) {
         self.lost.cancelled().await;
     }
