@@ -13,7 +13,7 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use hashbrown::DefaultHashBuilder;
 use tokio_util::sync::CancellationToken;
@@ -83,8 +83,13 @@ pub struct WorkQueues {
 impl WorkQueues {
     /// Empty queues that count deadlines and ages on `now`.
     pub fn new(limits: QueueLimits, now: Arc<dyn Now>) -> Self {
-        let node =
-            Arc::new(NodeWide { limits, now, pending: AtomicUsize::new(0), lost: CancellationToken::new() });
+        let node = Arc::new(NodeWide {
+            limits,
+            now,
+            sequence: AtomicU64::new(0),
+            pending: AtomicUsize::new(0),
+            lost: CancellationToken::new(),
+        });
         let shards = (0..SHARDS).map(|_| Arc::new(Shard::new(Arc::clone(&node)))).collect();
         Self { shards, hasher: DefaultHashBuilder::default(), node, ready: Arc::default() }
     }
@@ -295,6 +300,8 @@ impl fmt::Debug for WorkQueues {
 struct NodeWide {
     limits: QueueLimits,
     now: Arc<dyn Now>,
+    /// Sequence of the last token.
+    sequence: AtomicU64,
     /// Tasks pending in all queues.
     pending: AtomicUsize,
     /// What tasks of level 0 are told by.
@@ -388,7 +395,7 @@ impl fmt::Debug for Lost {
 pub struct Token {
     /// Epoch at which the granting owner got the key.
     pub generation: u64,
-    /// Rises strictly from grant to grant of a key at one node.
+    /// From one counter of the granting node; rises strictly from grant to grant of a key.
     pub sequence: u64,
 }
 

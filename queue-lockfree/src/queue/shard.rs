@@ -24,8 +24,6 @@ struct State {
     queues: HashTable<KeyQueue>,
     /// Next ticket, and next identity of a queue: one counter serves both.
     counter: u64,
-    /// Sequence of the last token.
-    sequence: u64,
     closed: bool,
     /// Counters alone; what runs and waits is counted from the queues.
     metrics: QueueMetrics,
@@ -65,7 +63,7 @@ pub(super) struct Held {
 impl Shard {
     pub(super) fn new(node: Arc<NodeWide>) -> Self {
         let (queues, metrics) = (HashTable::new(), QueueMetrics::default());
-        Self { state: Mutex::new(State { queues, counter: 0, sequence: 0, closed: false, metrics }), node }
+        Self { state: Mutex::new(State { queues, counter: 0, closed: false, metrics }), node }
     }
 
     pub(super) fn admit(
@@ -108,9 +106,7 @@ impl Shard {
         if queue.has_room() {
             queue.reset_alarm(alarm);
             state.metrics.started += 1;
-            state.sequence += 1;
-            let token = Token { generation, sequence: state.sequence };
-            return Ok(Answer::Granted(self.grant(queue, token, now_ns, hold_limit_ns)));
+            return Ok(Answer::Granted(self.grant(queue, generation, now_ns, hold_limit_ns)));
         }
         let refused = self.count_pending(queue).is_err();
         let identity = queue.identity;
@@ -200,9 +196,7 @@ impl Shard {
         Some(match next {
             Next::Granted { start, generation, hold_limit_ns } => {
                 state.metrics.started += 1;
-                state.sequence += 1;
-                let token = Token { generation, sequence: state.sequence };
-                (start, Ok(self.grant(queue, token, now_ns, hold_limit_ns)))
+                (start, Ok(self.grant(queue, generation, now_ns, hold_limit_ns)))
             }
             Next::Expired(start) => {
                 state.metrics.expired += 1;
@@ -214,10 +208,14 @@ impl Shard {
     fn grant(
         self: &Arc<Self>,
         queue: &mut KeyQueue,
-        token: Token,
+        generation: u64,
         now_ns: u64,
         hold_limit_ns: u64,
     ) -> Completion {
+        // Drawn under the shard's lock, so it rises from grant to grant of a key; from one counter for all shards, so
+        // that it does not depend on which keys a random hash puts together.
+        let sequence = self.node.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let token = Token { generation, sequence };
         let until_ns = now_ns.saturating_add(hold_limit_ns);
         let taken = Taken { since_ns: now_ns, until_ns, sequence: token.sequence, lost: Loss::Held };
         let slot = queue.take_slot(taken);
