@@ -117,8 +117,9 @@ fn hot(criterion: &mut Criterion) {
                     if local_fifo { (*name).to_owned() } else { format!("{name} without local line") };
                 let crowd = nodes.clone();
                 time(&mut group, &runtime, &label, 1, move |n| hot_key(crowd.clone(), n));
-                let per_grant = sent() as f64 / granted().max(1) as f64;
-                eprintln!("{label}: {per_grant:.2} operations per grant\n");
+                if granted() > 0 {
+                    eprintln!("{label}: {:.2} operations per grant\n", sent() as f64 / granted() as f64);
+                }
             }
         }
     }

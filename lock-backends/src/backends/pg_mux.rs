@@ -14,7 +14,7 @@
 //!  node B  try k: refused, shown, wait ································└─▶ woken: try k, token
 //! ```
 //!
-//! **Round trips.** 1 to acquire, 1 to release, without a flush to disk except when a batch passes a multiple
+//! **Round trips.** 1 to acquire (one more where an operation that is alone in its batch is refused), 1 to release, without a flush to disk except when a batch passes a multiple
 //! of 32 tokens: next to none with one caller, one per batch with hundreds, which then bounds the throughput
 //! on a slow disk. An announcement is a commit record; it is flushed only together with tokens that are drawn
 //! in the same batch.

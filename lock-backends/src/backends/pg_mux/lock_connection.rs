@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backends::postgres::wakeups::Wakeups;
@@ -41,6 +41,18 @@ const BATCH: &str = "\
         WHEN 4 THEN pg_advisory_unlock_shared(high, low)::int::bigint END \
     FROM unnest($1::smallint[], $2::bigint[]) AS op(action, key), \
          LATERAL (SELECT (key >> 32)::int, ((key << 32) >> 32)::int) AS halves(high, low)";
+
+/// What [`BATCH`] does for one try by a caller who goes away, and the first step of one who would wait.
+const ONE_TRY: &str = "SELECT CASE WHEN pg_try_advisory_lock($1) THEN nextval('lockbench_fence') ELSE 0 END";
+
+/// What [`BATCH`] does for one release.
+const ONE_UNLOCK: &str = "\
+    SELECT CASE \
+        WHEN NOT pg_advisory_unlock($1) THEN 0::bigint \
+        WHEN pg_try_advisory_xact_lock(($1 >> 32)::int, (($1 << 32) >> 32)::int) THEN 1 \
+        WHEN pg_notify('lockbench', $1::text) IS NULL THEN NULL \
+        WHEN set_config('synchronous_commit', 'off', true) IS NULL THEN NULL \
+        ELSE 1 END";
 
 /// Operations in one statement; more wait for the next.
 const BATCH_MAX: usize = 1024;
@@ -101,7 +113,7 @@ pub(super) struct LockConnection {
     inbox: mpsc::Receiver<LockOp>,
     wakeups: Arc<Wakeups>,
     operations: Arc<AtomicU64>,
-    /// Longest time for one statement; after a third of it without any, one is sent as a heartbeat.
+    /// Longest time for one statement; every third of it, one is sent as a heartbeat.
     patience: Duration,
     held: HashMap<i64, Held>,
     /// Keys for which this connection shows a waiter.
@@ -155,6 +167,9 @@ impl LockConnection {
 
     /// Serves until the connection fails, `ended` fires or every caller is gone. The locks end with it.
     pub(super) async fn run(mut self, ended: CancellationToken) {
+        // Kept over statements: a timer made anew for each would wake the runtime's timer driver for each.
+        let mut quiet = interval(self.patience / 3);
+        quiet.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut ops = std::mem::take(&mut self.orphans);
             if ops.is_empty() {
@@ -167,7 +182,7 @@ impl LockConnection {
                         Ok(Some(_)) => continue,
                         Ok(None) | Err(_) => return tracing::warn!("lock connection closed by the server"),
                     },
-                    () = sleep(self.patience / 3) => ops.extend(heartbeat()),
+                    _ = quiet.tick() => ops.extend(heartbeat()),
                 }
             }
             let batch = self.plan(ops);
@@ -243,7 +258,28 @@ impl LockConnection {
         ControlFlow::Continue(())
     }
 
+    /// Runs a statement over the operations. One alone has a statement of its own, which costs the server half as much.
     async fn execute(&mut self, actions: &[i16], keys: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
+        if let ([action], [key]) = (actions, keys) {
+            let sql = match *action {
+                0 => ONE_UNLOCK,
+                1 | 2 => ONE_TRY,
+                _ => return self.execute_batch(actions, keys).await,
+            };
+            let query = sqlx::query_scalar(sql).bind(key);
+            self.operations.fetch_add(1, Ordering::Relaxed);
+            let row: i64 = timeout(self.patience, query.fetch_one(&mut self.connection))
+                .await
+                .map_err(|elapsed| sqlx::Error::Io(std::io::Error::from(elapsed)))??;
+            // Refused and to be shown as waiting: that is the batch's.
+            if row != 0 || *action != Action::TryOrShow as i16 {
+                return Ok(vec![row]);
+            }
+        }
+        self.execute_batch(actions, keys).await
+    }
+
+    async fn execute_batch(&mut self, actions: &[i16], keys: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
         let draws_no_token = actions.iter().all(|action| [0, 4].contains(action));
         let query = sqlx::query_scalar(BATCH).bind(actions).bind(keys).bind(draws_no_token);
         self.operations.fetch_add(1, Ordering::Relaxed);
