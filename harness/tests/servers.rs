@@ -171,6 +171,25 @@ async fn two_servers_of_a_kind_run_side_by_side() {
 }
 
 #[tokio::test]
+async fn a_killed_server_starts_again_on_the_same_port_and_data() {
+    for kind in installed() {
+        let mut server = Server::start(kind, &options(Durability::Durable)).await.unwrap();
+        let (before, endpoint) = (Trace::of(&server), server.endpoint().to_owned());
+        let mark = server.folder().unwrap().join("data").join("mark-of-the-test");
+        std::fs::write(&mark, "kept").unwrap();
+        server.kill().await.unwrap();
+        server.restart().await.unwrap();
+        assert!(before.alive().is_empty(), "{kind}: {:?} live on", before.alive());
+        assert_eq!((server.endpoint(), mark.exists()), (endpoint.as_str(), true));
+        let asked = Server::attach(kind, &endpoint).await.unwrap();
+        assert_eq!(asked.version(), server.version());
+        let after = Trace::of(&server);
+        server.stop().await.unwrap();
+        after.assert_gone();
+    }
+}
+
+#[tokio::test]
 async fn a_dropped_server_leaves_nothing() {
     for kind in installed() {
         let server = Server::start(kind, &options(Durability::Memory)).await.unwrap();

@@ -1,7 +1,9 @@
 //! `pg-xact`: advisory locks of a transaction: whatever ends the transaction ends the lock.
 //!
-//! **Protocol.** Acquire sends `BEGIN`, `SET lock_timeout`, `pg_advisory_xact_lock` and `nextval` as one simple query;
-//! release is `COMMIT`. Waiting, withdrawal and shared mode as in `pg-session`.
+//! **Protocol.** Acquire is one simple query of two transactions: take the lock for the session, draw the token and
+//! commit; then begin, take the lock again for the transaction and let go of the session's. The token has to be
+//! committed before it is used: one that is drawn in the transaction that stays open is not on disk yet, and the server
+//! draws it again after a crash. Release is `COMMIT`. Waiting, withdrawal and shared mode as in `pg-session`.
 //!
 //! **Round trips.** 1 to acquire, also while waiting, 1 to release. A transaction stays open for as long as the lock is
 //! held, without a snapshot.
@@ -34,16 +36,23 @@ pub(super) const VARIANT: Variant = Variant {
     open: |endpoint| Ok(Box::new(PerHolder { options: options(endpoint)?, statements: STATEMENTS })),
 };
 
+/// The session lock bridges the moment between the transaction that draws the token and the one that holds the lock.
 const STATEMENTS: Statements = Statements {
     acquire: |key, mode| {
+        let s = suffix(mode);
         format!(
-            "BEGIN; SELECT pg_advisory_xact_lock{}({key}); SELECT nextval('lockbench_fence')",
-            suffix(mode)
+            "SELECT pg_advisory_lock{s}({key}); SELECT nextval('lockbench_fence'); COMMIT; \
+             BEGIN; SELECT pg_advisory_xact_lock{s}({key}); \
+             SELECT CASE WHEN pg_advisory_unlock{s}({key}) THEN currval('lockbench_fence') END"
         )
     },
     try_acquire: |key, mode| {
-        let lock = format!("pg_try_advisory_xact_lock{}({key})", suffix(mode));
-        format!("BEGIN; SELECT CASE WHEN {lock} THEN nextval('lockbench_fence') END")
+        let s = suffix(mode);
+        format!(
+            "SELECT CASE WHEN pg_try_advisory_lock{s}({key}) THEN nextval('lockbench_fence') END; COMMIT; \
+             BEGIN; SELECT CASE WHEN pg_try_advisory_xact_lock{s}({key}) \
+             THEN CASE WHEN pg_advisory_unlock{s}({key}) THEN currval('lockbench_fence') END END"
+        )
     },
     refused: Some("ROLLBACK"),
     // Only a transaction that is still open holds the lock: its start is before the statement's.
