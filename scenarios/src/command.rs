@@ -260,6 +260,10 @@ async fn node(args: NodeArgs) -> anyhow::Result<u8> {
 }
 
 async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
+    let stop = CancellationToken::new();
+    // Before the first child of ours is started, if only to be asked for its version.
+    let mut signals = tokio::task::JoinSet::new();
+    signals.spawn(watch_signals(stop.clone())?);
     let scenario = catalog::load(&args.scenario, &settings(args))?;
     let attached = args.urls.by_kind();
     for (kind, url) in &attached {
@@ -272,7 +276,6 @@ async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
     }
     servers::sweep_leftovers();
     let seed = args.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed);
-    let stop = CancellationToken::new();
     let batch = Batch {
         scenario,
         contenders: taking_part,
@@ -292,8 +295,6 @@ async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
         display.line(&format!("skipped: {}: {}", skip.contender, skip.reason));
     }
 
-    let mut signals = tokio::task::JoinSet::new();
-    signals.spawn(watch_signals(stop.clone())?);
     let mut manifest = manifest(&batch, &plans, started).await?;
     write_json(&directory.join("manifest.json"), &manifest)?;
     let mut records = Vec::new();
