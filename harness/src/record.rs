@@ -161,7 +161,7 @@ pub struct RunRecord {
     pub summary: String,
     /// Contender or control.
     pub role: Role,
-    /// Block, from 0.
+    /// Block, from 1.
     pub block: u32,
     /// Place in the order of all runs of the batch, from 0.
     pub order: u32,
@@ -169,6 +169,9 @@ pub struct RunRecord {
     pub plan_digest: String,
     /// Reasons why the run proves nothing; empty = valid.
     pub invalid: Vec<String>,
+    /// Former attempts at this run that only a moment's standstill of the machine spoiled: why, and where they are kept.
+    #[serde(default)]
+    pub repeated: Vec<String>,
     /// Remarks on the run, with advice.
     pub warnings: Vec<String>,
     /// Where every planned task went.

@@ -231,15 +231,15 @@ mod tests {
         fixture::store(&other, dir.path());
         let error = load(dir.path()).unwrap_err();
         assert!(matches!(&error, ReportError::Schema { found, .. } if *found == SCHEMA_VERSION + 1));
-        assert!(error.to_string().contains("0-ring-queue"), "{error}");
+        assert!(error.to_string().contains("1-ring-queue"), "{error}");
     }
 
     #[test]
     fn names_the_file_that_is_no_json() {
         let dir = tempfile::tempdir().unwrap();
         fixture::store(&fixture::small(), dir.path());
-        fs::write(dir.path().join("1-none/record.json"), "{\"schema_version\": 1, \"conten").unwrap();
+        fs::write(dir.path().join("2-none/record.json"), "{\"schema_version\": 1, \"conten").unwrap();
         let error = load(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("1-none"), "{error}");
+        assert!(error.contains("2-none"), "{error}");
     }
 }

@@ -396,8 +396,8 @@ mod tests {
         let mut comparison = fixture::small();
         comparison.rows[0].records[1].verdicts[0].verdict = Verdict::Unknown { reason: "too few".to_owned() };
         let rows = &verdicts(&comparison).groups[0].rows;
-        assert!(rows[0].cells[0].note.starts_with("blocks 0, 2; "), "{:?}", rows[0].cells[0]);
-        assert_eq!(rows[1].cells[0].note, "block 1; too few");
+        assert!(rows[0].cells[0].note.starts_with("blocks 1, 3; "), "{:?}", rows[0].cells[0]);
+        assert_eq!(rows[1].cells[0].note, "block 2; too few");
         assert_eq!((rows[1].goes_on, rows[1].cells[1].text.as_str()), (true, ""));
     }
 

@@ -143,7 +143,7 @@ fn validity(comparison: &Comparison) -> Finding {
     let mut sentences: Vec<String> = comparison
         .records()
         .filter(|run| !run.invalid.is_empty())
-        .map(|run| format!("{}, block {}: {}", run.contender, run.block, run.invalid.join("; ")))
+        .map(|run| format!("{}, block {}: {}.", run.contender, run.block, run.invalid.join("; ")))
         .collect();
     let invalid = sentences.len();
     if recorded < expected {
@@ -158,6 +158,15 @@ fn validity(comparison: &Comparison) -> Finding {
         sentences
             .insert(0, format!("None of {} has a reason to be set aside.", plural(recorded as u64, "run")));
     }
+    let repeated = comparison.records().filter(|run| !run.repeated.is_empty());
+    sentences.extend(repeated.map(|run| {
+        let (contender, block, times) =
+            (&run.contender, run.block, plural(run.repeated.len() as u64, "attempt"));
+        format!(
+            "{contender}, block {block}: {times} before this one not counted: {}.",
+            run.repeated.join("; ")
+        )
+    }));
     Finding { question: "Validity", badge, sentences }
 }
 
@@ -286,7 +295,7 @@ pub(crate) fn answer(verdict: &Verdict, expected: Expected, apart: bool) -> Cell
     }
 }
 
-/// "block 1", "blocks 0, 2".
+/// "block 2", "blocks 1, 3".
 pub(crate) fn blocks_named(blocks: &[u32]) -> String {
     let numbers: Vec<String> = blocks.iter().map(u32::to_string).collect();
     format!("block{} {}", if blocks.len() == 1 { "" } else { "s" }, numbers.join(", "))
@@ -352,7 +361,18 @@ mod tests {
         comparison.rows[1].records[2].invalid.push("the generator was late".to_owned());
         assert!(
             text(&comparison)
-                .contains("Validity: INVALID 1 of 12 redis-naive, block 2: the generator was late")
+                .contains("Validity: INVALID 1 of 12 redis-naive, block 3: the generator was late")
+        );
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_counted_is_disclosed() {
+        let mut comparison = fixture::small();
+        comparison.rows[1].records[2].repeated.push("20 ms late; kept in late/3-redis-naive-1".to_owned());
+        let text = text(&comparison);
+        assert!(
+            text.contains("redis-naive, block 3: 1 attempt before this one not counted: 20 ms late"),
+            "{text}"
         );
     }
 
@@ -361,7 +381,7 @@ mod tests {
         let threats = threats(&fixture::small()).join("\n");
         assert!(threats.starts_with("The processor frequency is not pinned."), "{threats}");
         assert!(
-            threats.contains("3 blocks per contender") && threats.contains("redis-naive, block 1: 17 tasks"),
+            threats.contains("3 blocks per contender") && threats.contains("redis-naive, block 2: 17 tasks"),
             "{threats}"
         );
     }

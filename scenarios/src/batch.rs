@@ -1,6 +1,10 @@
 //! A batch: every contender in every block, interleaved in seeded random order, each on a server of its own.
 
+mod conclusion;
+mod lateness;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +20,7 @@ use harness::measure::measure;
 use harness::placement::{self, NodeCommand};
 use harness::plan::{Plan, splitmix};
 use harness::record::{
-    CheckVerdict, Expected, FaultFacts, Manifest, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped,
+    CheckVerdict, Expected, FaultFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Tally,
     Verdict, write_json,
 };
 use harness::run::{Run, RunOptions, run};
@@ -27,16 +31,15 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+pub use self::conclusion::conclude;
+use self::lateness::{Lateness, only_late};
 use crate::contenders::{Contender, Here, LinksBetween, Setting};
 use crate::spec::{Durability, Placement, Scenario};
 use crate::workload;
 
-/// Median lateness of the driver beyond which it is saturated: it does not keep up with the plan.
-const MOST_LAG_P50_NS: u64 = 1_000_000;
-
-/// Lateness at the 99th percentile beyond which the tail of a run is the driver's. A driver that shares its
-/// processors with the server under test is late by some milliseconds now and then; that is warned about.
-const MOST_LAG_P99_NS: u64 = 10_000_000;
+/// How many runs of a block, at most, are repeated because the machine stood still under the driver for a moment. Where
+/// more are late than that, the machine is too busy, and the batch says so.
+const MOST_REPEATS_PER_BLOCK: u32 = 2;
 
 /// What to run.
 #[derive(Debug)]
@@ -94,17 +97,35 @@ impl Batch {
         for (block, plan) in plans.iter().enumerate() {
             let mut order: Vec<_> = self.contenders.iter().collect();
             order.shuffle(&mut rng);
+            let mut repeats_left = MOST_REPEATS_PER_BLOCK;
             for contender in order {
-                if self.stop.is_cancelled() {
-                    return Ok(());
-                }
-                let number = records.len() as u32;
-                let record = self.one(contender, block as u32, number, plan, directory, show).await;
-                let record = record.with_context(|| format!("{} in block {block}", contender.name))?;
-                if self.stop.is_cancelled() {
-                    // Cut short: its figures would be wrong.
-                    return Ok(());
-                }
+                let place = Place { block: block as u32 + 1, order: records.len() as u32 };
+                let mut repeated = Vec::new();
+                let record = loop {
+                    if self.stop.is_cancelled() {
+                        return Ok(());
+                    }
+                    let done = self.one(contender, place, plan, show).await;
+                    let (run, record) = done.with_context(|| format!("{} in {place}", contender.name))?;
+                    if self.stop.is_cancelled() {
+                        // Cut short: its figures would be wrong.
+                        show.end("interrupted");
+                        return Ok(());
+                    }
+                    let repeat = repeats_left > 0 && only_late(&record);
+                    let record = RunRecord { repeated: repeated.clone(), ..record };
+                    let folder = match repeat {
+                        true => format!("late/{}-{}-{}", place.block, contender.name, repeated.len() + 1),
+                        false => format!("{}-{}", place.block, contender.name),
+                    };
+                    store(&directory.join(&folder), &run, &record)?;
+                    show.end(&end_line(&record, repeat));
+                    if !repeat {
+                        break record;
+                    }
+                    repeats_left -= 1;
+                    repeated.push(format!("{}; kept in {folder}", record.invalid.join("; ")));
+                };
                 records.push(record);
             }
         }
@@ -114,12 +135,10 @@ impl Batch {
     async fn one(
         &self,
         contender: &Contender,
-        block: u32,
-        order: u32,
+        place: Place,
         plan: &Arc<Plan>,
-        directory: &Path,
         show: &dyn Show,
-    ) -> anyhow::Result<RunRecord> {
+    ) -> anyhow::Result<(Run, RunRecord)> {
         let spec = &self.scenario.spec;
         let fold = if contender.excludes_nothing() { workload::control_fold(plan) } else { 1 };
         let mut plan = if fold > 1 { Arc::new(plan.folded(fold)) } else { Arc::clone(plan) };
@@ -133,7 +152,7 @@ impl Batch {
             plan = Arc::new(Plan::clone(&plan).with_faults(faults));
         }
         let progress = Arc::new(Progress::default());
-        let title = format!("block {}/{} {}", block + 1, spec.blocks, contender.name);
+        let title = format!("{place}/{} {}", spec.blocks, contender.name);
         show.begin(&title, plan.tasks.len() as u64, Arc::clone(&progress));
 
         let server = match contender.server {
@@ -150,7 +169,7 @@ impl Batch {
             },
             detect: Duration::from_secs_f64(spec.detect_ms / 1e3),
             noop_delay: Duration::from_secs_f64(spec.noop_delay_ms / 1e3),
-            run_seed: splitmix(plan.settings.seed ^ u64::from(order) << 32),
+            run_seed: splitmix(plan.settings.seed ^ u64::from(place.order) << 32),
             here: Here::all(&plan),
         };
         let fencing = if spec.fencing { Fencing::On } else { Fencing::Off };
@@ -175,28 +194,12 @@ impl Batch {
             server: server.as_ref().map(facts),
             // A server that was started again has used less since.
             server_cpu_ns: cpu_after.zip(cpu_before).and_then(|(after, before)| after.checked_sub(before)),
-            ..self.record(contender, block, order, &run)
+            ..self.record(contender, place, &run)
         };
         if let Some(server) = server {
             server.stop().await?;
         }
-        if self.stop.is_cancelled() {
-            show.end("interrupted");
-            return Ok(record);
-        }
-        let folder = directory.join(format!("{block}-{}", contender.name));
-        std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        write_history(&folder.join("history.ndjson.zst"), &run.events)?;
-        write_json(&folder.join("record.json"), &record)?;
-        let tasks = &record.tasks;
-        show.end(&format!(
-            "{:>6.1} tasks/s, {} of {} completed{}",
-            record.goodput_per_s,
-            tasks.completed,
-            tasks.planned,
-            if record.invalid.is_empty() { "" } else { ", INVALID" }
-        ));
-        Ok(record)
+        Ok((run, record))
     }
 
     /// Puts links between the nodes and the server, and between the ring's nodes, where the scenario wants any.
@@ -255,7 +258,7 @@ impl Batch {
         Ok(Server::start(kind, &ServerOptions { durability, detect, data_root: None }).await?)
     }
 
-    fn record(&self, contender: &Contender, block: u32, order: u32, run: &Run) -> RunRecord {
+    fn record(&self, contender: &Contender, place: Place, run: &Run) -> RunRecord {
         let figures = measure(run);
         let mut invalid = figures.implausible.clone();
         let mut warnings = Vec::new();
@@ -279,18 +282,14 @@ impl Batch {
         if figures.tasks.completed == 0 {
             invalid.push("no task completed".to_owned());
         }
-        let lag_ns = |quantile| figures.latency.lag.quantile_ns(quantile).unwrap_or(0);
-        let late = format!(
-            "the driver was {:.1} ms late at the median, {:.1} ms at the 99th percentile",
-            lag_ns(0.5) as f64 / 1e6,
-            lag_ns(0.99) as f64 / 1e6
-        );
         // A burst is late by nature: its tasks are started one after the other.
         let paced = self.scenario.spec.burst.is_none();
-        if paced && (lag_ns(0.5) > MOST_LAG_P50_NS || lag_ns(0.99) > MOST_LAG_P99_NS) {
-            invalid.push(format!("{late}: it is saturated"));
-        } else if lag_ns(0.99) > 1_000_000 {
-            warnings.push(format!("{late}; latencies include it"));
+        match Lateness::of(&figures.latency) {
+            Lateness::Saturated(late) | Lateness::Stalled(late) if paced => invalid.push(late),
+            Lateness::None => {}
+            Lateness::Slight(late) | Lateness::Saturated(late) | Lateness::Stalled(late) => {
+                warnings.push(format!("{late}; latencies include it"));
+            }
         }
         if run.bystander_failed > 0 {
             warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
@@ -300,10 +299,11 @@ impl Batch {
             contender: contender.name.to_owned(),
             summary: contender.summary.to_owned(),
             role: contender.role,
-            block,
-            order,
+            block: place.block,
+            order: place.order,
             plan_digest: run.plan.digest(),
             invalid,
+            repeated: Vec::new(),
             warnings,
             tasks: figures.tasks,
             window_ns: run.plan.settings.window_ns,
@@ -360,6 +360,37 @@ impl Batch {
         };
         verdict(check, judgement, expected, faults)
     }
+}
+
+/// Where a run stands in its batch.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    block: u32,
+    /// Of all runs.
+    order: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "block {}", self.block)
+    }
+}
+
+fn end_line(record: &RunRecord, repeat: bool) -> String {
+    let end = match (record.invalid.is_empty(), repeat) {
+        (true, _) => "",
+        (false, true) => ", the driver was late: once more",
+        (false, false) => ", INVALID",
+    };
+    let Tally { completed, planned, .. } = record.tasks;
+    format!("{:>6.1} tasks/s, {completed} of {planned} completed{end}", record.goodput_per_s)
+}
+
+/// Writes what is kept of a run into a folder of its own.
+fn store(folder: &Path, run: &Run, record: &RunRecord) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    write_history(&folder.join("history.ndjson.zst"), &run.events)?;
+    Ok(write_json(&folder.join("record.json"), record)?)
 }
 
 /// Seed of the plan of a block.
@@ -453,83 +484,6 @@ pub fn new_directory(out: &Path, scenario: &str, started: jiff::Timestamp) -> an
         }
     }
     unreachable!("a free number is found before they run out")
-}
-
-/// The end of a batch in one number, and the reasons for it.
-///
-/// Precedence: 130 interrupted, 3 a contender broke a promise (a witness stands even in an invalid run), 4 invalid or
-/// not proven, 0 otherwise. 2 never gets here; 1 and 5 need a gate.
-#[must_use]
-pub fn conclude(manifest: &Manifest, records: &[RunRecord], interrupted: bool) -> (u8, Vec<String>) {
-    let (mut broken, mut unproven) = (Vec::new(), Vec::new());
-    for record in records {
-        let place = format!("{}, block {}", record.contender, record.block + 1);
-        unproven.extend(record.invalid.iter().map(|reason| format!("{place}: invalid: {reason}")));
-        for verdict in &record.verdicts {
-            use harness::record::Verdict::{Holds, NotApplicable, Unknown, Violated};
-            let what = match (&verdict.verdict, verdict.expected) {
-                (_, Expected::Either)
-                | (Holds | NotApplicable { .. }, Expected::Holds)
-                | (Violated { .. }, Expected::Violated) => continue,
-                (Violated { .. }, Expected::Holds) => {
-                    format!("{} was violated {} times", verdict.check, verdict.violations)
-                }
-                (Unknown { reason }, _) => format!("{}: cannot tell: {reason}", verdict.check),
-                (Holds | NotApplicable { .. }, Expected::Violated) if record.role == Role::Control => {
-                    format!("{} did not catch it", verdict.check)
-                }
-                (Holds | NotApplicable { .. }, Expected::Violated) => {
-                    format!("{} held where a violation was promised", verdict.check)
-                }
-            };
-            let told = !matches!(verdict.verdict, Unknown { .. });
-            let reasons = if record.role == Role::Contender && told { &mut broken } else { &mut unproven };
-            reasons.push(format!("{place}: {what}"));
-        }
-        broken.extend(too_few_regressions(record).map(|what| format!("{place}: {what}")));
-        unproven.extend(noop_is_off(record).map(|off| format!("{place}: {off}")));
-    }
-    if records.is_empty() && !interrupted {
-        unproven.push("nothing ran".to_owned());
-    }
-    for control in ["noop", "none"] {
-        let ran = records.iter().any(|record| record.contender == control);
-        if !ran && !interrupted && !manifest.skipped.iter().any(|skipped| skipped.contender == control) {
-            unproven.push(format!("the control {control} did not take part, so nothing proves the bench"));
-        }
-    }
-    let code = match (interrupted, broken.is_empty(), unproven.is_empty()) {
-        (true, ..) => 130,
-        (_, false, _) => 3,
-        (_, true, false) => 4,
-        (_, true, true) => 0,
-    };
-    let mut reasons = if interrupted { vec!["interrupted".to_owned()] } else { Vec::new() };
-    reasons.extend(broken);
-    reasons.extend(unproven);
-    (code, reasons)
-}
-
-/// The control `noop` proves the measuring.
-fn noop_is_off(record: &RunRecord) -> Option<String> {
-    let (measured_ns, programmed_ns) = (record.latency.delay_ns()?, record.programmed_delay_ns?);
-    (record.delay_is_exact() == Some(false)).then(|| {
-        let (measured, programmed) = (measured_ns as f64 / 1e6, programmed_ns as f64 / 1e6);
-        format!("measured a wait of {measured:.3} ms where {programmed:.3} ms were programmed")
-    })
-}
-
-/// Whether fewer hits than promised ended in a token regression.
-fn too_few_regressions(record: &RunRecord) -> Option<String> {
-    let faults = &record.faults;
-    let (hits, regressed) = (faults.hit_a_holder(), faults.regressed());
-    let share = faults.least_share?;
-    (hits >= faults.least_hits.max(1) && (regressed as f64) < share * hits as f64).then(|| {
-        let share = share * 100.0;
-        format!(
-            "{regressed} of {hits} faults that hit a holder ended in a token regression, {share:.0} % were promised"
-        )
-    })
 }
 
 async fn cpu_ns(server: Option<&Mutex<Server>>) -> Option<u64> {

@@ -83,12 +83,12 @@ fn a_run_s_own_history_is_judged_where_it_lies() {
     command.current_dir(folder.path()).args(run).output().unwrap();
     let batch = std::fs::read_dir(folder.path().join("out")).unwrap().next().unwrap().unwrap().path();
     let history = |run: &str| batch.join(run).join("history.ndjson.zst").to_str().unwrap().to_owned();
-    let (code, out, error) = check(folder.path(), &[&history("0-ring-queue"), &history("0-local-mutex")]);
+    let (code, out, error) = check(folder.path(), &[&history("1-ring-queue"), &history("1-local-mutex")]);
     assert_eq!(code, Some(0), "{out}{error}");
-    let (code, out, error) = check(folder.path(), &[&history("0-none")]);
+    let (code, out, error) = check(folder.path(), &[&history("1-none")]);
     assert!(code == Some(3) && out.contains("acquire: ok") && out.contains("of `"), "{out}{error}");
     // Elsewhere nothing says which resource a step has.
-    std::fs::copy(history("0-none"), folder.path().join("history.ndjson.zst")).unwrap();
+    std::fs::copy(history("1-none"), folder.path().join("history.ndjson.zst")).unwrap();
     let (code, _, error) = check(folder.path(), &["history.ndjson.zst"]);
     assert!(code == Some(2) && error.contains("where its run left it"), "{error}");
 }

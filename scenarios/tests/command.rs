@@ -41,8 +41,8 @@ fn smoke_runs_without_servers_and_leaves_a_whole_batch() {
         "summary.md",
         "runs.csv",
         "junit.xml",
-        "0-ring-queue/record.json",
-        "0-none/history.ndjson.zst",
+        "1-ring-queue/record.json",
+        "1-none/history.ndjson.zst",
     ] {
         assert!(batch.join(file).is_file(), "{file}");
     }
@@ -88,7 +88,7 @@ fn agents_that_let_overlaps_wait_do_not_hide_the_control_that_excludes_nothing()
     assert!(matches!(output.status.code(), Some(0 | 4)), "{error}");
     let batch = std::fs::read_dir(folder.path().join("out")).unwrap().next().unwrap().unwrap().path();
     let exclusion = |contender: &str| {
-        let record = std::fs::read(batch.join(format!("0-{contender}/record.json"))).unwrap();
+        let record = std::fs::read(batch.join(format!("1-{contender}/record.json"))).unwrap();
         let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
         record["verdicts"][0].clone()
     };

@@ -80,7 +80,7 @@ async fn end(driver: &mut Child) -> ExitStatus {
 
 fn record(folder: &Path) -> RunRecord {
     let batch = std::fs::read_dir(folder.join("out")).unwrap().next().unwrap().unwrap().path();
-    let record = std::fs::read(batch.join("0-ring-queue/record.json")).unwrap();
+    let record = std::fs::read(batch.join("1-ring-queue/record.json")).unwrap();
     serde_json::from_slice(&record).unwrap()
 }
 

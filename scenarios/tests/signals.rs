@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use harness::record::RunRecord;
 use harness::servers::{Finding, ServerKind, find};
 
 /// Everything below has this many tenths of a second to happen; far more than it needs.
@@ -95,4 +97,45 @@ async fn a_kill_leaves_no_server() {
     if let Some(status) = end_with("-KILL").await {
         assert_eq!(status.code(), None);
     }
+}
+
+/// The records in the folders of a folder, by their names.
+fn records(folder: &Path) -> Vec<(String, RunRecord)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap());
+    let records = entries.filter_map(|entry| {
+        let bytes = std::fs::read(entry.path().join("record.json")).ok()?;
+        Some((entry.file_name().into_string().unwrap(), serde_json::from_slice(&bytes).unwrap()))
+    });
+    records.collect()
+}
+
+#[tokio::test]
+async fn a_run_during_which_the_machine_stood_still_is_repeated_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lockbench = Command::new(env!("CARGO_BIN_EXE_lockbench"))
+        .args(["run", "smoke", "--rate", "50", "--duration", "4", "--set", "warm_up_s=0"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(lockbench.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(told.any(|line| line.contains("block 1/1")), "the first run begins");
+    // A tenth of its tasks is to start late, its median not.
+    for (signal, pause) in [("-STOP", Duration::from_secs(1)), ("-CONT", Duration::from_millis(400))] {
+        tokio::time::sleep(pause).await;
+        assert!(Command::new("kill").args([signal, &lockbench.id().to_string()]).status().unwrap().success());
+    }
+    drop(told.collect::<Vec<_>>());
+    lockbench.wait().unwrap();
+    let batch = std::fs::read_dir(folder.path().join("out")).unwrap().next().unwrap().unwrap().path();
+    let late = records(&batch.join("late"));
+    let (place, spoiled) = late.first().expect("the spoiled attempt is kept");
+    assert!(spoiled.invalid[0].contains("stood still"), "{:?}", spoiled.invalid);
+    let counted = records(&batch);
+    let (_, again) = counted.iter().find(|(_, record)| record.contender == spoiled.contender).unwrap();
+    assert!(again.repeated[0].contains(place.as_str()), "{:?}", again.repeated);
+    assert_eq!(again.plan_digest, spoiled.plan_digest, "the same run once more");
+    let page = std::fs::read_to_string(batch.join("report.html")).unwrap();
+    assert!(page.contains("before this one not counted"));
 }

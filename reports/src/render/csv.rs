@@ -15,6 +15,7 @@ const COLUMNS: &[(&str, Figure)] = &[
     ("block", |run| shown(run.block)),
     ("order", |run| shown(run.order)),
     ("valid", |run| shown(run.invalid.is_empty())),
+    ("repeated", |run| shown(run.repeated.len())),
     ("window_ns", |run| shown(run.window_ns)),
     ("goodput_per_s", |run| shown(run.goodput_per_s)),
     ("planned", |run| shown(run.tasks.planned)),
@@ -99,6 +100,6 @@ mod tests {
     #[test]
     fn names_with_commas_and_quotes_stay_one_field() {
         assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert!(render(&fixture::named(&["a,b"], 1)).unwrap().contains("\n\"a,b\",contender,0,"));
+        assert!(render(&fixture::named(&["a,b"], 1)).unwrap().contains("\n\"a,b\",contender,1,"));
     }
 }
