@@ -25,16 +25,7 @@ const COLUMNS: &[(&str, &str, Fill)] = &[
     ("Release p50", "", |_, row| quantile(&row.latency.release, 0.5)),
     ("Response p99", "", |_, row| quantile(&row.latency.response, 0.99)),
     ("Bystander p99", "", |_, row| quantile(&row.latency.bystander, 0.99)),
-    ("Operations / grant", "", |_, row| {
-        Cell::number(
-            row.per_grant(|run| run.operations).map_or_else(|| MISSING.to_owned(), format::significant),
-        )
-    }),
-    ("Server CPU / grant", "", |_, row| {
-        Cell::number(
-            row.per_grant(|run| run.server_cpu_ns).map_or_else(|| MISSING.to_owned(), format::duration),
-        )
-    }),
+    ("Per grant", "operations, server CPU", |_, row| per_grant(row)),
 ];
 
 /// The matrix over all rows.
@@ -69,6 +60,13 @@ pub(crate) fn quantile(histogram: &Histogram, q: f64) -> Cell {
     Cell::duration(histogram.quantile_ns(q))
 }
 
+/// What a grant costs the server; nothing where there is none.
+fn per_grant(row: &Row) -> Cell {
+    let Some(operations) = row.per_grant(|run| run.operations) else { return Cell::number(MISSING) };
+    let cpu = row.per_grant(|run| run.server_cpu_ns).map(format::duration);
+    Cell::number(format::significant(operations)).noted(cpu.unwrap_or_default())
+}
+
 /// Median of the blocks, with their range.
 pub(crate) fn goodput(row: &Row) -> Cell {
     let spread = row.goodput_per_s;
@@ -95,9 +93,9 @@ mod tests {
         let table = table(&fixture::small());
         let ring = &table.groups[0].rows[0];
         assert_eq!(ring.name, "ring-queue");
-        let operations = COLUMNS.iter().position(|(name, ..)| *name == "Operations / grant").unwrap();
+        let operations = COLUMNS.iter().position(|(name, ..)| *name == "Per grant").unwrap();
         assert_eq!(ring.cells[operations].text, MISSING);
-        assert_eq!(ring.cells[operations + 1].text, MISSING);
+        assert_eq!(ring.cells[operations].note, "");
         assert!(table.groups[0].rows[1].cells[operations].text.starts_with('2'), "redis-naive has a server");
     }
 

@@ -218,20 +218,24 @@ fn cost(comparison: &Comparison) -> Finding {
             comparison.contenders().filter_map(|row| Some((row.contender.as_str(), figure(row)?))).collect();
         known.sort_by(|a, b| a.1.total_cmp(&b.1));
         let ((low, least), (high, greatest)) = (*known.first()?, *known.last()?);
-        Some(format!("from {} ({low}) to {} ({high})", show(least), show(greatest)))
+        let (least, greatest) = (show(least), show(greatest));
+        Some(match least == greatest {
+            true => format!("was {least} for all"),
+            false => format!("went from {least} ({low}) to {greatest} ({high})"),
+        })
     };
     if let Some(goodput) =
         span(|row| Some(row.goodput_per_s.median), |rate| format!("{} /s", significant(rate)))
     {
         sentences.push(format!(
-            "At {} tasks/s offered on {}, median goodput went {goodput}{}.",
+            "At {} tasks/s offered on {}, median goodput {goodput}{}.",
             significant(offered),
             plural(plan.nodes.into(), "node"),
             if ranges_meet(comparison) { "; all ranges of the blocks overlap" } else { "" },
         ));
     }
     if let Some(wait) = span(|row| row.latency.wait.quantile_ns(0.99).map(|ns| ns as f64), duration) {
-        sentences.push(format!("The 99th percentile of the wait went {wait}."));
+        sentences.push(format!("The 99th percentile of the wait {wait}."));
     }
     if sentences.is_empty() {
         sentences.push("Nothing was measured.".to_owned());
@@ -255,7 +259,7 @@ fn end(comparison: &Comparison) -> Finding {
                 format!("EXIT {}", end.exit_code),
             ),
             sentences: if end.reasons.is_empty() {
-                vec!["No reason was given.".to_owned()]
+                vec!["Nothing speaks against this batch: its runs are valid and every check answered as promised.".to_owned()]
             } else {
                 end.reasons.clone()
             },
