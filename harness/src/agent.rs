@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::event::{Event, Recorder, What};
 use crate::mechanism::{BoxFuture, Token};
-use crate::plan::{NodeId, Plan, StepRef};
+use crate::plan::{Mode, NodeId, Plan, StepRef};
 
 /// What the agent does beyond watching; all off by default, because each hides races that a mechanism lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,7 +26,8 @@ pub enum Fencing {
     /// It does not.
     #[default]
     Off,
-    /// A token lower than one seen on the slot is rejected; a higher one supersedes whoever is inside.
+    /// A token lower than one seen on the slot is rejected; a higher one supersedes whoever is inside. Shared steps are
+    /// not compared with each other.
     On,
 }
 
@@ -88,6 +89,8 @@ pub struct Agent {
 struct Slot {
     value: u64,
     highest: Option<Token>,
+    /// The highest of an exclusive step.
+    highest_alone: Option<Token>,
     inside: Vec<(Section, Standing)>,
     /// Whose turn it is, where the agent serialises: one permit, taken by whoever is inside.
     turn: Option<Arc<Semaphore>>,
@@ -160,12 +163,15 @@ impl Agent {
         let Some(state) = slots.get_mut(place) else {
             return self.reject(step, format!("slot {place} of {count}"));
         };
+        let mode = |step| self.plan.step(step).mode;
+        let alone = mode(step) == Mode::Exclusive;
+        let excluded = |other: &Section| alone || mode(other.step) == Mode::Exclusive;
         if self.options.fencing == Fencing::On {
-            if token < state.highest {
+            if token < if alone { state.highest } else { state.highest_alone } {
                 return self.reject(step, "stale token".to_owned());
             }
             for (older, standing) in &mut state.inside {
-                if older.token < token && *standing == Standing::Current {
+                if older.token < token && *standing == Standing::Current && excluded(older) {
                     *standing = Standing::Superseded;
                     self.write(older.step, What::Superseded);
                 }
@@ -173,7 +179,11 @@ impl Agent {
         }
         // A higher token has been seen even if the state machine keeps its section out.
         state.highest = state.highest.max(token);
-        let busy = state.inside.iter().any(|(.., standing)| *standing == Standing::Current);
+        if alone {
+            state.highest_alone = state.highest_alone.max(token);
+        }
+        let current = |standing| standing == Standing::Current;
+        let busy = state.inside.iter().any(|(other, standing)| current(*standing) && excluded(other));
         if busy && slot.is_some() && self.options.when_busy == WhenBusy::Refuse {
             return self.reject(step, "illegal state: a step is under way".to_owned());
         }
@@ -278,7 +288,7 @@ impl AgentLink for Direct {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Arrival, Holder, Mode, PlanSettings, Resource, ResourceKind, StepTree, TaskId};
+    use crate::plan::{Arrival, Holder, PlanSettings, Resource, ResourceKind, StepTree, TaskId};
 
     const NODE: NodeId = NodeId(0);
 
@@ -290,9 +300,10 @@ mod tests {
         let settings =
             PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1, holder: Holder::Checks };
         let resource = Resource { kind: ResourceKind::Vm, id: 0, level: 1 };
-        let root = StepTree { resource, mode: Mode::Exclusive, hold_ns: 0, children: Vec::new() };
-        let arrival = Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root };
-        let plan = Plan::new(settings, vec!["vm".into()], vec![arrival.clone(), arrival]).unwrap();
+        let root = |mode| StepTree { resource, mode, hold_ns: 0, children: Vec::new() };
+        let arrival = |mode| Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root: root(mode) };
+        let modes = [Mode::Exclusive, Mode::Exclusive, Mode::Shared, Mode::Shared];
+        let plan = Plan::new(settings, vec!["vm".into()], modes.map(arrival).to_vec()).unwrap();
         let recorder = Arc::new(Recorder::default());
         (Agent::new(Arc::new(plan), Clock::virtual_time(), Arc::clone(&recorder), options), recorder)
     }
@@ -312,6 +323,21 @@ mod tests {
         assert_eq!(agent.enter(NODE, task(1), Some(0), token(2)), EnterRet::Entered(0));
         assert_eq!(agent.leave(NODE, task(1), Some(0), Some(1)), LeaveRet::Applied);
         assert_eq!(agent.leave(NODE, task(0), Some(0), Some(1)), LeaveRet::Applied);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shared_sections_neither_supersede_nor_refuse_each_other_but_exclusive_ones() {
+        for when_busy in [WhenBusy::Admit, WhenBusy::Refuse] {
+            let (agent, recorder) = agent_with(AgentOptions { fencing: Fencing::On, when_busy });
+            assert_eq!(agent.enter(NODE, task(2), Some(0), token(5)), EnterRet::Entered(0));
+            assert_eq!(agent.enter(NODE, task(3), Some(0), token(4)), EnterRet::Entered(0));
+            assert!(!recorder.take().iter().any(|event| event.what == What::Superseded));
+            let stale = agent.enter(NODE, task(0), Some(0), token(3));
+            assert_eq!(stale, EnterRet::Rejected("stale token".to_owned()));
+            agent.enter(NODE, task(0), Some(0), token(6));
+            let superseded = recorder.take().iter().filter(|event| event.what == What::Superseded).count();
+            assert_eq!(superseded, 2, "an exclusive section with a higher token supersedes both");
+        }
     }
 
     #[tokio::test(start_paused = true)]

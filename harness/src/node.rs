@@ -8,7 +8,7 @@ use crate::agent::{AgentLink, EnterRet, LeaveRet};
 use crate::clock::Clock;
 use crate::event::{Event, Recorder, What};
 use crate::mechanism::{BoxFuture, Entitlement, Mechanism, Outcome, ReleaseRet, StepRunner};
-use crate::plan::{Holder, NodeId, Plan, StepRef, TaskId};
+use crate::plan::{Holder, Mode, NodeId, Plan, StepRef, TaskId};
 
 /// One node of a run. It runs its own arrivals, and every step that the mechanism brings to it.
 #[derive(Debug)]
@@ -80,8 +80,10 @@ impl Node {
         if holder != Holder::Oblivious && outcome == Outcome::Completed && (expired || lost.is_cancelled()) {
             outcome = Outcome::Failed("lease lost".to_owned());
         }
-        // Level 0 has no value; everybody else writes what it read plus one, so that an overlap loses an update.
-        let write = (outcome == Outcome::Completed).then_some(value + 1).filter(|_| slot.is_some());
+        // Level 0 has no value, and a shared step only reads; everybody else writes what it read plus one, so that an
+        // overlap loses an update.
+        let writes = slot.is_some() && self.plan.step(step).mode == Mode::Exclusive;
+        let write = (outcome == Outcome::Completed && writes).then_some(value + 1);
         match self.agent.leave(step, slot, write).await {
             LeaveRet::Rejected(reason) if outcome == Outcome::Completed => Outcome::Rejected(reason),
             _ => outcome,
@@ -140,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::mechanism::{Lease, NoLease};
-    use crate::plan::{Arrival, Mode, PlanSettings, Resource, ResourceKind, StepTree};
+    use crate::plan::{Arrival, PlanSettings, Resource, ResourceKind, StepTree};
     use crate::run::{Run, RunOptions, run};
 
     const MS: u64 = 1_000_000;

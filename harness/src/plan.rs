@@ -121,14 +121,48 @@ impl fmt::Display for Resource {
 }
 
 /// How a step is inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// It takes a slot for itself.
     #[default]
     Exclusive,
-    /// Steps of this mode do not exclude each other.
+    /// It reads: steps of this mode do not exclude each other, and together take one slot.
     Shared,
+}
+
+/// How many steps are inside a resource.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Crowd {
+    exclusive: u32,
+    shared: u32,
+}
+
+impl Crowd {
+    pub(crate) fn of(&mut self, mode: Mode) -> &mut u32 {
+        match mode {
+            Mode::Exclusive => &mut self.exclusive,
+            Mode::Shared => &mut self.shared,
+        }
+    }
+
+    /// How many slots they take: shared ones one together.
+    pub(crate) fn slots(self) -> u32 {
+        self.exclusive + u32::from(self.shared > 0)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(self) -> u32 {
+        self.exclusive + self.shared
+    }
+}
+
+impl std::ops::Add for Crowd {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { exclusive: self.exclusive + other.exclusive, shared: self.shared + other.shared }
+    }
 }
 
 /// A step and its children, as a scenario draws it.
@@ -383,15 +417,15 @@ impl Plan {
     /// How many entries would find the resource full if nobody ever waited: what the control `none` should show.
     #[must_use]
     pub fn overlaps_without_exclusion(&self) -> u64 {
-        // Per resource: (time, is entry). Leaves sort before entries of the same time.
-        let mut edges: Vec<Vec<(u64, bool)>> = vec![Vec::new(); self.resources.len()];
+        // Per resource: (time, is entry, mode). Leaves sort before entries of the same time.
+        let mut edges: Vec<Vec<(u64, bool, Mode)>> = vec![Vec::new(); self.resources.len()];
         for task in &self.tasks {
             let mut start_ns = task.arrival_ns;
             for (place, step) in task.steps.iter().enumerate() {
                 let resource = step.resource as usize;
                 if self.resources[resource].level > 0 {
-                    edges[resource].push((start_ns, true));
-                    edges[resource].push((start_ns + task.inside_ns(place as u16), false));
+                    edges[resource].push((start_ns, true, step.mode));
+                    edges[resource].push((start_ns + task.inside_ns(place as u16), false, step.mode));
                 }
                 start_ns += step.hold_ns;
             }
@@ -399,13 +433,13 @@ impl Plan {
         let mut overlaps = 0;
         for (resource, mut edges) in self.resources.iter().zip(edges) {
             edges.sort_unstable();
-            let mut inside = 0_u32;
-            for (_, entry) in edges {
-                if !entry {
-                    inside = inside.saturating_sub(1);
+            let mut inside = Crowd::default();
+            for (_, entry, mode) in edges {
+                if entry {
+                    *inside.of(mode) += 1;
+                    overlaps += u64::from(inside.slots() > resource.level);
                 } else {
-                    overlaps += u64::from(inside >= resource.level);
-                    inside += 1;
+                    *inside.of(mode) -= 1;
                 }
             }
         }

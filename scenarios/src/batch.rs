@@ -18,7 +18,7 @@ use harness::fault::{Fault, FaultTarget, FaultVerb, aftermath};
 use harness::link::Links;
 use harness::measure::measure;
 use harness::placement::{self, NodeCommand};
-use harness::plan::{Plan, splitmix};
+use harness::plan::{Mode, Plan, splitmix};
 use harness::record::{
     CheckVerdict, Expected, FaultFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Tally,
     Verdict, write_json,
@@ -290,6 +290,10 @@ impl Batch {
             Lateness::Slight(late) | Lateness::Saturated(late) | Lateness::Stalled(late) => {
                 warnings.push(format!("{late}; latencies include it"));
             }
+        }
+        let mut steps = run.plan.tasks.iter().flat_map(|task| &task.steps);
+        if !contender.shares() && steps.any(|step| step.mode == Mode::Shared) {
+            warnings.push("it has no shared mode: shared steps waited for each other".to_owned());
         }
         if run.bystander_failed > 0 {
             warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));

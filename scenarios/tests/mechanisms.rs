@@ -27,7 +27,8 @@ fn step(kind: ResourceKind, id: u32, level: u32, children: Vec<StepTree>) -> Ste
     StepTree { resource, mode: Mode::Exclusive, hold_ns: 5_000_000, children }
 }
 
-/// Volume → VM → host, a few keys of each, entered at all nodes, more load than level 1 can serve side by side.
+/// Volume → VM → host, a few keys of each, entered at all nodes, more load than level 1 can serve side by side. Every third
+/// task only looks at its VM.
 fn plan(tasks: u32) -> Arc<Plan> {
     let settings = PlanSettings {
         seed: 11,
@@ -37,21 +38,16 @@ fn plan(tasks: u32) -> Arc<Plan> {
         holder: Holder::Checks,
     };
     let arrivals = (0..tasks)
-        .map(|number| Arrival {
-            kind: 0,
-            at_ns: u64::from(number) * 1_000_000,
-            entry: NodeId((number % 3) as u16),
-            root: step(
-                ResourceKind::Volume,
-                number % 7,
-                1,
-                vec![step(
-                    ResourceKind::Vm,
-                    number % 5,
-                    1,
-                    vec![step(ResourceKind::Host, number % 2, 2, vec![])],
-                )],
-            ),
+        .map(|number| {
+            let mut vm =
+                step(ResourceKind::Vm, number % 5, 1, vec![step(ResourceKind::Host, number % 2, 2, vec![])]);
+            vm.mode = if number % 3 == 0 { Mode::Shared } else { Mode::Exclusive };
+            Arrival {
+                kind: 0,
+                at_ns: u64::from(number) * 1_000_000,
+                entry: NodeId((number % 3) as u16),
+                root: step(ResourceKind::Volume, number % 7, 1, vec![vm]),
+            }
         })
         .collect();
     let plan = Plan::new(settings, vec!["attach".to_owned()], arrivals).unwrap();

@@ -3,7 +3,7 @@
 use super::{Check, Findings, Judgement, MustCatch, PerStep, by_agent};
 use crate::event::What;
 use crate::mechanism::Outcome;
-use crate::plan::{StepRef, TaskId};
+use crate::plan::{Mode, StepRef, TaskId};
 use crate::run::Run;
 
 /// A completed task has had each of its steps inside, with effect; one that was refused or timed out has had no effect
@@ -18,6 +18,7 @@ pub(super) const CHECK: Check = Check {
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     asked: bool,
+    left: bool,
     effect: bool,
     claim: Claim,
 }
@@ -36,8 +37,8 @@ fn judge(run: &Run) -> Judgement {
         let seen = &mut seen[event.step];
         match &event.what {
             What::Left { wrote } => {
-                // At level 0 there is no value to write.
-                seen.effect |= wrote.is_some() || run.plan.resource(event.step).level == 0;
+                seen.left = true;
+                seen.effect |= wrote.is_some();
             }
             What::Returned { outcome: Outcome::Completed } => seen.claim = Claim::Completed,
             What::Returned { outcome: Outcome::Refused(_) | Outcome::TimedOut } => {
@@ -51,10 +52,13 @@ fn judge(run: &Run) -> Judgement {
     for (number, steps) in seen.tasks().enumerate() {
         let Some(root) = steps.first().filter(|root| root.asked) else { continue };
         found.examined += 1;
+        let step = |place| StepRef { task: TaskId(number as u32), step: place as u16 };
+        // A shared step writes nothing, and at level 0 there is no value.
+        let writes = |step| run.plan.step(step).mode == Mode::Exclusive && run.plan.resource(step).level > 0;
+        let done = |place, seen: &Seen| if writes(step(place)) { seen.effect } else { seen.left };
         let wrong = match root.claim {
-            Claim::Completed => steps
-                .iter()
-                .position(|step| !step.effect)
+            Claim::Completed => (0..steps.len())
+                .find(|place| !done(*place, &steps[*place]))
                 .map(|step| format!("task {number}: completed, but step {step} had no effect")),
             Claim::Untouched if root.effect => {
                 Some(format!("task {number}: refused or timed out, but it had an effect"))
@@ -62,7 +66,6 @@ fn judge(run: &Run) -> Judgement {
             _ => None,
         };
         if let Some(wrong) = wrong {
-            let step = |place| StepRef { task: TaskId(number as u32), step: place as u16 };
             found.violated(run.events.len(), || ((0..steps.len()).map(step).collect(), wrong));
         }
     }
@@ -71,9 +74,17 @@ fn judge(run: &Run) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{completed, entered, held, left, run, witness};
+    use super::super::fixture::{completed, entered, held, left, run, run_of, witness};
     use super::*;
     use crate::record::Verdict;
+
+    #[test]
+    fn a_shared_step_has_to_run_but_not_to_write() {
+        let mut table = vec![(1, 0, completed())];
+        assert_eq!(judge(&run_of(1, &[Mode::Shared], &table)).violations, 1);
+        table.splice(0..0, [(1, 0, entered(0, 0)), (1, 0, What::Left { wrote: None })]);
+        assert_eq!(judge(&run_of(1, &[Mode::Shared], &table)).verdict, Verdict::Holds);
+    }
 
     #[test]
     fn accepts_a_completed_task_that_ran_and_one_that_timed_out_untouched() {

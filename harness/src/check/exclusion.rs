@@ -2,10 +2,10 @@
 
 use super::{Check, Findings, Judgement, MustCatch, PerStep, by_agent};
 use crate::event::What;
-use crate::plan::StepRef;
+use crate::plan::{Crowd, StepRef};
 use crate::run::Run;
 
-/// Counts sections from Entered to Left as the agent saw them. A superseded section may no longer write, so it no
+/// Counts sections from Entered to Left as the agent saw them; shared ones count as one together. A superseded section may no longer write, so it no
 /// longer counts; the physical overlap, in which it does, is reported beside.
 ///
 /// ```text
@@ -20,16 +20,23 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
-/// How often a step is inside: more than once only if it was run twice.
 #[derive(Debug, Clone, Copy, Default)]
 struct Inside {
-    current: u32,
-    superseded: u32,
+    current: Crowd,
+    superseded: Crowd,
+}
+
+impl Inside {
+    /// Whether more than the level are inside physically.
+    fn is_crowded(self, level: u32) -> bool {
+        (self.current + self.superseded).slots() > level
+    }
 }
 
 fn judge(run: &Run) -> Judgement {
     let mut resources = vec![Inside::default(); run.plan.resources.len()];
     let mut crowded_since_ns = vec![None; run.plan.resources.len()];
+    // How often a step is inside: more than once only if it was run twice.
     let mut steps: PerStep<Inside> = PerStep::new(&run.plan);
     let mut found = Findings::default();
     let (mut overlaps, mut overlap_ns) = (0, 0);
@@ -39,38 +46,38 @@ fn judge(run: &Run) -> Judgement {
         if level == 0 {
             continue;
         }
+        let mode = run.plan.step(event.step).mode;
         let (inside, of_step) = (&mut resources[resource], &mut steps[event.step]);
         match event.what {
             What::Entered { .. } => {
                 found.examined += 1;
-                inside.current += 1;
-                of_step.current += 1;
-                overlaps += u64::from(inside.current + inside.superseded > level);
-                if inside.current > level {
-                    let count = inside.current;
+                *inside.current.of(mode) += 1;
+                *of_step.current.of(mode) += 1;
+                overlaps += u64::from(inside.is_crowded(level));
+                if inside.current.slots() > level {
+                    let count = inside.current.count();
                     found.violated(at, || {
                         (inside_at(run, resource, at), format!("{count} inside, level {level}"))
                     });
                 }
             }
-            What::Superseded if of_step.current > 0 => {
+            What::Superseded if of_step.current.count() > 0 => {
                 for inside in [inside, of_step] {
-                    inside.current -= 1;
-                    inside.superseded += 1;
+                    *inside.current.of(mode) -= 1;
+                    *inside.superseded.of(mode) += 1;
                 }
             }
-            What::Left { .. } | What::Abandoned if of_step.superseded > 0 => {
-                inside.superseded -= 1;
-                of_step.superseded -= 1;
+            What::Left { .. } | What::Abandoned if of_step.superseded.count() > 0 => {
+                *inside.superseded.of(mode) -= 1;
+                *of_step.superseded.of(mode) -= 1;
             }
-            What::Left { .. } | What::Abandoned if of_step.current > 0 => {
-                inside.current -= 1;
-                of_step.current -= 1;
+            What::Left { .. } | What::Abandoned if of_step.current.count() > 0 => {
+                *inside.current.of(mode) -= 1;
+                *of_step.current.of(mode) -= 1;
             }
             _ => continue,
         }
-        let inside = resources[resource];
-        match (inside.current + inside.superseded > level, crowded_since_ns[resource]) {
+        match (resources[resource].is_crowded(level), crowded_since_ns[resource]) {
             (true, None) => crowded_since_ns[resource] = Some(event.at_ns),
             (false, Some(since_ns)) => {
                 overlap_ns += event.at_ns - since_ns;
@@ -106,8 +113,9 @@ fn inside_at(run: &Run, resource: usize, at: usize) -> Vec<StepRef> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{entered, figure, held, left, run, witness};
+    use super::super::fixture::{entered, figure, held, left, run, run_of, witness};
     use super::*;
+    use crate::plan::Mode::{Exclusive, Shared};
     use crate::record::{Amount, Verdict};
 
     #[test]
@@ -148,6 +156,19 @@ mod tests {
         assert_eq!(judge(&run(2, 2, &two)).verdict, Verdict::Holds);
         let three = [(1, 0, entered(0, 0)), (1, 1, entered(1, 0)), (1, 2, entered(0, 0))];
         assert_eq!(judge(&run(2, 3, &three)).violations, 1);
+    }
+
+    #[test]
+    fn shared_sections_exclude_others_and_not_each_other() {
+        let modes = [Shared, Shared, Exclusive];
+        let mut table = vec![(1, 0, entered(0, 0)), (2, 1, entered(0, 0)), (3, 0, left(0)), (4, 1, left(0))];
+        assert_eq!(judge(&run_of(1, &modes, &table)).verdict, Verdict::Holds);
+        table.insert(3, (3, 2, entered(0, 0)));
+        let judgement = judge(&run_of(1, &modes, &table));
+        assert_eq!(
+            (judgement.violations, figure(&judgement, "overlapping in all")),
+            (1, Amount::Ns(1_000_000))
+        );
     }
 
     #[test]

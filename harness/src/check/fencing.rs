@@ -5,14 +5,15 @@ use std::collections::HashSet;
 use super::{Check, Findings, Judgement, MustCatch, PerSlot, PerStep};
 use crate::event::{Event, What};
 use crate::mechanism::Token;
-use crate::plan::StepRef;
+use crate::plan::{Mode, StepRef};
 use crate::run::Run;
 
 /// Three rules per slot, which a resource that compares tokens relies on:
 ///
 /// * no token is granted twice;
 /// * whoever enters has a higher token than everybody who entered before, and than everybody who had been granted the
-///   slot before it was asked for (two grants under way at once may be noted in either order);
+///   slot before it was asked for (two grants under way at once may be noted in either order); shared sections are not
+///   compared with each other;
 /// * whoever writes has the highest token that has entered.
 ///
 /// An entry or a write that the agent rejected for its token is no violation: that is what tokens are for.
@@ -32,6 +33,8 @@ struct Slot {
     late: HashSet<Token>,
     /// Highest token that entered.
     used: Option<(Token, StepRef)>,
+    /// The highest of an exclusive section.
+    used_alone: Option<(Token, StepRef)>,
 }
 
 impl Slot {
@@ -91,13 +94,18 @@ fn judge(run: &Run) -> Judgement {
             What::Entered { slot: Some(place), token: Some(token), .. } => {
                 let Some(slot) = slots.get(resource, place) else { continue };
                 sections[step].inside = Some((place, token));
-                let stale = slot.used.filter(|(used, _)| *used >= token);
+                let shared = run.plan.step(step).mode == Mode::Shared;
+                let others = if shared { slot.used_alone } else { slot.used };
+                let stale = others.filter(|(used, _)| *used >= token);
                 if let Some((highest, other)) = stale.or(sections[step].below) {
                     stale_entries += 1;
                     let note = || format!("entered with {} after {}", text(token), text(highest));
                     found.violated(at, || (vec![other, step], note()));
                 }
                 slot.used = slot.used.max(Some((token, step)));
+                if !shared {
+                    slot.used_alone = slot.used_alone.max(Some((token, step)));
+                }
             }
             What::Left { wrote: Some(_) } => {
                 let Some((place, token)) = sections[step].inside.take() else { continue };
@@ -130,8 +138,9 @@ fn text(token: Token) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{entered, entered_with, figure, granted, held, left, run, witness};
+    use super::super::fixture::{entered, entered_with, figure, granted, held, left, run, run_of, witness};
     use super::*;
+    use crate::plan::Mode::{Exclusive, Shared};
     use crate::record::{Amount, Verdict};
 
     #[test]
@@ -195,6 +204,20 @@ mod tests {
         let judgement = judge(&run(1, 2, &write));
         assert_eq!(figure(&judgement, "stale writes accepted"), Amount::Count(1));
         assert_eq!(witness(judgement)[4], "wrote with token 0.1 after token 0.2 had entered");
+    }
+
+    #[test]
+    fn shared_sections_enter_in_any_order_but_not_behind_an_exclusive_one() {
+        let modes = [Shared, Shared, Exclusive, Shared];
+        let mut table = vec![
+            (1, 0, granted(2)),
+            (1, 0, entered_with(2)),
+            (2, 1, entered_with(1)),
+            (3, 2, entered_with(4)),
+        ];
+        assert_eq!(judge(&run_of(1, &modes, &table)).verdict, Verdict::Holds);
+        table.push((4, 3, entered_with(3)));
+        assert_eq!(judge(&run_of(1, &modes, &table)).violations, 1);
     }
 
     #[test]

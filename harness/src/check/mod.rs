@@ -173,12 +173,17 @@ pub(crate) mod fixture {
     }
 
     pub(crate) fn run(level: u32, tasks: u32, table: &[(u64, u32, What)]) -> Run {
+        run_of(level, &vec![Mode::Exclusive; tasks as usize], table)
+    }
+
+    /// A task for each mode.
+    pub(crate) fn run_of(level: u32, modes: &[Mode], table: &[(u64, u32, What)]) -> Run {
         let settings =
             PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1, holder: Holder::Oblivious };
         let resource = Resource { kind: ResourceKind::Vm, id: 7, level };
-        let root = StepTree { resource, mode: Mode::Exclusive, hold_ns: 0, children: Vec::new() };
-        let arrival = Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root };
-        let arrivals = (0..tasks).map(|_| arrival.clone()).collect();
+        let root = |mode| StepTree { resource, mode, hold_ns: 0, children: Vec::new() };
+        let arrival = |mode| Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root: root(mode) };
+        let arrivals = modes.iter().map(|mode| arrival(*mode)).collect();
         let plan = Plan::new(settings, vec!["vm".into()], arrivals).unwrap();
         let events = table
             .iter()

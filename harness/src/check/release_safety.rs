@@ -3,7 +3,7 @@
 use super::{Check, Findings, Judgement, MustCatch, PerSlot, PerStep};
 use crate::event::{Event, What};
 use crate::mechanism::ReleaseRet;
-use crate::plan::StepRef;
+use crate::plan::{Mode, StepRef};
 use crate::run::Run;
 
 /// Two ways to be wrong:
@@ -12,6 +12,8 @@ use crate::run::Run;
 /// * The release of a lock that its holder knew to be lost is answered as a success, and what it freed was another's:
 ///   it was under way while the slot was granted to a second, and a third was granted it while the lease of the second
 ///   still stood.
+///
+/// Shared steps hold a slot together: none of them is another's somebody else.
 ///
 /// ```text
 ///   A  granted ────── lost ─ release sent ───────┬─ "released"
@@ -61,15 +63,17 @@ fn judge(run: &Run) -> Judgement {
     let mut sections: PerStep<Section> = PerStep::new(&run.plan);
     let mut found = Findings::default();
     let mut freed = 0;
+    let alone = |step| run.plan.step(step).mode == Mode::Exclusive;
     for (at, event) in run.events.iter().enumerate() {
         let step = event.step;
+        let excludes = |holder: &Holder| holder.step != step && (alone(holder.step) || alone(step));
         let resource = run.plan.step(step).resource;
         let slot = sections[step].slot.and_then(|place| slots.get(resource, place));
         match (&event.what, slot) {
             (What::Granted { slot: Some(place), valid_until_ns, .. }, _) => {
                 let Some(slot) = slots.get(resource, *place) else { continue };
                 let stands = |holder: &Holder| holder.valid_until_ns.is_some_and(|until| until > event.at_ns);
-                if let Some(robbed) = slot.holder.filter(stands) {
+                if let Some(robbed) = slot.holder.filter(stands).filter(excludes) {
                     for late in &slot.late {
                         let section = &mut sections[*late];
                         if matches!(section.victims, Some((_, Some(_)))) {
@@ -91,12 +95,12 @@ fn judge(run: &Run) -> Judgement {
             }
             (What::Lost, _) => sections[step].lost = true,
             (What::ReleaseSent, Some(slot)) => match slot.holder {
-                Some(holder) if holder.step != step => {
+                Some(holder) if excludes(&holder) => {
                     sections[step].victims = Some((holder.step, None));
                     slot.late.push(step);
                 }
-                _ => {
-                    slot.holder = None;
+                holder => {
+                    slot.holder = holder.filter(|holder| holder.step != step);
                     if sections[step].lost {
                         slot.late.push(step);
                     }
@@ -135,8 +139,9 @@ fn shown(event: &Event) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{figure, granted, held, run, witness};
+    use super::super::fixture::{figure, granted, held, run, run_of, witness};
     use super::*;
+    use crate::plan::Mode::{Exclusive, Shared};
     use crate::record::{Amount, Verdict};
 
     fn released(ret: ReleaseRet) -> What {
@@ -169,13 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn rejects_a_late_release_that_is_called_a_success() {
+    fn rejects_a_late_release_that_is_called_a_success_unless_both_are_shared() {
         let table = [
             (1, 0, granted(1)),
             (2, 1, granted(2)),
             (3, 0, What::ReleaseSent),
             (4, 0, released(ReleaseRet::Released)),
         ];
+        for (modes, violations) in [([Shared, Shared], 0), ([Shared, Exclusive], 1), ([Exclusive, Shared], 1)]
+        {
+            assert_eq!(judge(&run_of(1, &modes, &table)).violations, violations);
+        }
         let judgement = judge(&run(1, 2, &table));
         assert_eq!(figure(&judgement, "freed somebody else's lock"), Amount::Count(0));
         assert_eq!(witness(judgement).len(), 5);

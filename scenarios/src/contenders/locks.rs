@@ -185,8 +185,9 @@ impl LockMechanism {
         Request {
             keys: vec![resource.key().into()],
             mode: match planned.mode {
-                Mode::Exclusive => lock_backends::Mode::Exclusive,
-                Mode::Shared => lock_backends::Mode::Shared,
+                Mode::Shared if self.variant.capabilities.shared_mode => lock_backends::Mode::Shared,
+                // Without shared mode, shared steps wait for each other: slower, and safe.
+                Mode::Shared | Mode::Exclusive => lock_backends::Mode::Exclusive,
             },
             level: resource.level,
             slot_seed: self.plan.slot_seed(step),

@@ -203,6 +203,16 @@ impl Contender {
         }
     }
 
+    /// Whether shared steps of one resource may be inside together; otherwise they wait for each other.
+    #[must_use]
+    pub fn shares(&self) -> bool {
+        match self.kind {
+            Kind::Noop | Kind::None => true,
+            Kind::Ring(_) => false,
+            Kind::Lock(name) => variant(name).capabilities.shared_mode,
+        }
+    }
+
     /// Why it cannot run in a placement, where it cannot.
     #[must_use]
     pub fn refuses(&self, placement: Placement) -> Option<String> {
