@@ -354,12 +354,38 @@ pub struct Variant {
     pub summary: &'static str,
     /// The server it needs.
     pub server: Server,
+    /// How far its exclusion goes.
+    pub class: SafetyClass,
+    /// What an uncontended pair of acquire and release cannot do without.
+    pub least: Least,
     /// What it promises.
     pub capabilities: Capabilities,
     /// What a grant survives under the durable profile.
     pub survives: Survives,
     /// Makes the backend for the server at this address.
     pub open: fn(&Endpoint) -> Result<Box<dyn LockBackend>, LockError>,
+}
+
+/// How far a variant's exclusion goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SafetyClass {
+    /// Exclusive while clocks run at similar rates, pauses stay below the lease's margin and the server's state survives.
+    Timed,
+    /// [`SafetyClass::Timed`], with a token: exclusive at a resource that checks it.
+    Fenced,
+    /// Atomic with what is protected.
+    Atomic,
+}
+
+/// The least that acquire and release of a free lock take, each: their sum is the floor of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Least {
+    /// No request.
+    Nothing,
+    /// A round trip.
+    RoundTrips,
+    /// A write that the server acknowledges, round trip included.
+    Writes,
 }
 
 /// The kind of server that a variant talks to.

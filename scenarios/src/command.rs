@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod floors;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -57,6 +58,8 @@ enum Verb {
     },
     /// Say which node of a hash ring owns which key, and what a join moves.
     Ring(ring::RingArgs),
+    /// Measure how far each lock variant is from the least that its server could take, and print a table.
+    Floors(floors::FloorsArgs),
     /// Say which servers were found, which are missing and how to get them.
     Doctor(ServerUrls),
     /// Judge stored histories: is there an order of the operations that explains every answer (linearizability)?
@@ -179,6 +182,7 @@ pub fn main() -> ExitCode {
             }
             Verb::Doctor(urls) => doctor(&urls).await,
             Verb::Check(args) => Ok(check::check(&args)),
+            Verb::Floors(args) => floors::floors(&args).await,
         }
     });
     // Whatever still runs has been told to stop; do not wait for it for ever.

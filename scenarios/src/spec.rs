@@ -248,7 +248,7 @@ pub enum Class {
 }
 
 /// What an acknowledged write of a server survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
     /// Flushed to disk.

@@ -131,3 +131,17 @@ fn a_report_of_a_folder_without_a_batch_names_the_missing_file() {
     let folder = tempfile::tempdir().unwrap();
     assert!(refused(&["report", folder.path().to_str().unwrap()]).contains("manifest.json"));
 }
+
+#[test]
+fn floors_measures_every_lock_variant_beside_its_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = lockbench(folder.path()).args(["floors", "--seconds", "0.1"]).output().unwrap();
+    let (table, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{error}");
+    for variant in lock_backends::backends::ALL {
+        let row = table.lines().find(|line| line.starts_with(&format!("| `{}` |", variant.name)));
+        let missing = variant.server != lock_backends::Server::None && error.contains("skipped");
+        assert!(row.is_some() || (missing && std::env::var_os("CI").is_none()), "{}: {error}", variant.name);
+    }
+    refused(&["floors", "--seconds", "0"]);
+}

@@ -35,7 +35,8 @@ use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 
 use super::etcd::{Etcd, Node, Recipe, SURVIVES, TxnError, first_key, revision};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, LocalFifo, LockError, OwnerId, Request, Server, Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, Request, SafetyClass, Server,
+    Variant,
 };
 
 /// The variant as registered.
@@ -43,6 +44,8 @@ pub(super) const VARIANT: Variant = Variant {
     name: "etcd-cas",
     summary: "one key per lock on the node's lease, put if absent; waiters watch for its deletion",
     server: Server::Etcd,
+    class: SafetyClass::Fenced,
+    least: Least::Writes,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Optional,
         native_level: false,

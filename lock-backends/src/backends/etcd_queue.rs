@@ -39,7 +39,8 @@ use etcd_client::{
 
 use super::etcd::{Etcd, Node, Recipe, SURVIVES, TxnError, first_key, revision};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, LocalFifo, LockError, OwnerId, Request, Server, Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, Request, SafetyClass, Server,
+    Variant,
 };
 
 /// The variant as registered.
@@ -47,6 +48,8 @@ pub(super) const VARIANT: Variant = Variant {
     name: "etcd-queue",
     summary: "keys on the node's lease in a queue by create revision; each waiter watches its predecessor",
     server: Server::Etcd,
+    class: SafetyClass::Fenced,
+    least: Least::Writes,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Optional,
         native_level: false,

@@ -39,7 +39,8 @@ use tokio::time::{sleep, timeout};
 
 use super::etcd::{Etcd, Node, Recipe, SURVIVES};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, LocalFifo, LockError, OwnerId, ReleaseRet, Request, Server, Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, ReleaseRet, Request, SafetyClass,
+    Server, Variant,
 };
 
 /// The variant as registered.
@@ -47,6 +48,8 @@ pub(super) const VARIANT: Variant = Variant {
     name: "etcd-v3lock",
     summary: "the server's own lock RPC, a yardstick; on 3.4 it grants locks to leases that ended",
     server: Server::Etcd,
+    class: SafetyClass::Fenced,
+    least: Least::Writes,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Required,
         native_level: false,

@@ -31,8 +31,9 @@ use tokio_util::sync::CancellationToken;
 use super::postgres::wakeups::{self, Wakeups};
 use super::postgres::{CONNECT_TIMEOUT, GRACE, hash, options, session_settings, set_up, unavailable};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, LocalFifo, LockBackend, LockError, LockSession, Mode, Now, OwnerId,
-    ReleaseRet, Renewal, Request, Server, SessionOptions, Survives, Token, Validity, Variant, valid_until,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Mode, Now,
+    OwnerId, ReleaseRet, Renewal, Request, SafetyClass, Server, SessionOptions, Survives, Token, Validity,
+    Variant, valid_until,
 };
 
 /// The variant as registered.
@@ -40,6 +41,8 @@ pub(super) const VARIANT: Variant = Variant {
     name: "pg-lease",
     summary: "a table of leases on the database's clock; waiters woken by NOTIFY",
     server: Server::Postgres,
+    class: SafetyClass::Fenced,
+    least: Least::Writes,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Optional,
         native_level: false,

@@ -59,8 +59,8 @@ use super::postgres::{
     unavailable,
 };
 use crate::session::{
-    BoxFuture, Capabilities, Grant, LocalFifo, LockBackend, LockError, LockSession, Mode, Now, OwnerId,
-    ReleaseRet, Renewal, Request, Server, SessionOptions, Token, Validity, Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Mode, Now,
+    OwnerId, ReleaseRet, Renewal, Request, SafetyClass, Server, SessionOptions, Token, Validity, Variant,
 };
 
 /// The variant as registered.
@@ -68,6 +68,8 @@ pub(super) const VARIANT: Variant = Variant {
     name: "pg-mux",
     summary: "advisory locks of a node on one connection, batched; waiters woken by NOTIFY",
     server: Server::Postgres,
+    class: SafetyClass::Fenced,
+    least: Least::RoundTrips,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Required,
         native_level: false,

@@ -25,13 +25,15 @@
 //! `PgAdvisoryLock` (whose cancelled wait blocks its connection).
 
 use super::postgres::{ADVISORY_SURVIVES, PerHolder, Statements, options};
-use crate::session::{Capabilities, LocalFifo, Mode, Server, Variant};
+use crate::session::{Capabilities, Least, LocalFifo, Mode, SafetyClass, Server, Variant};
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "pg-session",
     summary: "advisory locks that wait in the server, a connection for each holder and waiter",
     server: Server::Postgres,
+    class: SafetyClass::Fenced,
+    least: Least::RoundTrips,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Optional,
         native_level: false,

@@ -27,12 +27,14 @@
 //! `ConnectionManager`.
 
 use super::redis::{Race, SURVIVES, Tokens, Wake};
-use crate::session::{Capabilities, LocalFifo, Server, Variant};
+use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Server, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
     name: "redis-fenced",
     summary: "SET NX PX and a fencing token in one script, waiters woken by pub/sub",
     server: Server::Redis,
+    class: SafetyClass::Fenced,
+    least: Least::Writes,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Optional,
         native_level: true,

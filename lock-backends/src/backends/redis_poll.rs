@@ -13,12 +13,14 @@
 //! Sources: redis.io "Distributed Locks with Redis"; redsync and Redisson `SpinLock` (polling with back-off).
 
 use super::redis::{Race, SURVIVES, Tokens, Wake};
-use crate::session::{Capabilities, LocalFifo, Server, Variant};
+use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Server, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
     name: "redis-poll",
     summary: "SET NX PX with an owner, no token; waiters poll with back-off",
     server: Server::Redis,
+    class: SafetyClass::Timed,
+    least: Least::Writes,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Optional,
         native_level: true,

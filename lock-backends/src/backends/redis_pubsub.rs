@@ -10,12 +10,14 @@
 //! Sources: Redisson `RedissonLock` (structure only); redis.io "Distributed Locks with Redis".
 
 use super::redis::{Race, SURVIVES, Tokens, Wake};
-use crate::session::{Capabilities, LocalFifo, Server, Variant};
+use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Server, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
     name: "redis-pubsub",
     summary: "SET NX PX with an owner, no token; waiters woken by pub/sub",
     server: Server::Redis,
+    class: SafetyClass::Timed,
+    least: Least::Writes,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Optional,
         native_level: true,

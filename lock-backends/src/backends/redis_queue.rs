@@ -29,12 +29,14 @@
 //! PUBLISH (its answer) and of script atomicity.
 
 use super::redis::{HandOver, SURVIVES};
-use crate::session::{Capabilities, LocalFifo, Server, Variant};
+use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Server, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
     name: "redis-queue",
     summary: "waiters in line at the server; the release script hands the lock and its token to the first",
     server: Server::Redis,
+    class: SafetyClass::Fenced,
+    least: Least::Writes,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Optional,
         native_level: true,

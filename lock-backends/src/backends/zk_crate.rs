@@ -25,13 +25,17 @@ use tokio::time::sleep;
 use zookeeper_client::{Acls, CreateMode, LockOptions, LockPrefix};
 
 use super::zookeeper::{Node, Recipe, SURVIVES, Zookeeper, names};
-use crate::session::{BoxFuture, Capabilities, Grant, LocalFifo, LockError, Request, Server, Variant};
+use crate::session::{
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Server, Variant,
+};
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "zk-crate",
     summary: "the lock recipe of the client library, a yardstick",
     server: Server::Zookeeper,
+    class: SafetyClass::Timed,
+    least: Least::Writes,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Optional,
         native_level: false,

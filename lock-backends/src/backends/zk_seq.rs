@@ -32,13 +32,17 @@
 use std::sync::Arc;
 
 use super::zookeeper::{Node, Recipe, SURVIVES, Zookeeper};
-use crate::session::{BoxFuture, Capabilities, Grant, LocalFifo, LockError, Request, Server, Variant};
+use crate::session::{
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Server, Variant,
+};
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "zk-seq",
     summary: "ephemeral sequential nodes; each waiter watches its predecessor",
     server: Server::Zookeeper,
+    class: SafetyClass::Fenced,
+    least: Least::Writes,
     capabilities: Capabilities {
         local_fifo: LocalFifo::Optional,
         native_level: false,

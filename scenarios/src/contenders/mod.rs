@@ -265,7 +265,8 @@ fn variant(name: &str) -> &'static Variant {
     all.iter().find(|variant| variant.name == name).expect("contenders are made from the registry")
 }
 
-fn server_kind(server: Server) -> Option<ServerKind> {
+/// The server of a lock variant.
+pub(crate) fn server_kind(server: Server) -> Option<ServerKind> {
     match server {
         Server::None => None,
         Server::Redis => Some(ServerKind::Redis),
