@@ -208,26 +208,31 @@ async fn pass(
     tokio::try_join!(reading, writing).map(drop)
 }
 
-/// The links between the nodes of a run and the contender's server, one a node.
+/// The links between the nodes of a run and the contender's server: one for each node and each member.
 #[derive(Debug)]
-pub struct Links(Vec<Link>);
+pub struct Links(Vec<Vec<Link>>);
 
 impl Links {
-    /// One link a node, each on a free port of 127.0.0.1.
+    /// Each on a free port of 127.0.0.1.
     ///
     /// # Errors
     /// When one cannot be opened.
-    pub async fn open(nodes: u16, target: SocketAddr, usual: Ways, clock: &Clock) -> io::Result<Self> {
+    pub async fn open(nodes: u16, members: &[SocketAddr], usual: Ways, clock: &Clock) -> io::Result<Self> {
         let mut links = Vec::new();
         for _ in 0..nodes {
-            links.push(Link::open(([127, 0, 0, 1], 0).into(), target, usual, clock.clone()).await?);
+            let mut of_node = Vec::new();
+            for member in members {
+                let listen = ([127, 0, 0, 1], 0).into();
+                of_node.push(Link::open(listen, *member, usual, clock.clone()).await?);
+            }
+            links.push(of_node);
         }
         Ok(Self(links))
     }
 
-    /// The link of each node, by number.
-    pub fn iter(&self) -> impl Iterator<Item = &Link> {
-        self.0.iter()
+    /// The links of each node, by number, in the order of the members.
+    pub fn iter(&self) -> impl Iterator<Item = &[Link]> {
+        self.0.iter().map(Vec::as_slice)
     }
 }
 

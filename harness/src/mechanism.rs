@@ -64,6 +64,8 @@ pub trait Mechanism: Send + Sync + fmt::Debug {
 pub struct Promises {
     /// A key that nobody is inside any more, also because its holder crashed, lets a waiter in within this.
     pub free_within_ns: Option<u64>,
+    /// Where a member of its server that led is lost, the members that are left serve again within this.
+    pub led_within_ns: Option<u64>,
     /// Steps of one resource enter in the order in which they were asked for, unless they were asked for within this
     /// of each other: two nodes' requests may pass each other on their way.
     pub in_order_beyond_ns: Option<u64>,

@@ -235,10 +235,13 @@ pub struct FaultFacts {
 pub struct FaultRecord {
     /// `pause` or `kill`.
     pub verb: String,
-    /// `holder`, `server` or the node.
+    /// `holder`, `server`, `leader` or the node.
     pub target: String,
     /// The node that was hit.
     pub node: Option<u16>,
+    /// The member that was hit, as the one that led; from 0, in the order of the server's endpoints.
+    #[serde(default)]
+    pub member: Option<u32>,
     /// When it was planned.
     pub planned_ns: u64,
     /// When it began; `None`: it did not come about.
@@ -255,6 +258,9 @@ pub struct FaultRecord {
     pub rejections: u64,
     /// From its beginning to the next entry of a slot that was hit, the longest.
     pub freed_ns: Option<u64>,
+    /// The longest time in which nobody entered anything, from its beginning to the first entry after its end.
+    #[serde(default)]
+    pub unserved_ns: Option<u64>,
     /// Why it could not be injected, or not be taken back.
     pub failure: Option<String>,
 }

@@ -87,6 +87,8 @@ pub enum Blow {
     Kill,
     /// It goes on afterwards, as if nothing had happened.
     Stall,
+    /// The member of a server that led is gone or stands still; those that are left go on without it.
+    Leader,
 }
 
 /// A time at which a node was paused or down.
@@ -258,7 +260,11 @@ fn broken(outages: &[Outage], injected: &[Injected]) -> Vec<InjectedFault> {
     let others = injected.iter().filter(|each| each.node.is_none() || each.fault.verb.is_of_link());
     let others = others.filter_map(|each| {
         let (from_ns, until_ns) = each.lasted_ns?;
-        let blow = if each.fault.verb == FaultVerb::Kill { Blow::Kill } else { Blow::Stall };
+        let blow = match each.fault.verb {
+            FaultVerb::Pause | FaultVerb::Kill if each.member.is_some() => Blow::Leader,
+            FaultVerb::Kill => Blow::Kill,
+            _ => Blow::Stall,
+        };
         Some(InjectedFault { node: None, blow, from_ns, until_ns: Some(until_ns) })
     });
     let mut faults: Vec<_> = of_nodes.chain(others).collect();

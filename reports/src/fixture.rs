@@ -43,6 +43,7 @@ pub(crate) fn faulted() -> Comparison {
         verb: "pause".to_owned(),
         target: "holder".to_owned(),
         node: Some(1),
+        member: None,
         planned_ns: 1_000_000_000,
         from_ns: Some(1_010_000_000),
         until_ns: Some(4_010_000_000),
@@ -51,6 +52,7 @@ pub(crate) fn faulted() -> Comparison {
         regressions: 1,
         rejections: 0,
         freed_ns: Some(2_000_000_000),
+        unserved_ns: Some(2_000_000_000),
         failure: None,
     };
     let missed = FaultRecord {
@@ -61,6 +63,7 @@ pub(crate) fn faulted() -> Comparison {
         hits: 0,
         regressions: 0,
         freed_ns: None,
+        unserved_ns: Some(300_000_000),
         ..fault.clone()
     };
     let faults = &mut comparison.rows[0].records[0].faults;

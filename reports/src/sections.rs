@@ -1,6 +1,8 @@
 //! The tables below the charts: answers, guarantees, where tasks went, what the bench itself costs, where it ran.
 
-use harness::record::{Amount, CheckVerdict, Expected, FaultFacts, Role, RunRecord, Tally, Verdict};
+use harness::record::{
+    Amount, CheckVerdict, Expected, FaultFacts, FaultRecord, Role, RunRecord, Tally, Verdict,
+};
 
 use crate::format::{self, MISSING, count, duration, duration_or_missing, significant};
 use crate::matrix::{CONTROLS, by_role, quantile};
@@ -188,14 +190,22 @@ pub(crate) fn faults(comparison: &Comparison) -> Option<Table> {
         Head::number("Writes refused", "of those hit: the agent refused"),
         Head::number("Key free after: p50", "from the fault to the next entry"),
         Head::number("Longest", ""),
+        Head::number("Without service: p50", "the longest time without an entry, of each fault"),
+        Head::number("Longest", ""),
         Head::number("Entries before", "the first fault"),
         Head::text("Last task"),
     ];
     Some(by_role(comparison, head, |row| {
         let total = |part: fn(&FaultFacts) -> u64| Cell::count(row.total(|run| part(&run.faults)));
         let each = || row.records.iter().flat_map(|run| &run.faults.faults);
-        let mut freed: Vec<u64> = each().filter_map(|fault| fault.freed_ns).collect();
-        freed.sort_unstable();
+        let spread = |part: fn(&FaultRecord) -> Option<u64>| {
+            let mut spread: Vec<u64> = each().filter_map(part).collect();
+            spread.sort_unstable();
+            let median = spread.get(spread.len().saturating_sub(1) / 2);
+            [median, spread.last()].map(|ns| Cell::duration(ns.copied()))
+        };
+        let [freed_p50, freed_longest] = spread(|fault| fault.freed_ns);
+        let [unserved_p50, unserved_longest] = spread(|fault| fault.unserved_ns);
         let came_back = row.records.iter().all(|run| run.faults.last_completed);
         vec![
             total(|faults| faults.planned),
@@ -204,8 +214,10 @@ pub(crate) fn faults(comparison: &Comparison) -> Option<Table> {
             Cell::count(each().map(|fault| u64::from(fault.misses)).sum()),
             total(FaultFacts::regressed),
             Cell::count(each().map(|fault| fault.rejections).sum()),
-            Cell::duration(freed.get(freed.len().saturating_sub(1) / 2).copied()),
-            Cell::duration(freed.last().copied()),
+            freed_p50,
+            freed_longest,
+            unserved_p50,
+            unserved_longest,
             total(|faults| faults.entries_before),
             Cell::text(if came_back { "completed" } else { "did not complete" }),
         ]
@@ -436,6 +448,7 @@ mod tests {
         let cells: Vec<_> = table.groups[0].rows[0].cells.iter().map(|cell| cell.text.as_str()).collect();
         // One of the two faults of the one block hit nobody.
         assert_eq!(cells[..6], ["2", "2", "1", "3", "1", "0"]);
+        assert_eq!(cells[6..10], ["2.00\u{202f}s", "2.00\u{202f}s", "300\u{202f}ms", "2.00\u{202f}s"]);
         assert_eq!(table.groups[0].rows[1].cells[6].text, format::MISSING, "nobody was hit");
     }
 

@@ -15,7 +15,7 @@ use harness::check;
 use harness::clock::Clock;
 use harness::event::{Progress, write_history};
 use harness::fault::{Fault, FaultTarget, FaultVerb, aftermath};
-use harness::link::Links;
+use harness::link::{Link, Links};
 use harness::measure::measure;
 use harness::placement::{self, NodeCommand};
 use harness::plan::{Mode, Plan, splitmix};
@@ -24,7 +24,7 @@ use harness::record::{
     Verdict, write_json,
 };
 use harness::run::{Run, RunOptions, run};
-use harness::servers::{self, Finding, Server, ServerKind, ServerOptions};
+use harness::servers::{self, Finding, Member, Server, ServerKind, ServerOptions};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::conclusion::conclude;
 use self::lateness::{Lateness, only_late};
 use crate::contenders::{Contender, Here, LinksBetween, Setting};
-use crate::spec::{Durability, Placement, Scenario};
+use crate::spec::{Durability, Placement, Scenario, ScenarioSpec, Topology};
 use crate::workload;
 
 /// How many runs of a block, at most, are repeated because the machine stood still under the driver for a moment. Where
@@ -143,7 +143,8 @@ impl Batch {
         let fold = if contender.excludes_nothing() { workload::control_fold(plan) } else { 1 };
         let mut plan = if fold > 1 { Arc::new(plan.folded(fold)) } else { Arc::clone(plan) };
         let spared = |fault: &Fault| {
-            (fault.target == FaultTarget::Server || fault.verb.is_of_link()) && contender.server.is_none()
+            let of_server = matches!(fault.target, FaultTarget::Server | FaultTarget::Leader);
+            (of_server || fault.verb.is_of_link()) && contender.server.is_none()
         };
         if contender.role == Role::Control || plan.faults.iter().any(spared) {
             // Controls prove the bench, undisturbed; a fault of a server needs one.
@@ -192,7 +193,6 @@ impl Batch {
 
         let record = RunRecord {
             server: server.as_ref().map(facts),
-            // A server that was started again has used less since.
             server_cpu_ns: cpu_after.zip(cpu_before).and_then(|(after, before)| after.checked_sub(before)),
             ..self.record(contender, place, &run)
         };
@@ -214,14 +214,16 @@ impl Batch {
         let Some(server) = server else { return Ok(None) };
         let server = server.lock().await;
         let nodes = setting.plan.settings.nodes;
-        let (before, address, after) = server.address().with_context(|| {
-            format!(
-                "links (rtt_ms, cut, slow, reset) need a private {}, not one that already runs",
-                server.kind()
-            )
-        })?;
-        let links = Links::open(nodes, address, usual, &setting.clock).await?;
-        between.endpoints = links.iter().map(|link| format!("{before}{}{after}", link.address())).collect();
+        let members: Vec<_> = server.members().iter().map(Member::address).collect();
+        anyhow::ensure!(
+            !members.is_empty(),
+            "links (rtt_ms, cut, slow, reset) need a private {}, not one that already runs",
+            server.kind()
+        );
+        let links = Links::open(nodes, &members, usual, &setting.clock).await?;
+        let over =
+            |links: &[Link]| server.endpoint_over(&links.iter().map(Link::address).collect::<Vec<_>>());
+        between.endpoints = links.iter().map(over).collect();
         Ok(Some(Arc::new(links)))
     }
 
@@ -250,12 +252,17 @@ impl Batch {
         if let Some(url) = self.attached.get(&kind) {
             return Ok(Server::attach(kind, url).await?);
         }
-        let durability = match self.scenario.spec.durability {
+        let spec = &self.scenario.spec;
+        let durability = match spec.durability {
             Durability::Durable => servers::Durability::Durable,
             Durability::Memory => servers::Durability::Memory,
         };
-        let detect = Duration::from_secs_f64(self.scenario.spec.detect_ms / 1e3);
-        Ok(Server::start(kind, &ServerOptions { durability, detect, data_root: None }).await?)
+        let topology = match spec.topology {
+            Topology::Single => servers::Topology::Single,
+            Topology::Replicated => servers::Topology::Replicated,
+        };
+        let detect = Duration::from_secs_f64(spec.detect_ms / 1e3);
+        Ok(Server::start(kind, &ServerOptions { durability, topology, detect, data_root: None }).await?)
     }
 
     fn record(&self, contender: &Contender, place: Place, run: &Run) -> RunRecord {
@@ -446,7 +453,7 @@ fn facts(server: &Server) -> ServerFacts {
 pub fn sort(
     wanted: Vec<Contender>,
     attached: &BTreeMap<ServerKind, String>,
-    placement: Placement,
+    spec: &ScenarioSpec,
 ) -> (Vec<Contender>, Vec<Skipped>) {
     let mut skipped = Vec::new();
     let mut contenders = Vec::new();
@@ -458,7 +465,7 @@ pub fn sort(
                     Finding::Missing { remedy } => Some(remedy),
                 },
             );
-        match contender.refuses(placement).or(missing) {
+        match contender.refuses(spec.placement, spec.topology).or(missing) {
             Some(reason) => skipped.push(Skipped { contender: contender.name.to_owned(), reason }),
             None => contenders.push(contender),
         }

@@ -12,6 +12,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("thundering-1000", include_str!("../catalog/thundering-1000.toml")),
     ("holder-pause", include_str!("../catalog/holder-pause.toml")),
     ("holder-kill", include_str!("../catalog/holder-kill.toml")),
+    ("leader-kill", include_str!("../catalog/leader-kill.toml")),
+    ("leader-pause", include_str!("../catalog/leader-pause.toml")),
 ];
 
 /// Finds a scenario by its name in the catalogue, or by the path of a file.

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{self, Batch, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
+use crate::spec::Topology;
 use crate::{catalog, ring, spec, workload};
 
 /// Compares distributed locks with a lock-free design under one workload, and says which was wrong.
@@ -106,6 +107,9 @@ struct RunArgs {
     /// What an acknowledged write of a private server survives.
     #[arg(long, value_name = "durable|memory")]
     durability: Option<String>,
+    /// Of how many members a private server is: one, or three (etcd and ZooKeeper).
+    #[arg(long, value_name = "single|replicated")]
+    topology: Option<String>,
     /// Where batch directories are made.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,
@@ -274,7 +278,7 @@ async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
         Server::attach(*kind, url).await?.stop().await?;
     }
     let wanted = wanted(args, &scenario)?;
-    let (taking_part, skipped) = batch::sort(wanted, &attached, scenario.spec.placement);
+    let (taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
     if let Some(skip) = skipped.iter().find(|skip| args.contenders.contains(&skip.contender)) {
         anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
     }
@@ -339,6 +343,7 @@ fn settings(args: &RunArgs) -> Vec<(String, String)> {
     short("rtt_ms", float(args.rtt));
     short("blocks", args.blocks.map(|blocks| blocks.to_string()));
     short("placement", args.placement.as_ref().map(|placement| format!("{placement:?}")));
+    short("topology", args.topology.as_ref().map(|topology| format!("{topology:?}")));
     short("durability", args.durability.as_ref().map(|durability| format!("{durability:?}")));
     settings
 }
@@ -428,7 +433,11 @@ fn redact_argument(argument: &str) -> String {
 fn threats(batch: &Batch) -> Vec<String> {
     let mut threats = vec![
         "Driver, nodes and server share one machine: its processors are contended, and no network lies between.".to_owned(),
-        "Servers are single members; replication adds round trips and failure modes that this batch does not show.".to_owned(),
+        match batch.scenario.spec.topology {
+            Topology::Single => "Servers are single members; replication adds round trips and failure modes that this batch does not show.",
+            Topology::Replicated => "All three members of a server are on this machine: its round trips between members cost next to nothing, its flushes share one disk.",
+        }
+        .to_owned(),
     ];
     if batch.scenario.spec.faults.is_empty() {
         threats.push(

@@ -59,6 +59,9 @@ pub struct ScenarioSpec {
     /// What an acknowledged write of a server survives.
     #[serde(default)]
     pub durability: Durability,
+    /// Of how many members a server is: contenders whose server cannot be so are skipped.
+    #[serde(default)]
+    pub topology: Topology,
     /// Declares that a resource is loaded beyond 0.8 on purpose.
     #[serde(default)]
     pub saturating: bool,
@@ -156,7 +159,8 @@ pub struct FaultSpec {
     /// `pause` (and resume), `kill` (and restart); of the target's link to the server: `cut` (and restore), `slow`,
     /// `reset`.
     pub verb: VerbSpec,
-    /// `holder` = the node of whoever is inside just then, `node-0`, `node-1` …, or `server`.
+    /// `holder` = the node of whoever is inside just then, `node-0`, `node-1` …, `server`, or `leader` = the member that
+    /// leads just then, of a server of several.
     pub target: Spanned<String>,
     /// Mean distance from the end of one to the beginning of the next; drawn uniformly from 0 to twice this.
     pub every_s: f64,
@@ -210,6 +214,7 @@ impl FaultSpec {
         match self.target.get_ref().as_str() {
             "holder" => Some(FaultTarget::Holder),
             "server" => Some(FaultTarget::Server),
+            "leader" => Some(FaultTarget::Leader),
             other => other.strip_prefix("node-")?.parse().ok().map(|node| FaultTarget::Node(NodeId(node))),
         }
     }
@@ -256,6 +261,17 @@ pub enum Durability {
     Durable,
     /// Not flushed, in memory where there is room.
     Memory,
+}
+
+/// Of how many members a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topology {
+    /// One.
+    #[default]
+    Single,
+    /// Three, of which one leads; etcd and ZooKeeper only.
+    Replicated,
 }
 
 /// Where the nodes live.
@@ -434,13 +450,19 @@ impl Scenario {
         match fault.aim() {
             None => {
                 return at_target(format!(
-                    "unknown target `{}`; there are `holder`, `server` and `node-0` to `node-{}`",
+                    "unknown target `{}`; there are `holder`, `server`, `leader` and `node-0` to `node-{}`",
                     fault.target.get_ref(),
                     self.spec.nodes - 1
                 ));
             }
             Some(FaultTarget::Node(node)) if node.0 >= self.spec.nodes => {
                 return at_target(format!("there is no node {}: nodes = {}", node.0, self.spec.nodes));
+            }
+            Some(FaultTarget::Leader) if self.spec.topology == Topology::Single => {
+                return at_target(
+                    "nobody leads a server of one member: set `topology = \"replicated\"`, or `--topology replicated`"
+                        .to_owned(),
+                );
             }
             Some(FaultTarget::Node(_) | FaultTarget::Holder)
                 if self.spec.placement == Placement::Single && !fault.fault().is_of_link() =>

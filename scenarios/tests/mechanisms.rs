@@ -18,7 +18,7 @@ use harness::record::Verdict;
 use harness::run::{Run, RunOptions, run};
 use harness::servers::{Server, ServerKind, ServerOptions};
 use scenarios::contenders::{Contender, Here, Setting, all};
-use scenarios::spec::Placement;
+use scenarios::spec::{Placement, Topology};
 
 const DEADLINE_NS: u64 = 30_000_000_000;
 
@@ -119,7 +119,7 @@ async fn nested_steps_of_several_owners_are_kept_apart_without_a_server() {
         keeps_apart_and_loses_nothing(name, &run_on(&contender(name), Placement::Single, None).await);
     }
     for name in ["local-mutex", "ring-local"] {
-        assert!(contender(name).refuses(Placement::Process).is_some(), "{name}");
+        assert!(contender(name).refuses(Placement::Process, Topology::Single).is_some(), "{name}");
     }
     let run = run_on(&contender("ring-queue"), Placement::Process, None).await;
     keeps_apart_and_loses_nothing("ring-queue in processes", &run);

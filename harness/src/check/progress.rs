@@ -12,7 +12,8 @@ const GRACE_NS: u64 = 5_000_000_000;
 ///
 /// * Where the mechanism promises a bound ([`Promises::free_within_ns`](crate::mechanism::Promises::free_within_ns)), no
 ///   resource has waiters and nobody inside for longer, counted from the end of the last fault before. The kill of a
-///   node counts as over at once: the bound is for that.
+///   node counts as over at once: the bound is for that. The loss of a leader counts as over when the members that are
+///   left have promised to serve again ([`Promises::led_within_ns`](crate::mechanism::Promises::led_within_ns)).
 /// * A step that waits is let in or returns by its deadline, except at a node that was hit by a fault.
 ///
 /// Recovery is the time from a fault that hit a holder to the next entry on its slot.
@@ -164,7 +165,12 @@ impl Watch<'_> {
 
     fn strike(&mut self, at: usize, fault: &InjectedFault) {
         let killed = fault.blow == Blow::Kill && fault.node.is_some();
-        let calm_ns = if killed { fault.from_ns } else { fault.until_ns.unwrap_or(u64::MAX) };
+        let until_ns = fault.until_ns.unwrap_or(u64::MAX);
+        let calm_ns = match (fault.blow, self.run.promises.led_within_ns) {
+            _ if killed => fault.from_ns,
+            (Blow::Leader, Some(within_ns)) => until_ns.min(fault.from_ns + within_ns),
+            _ => until_ns,
+        };
         self.calm_ns = self.calm_ns.max(calm_ns);
         let Some(node) = fault.node else { return };
         for (number, task) in self.run.plan.tasks.iter().enumerate() {
@@ -276,6 +282,17 @@ mod tests {
         run.faults = vec![fault(Some(0), Blow::Stall, 3, Some(16))];
         assert_eq!(judge(&run).verdict, Verdict::Holds);
         run.faults = vec![fault(Some(1), Blow::Kill, 3, Some(16))];
+        assert_eq!(judge(&run).violations, 1);
+    }
+
+    #[test]
+    fn a_lost_leader_is_no_excuse_once_the_others_have_promised_to_serve() {
+        let mut run = free_within(5, 2, &hand_over(20));
+        run.faults = vec![fault(None, Blow::Leader, 3, Some(90))];
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "nothing was promised");
+        run.promises.led_within_ns = Some(12 * MS);
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "5 ms after 3 + 12 ms");
+        run.promises.led_within_ns = Some(11 * MS);
         assert_eq!(judge(&run).violations, 1);
     }
 

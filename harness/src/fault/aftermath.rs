@@ -1,7 +1,7 @@
 //! What came of the faults of a run, read off its history.
 
 use crate::agent::Section;
-use crate::event::What;
+use crate::event::{Event, What};
 use crate::fault::Injected;
 use crate::mechanism::Outcome;
 use crate::plan::StepRef;
@@ -35,6 +35,7 @@ fn record(run: &Run, injected: &Injected) -> FaultRecord {
         verb: injected.fault.verb.to_string(),
         target: injected.fault.target.to_string(),
         node: injected.node.map(|node| node.0),
+        member: injected.member.map(|place| place as u32),
         planned_ns: injected.fault.at_ns,
         from_ns: injected.lasted_ns.map(|(from_ns, _)| since(from_ns)),
         until_ns: injected.lasted_ns.map(|(_, until_ns)| since(until_ns)),
@@ -43,6 +44,7 @@ fn record(run: &Run, injected: &Injected) -> FaultRecord {
         regressions: 0,
         rejections: 0,
         freed_ns: None,
+        unserved_ns: injected.lasted_ns.map(|lasted_ns| unserved_ns(run, lasted_ns)),
         failure: injected.failure.clone(),
     };
     let Some((from_ns, _)) = injected.lasted_ns else { return record };
@@ -53,6 +55,21 @@ fn record(run: &Run, injected: &Injected) -> FaultRecord {
         record.freed_ns = record.freed_ns.max(after.freed_ns);
     }
     record
+}
+
+/// The longest time without an entry, from the fault until the first entry after it was taken back.
+fn unserved_ns(run: &Run, (from_ns, until_ns): (u64, u64)) -> u64 {
+    let entered =
+        |event: &&Event| matches!(event.what, What::Entered { .. }) && !event.step.task.is_bystander();
+    let (mut longest_ns, mut last_ns) = (0, from_ns);
+    for event in run.events.iter().filter(entered).filter(|event| event.at_ns >= from_ns) {
+        longest_ns = longest_ns.max(event.at_ns - last_ns);
+        last_ns = event.at_ns;
+        if last_ns >= until_ns {
+            return longest_ns;
+        }
+    }
+    longest_ns.max(run.end_ns.saturating_sub(last_ns))
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +134,7 @@ mod tests {
             fault,
             lasted_ns: Some((10_000_000, 40_000_000)),
             node: Some(NodeId(0)),
+            member: None,
             hit: vec![hit],
             misses: 2,
             failure: None,
@@ -131,6 +149,16 @@ mod tests {
         assert_eq!((record.hits, record.regressions, record.rejections), (1, 1, 0));
         assert_eq!(record.freed_ns, Some(15_000_000));
         assert_eq!(record.misses, 2);
+    }
+
+    #[test]
+    fn the_time_without_service_is_the_longest_between_two_entries_from_the_fault_on() {
+        let served =
+            |table: &[(u64, u32, What)]| hit(FaultVerb::Pause, table).unserved_ns.unwrap() / 1_000_000;
+        let gap = [(5, 0, entered(1, 0)), (12, 1, entered(2, 0)), (38, 2, entered(3, 0))];
+        assert_eq!(served(&gap), 26, "from 12 to 38 ms; the one before the fault does not count");
+        let late = [(5, 0, entered(1, 0)), (35, 1, entered(2, 0)), (90, 2, entered(3, 0))];
+        assert_eq!(served(&late), 55, "to the first entry after its end at 40 ms");
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Injector<'a> {
 enum Victim {
     Node(NodeId),
     Server,
+    /// The one at this place.
+    Member(usize),
 }
 
 impl Injector<'_> {
@@ -67,8 +69,15 @@ impl Injector<'_> {
     }
 
     async fn one(&self, fault: Fault) -> Injected {
-        let mut injected =
-            Injected { fault, lasted_ns: None, node: None, hit: Vec::new(), misses: 0, failure: None };
+        let mut injected = Injected {
+            fault,
+            lasted_ns: None,
+            node: None,
+            member: None,
+            hit: Vec::new(),
+            misses: 0,
+            failure: None,
+        };
         if let Err(failure) = self.strike_and_take_back(fault, &mut injected).await {
             injected.failure = Some(failure);
         }
@@ -80,14 +89,17 @@ impl Injector<'_> {
             // Nobody was inside for so long: no failure, but no hit.
             return Ok(());
         };
-        if let Victim::Node(node) = victim {
-            injected.node = Some(node);
+        match victim {
+            Victim::Node(node) => injected.node = Some(node),
+            Victim::Member(place) => injected.member = Some(place),
+            Victim::Server => {}
         }
         // A holder is stopped first, so that it is known to be inside; then it is killed.
         if fault.verb == FaultVerb::Kill {
             match victim {
                 Victim::Node(node) => self.nodes()?.kill(node).await?,
                 Victim::Server => self.server()?.lock().await.kill().await?,
+                Victim::Member(place) => self.server()?.lock().await.member(place)?.kill().await?,
             }
         }
         let lasts = self.clock.sleep_until(from_ns + fault.for_ns);
@@ -96,6 +108,9 @@ impl Injector<'_> {
         let taken_back = match (fault.verb, victim) {
             (FaultVerb::Kill, Victim::Node(node)) => self.nodes()?.restart(node).await,
             (FaultVerb::Kill, Victim::Server) => self.server()?.lock().await.restart().await,
+            (FaultVerb::Kill, Victim::Member(place)) => {
+                self.server()?.lock().await.member(place)?.restart().await
+            }
             (verb, victim) => self.go_on(verb, victim).await,
         };
         injected.lasted_ns = Some((from_ns, self.clock.now_ns()));
@@ -115,6 +130,13 @@ impl Injector<'_> {
             FaultTarget::Server => {
                 self.stop(fault.verb, Victim::Server).await?;
                 Ok(Some((Victim::Server, from_ns)))
+            }
+            FaultTarget::Leader => {
+                let victim = Victim::Member(self.server()?.lock().await.leader().await?);
+                // To ask may have taken as long as an election.
+                let from_ns = self.clock.now_ns();
+                self.stop(fault.verb, victim).await?;
+                Ok(Some((victim, from_ns)))
             }
         }
     }
@@ -154,6 +176,7 @@ impl Injector<'_> {
         match victim {
             Victim::Node(node) => self.nodes()?.pause(node).await,
             Victim::Server => self.server()?.lock().await.pause().await,
+            Victim::Member(place) => self.server()?.lock().await.member(place)?.pause().await,
         }
     }
 
@@ -165,17 +188,25 @@ impl Injector<'_> {
         match victim {
             Victim::Node(node) => self.nodes()?.resume(node).await,
             Victim::Server => self.server()?.lock().await.resume(),
+            Victim::Member(place) => {
+                self.server()?.lock().await.member(place)?.resume();
+                Ok(())
+            }
         }
     }
 
-    /// The link of a node to the server; those of all nodes where the server is meant.
+    /// The links of a node to the server; those of all nodes where the server, or a member, is meant.
     fn links(&self, victim: Victim) -> Result<impl Iterator<Item = &Link>, String> {
         let links = self.links.as_deref().ok_or_else(|| "there is no link before the server".to_owned())?;
-        let of = move |node: usize| match victim {
-            Victim::Node(meant) => usize::from(meant.0) == node,
+        let meant = move |node: usize, member: usize| match victim {
+            Victim::Node(victim) => usize::from(victim.0) == node,
+            Victim::Member(place) => place == member,
             Victim::Server => true,
         };
-        Ok(links.iter().enumerate().filter(move |(node, _)| of(*node)).map(|(_, link)| link))
+        let all = links.iter().enumerate().flat_map(|(node, links)| {
+            links.iter().enumerate().map(move |(member, link)| (node, member, link))
+        });
+        Ok(all.filter(move |(node, member, _)| meant(*node, *member)).map(|(_, _, link)| link))
     }
 
     fn inside(&self, node: NodeId) -> Vec<Section> {

@@ -103,8 +103,10 @@ pub enum FaultTarget {
     Node(NodeId),
     /// The node of whoever is inside when the time has come.
     Holder,
-    /// The server of the contender, with all its processes.
+    /// The server of the contender, with all its members and processes.
     Server,
+    /// The member of the contender's server that leads when the time has come.
+    Leader,
 }
 
 impl fmt::Display for FaultVerb {
@@ -127,6 +129,7 @@ impl fmt::Display for FaultTarget {
             Self::Node(node) => write!(f, "node {}", node.0),
             Self::Holder => f.write_str("holder"),
             Self::Server => f.write_str("server"),
+            Self::Leader => f.write_str("leader"),
         }
     }
 }
@@ -140,6 +143,8 @@ pub struct Injected {
     pub lasted_ns: Option<(u64, u64)>,
     /// The node that it hit.
     pub node: Option<NodeId>,
+    /// The place of the member that it hit, as the one that led.
+    pub member: Option<usize>,
     /// The sections that were inside at that node when it stood still.
     pub hit: Vec<Section>,
     /// Tries at which nobody was inside any more.

@@ -41,6 +41,14 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// No port is free.
+    #[error("{kind}: cannot find free ports on 127.0.0.1: {source}")]
+    Ports {
+        /// The product.
+        kind: ServerKind,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A program is there but could not be run.
     #[error("{kind}: cannot run {program}: {source}")]
     Spawn {
@@ -62,6 +70,12 @@ pub enum ServerError {
         status: ExitStatus,
         /// The last lines that it wrote.
         output: String,
+    },
+    /// Only one instance of it is ever started here.
+    #[error("{kind}: only one instance is started here; only etcd and ZooKeeper can be replicated")]
+    NotReplicated {
+        /// The product.
+        kind: ServerKind,
     },
     /// Started as root, and no account is there to run the server as.
     #[error(

@@ -6,8 +6,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::folder::Folder;
-use super::launch::Start;
+use super::launch::{Seat, Start};
 use super::url::Address;
 use super::wire::{self, AskError};
 use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
@@ -29,13 +28,14 @@ fn program() -> Result<PathBuf, ServerError> {
     child::on_path("etcd").ok_or(ServerError::Missing { kind: KIND, what, package: KIND.package() })
 }
 
-pub(super) fn start(
-    folder: &Folder,
-    [client, peer]: [u16; 2],
-    options: &ServerOptions,
-) -> Result<Start, ServerError> {
-    let name = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+pub(super) fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
+    let name =
+        |seat: &Seat| seat.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let peer = |seat: &Seat| format!("http://127.0.0.1:{}", seat.ports[1]);
+    let cluster: Vec<String> = seats.iter().map(|seat| format!("{}={}", name(seat), peer(seat))).collect();
+    let (token, seat) = (name(&seats[0]), &seats[place]);
+    let (name, peer, folder) = (name(seat), peer(seat), &seat.folder);
+    let client = format!("http://127.0.0.1:{}", seat.ports[0]);
     let mut args = vec![
         format!("--name={name}"),
         format!("--data-dir={}", folder.data().display()),
@@ -43,8 +43,8 @@ pub(super) fn start(
         format!("--advertise-client-urls={client}"),
         format!("--listen-peer-urls={peer}"),
         format!("--initial-advertise-peer-urls={peer}"),
-        format!("--initial-cluster={name}={peer}"),
-        format!("--initial-cluster-token={name}"),
+        format!("--initial-cluster={}", cluster.join(",")),
+        format!("--initial-cluster-token={token}"),
     ];
     let no_fsync = options.durability == Durability::Memory;
     if no_fsync {
@@ -86,11 +86,19 @@ async fn ask_member(address: &Address) -> Result<Answer, AskError> {
         && let Some(members) = list["members"].as_array()
     {
         answer.settings.insert("members".to_owned(), members.len().to_string());
-        if let [member] = members.as_slice() {
-            answer.identity = member["name"].as_str().map(str::to_owned);
-        }
+        let itself = members.iter().find(|member| member["ID"] == list["header"]["member_id"]);
+        answer.identity = itself.and_then(|member| member["name"].as_str()).map(str::to_owned);
     }
     Ok(answer)
+}
+
+/// The term in which a member leads; `None` where it follows.
+pub(super) async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
+    let address = Address::parse(endpoint, 2379).map_err(AskError::Url)?;
+    let status = http(&address, "POST /v3/maintenance/status", "{}").await?;
+    let strange = || AskError::Silent(format!("maintenance/status: {status}"));
+    let term = status["raftTerm"].as_str().and_then(|term| term.parse().ok()).ok_or_else(strange)?;
+    Ok((status["leader"] == status["header"]["member_id"]).then_some(term))
 }
 
 /// One request, whose answer is JSON.

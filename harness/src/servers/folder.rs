@@ -20,7 +20,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, User, access, geteuid};
 use procfs::process::Process as ProcEntry;
 
-use super::{Durability, ServerError, ServerKind, ServerOptions, postgres, process};
+use super::{Durability, ServerError, ServerKind, ServerOptions, member, postgres};
 use crate::child;
 
 const PREFIX: &str = "lockbench-";
@@ -155,7 +155,7 @@ fn sweep(root: &Path) -> usize {
     for entry in entries.flatten() {
         let named = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
         if named && is_leftover(&entry.path()) {
-            process::kill_those_in(&entry.path());
+            member::kill_those_in(&entry.path());
             drop(Folder { path: entry.path() });
             removed += usize::from(!entry.path().exists());
         }

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use nix::sys::signal::Signal;
 use nix::unistd::User;
 use tokio::time::{sleep, timeout};
 
 use super::folder::Folder;
-use super::process::Running;
+use super::member::Member;
 use super::wire::AskError;
-use super::{Answer, ServerError, ServerKind, ServerOptions, etcd, postgres, redis, zookeeper};
+use super::{Answer, ServerError, ServerKind, ServerOptions, Topology, etcd, postgres, redis, zookeeper};
 use crate::child::{self, Process, SETPRIV};
 
 /// How often another port is tried.
@@ -31,7 +32,7 @@ const FIRST_PORT: u16 = 20_000;
 
 const POLL: Duration = Duration::from_millis(10);
 
-/// How one server is run.
+/// How one member of a server is run.
 #[derive(Debug, Clone)]
 pub(super) struct Start {
     pub(super) program: PathBuf,
@@ -48,11 +49,24 @@ pub(super) struct Start {
     pub(super) identity: String,
 }
 
-/// Starts a server and waits until it has answered.
+/// A client's port, and two for what members have to say to each other.
+pub(super) type Ports = [u16; 3];
+
+/// What of a member is fixed before it starts: the others are told its ports.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) folder: Folder,
+    pub(super) ports: Ports,
+}
+
+/// Starts a server's members and waits until all have answered; the first one's answer.
 pub(super) async fn launch(
     kind: ServerKind,
     options: &ServerOptions,
-) -> Result<(Running, String, Answer), ServerError> {
+) -> Result<(Vec<Member>, Answer), ServerError> {
+    if options.topology == Topology::Replicated && !kind.can_be_replicated() {
+        return Err(ServerError::NotReplicated { kind });
+    }
     for _ in 0..TRIES {
         match attempt(kind, options).await {
             Err(ServerError::PortTaken { .. }) => {}
@@ -62,39 +76,58 @@ pub(super) async fn launch(
     Err(ServerError::PortTaken { kind, tries: TRIES })
 }
 
-async fn attempt(
-    kind: ServerKind,
-    options: &ServerOptions,
-) -> Result<(Running, String, Answer), ServerError> {
+async fn attempt(kind: ServerKind, options: &ServerOptions) -> Result<(Vec<Member>, Answer), ServerError> {
     let user = if kind == ServerKind::Postgres { postgres::user()? } else { None };
-    let folder = Folder::create(kind, options, user.as_ref())?;
-    let ports = free_ports().map_err(|source| ServerError::Folder {
-        kind,
-        action: "find a free port for",
-        path: folder.path().to_owned(),
-        source,
-    })?;
-    let start = match kind {
-        ServerKind::Redis => redis::start(&folder, ports, options)?,
-        ServerKind::Postgres => postgres::start(&folder, ports, options, user).await?,
-        ServerKind::Etcd => etcd::start(&folder, ports, options)?,
-        ServerKind::Zookeeper => zookeeper::start(&folder, ports, options)?,
-    };
-    let process = spawn(kind, &start, &folder).await?;
-    let endpoint = start.endpoint.clone();
-    let mut running = Running::new(kind, start, process, folder);
-    let mut answer = first_answer(kind, &mut running).await?;
-    for (name, value) in &running.start().flags {
+    let mut members = Vec::new();
+    for (seat, start) in seats(kind, options, user).await? {
+        let process = spawn(kind, &start, &seat.folder).await?;
+        members.push(Member::new(kind, start, process, seat.folder));
+    }
+    // Each says that it serves only when a leader is there and a quorum answers.
+    let answers = try_join_all(members.iter_mut().map(first_answer)).await?;
+    let mut answer = answers.into_iter().next().unwrap_or_default();
+    for (name, value) in &members[0].start().flags {
         answer.settings.entry(name.clone()).or_insert_with(|| value.clone());
     }
-    Ok((running, endpoint, answer))
+    if options.topology == Topology::Replicated {
+        answer.settings.insert("members".to_owned(), members.len().to_string());
+        // That of the first member says nothing about all.
+        answer.settings.remove("mode");
+    }
+    Ok((members, answer))
 }
 
-/// Starts a killed server again, on its data and its ports, and waits until it has answered.
-pub(super) async fn relaunch(kind: ServerKind, running: &mut Running) -> Result<(), ServerError> {
-    let process = spawn(kind, running.start(), running.folder()).await?;
-    *running.process() = process;
-    first_answer(kind, running).await.map(drop)
+/// A folder and ports for each member, and how it is started among the others.
+async fn seats(
+    kind: ServerKind,
+    options: &ServerOptions,
+    user: Option<User>,
+) -> Result<Vec<(Seat, Start)>, ServerError> {
+    let mut seats = Vec::new();
+    for ports in
+        free_ports(options.topology.members()).map_err(|source| ServerError::Ports { kind, source })?
+    {
+        seats.push(Seat { folder: Folder::create(kind, options, user.as_ref())?, ports });
+    }
+    let mut starts = Vec::new();
+    for (place, Seat { folder, ports }) in seats.iter().enumerate() {
+        starts.push(match kind {
+            ServerKind::Redis => redis::start(folder, *ports, options)?,
+            ServerKind::Postgres => postgres::start(folder, *ports, options, user.clone()).await?,
+            ServerKind::Etcd => etcd::start(&seats, place, options)?,
+            ServerKind::Zookeeper => zookeeper::start(&seats, place, options)?,
+        });
+    }
+    Ok(seats.into_iter().zip(starts).collect())
+}
+
+/// Starts killed members again, on their data and their ports, and waits until they have answered.
+pub(super) async fn relaunch(members: &mut [Member]) -> Result<(), ServerError> {
+    for member in &mut *members {
+        let process = spawn(member.kind(), member.start(), member.folder()).await?;
+        *member.process() = process;
+    }
+    try_join_all(members.iter_mut().map(first_answer)).await.map(drop)
 }
 
 async fn spawn(kind: ServerKind, start: &Start, folder: &Folder) -> Result<Process, ServerError> {
@@ -137,16 +170,16 @@ pub(super) fn setpriv(kind: ServerKind) -> Result<PathBuf, ServerError> {
     })
 }
 
-async fn first_answer(kind: ServerKind, running: &mut Running) -> Result<Answer, ServerError> {
-    let start = running.start().clone();
+async fn first_answer(member: &mut Member) -> Result<Answer, ServerError> {
+    let (kind, start) = (member.kind(), member.start().clone());
     let mut last = String::new();
     let asking = async {
         loop {
-            if let Some(status) = running.ended() {
-                if running.folder().log_says("address already in use") {
+            if let Some(status) = member.ended() {
+                if member.folder().log_says("address already in use") {
                     return Err(ServerError::PortTaken { kind, tries: 1 });
                 }
-                let log = running.folder().log_end();
+                let log = member.folder().log_end();
                 return Err(ServerError::Died { kind, program: start.program.clone(), status, log });
             }
             match super::ask(kind, &start.endpoint).await {
@@ -165,14 +198,14 @@ async fn first_answer(kind: ServerKind, running: &mut Running) -> Result<Answer,
     };
     let answer = timeout(READY, asking).await;
     answer.unwrap_or_else(|_| {
-        let (endpoint, log) = (start.endpoint.clone(), running.folder().log_end());
+        let (endpoint, log) = (start.endpoint.clone(), member.folder().log_end());
         Err(ServerError::NotReady { kind, endpoint, seconds: READY.as_secs(), last, log })
     })
 }
 
-/// Two ports of 127.0.0.1 that nobody listens on at this moment, below those that the system gives to outgoing
+/// So many times the ports of 127.0.0.1 that a member needs, that nobody listens on at this moment, below those that the system gives to outgoing
 /// connections: a run opens so many of them that one would soon sit on a server's port.
-fn free_ports() -> io::Result<[u16; 2]> {
+fn free_ports(members: usize) -> io::Result<Vec<Ports>> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let end = range.split_whitespace().next().and_then(|port| port.parse().ok()).unwrap_or(32_768);
     // Where that leaves too few, the system chooses.
@@ -181,21 +214,25 @@ fn free_ports() -> io::Result<[u16; 2]> {
         let mut tries = (0..100).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, candidate())));
         tries.find_map(Result::ok).ok_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))
     };
-    // Both are held until both are known, so that they differ.
-    let (first, second) = (listener()?, listener()?);
-    Ok([first.local_addr()?.port(), second.local_addr()?.port()])
+    // All are held until all are known, so that they differ.
+    let held: Vec<[TcpListener; 3]> =
+        (0..members).map(|_| Ok([listener()?, listener()?, listener()?])).collect::<io::Result<_>>()?;
+    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+    held.iter().map(|[a, b, c]| Ok([port(a)?, port(b)?, port(c)?])).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn the_ports_of_a_server_differ_and_can_be_bound() {
         for _ in 0..100 {
-            let [first, second] = free_ports().unwrap();
-            assert_ne!(first, second);
-            assert!(first >= FIRST_PORT && second >= FIRST_PORT);
+            let ports = free_ports(3).unwrap().concat();
+            assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 9, "{ports:?}");
+            assert!(ports.iter().all(|port| *port >= FIRST_PORT), "{ports:?}");
         }
     }
 }

@@ -19,9 +19,10 @@ mod error;
 mod etcd;
 mod folder;
 mod launch;
+mod member;
 mod postgres;
-mod process;
 mod redis;
+mod topology;
 mod url;
 mod wire;
 mod zookeeper;
@@ -33,9 +34,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 pub use error::ServerError;
 pub use folder::sweep_leftovers;
-use process::Running;
+pub use member::Member;
+pub use topology::Topology;
 pub use url::redact;
 
 /// A server product that lockbench can start and ask.
@@ -45,9 +49,9 @@ pub enum ServerKind {
     Redis,
     /// PostgreSQL, one instance.
     Postgres,
-    /// etcd, a cluster of one member.
+    /// etcd, a cluster of one member or of three.
     Etcd,
-    /// ZooKeeper, standalone.
+    /// ZooKeeper, standalone or an ensemble of three.
     Zookeeper,
 }
 
@@ -127,6 +131,8 @@ impl Durability {
 pub struct ServerOptions {
     /// What an acknowledged write survives.
     pub durability: Durability,
+    /// Of how many members it is.
+    pub topology: Topology,
     /// The lease or session timeout that the run wants. ZooKeeper's tick is a tenth of it, so that sessions from
     /// a fifth of it to twice as long are granted as asked.
     pub detect: Duration,
@@ -136,7 +142,12 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { durability: Durability::default(), detect: Duration::from_secs(2), data_root: None }
+        Self {
+            durability: Durability::default(),
+            topology: Topology::default(),
+            detect: Duration::from_secs(2),
+            data_root: None,
+        }
     }
 }
 
@@ -155,23 +166,25 @@ pub struct Server {
     endpoint: String,
     version: String,
     settings: BTreeMap<String, String>,
-    /// None when the server runs elsewhere.
-    running: Option<Running>,
+    /// Empty when the server runs elsewhere.
+    members: Vec<Member>,
 }
 
 impl Server {
-    /// Starts a private server and returns when it has answered, at most half a minute later. The first start in
-    /// a folder also removes what a killed lockbench left there.
+    /// Starts a private server and returns when every member has answered, at most half a minute later. The first
+    /// start in a folder also removes what a killed lockbench left there.
     ///
     /// Cancel safe: a start that is dropped takes its server along.
     ///
     /// # Errors
-    /// When a program is missing, a folder cannot be made, or the server dies or does not answer in time.
+    /// When a program is missing, a folder cannot be made, a member dies or does not answer in time, or this kind cannot
+    /// be replicated.
     pub async fn start(kind: ServerKind, options: &ServerOptions) -> Result<Self, ServerError> {
-        let (running, endpoint, answer) = launch::launch(kind, options).await?;
+        let (members, answer) = launch::launch(kind, options).await?;
         let mut settings = answer.settings;
-        settings.insert("data".to_owned(), running.folder().medium().to_owned());
-        Ok(Self { kind, endpoint, version: answer.version, settings, running: Some(running) })
+        settings.insert("data".to_owned(), members[0].folder().medium().to_owned());
+        let endpoints: Vec<&str> = members.iter().map(Member::endpoint).collect();
+        Ok(Self { kind, endpoint: endpoints.join(","), version: answer.version, settings, members })
     }
 
     /// Asks a server that already runs for its version and settings. etcd and ZooKeeper take a comma-separated
@@ -184,7 +197,7 @@ impl Server {
     pub async fn attach(kind: ServerKind, url: &str) -> Result<Self, ServerError> {
         let answer = ask(kind, url).await.map_err(|reason| reason.into_error(kind, url))?;
         let Answer { version, settings, .. } = answer;
-        Ok(Self { kind, endpoint: url.to_owned(), version, settings, running: None })
+        Ok(Self { kind, endpoint: url.to_owned(), version, settings, members: Vec::new() })
     }
 
     /// The product.
@@ -193,21 +206,17 @@ impl Server {
     }
 
     /// The address that clients use: `redis://127.0.0.1:P`, `postgres://lockbench@127.0.0.1:P/lockbench`,
-    /// `http://127.0.0.1:P` or `127.0.0.1:P`; of an attached server the URL as it was given, which may hold a
-    /// password (see [`redact`]).
+    /// `http://127.0.0.1:P` or `127.0.0.1:P`, of several members separated by commas; of an attached server the URL as it
+    /// was given, which may hold a password (see [`redact`]).
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Where a private server listens, and the endpoint's text before and after that, so that a link can take its place.
-    /// None of an attached server.
-    pub fn address(&self) -> Option<(&str, SocketAddr, &str)> {
-        self.running.as_ref()?;
-        let start = self.endpoint.find(LOCALHOST)?;
-        let rest = &self.endpoint[start..];
-        let end = rest[LOCALHOST.len()..].find(|c: char| !c.is_ascii_digit());
-        let (address, after) = rest.split_at(end.map_or(rest.len(), |end| LOCALHOST.len() + end));
-        Some((&self.endpoint[..start], address.parse().ok()?, after))
+    /// The endpoint of a private server over links, one a member in their order, that take the places of the addresses.
+    #[must_use]
+    pub fn endpoint_over(&self, links: &[SocketAddr]) -> String {
+        let over = self.members.iter().zip(links).map(|(member, link)| member.endpoint_over(*link));
+        over.collect::<Vec<_>>().join(",")
     }
 
     /// The version that the server reports.
@@ -221,34 +230,60 @@ impl Server {
         &self.settings
     }
 
-    /// CPU time that the server's processes have used since it started, in ns, in steps of the kernel's tick
-    /// (10 ms as a rule). None of an attached server.
+    /// CPU time that the processes of all members have used since they first started, in ns, in steps of the kernel's
+    /// tick (10 ms as a rule). None of an attached server, and while a member is down.
     pub fn cpu_ns(&self) -> Option<u64> {
-        self.running.as_ref().and_then(Running::cpu_ns)
+        let used: Option<Vec<u64>> = self.members.iter().map(Member::cpu_ns).collect();
+        used.filter(|used| !used.is_empty()).map(|used| used.iter().sum())
     }
 
-    /// The main process. None of an attached server.
+    /// The members of a private server; empty of an attached one.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The main process of the first member. None of an attached server.
     pub fn pid(&self) -> Option<u32> {
-        self.running.as_ref().map(Running::pid)
+        self.members.first().map(Member::pid)
     }
 
-    /// The main process and all its descendants right now, for faults that have to hit the server whole. Empty
-    /// of an attached server.
+    /// The main processes and all their descendants right now. Empty of an attached server.
     pub fn pids(&self) -> Vec<u32> {
-        self.running.as_ref().map(Running::pids).unwrap_or_default()
+        self.members.iter().flat_map(Member::pids).collect()
     }
 
-    /// The folder with the server's data and its file `log`. None of an attached server.
+    /// The folder of the first member. None of an attached server.
     pub fn folder(&self) -> Option<&Path> {
-        self.running.as_ref().map(|running| running.folder().path())
+        self.members.first().map(Member::path)
     }
 
-    /// Stops all its processes where they are, as a fault; returns when they stand still.
+    /// One member, to do something to it.
+    ///
+    /// # Errors
+    /// When there is no such member, as in a server that is not ours.
+    pub fn member(&mut self, place: usize) -> Result<&mut Member, String> {
+        let kind = self.kind;
+        self.ours()?.get_mut(place).ok_or_else(|| format!("this {kind} has no member {place}"))
+    }
+
+    /// The place of the member that leads now, as the members themselves say; waits for an election to end.
+    ///
+    /// # Errors
+    /// When it is not ours, or nobody leads in time.
+    pub async fn leader(&mut self) -> Result<usize, String> {
+        let kind = self.kind;
+        topology::leader(kind, self.ours()?).await
+    }
+
+    /// Stops all members where they are, as a fault; returns when they stand still.
     ///
     /// # Errors
     /// When it is not ours, is gone, or does not stop.
     pub async fn pause(&mut self) -> Result<(), String> {
-        self.ours()?.process().pause().await.map_err(|error| error.to_string())
+        for member in self.ours()? {
+            member.pause().await?;
+        }
+        Ok(())
     }
 
     /// Lets a paused server go on.
@@ -256,16 +291,19 @@ impl Server {
     /// # Errors
     /// When it is not ours.
     pub fn resume(&mut self) -> Result<(), String> {
-        self.ours()?.process().resume();
+        self.ours()?.iter().for_each(Member::resume);
         Ok(())
     }
 
-    /// Kills it with all its processes, as a fault; its folder stays.
+    /// Kills all members with all their processes, as a fault; their folders stay.
     ///
     /// # Errors
     /// When it is not ours, or is gone.
     pub async fn kill(&mut self) -> Result<(), String> {
-        self.ours()?.process().kill().await.map_err(|error| error.to_string())
+        for member in self.ours()? {
+            member.kill().await?;
+        }
+        Ok(())
     }
 
     /// Starts a killed server again, on its data and its ports, and returns when it has answered.
@@ -273,13 +311,13 @@ impl Server {
     /// # Errors
     /// When it is not ours, or does not start.
     pub async fn restart(&mut self) -> Result<(), String> {
-        let kind = self.kind;
-        launch::relaunch(kind, self.ours()?).await.map_err(|error| error.to_string())
+        launch::relaunch(self.ours()?).await.map_err(|error| error.to_string())
     }
 
-    fn ours(&mut self) -> Result<&mut Running, String> {
+    fn ours(&mut self) -> Result<&mut [Member], String> {
         let kind = self.kind;
-        self.running.as_mut().ok_or_else(|| format!("this {kind} was not started by lockbench"))
+        let none = || format!("this {kind} was not started by lockbench");
+        if self.members.is_empty() { Err(none()) } else { Ok(&mut self.members) }
     }
 
     /// Shuts a private server down, kills it if that takes longer than 5 s, and removes its folder. Lets go of an
@@ -288,12 +326,10 @@ impl Server {
     /// When the future is dropped early, the server is killed.
     ///
     /// # Errors
-    /// When the folder cannot be removed.
+    /// When a folder cannot be removed.
     pub async fn stop(self) -> Result<(), ServerError> {
-        match self.running {
-            Some(running) => running.stop().await,
-            None => Ok(()),
-        }
+        let stopped = join_all(self.members.into_iter().map(Member::stop)).await;
+        stopped.into_iter().collect()
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::folder::Folder;
-use super::launch::{self, Start};
+use super::launch::{self, Ports, Start};
 use super::url::Address;
 use super::wire::{self, AskError};
 use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
@@ -65,7 +65,7 @@ pub(super) fn user() -> Result<Option<User>, ServerError> {
 
 pub(super) async fn start(
     folder: &Folder,
-    [port, _]: [u16; 2],
+    [port, ..]: Ports,
     options: &ServerOptions,
     user: Option<User>,
 ) -> Result<Start, ServerError> {

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::folder::Folder;
-use super::launch::Start;
+use super::launch::{Ports, Start};
 use super::url::Address;
 use super::wire::{self, AskError};
 use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
@@ -38,7 +38,7 @@ fn program() -> Result<PathBuf, ServerError> {
 
 pub(super) fn start(
     folder: &Folder,
-    [port, _]: [u16; 2],
+    [port, ..]: Ports,
     options: &ServerOptions,
 ) -> Result<Start, ServerError> {
     let data = folder.data().display().to_string();

@@ -1,12 +1,12 @@
-//! ZooKeeper: one JVM, asked with four-letter words.
+//! ZooKeeper: one JVM a member, asked with four-letter words.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use super::folder::Folder;
-use super::launch::Start;
+use super::launch::{Seat, Start};
+use super::url::Address;
 use super::wire::{self, AskError};
 use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
 use crate::child;
@@ -15,6 +15,9 @@ const KIND: ServerKind = ServerKind::Zookeeper;
 
 /// Where Debian keeps jars. The server's names the others that it needs.
 const JARS: &str = "/usr/share/java";
+
+const SINGLE_MAIN: &str = "org.apache.zookeeper.server.ZooKeeperServerMain";
+const QUORUM_MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
 /// What `conf` tells that matters to a client.
 const SETTINGS: [&str; 4] = ["tickTime", "minSessionTimeout", "maxSessionTimeout", "maxClientCnxns"];
@@ -43,22 +46,37 @@ fn programs() -> Result<(PathBuf, PathBuf), ServerError> {
     Ok((java, jar))
 }
 
-pub(super) fn start(
-    folder: &Folder,
-    [port, _]: [u16; 2],
-    options: &ServerOptions,
-) -> Result<Start, ServerError> {
+/// Ticks in which a follower has to connect to the leader and take over its state; JVMs start slowly.
+const INIT_LIMIT: u32 = 100;
+
+/// Ticks after which a leader and a follower that hear nothing of each other part: half a session timeout, so that
+/// sessions can outlive it.
+const SYNC_LIMIT: u32 = 5;
+
+pub(super) fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
     let (java, jar) = programs()?;
+    let Seat { folder, ports: [port, ..] } = &seats[place];
     let (data, endpoint) = (folder.data().display().to_string(), format!("127.0.0.1:{port}"));
     let tick_ms = (options.detect.as_millis() / 10).max(1);
-    let config = format!(
+    let mut config = format!(
         "dataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\ntickTime={tick_ms}\n\
          maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr,ruok,conf,mntr\n"
     );
+    let write = |file: &Path, text: &str| {
+        let failed =
+            |source| ServerError::Folder { kind: KIND, action: "write", path: file.to_owned(), source };
+        fs::write(file, text).map_err(failed)
+    };
+    let replicated = seats.len() > 1;
+    if replicated {
+        config += &format!("initLimit={INIT_LIMIT}\nsyncLimit={SYNC_LIMIT}\n");
+        for (number, Seat { ports: [_, quorum, election], .. }) in seats.iter().enumerate() {
+            config += &format!("server.{number}=127.0.0.1:{quorum}:{election}\n");
+        }
+        write(&folder.data().join("myid"), &format!("{place}\n"))?;
+    }
     let config_file = folder.path().join("zoo.cfg");
-    let failed =
-        |source| ServerError::Folder { kind: KIND, action: "write", path: config_file.clone(), source };
-    fs::write(&config_file, config).map_err(failed)?;
+    write(&config_file, &config)?;
     let force_sync = if options.durability == Durability::Durable { "yes" } else { "no" };
     // slf4j-simple is there so that the reason of a failed start reaches the log, and nothing below a warning.
     let class_path = format!("{}:{JARS}/slf4j-simple.jar", jar.display());
@@ -76,7 +94,7 @@ pub(super) fn start(
         "-Dzookeeper.preAllocSize=4096",
         "-cp",
         &class_path,
-        "org.apache.zookeeper.server.ZooKeeperServerMain",
+        if replicated { QUORUM_MAIN } else { SINGLE_MAIN },
         &config_file.display().to_string(),
     ];
     Ok(Start {
@@ -98,15 +116,10 @@ pub(super) async fn ask(list: &str) -> Result<Answer, AskError> {
     }
     let mut answer = None;
     for address in wire::addresses(servers, 2181)? {
-        let status = wire::exchange(&address, b"srvr").await?;
-        let line = |start: &str| status.lines().find_map(|line| line.strip_prefix(start)).map(str::trim);
-        let Some(mode) = line("Mode:") else {
-            return Err(AskError::Silent(format!("srvr: {}", status.trim())));
-        };
-        let version =
-            line("Zookeeper version:").and_then(|text| text.split(['-', ',']).next()).unwrap_or("unknown");
-        let mut this = Answer { version: version.to_owned(), ..Answer::default() };
-        this.settings.insert("mode".to_owned(), mode.to_owned());
+        let status = Status::ask(&address).await?;
+        let version = status.line("Zookeeper version:").and_then(|text| text.split(['-', ',']).next());
+        let mut this = Answer { version: version.unwrap_or("unknown").to_owned(), ..Answer::default() };
+        this.settings.insert("mode".to_owned(), status.mode().to_owned());
         // Outside our own servers this word is rarely allowed; then these settings stay unknown.
         let config = wire::exchange(&address, b"conf").await.unwrap_or_default();
         for (name, value) in config.lines().filter_map(|line| line.split_once('=')) {
@@ -119,4 +132,36 @@ pub(super) async fn ask(list: &str) -> Result<Answer, AskError> {
         answer.get_or_insert(this);
     }
     answer.ok_or_else(|| AskError::Url("it names no host".to_owned()))
+}
+
+/// The epoch in which a member leads; `None` where it follows.
+pub(super) async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
+    let status = Status::ask(&Address::parse(endpoint, 2181).map_err(AskError::Url)?).await?;
+    if status.mode() != "leader" {
+        return Ok(None);
+    }
+    let zxid = status.line("Zxid:").and_then(|zxid| zxid.strip_prefix("0x"));
+    let zxid = zxid.and_then(|zxid| u64::from_str_radix(zxid, 16).ok());
+    Ok(Some(zxid.ok_or_else(|| AskError::Silent(format!("srvr: {}", status.0.trim())))? >> 32))
+}
+
+/// What a member that serves says to `srvr`.
+struct Status(String);
+
+impl Status {
+    async fn ask(address: &Address) -> Result<Self, AskError> {
+        let status = Self(wire::exchange(address, b"srvr").await?);
+        match status.line("Mode:") {
+            Some(_) => Ok(status),
+            None => Err(AskError::Silent(format!("srvr: {}", status.0.trim()))),
+        }
+    }
+
+    fn mode(&self) -> &str {
+        self.line("Mode:").unwrap_or_default()
+    }
+
+    fn line(&self, start: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.strip_prefix(start)).map(str::trim)
+    }
 }

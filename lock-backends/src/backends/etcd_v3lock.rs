@@ -155,9 +155,8 @@ impl V3lock {
         limit: Duration,
     ) -> Result<Grant, LockError> {
         node.fence()?;
-        let (mut client, options) =
-            (node.client().lock_client(), LockOptions::new().with_lease(node.lease()));
-        let queue = queue(name);
+        let ((place, client), options) = (node.member(), LockOptions::new().with_lease(node.lease()));
+        let (mut client, queue) = (client.lock_client(), queue(name));
         let mut asked = Box::pin(async move { client.lock(queue, Some(options)).await });
         node.count();
         let answer = tokio::select! {
@@ -169,7 +168,10 @@ impl V3lock {
         };
         match answer.as_ref().map(|answer| answer.header().map_or(0, |header| header.revision())) {
             Ok(revision) => node.grant(name, request, revision),
-            Err(error) => Err(LockError::Unknown(error.to_string())),
+            Err(error) => {
+                node.leave(place);
+                Err(LockError::Unknown(error.to_string()))
+            }
         }
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use harness::servers::{Server, ServerError, ServerKind, ServerOptions};
 use lock_backends::{
-    ClientOptions, Endpoint, LockBackend, LockClient, Now, OwnerId, Request, SessionOptions, SinceStart,
-    Variant,
+    ClientOptions, Endpoint, LockBackend, LockClient, LockError, Now, OwnerId, Request, SessionOptions,
+    SinceStart, Variant,
 };
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,9 +51,17 @@ impl Bench {
     }
 
     pub(crate) async fn node_with(&self, options: ClientOptions) -> Arc<LockClient> {
-        let client =
-            LockClient::connect_on(&*self.backend, self.variant.capabilities, self.session(), options).await;
-        Arc::new(client.unwrap())
+        self.connect(options).await.unwrap()
+    }
+
+    /// As [`Self::node`], where it may fail.
+    pub(crate) async fn try_node(&self) -> Result<Arc<LockClient>, LockError> {
+        self.connect(ClientOptions::default()).await
+    }
+
+    async fn connect(&self, options: ClientOptions) -> Result<Arc<LockClient>, LockError> {
+        let capabilities = self.variant.capabilities;
+        LockClient::connect_on(&*self.backend, capabilities, self.session(), options).await.map(Arc::new)
     }
 
     /// A node whose way to the server can fail.

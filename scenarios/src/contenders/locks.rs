@@ -12,6 +12,7 @@ use harness::mechanism::{
 };
 use harness::plan::{Mode, NodeId, Plan, StepRef};
 use harness::record::{Role, Survives};
+use harness::servers::ServerKind;
 use lock_backends::{
     ClientOptions, Endpoint, Guard, LockBackend, LockClient, LockError, Now, OwnerId, Request,
     SessionOptions, Validity, Variant,
@@ -266,7 +267,15 @@ impl Mechanism for LockMechanism {
     fn promises(&self) -> Promises {
         // Servers notice the end of a lease by ticks of up to half of it; then the waiters must be woken.
         let free_within = self.ttl().map(|ttl| ttl + ttl / 2 + Duration::from_secs(1));
-        Promises { free_within_ns: free_within.map(|within| within.as_nanos() as u64), ..Promises::default() }
+        // Elections: etcd notices after 1 to 2 s, ZooKeeper after half a session timeout; a vote may be split.
+        let replicated = server_kind(self.variant.server).is_some_and(ServerKind::can_be_replicated);
+        let led_within = self.ttl().filter(|_| replicated).map(|ttl| ttl / 2 + Duration::from_secs(4));
+        let ns = |within: Duration| within.as_nanos() as u64;
+        Promises {
+            free_within_ns: free_within.map(ns),
+            led_within_ns: led_within.map(ns),
+            ..Promises::default()
+        }
     }
 }
 

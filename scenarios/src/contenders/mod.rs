@@ -17,7 +17,7 @@ use lock_backends::{Server, Variant};
 use queue_lockfree::Transport;
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Class, Placement};
+use crate::spec::{Class, Placement, Topology};
 
 /// A configured mechanism in a comparison.
 #[derive(Debug, Clone)]
@@ -213,9 +213,15 @@ impl Contender {
         }
     }
 
-    /// Why it cannot run in a placement, where it cannot.
+    /// Why it cannot run in a placement, or on servers of a topology, where it cannot.
     #[must_use]
-    pub fn refuses(&self, placement: Placement) -> Option<String> {
+    pub fn refuses(&self, placement: Placement, topology: Topology) -> Option<String> {
+        let single = self.server.filter(|kind| topology == Topology::Replicated && !kind.can_be_replicated());
+        if let Some(kind) = single {
+            return Some(format!(
+                "{kind} has no replicated form here, only etcd and ZooKeeper have: use `--topology single`"
+            ));
+        }
         let in_memory = match self.kind {
             Kind::Noop | Kind::None | Kind::Ring(Between::Tcp) => false,
             Kind::Ring(Between::Calls) => true,

@@ -8,6 +8,7 @@
 //! succeed. That is the proof of withdrawal. After a lost answer nothing is tried again before the withdrawal
 //! is answered; what is not withdrawn by the deadline is *unknown*.
 
+mod members;
 mod transactions;
 mod watches;
 
@@ -17,14 +18,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, KvClient, LeaseClient, LeaseKeepAliveStream, LeaseKeeper,
-    PutOptions,
+    Client, Compare, CompareOp, ConnectOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions,
 };
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::members::Members;
 pub(super) use self::transactions::{TxnError, first_key, revision};
 pub(super) use self::watches::Watch;
 use self::watches::Watches;
@@ -153,11 +154,9 @@ impl LockBackend for Etcd {
     }
 }
 
-/// A node's session: one lease, one connection, one watch stream, one keep-alive stream.
+/// A node's session: one lease, one watch stream, one keep-alive stream, one connection to each member it has talked to.
 pub(super) struct Node {
-    client: Client,
-    kv: KvClient,
-    leases: LeaseClient,
+    members: Arc<Members>,
     lease: i64,
     ttl: Duration,
     /// A key of this session's own, on its lease. Its deletion says that the lease ended.
@@ -168,12 +167,63 @@ pub(super) struct Node {
     valid_until: AtomicU64,
     /// Streams to renew on. Empty while a renewal is under way and after one that failed: a late answer to an earlier
     /// renewal must not be taken for the answer to a later one.
-    keeper: tokio::sync::Mutex<Option<(LeaseKeeper, LeaseKeepAliveStream)>>,
+    keeper: tokio::sync::Mutex<Option<Keeper>>,
     watches: Arc<Watches>,
     lost: CancellationToken,
     operations: Arc<AtomicU64>,
     now: Arc<dyn Now>,
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// The streams to renew on, and the place of the member at their other end.
+struct Keeper {
+    place: usize,
+    sender: LeaseKeeper,
+    answers: LeaseKeepAliveStream,
+}
+
+/// What a session begins with.
+struct Opened {
+    /// Stamp of the request that granted the lease.
+    sent_ns: u64,
+    lease: i64,
+    ttl: Duration,
+    fence_key: String,
+    fence: i64,
+}
+
+/// Has a lease granted and puts the session's own key on it.
+async fn granted(
+    client: &Client,
+    asked_s: i64,
+    options: &SessionOptions,
+) -> Result<Opened, etcd_client::Error> {
+    let sent_ns = options.now.now_ns();
+    let granted = client.lease_client().grant(asked_s, None).await?;
+    let (lease, ttl) = (granted.id(), Duration::from_secs(granted.ttl().unsigned_abs()));
+    let fence_key = format!("lockbench/session/{:x}", lease.cast_unsigned());
+    let put = PutOptions::new().with_lease(lease);
+    let written = client.kv_client().put(fence_key.clone(), options.node.as_str(), Some(put)).await?;
+    let fence = written.header().map_or(0, |header| header.revision());
+    Ok(Opened { sent_ns, lease, ttl, fence_key, fence })
+}
+
+/// As [`granted`], by the first member that does it; with several, again and again, since an election may be on.
+async fn granted_by_any(
+    members: &Members,
+    asked_s: i64,
+    options: &SessionOptions,
+) -> Result<Opened, etcd_client::Error> {
+    loop {
+        let (place, client) = members.current();
+        match timeout(CONNECT_TIMEOUT / members.count() as u32, granted(client, asked_s, options)).await {
+            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Err(error)) if members.count() == 1 => return Err(error),
+            Ok(Err(_)) => sleep(RETRY_DELAY).await,
+            Err(_) => {}
+        }
+        members.leave(place);
+    }
 }
 
 impl Node {
@@ -185,28 +235,18 @@ impl Node {
             .with_keep_alive(half, half)
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_require_leader(true);
-        let client = Client::connect(endpoints, Some(connect)).await?;
-        let (mut kv, mut leases) = (client.kv_client(), client.lease_client());
-
-        let sent_ns = options.now.now_ns();
-        let granted = leases.grant(asked_s, None).await?;
-        let (lease, ttl) = (granted.id(), Duration::from_secs(granted.ttl().unsigned_abs()));
-        let fence_key = format!("lockbench/session/{:x}", lease.cast_unsigned());
-        let put = PutOptions::new().with_lease(lease);
-        let written = kv.put(fence_key.clone(), options.node.as_str(), Some(put)).await?;
-        let fence = written.header().map_or(0, |header| header.revision());
-
+        let members = Arc::new(Members::new(endpoints, &connect, &options.node).await?);
+        let opened = granted_by_any(&members, asked_s, &options).await?;
+        let Opened { sent_ns, lease, ttl, fence_key, fence } = opened;
         let operations = Arc::new(AtomicU64::new(2));
         let lost = CancellationToken::new();
         let (watches, inbox) = Watches::new(operations.clone());
         let mut tasks = JoinSet::new();
         let watching =
-            watches.clone().run(client.watch_client(), inbox, fence_key.clone(), fence + 1, lost.clone());
+            watches.clone().run(members.clone(), inbox, fence_key.clone(), fence + 1, lost.clone());
         tasks.spawn(watching);
         Ok(Self {
-            client,
-            kv,
-            leases,
+            members,
             lease,
             ttl,
             fence_key,
@@ -229,8 +269,14 @@ impl Node {
         self.lease
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    /// The member to talk to, and its place.
+    pub(super) fn member(&self) -> (usize, &Client) {
+        self.members.current()
+    }
+
+    /// The member at this place did not answer: the next is to be talked to.
+    pub(super) fn leave(&self, place: usize) {
+        self.members.leave(place);
     }
 
     /// Completes when the session is lost.
@@ -314,22 +360,22 @@ impl Node {
     }
 
     /// One keep-alive; answers the lease's ttl in seconds, 0 when it is gone.
-    async fn keep_alive(&self) -> Result<i64, etcd_client::Error> {
+    async fn keep_alive(&self, place: usize, client: &Client) -> Result<i64, etcd_client::Error> {
         let mut keeper = self.keeper.lock().await;
-        let mut leases = self.leases.clone();
-        let ttl_s = match keeper.take() {
-            Some((mut sender, mut answers)) => {
-                sender.keep_alive().await?;
-                let answer = answers.message().await?;
-                *keeper = Some((sender, answers));
+        let mut leases = client.lease_client();
+        let ttl_s = match keeper.take().filter(|keeper| keeper.place == place) {
+            Some(mut streams) => {
+                streams.sender.keep_alive().await?;
+                let answer = streams.answers.message().await?;
+                *keeper = Some(streams);
                 answer.map_or(Err(etcd_client::Error::LeaseKeepAliveError("stream ended".to_owned())), |a| {
                     Ok(a.ttl())
                 })
             }
             // Opening the streams renews too. Whether its error means that the lease is gone has to be asked.
             None => match leases.keep_alive(self.lease).await {
-                Ok(streams) => {
-                    *keeper = Some(streams);
+                Ok((sender, answers)) => {
+                    *keeper = Some(Keeper { place, sender, answers });
                     Ok(self.ttl.as_secs().cast_signed())
                 }
                 Err(error) => match leases.time_to_live(self.lease, None).await?.ttl() {
@@ -346,9 +392,13 @@ impl Node {
 
     async fn renew_lease(&self) -> Result<Validity, LockError> {
         self.ensure_alive()?;
-        let sent_ns = self.now.now_ns();
+        let (sent_ns, (place, client)) = (self.now.now_ns(), self.members.current());
         self.operations.fetch_add(1, Ordering::Relaxed);
-        match timeout(self.ttl / 4, self.keep_alive()).await {
+        let renewed = timeout(self.ttl / 4, self.keep_alive(place, client)).await;
+        if !matches!(renewed, Ok(Ok(_))) {
+            self.members.leave(place);
+        }
+        match renewed {
             Ok(Ok(ttl_s @ 1..)) => {
                 let ttl = self.ttl.min(Duration::from_secs(ttl_s.unsigned_abs()));
                 self.valid_until.fetch_max(stamp(valid_until(sent_ns, ttl)), Ordering::AcqRel);
@@ -424,7 +474,8 @@ impl LockSession for EtcdSession {
             let node = &self.node;
             node.lost.cancel();
             self.node.operations.fetch_add(1, Ordering::Relaxed);
-            if !matches!(timeout(node.ttl / 2, node.leases.clone().revoke(node.lease)).await, Ok(Ok(_))) {
+            let (_, client) = node.members.current();
+            if !matches!(timeout(node.ttl / 2, client.lease_client().revoke(node.lease)).await, Ok(Ok(_))) {
                 tracing::debug!(lease = node.lease, "lease not revoked; it expires");
             }
             let mut tasks = std::mem::take(&mut *node.tasks.lock().unwrap_or_else(PoisonError::into_inner));

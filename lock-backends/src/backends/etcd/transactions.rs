@@ -90,12 +90,15 @@ impl Node {
 
     pub(in crate::backends) async fn txn(&self, txn: Txn, limit: Duration) -> Result<TxnResponse, TxnError> {
         self.operations.fetch_add(1, Ordering::Relaxed);
-        match timeout(limit, self.kv.clone().txn(txn)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if lease_not_found(&error) => Err(TxnError::LeaseGone),
-            Ok(Err(error)) => Err(TxnError::Unanswered(error.to_string())),
-            Err(_) => Err(TxnError::Unanswered("no answer in time".to_owned())),
-        }
+        let (place, client) = self.members.current();
+        let why = match timeout(limit, client.kv_client().txn(txn)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) if lease_not_found(&error) => return Err(TxnError::LeaseGone),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        self.members.leave(place);
+        Err(TxnError::Unanswered(why))
     }
 
     /// Which of the keys exist.
@@ -116,10 +119,14 @@ impl Node {
         options: Option<GetOptions>,
     ) -> Result<Option<KeyValue>, LockError> {
         self.operations.fetch_add(1, Ordering::Relaxed);
-        let read = timeout(self.patience(), self.kv.clone().get(key, options)).await;
-        let read = read.map_err(|_| LockError::Unavailable("no answer in time".to_owned()))?;
-        let read = read.map_err(|error| LockError::Unavailable(error.to_string()))?;
-        Ok(read.kvs().first().cloned())
+        let (place, client) = self.members.current();
+        let why = match timeout(self.patience(), client.kv_client().get(key, options)).await {
+            Ok(Ok(read)) => return Ok(read.kvs().first().cloned()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        self.members.leave(place);
+        Err(LockError::Unavailable(why))
     }
 
     /// The value of the first key found.

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{
-    EventType, WatchClient, WatchFilterType, WatchOptions, WatchRequestSender, WatchResponse,
-    WatchResponseStream,
+    EventType, WatchFilterType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::CONNECT_TIMEOUT;
+use super::members::Members;
 
 /// Requests that may wait for the stream; more wait in their callers.
 const PENDING_MAX: usize = 1024;
@@ -90,16 +90,19 @@ impl Watches {
     /// Keeps a stream open until the session is lost, which it also finds out: by the deletion of `fence_key`.
     pub(super) async fn run(
         self: Arc<Self>,
-        mut client: WatchClient,
+        members: Arc<Members>,
         mut inbox: mpsc::Receiver<WatchOp>,
         fence_key: String,
         mut fence_from: i64,
         lost: CancellationToken,
     ) {
         while !lost.is_cancelled() {
+            let (place, client) = members.current();
+            let mut client = client.watch_client();
             let opening = client.watch(fence_key.as_str(), Some(options(FENCE_WATCH, fence_from)));
             self.operations.fetch_add(1, Ordering::Relaxed);
-            match lost.run_until_cancelled(timeout(CONNECT_TIMEOUT, opening)).await {
+            let patience = CONNECT_TIMEOUT / members.count() as u32;
+            match lost.run_until_cancelled(timeout(patience, opening)).await {
                 Some(Ok(Ok(stream))) => {
                     let (sender, receiver) = stream.split();
                     // Two halves side by side: a full send buffer must not keep answers from being read.
@@ -107,12 +110,18 @@ impl Watches {
                         biased;
                         () = lost.cancelled() => return,
                         ended = self.receive(receiver, &lost) => ended,
-                        () = self.send(sender, &mut inbox) => Ended { compacted_to: 0 },
+                        () = self.send(sender, &mut inbox) => Ended::Broken,
+                        // It may have missed what it does not tell.
+                        () = members.left(place) => Ended::Broken,
                     };
-                    fence_from = fence_from.max(ended.compacted_to);
+                    match ended {
+                        Ended::Cancelled { compacted_to } => fence_from = fence_from.max(compacted_to),
+                        Ended::Broken => members.leave(place),
+                    }
                 }
                 Some(failed) => {
                     tracing::debug!(?failed, "cannot open a watch stream");
+                    members.leave(place);
                     lost.run_until_cancelled(sleep(RETRY_DELAY)).await;
                 }
                 None => return,
@@ -142,7 +151,7 @@ impl Watches {
                     lost.cancel();
                 }
                 if answer.canceled() {
-                    return Ended { compacted_to: answer.compact_revision() };
+                    return Ended::Cancelled { compacted_to: answer.compact_revision() };
                 }
             } else if answer.canceled() {
                 // Compacted, or our own request. Whoever still waits looks again.
@@ -153,14 +162,16 @@ impl Watches {
                 deletions.send_modify(|last| *last = deleted.max(*last));
             }
         }
-        Ended { compacted_to: 0 }
+        Ended::Broken
     }
 }
 
 /// How a stream ended.
-struct Ended {
-    /// Revision from which on the server can still tell of the session's own key; 0: no news.
-    compacted_to: i64,
+enum Ended {
+    /// By the server, which can tell of the session's own key from this revision on; 0: no news.
+    Cancelled { compacted_to: i64 },
+    /// Without a word.
+    Broken,
 }
 
 fn options(id: i64, from: i64) -> WatchOptions {

@@ -1,0 +1,143 @@
+//! Locks on servers of three members: whichever member fails, every node goes on, and what was written stays.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::servers::{Durability, Server as Running, ServerError, ServerKind, ServerOptions, Topology};
+use lock_backends::{LockClient, Server, Variant, backends};
+use support::{Bench, PATIENCE, unique};
+
+/// Outlives an election, so that most sessions do.
+const TTL: Duration = Duration::from_secs(4);
+
+/// Three members; none with the reason printed where the product is missing, which in CI is a failure.
+async fn three(kind: ServerKind) -> Option<Running> {
+    let (durability, topology) = (Durability::Memory, Topology::Replicated);
+    let options = ServerOptions { durability, topology, detect: TTL, ..ServerOptions::default() };
+    match Running::start(kind, &options).await {
+        Ok(server) => Some(server),
+        Err(missing @ ServerError::Missing { .. }) if std::env::var_os("CI").is_none() => {
+            eprintln!("skipped: {missing}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn variants(of: Server) -> impl Iterator<Item = &'static Variant> {
+    backends::ALL.iter().copied().filter(move |variant| variant.server == of)
+}
+
+/// Takes the key and gives it back, in a new session where the last was lost on the way.
+async fn pass(bench: &Bench, node: &mut Arc<LockClient>, key: &str) -> u64 {
+    let passed = async {
+        loop {
+            match node.acquire(bench.ask(key)).await {
+                Ok(guard) => {
+                    let token = guard.token().map_or(0, |token| token.sequence);
+                    // Where the answer is lost, the client itself sees to the rest.
+                    drop(guard.release().await);
+                    return token;
+                }
+                Err(error) => {
+                    eprintln!("{}: {error}", bench.variant.name);
+                    if let Ok(again) = bench.try_node().await {
+                        *node = again;
+                    }
+                }
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, passed).await.unwrap_or_else(|_| panic!("{}: {key}", bench.variant.name))
+}
+
+async fn every_node_goes_on(of: Server, kind: ServerKind) {
+    let Some(mut server) = three(kind).await else { return };
+    for variant in variants(of) {
+        let bench = Bench::with_ttl(variant, server.endpoint(), TTL);
+        let mut nodes = vec![bench.node().await, bench.node().await, bench.node().await];
+        let key = unique(variant.name);
+        let mut last = 0;
+        // Each is the one that some node talks to, and one of them leads.
+        for place in 0..3 {
+            for node in &mut nodes {
+                last = last.max(pass(&bench, node, &key).await);
+            }
+            server.member(place).unwrap().pause().await.unwrap();
+            for node in &mut nodes {
+                let token = pass(&bench, node, &key).await;
+                assert!(token >= last, "{}: tokens fell from {last} to {token}", variant.name);
+                last = token;
+            }
+            server.member(place).unwrap().resume();
+        }
+        let leader = server.leader().await.unwrap();
+        server.member(leader).unwrap().kill().await.unwrap();
+        for node in &mut nodes {
+            let token = pass(&bench, node, &key).await;
+            assert!(token >= last, "{}: tokens fell from {last} to {token}", variant.name);
+            last = token;
+        }
+        server.member(leader).unwrap().restart().await.unwrap();
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_etcd_every_node_goes_on_whichever_member_fails() {
+    every_node_goes_on(Server::Etcd, ServerKind::Etcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_zookeeper_every_node_goes_on_whichever_member_fails() {
+    every_node_goes_on(Server::Zookeeper, ServerKind::Zookeeper).await;
+}
+
+/// Asks until there is an answer: during an election there is none.
+async fn answered<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
+    let asking = async {
+        loop {
+            match ask().await {
+                Some(answer) => return answer,
+                None => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_etcd_acknowledged_before_its_leader_was_killed_is_read_from_the_others() {
+    let Some(mut server) = three(ServerKind::Etcd).await else { return };
+    let leader = server.leader().await.unwrap();
+    let mut client = etcd_client::Client::connect([server.members()[leader].endpoint()], None).await.unwrap();
+    client.put("kept", "value", None).await.unwrap();
+    server.member(leader).unwrap().kill().await.unwrap();
+    for (place, member) in server.members().iter().enumerate().filter(|(place, _)| *place != leader) {
+        let client = etcd_client::Client::connect([member.endpoint()], None).await.unwrap();
+        let read = answered(|| async { client.kv_client().get("kept", None).await.ok() }).await;
+        assert_eq!(read.kvs()[0].value(), b"value", "member {place}");
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_zookeeper_acknowledged_before_its_leader_was_killed_is_read_from_the_others() {
+    use zookeeper_client::{Acls, Client, CreateMode};
+    let Some(mut server) = three(ServerKind::Zookeeper).await else { return };
+    let leader = server.leader().await.unwrap();
+    let client = Client::connect(server.members()[leader].endpoint()).await.unwrap();
+    let kept = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    client.create("/kept", b"value", &kept).await.unwrap();
+    server.member(leader).unwrap().kill().await.unwrap();
+    for (place, member) in server.members().iter().enumerate().filter(|(place, _)| *place != leader) {
+        let client = answered(|| async { Client::connect(member.endpoint()).await.ok() }).await;
+        client.sync("/").await.unwrap();
+        assert_eq!(client.get_data("/kept").await.unwrap().0, b"value", "member {place}");
+    }
+    server.stop().await.unwrap();
+}
