@@ -39,3 +39,4 @@ pub mod record;
 pub mod run;
 pub mod servers;
 pub mod simulation;
+pub mod view;

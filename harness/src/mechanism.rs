@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::{NodeId, StepRef};
+use crate::view::View;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -27,14 +28,17 @@ pub trait Mechanism: Send + Sync + fmt::Debug {
         String::new()
     }
 
-    /// Hears the introductions of all nodes, its own included; once, after [`Mechanism::register`] and before the first
-    /// `run`.
+    /// Hears the introductions of all nodes, its own included; once, before [`Mechanism::register`].
     ///
     /// # Errors
     /// What is wrong with one of them.
     fn meet(&self, _introductions: &[String]) -> Result<(), String> {
         Ok(())
     }
+
+    /// Tells a node that lives in this process who is a member of the ring from now on: before the first `run`, and at
+    /// each change. Nodes may hear of one change at different times. Mechanisms without a ring have no use for it.
+    fn view(&self, _node: NodeId, _view: &View) {}
 
     /// Runs a step that was asked for at a node. The deadline, a stamp of the run's clock, bounds the waiting; a
     /// step once inside runs to its end.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use harness::agent::{AgentOptions, Fencing, WhenBusy};
+use harness::agent::{AgentOptions, WhenBusy};
 use harness::check;
 use harness::clock::Clock;
 use harness::event::{Progress, write_history};
-use harness::fault::{Fault, FaultTarget, FaultVerb, aftermath};
+use harness::fault::{FaultTarget, FaultVerb, aftermath};
 use harness::link::Links;
 use harness::measure::measure;
 use harness::placement::{self, NodeCommand};
@@ -123,13 +123,8 @@ impl Batch {
         let spec = &self.scenario.spec;
         let fold = if contender.excludes_nothing() { workload::control_fold(plan) } else { 1 };
         let mut plan = if fold > 1 { Arc::new(plan.folded(fold)) } else { Arc::clone(plan) };
-        let spared = |fault: &Fault| {
-            (fault.target == FaultTarget::Server || fault.verb.is_of_link()) && contender.server.is_none()
-        };
-        if contender.role == Role::Control || plan.faults.iter().any(spared) {
-            // Controls prove the bench, undisturbed; a fault of a server needs one.
-            let faults = plan.faults.iter().filter(|fault| contender.role != Role::Control && !spared(fault));
-            let faults = faults.copied().collect();
+        if plan.faults.iter().any(|fault| contender.is_spared(fault)) {
+            let faults = plan.faults.iter().filter(|fault| !contender.is_spared(fault)).copied().collect();
             plan = Arc::new(Plan::clone(&plan).with_faults(faults));
         }
         let progress = Arc::new(Progress::default());
@@ -153,7 +148,7 @@ impl Batch {
             run_seed: splitmix(plan.settings.seed ^ u64::from(order) << 32),
             here: Here::all(&plan),
         };
-        let fencing = if spec.fencing { Fencing::On } else { Fencing::Off };
+        let fencing = contender.fencing(spec.fencing);
         // The control must show that the checks can see, so its agents hide nothing.
         let when_busy = if contender.excludes_nothing() { WhenBusy::Admit } else { spec.when_busy };
         let agent = AgentOptions { fencing, when_busy };

@@ -1,16 +1,19 @@
 //! What was asked: a scenario file, strict about its keys. What will run is a [`Plan`](harness::plan::Plan), drawn by
 //! [`crate::workload`].
 
+mod faults;
+
 use std::collections::BTreeMap;
 
 use harness::agent::WhenBusy;
 use harness::check;
-use harness::fault::{Direction, FaultTarget, FaultVerb};
 use harness::link::Ways;
-use harness::plan::{Holder, Mode, NodeId, ResourceKind};
+use harness::plan::{Holder, Mode, ResourceKind};
 use harness::record::Expected;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
+
+pub use self::faults::{FaultSpec, VerbSpec};
 
 /// A scenario: which tasks, how hot, against which contenders.
 #[derive(Debug, Clone, Deserialize)]
@@ -149,72 +152,6 @@ impl Default for Duration {
     }
 }
 
-/// A kind of fault, again and again at random distances; controls are spared.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FaultSpec {
-    /// `pause` (and resume), `kill` (and restart); of the target's link to the server: `cut` (and restore), `slow`,
-    /// `reset`.
-    pub verb: VerbSpec,
-    /// `holder` = the node of whoever is inside just then, `node-0`, `node-1` …, or `server`.
-    pub target: Spanned<String>,
-    /// Mean distance from the end of one to the beginning of the next; drawn uniformly from 0 to twice this.
-    pub every_s: f64,
-    /// How long until it is taken back.
-    pub for_ms: f64,
-    /// Of a link: `both` ways, `to-server`, or `from-server` (requests arrive, answers do not).
-    #[serde(default)]
-    pub way: Direction,
-    /// How slow a slow link is, each way that is meant.
-    #[serde(default)]
-    pub delay_ms: f64,
-    /// None in so long a time at the beginning of the run; and none that lasts into so long a time at its end, in which
-    /// the system can come back.
-    #[serde(default = "one_f64")]
-    pub quiet_s: f64,
-}
-
-/// What is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum VerbSpec {
-    /// SIGSTOP, SIGCONT.
-    Pause,
-    /// SIGKILL, a new start.
-    Kill,
-    /// Nothing gets through.
-    Cut,
-    /// Everything takes longer.
-    Slow,
-    /// Connections end.
-    Reset,
-}
-
-impl FaultSpec {
-    /// What is done, with its details.
-    #[must_use]
-    pub fn fault(&self) -> FaultVerb {
-        let way = self.way;
-        match self.verb {
-            VerbSpec::Pause => FaultVerb::Pause,
-            VerbSpec::Kill => FaultVerb::Kill,
-            VerbSpec::Cut => FaultVerb::Cut { way },
-            VerbSpec::Slow => FaultVerb::Slow { way, delay_ns: (self.delay_ms * 1e6) as u64 },
-            VerbSpec::Reset => FaultVerb::Reset,
-        }
-    }
-
-    /// Whom it is aimed at; `None`: there is no such target.
-    #[must_use]
-    pub fn aim(&self) -> Option<FaultTarget> {
-        match self.target.get_ref().as_str() {
-            "holder" => Some(FaultTarget::Holder),
-            "server" => Some(FaultTarget::Server),
-            other => other.strip_prefix("node-")?.parse().ok().map(|node| FaultTarget::Node(NodeId(node))),
-        }
-    }
-}
-
 /// What a check must answer for contenders of a class. The first that fits decides.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -241,8 +178,12 @@ pub enum Class {
     Leased,
     /// Locks that are held as long as their connection lives.
     Unleased,
-    /// The ring with work queues.
+    /// The ring with work queues, that does nothing when it changes.
     Ring,
+    /// The ring whose new owners wait for the old ones.
+    RingDrain,
+    /// The ring whose new owners start at once, under higher tokens.
+    RingFenced,
     /// Controls.
     Control,
 }
@@ -425,42 +366,8 @@ impl Scenario {
             }
             self.validate_step(&task.step)?;
         }
-        spec.faults.iter().try_for_each(|fault| self.validate_fault(fault))?;
+        self.validate_faults()?;
         spec.expect.iter().try_for_each(|expect| self.validate_expect(expect))
-    }
-
-    fn validate_fault(&self, fault: &FaultSpec) -> Result<(), SpecError> {
-        let at_target = |what: String| Err(self.error_at(fault.target.span(), what));
-        match fault.aim() {
-            None => {
-                return at_target(format!(
-                    "unknown target `{}`; there are `holder`, `server` and `node-0` to `node-{}`",
-                    fault.target.get_ref(),
-                    self.spec.nodes - 1
-                ));
-            }
-            Some(FaultTarget::Node(node)) if node.0 >= self.spec.nodes => {
-                return at_target(format!("there is no node {}: nodes = {}", node.0, self.spec.nodes));
-            }
-            Some(FaultTarget::Node(_) | FaultTarget::Holder)
-                if self.spec.placement == Placement::Single && !fault.fault().is_of_link() =>
-            {
-                return at_target(format!(
-                    "to {} a node it must be a process: set `placement = \"process\"`, or `--placement process`",
-                    fault.fault()
-                ));
-            }
-            Some(_) => {}
-        }
-        let fine = (0.0..=3_600.0).contains(&fault.every_s)
-            && (1.0..=3_600_000.0).contains(&fault.for_ms)
-            && (0.0..=3_600.0).contains(&fault.quiet_s)
-            && (0.0..=3_600_000.0).contains(&fault.delay_ms);
-        if !fine {
-            let what = "every_s, quiet_s and delay_ms must be from 0 to an hour, for_ms from 1";
-            return at_target(what.to_owned());
-        }
-        Ok(())
     }
 
     fn validate_expect(&self, expect: &ExpectSpec) -> Result<(), SpecError> {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use aftermath::aftermath;
-pub(crate) use inject::{Injector, Nodes};
+pub(crate) use inject::{Injector, Nodes, Together};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,25 @@ pub enum FaultVerb {
     },
     /// The connections over the link to the server are reset; what was on the way is lost.
     Reset,
+    /// The node is no member of the ring any more, and later one again. It lives, takes its arrivals and sends them on.
+    Leave {
+        /// Who hears late of both changes.
+        late: Option<Late>,
+    },
+    /// The node, outside at the start of the run, becomes a member of the ring, and later leaves it again.
+    Join {
+        /// Who hears late of both changes.
+        late: Option<Late>,
+    },
+}
+
+/// A node that hears late of changes of the ring: meanwhile the nodes' views differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    /// Which.
+    pub node: NodeId,
+    /// How much later than all others.
+    pub by_ns: u64,
 }
 
 /// Ways of a link between a node and the server.
@@ -73,9 +92,15 @@ impl FaultVerb {
     #[must_use]
     pub fn is_of_link(self) -> bool {
         match self {
-            Self::Pause | Self::Kill => false,
+            Self::Pause | Self::Kill | Self::Leave { .. } | Self::Join { .. } => false,
             Self::Cut { .. } | Self::Slow { .. } | Self::Reset => true,
         }
+    }
+
+    /// Whether it changes who owns which key, and breaks nothing.
+    #[must_use]
+    pub fn is_of_ring(self) -> bool {
+        matches!(self, Self::Leave { .. } | Self::Join { .. })
     }
 
     /// A link's ways while the fault lasts.
@@ -85,7 +110,7 @@ impl FaultVerb {
             Self::Slow { way, delay_ns } => {
                 (way, &|way| Way { delay: Duration::from_nanos(*delay_ns), ..way })
             }
-            Self::Pause | Self::Kill | Self::Reset => return usual,
+            _ => return usual,
         };
         match way {
             Direction::Both => Ways { to: change(usual.to), back: change(usual.back) },
@@ -117,8 +142,17 @@ impl fmt::Display for FaultVerb {
             Self::Cut { way: Direction::FromServer } => "cut from server",
             Self::Slow { .. } => "slow",
             Self::Reset => "reset",
+            Self::Leave { late } => return changes(f, "leave", *late),
+            Self::Join { late } => return changes(f, "join", *late),
         })
     }
+}
+
+fn changes(f: &mut fmt::Formatter<'_>, verb: &str, late: Option<Late>) -> fmt::Result {
+    f.write_str(verb)?;
+    late.map_or(Ok(()), |Late { node, by_ns }| {
+        write!(f, ", told to node {} {} ms late", node.0, by_ns as f64 / 1e6)
+    })
 }
 
 impl fmt::Display for FaultTarget {
@@ -140,7 +174,7 @@ pub struct Injected {
     pub lasted_ns: Option<(u64, u64)>,
     /// The node that it hit.
     pub node: Option<NodeId>,
-    /// The sections that were inside at that node when it stood still.
+    /// The sections that were inside at that node when it stood still; at any node when the ring changed.
     pub hit: Vec<Section>,
     /// Tries at which nobody was inside any more.
     pub misses: u32,

@@ -24,6 +24,7 @@ use crate::mechanism::{BoxFuture, Outcome};
 use crate::part::PartRet;
 use crate::plan::{NodeId, Plan, StepRef, TaskId};
 use crate::run::{Outage, Run, RunOptions, Stage, Standstill, Told};
+use crate::view::{View, Views};
 
 /// From the start of its process until a node stands at the barrier, its mechanism connected.
 const READY: Duration = Duration::from_secs(30);
@@ -58,7 +59,7 @@ pub async fn run(
     driver.origin_ns = stage.clock.now_ns() + LEAD_IN_NS;
     driver.start().await;
     let returned = driver.reception.seats.all(Seat::has_returned);
-    let injected = stage.until_over(driver.origin_ns, Some(&driver), returned).await;
+    let injected = stage.until_over(driver.origin_ns, &driver, returned).await;
     let end_ns = stage.clock.now_ns();
     let origin_ns = driver.origin_ns;
     let first = |seats: &[Seat]| (seats[0].detection.clone(), seats[0].promises);
@@ -76,6 +77,7 @@ struct Driver {
     command: NodeCommand,
     processes: Vec<tokio::sync::Mutex<Process>>,
     outages: Mutex<Vec<Outage>>,
+    views: Arc<Views>,
     /// Stamp of the plan's time 0; known once the barrier is open.
     origin_ns: u64,
 }
@@ -98,7 +100,8 @@ impl Driver {
         });
         reception.tasks.spawn(Arc::clone(&reception).listen(listener));
         let (processes, outages) = (Vec::new(), Mutex::default());
-        let mut driver = Self { reception, address, command, processes, outages, origin_ns: 0 };
+        let views = Arc::clone(&stage.views);
+        let mut driver = Self { reception, address, command, processes, outages, views, origin_ns: 0 };
         for node in (0..stage.plan.settings.nodes).map(NodeId) {
             let process = driver.spawn(node).await?;
             driver.processes.push(tokio::sync::Mutex::new(process));
@@ -166,11 +169,11 @@ impl Driver {
     /// Opens the barrier.
     async fn start(&self) {
         for node in 0..self.processes.len() {
-            self.start_one(NodeId(node as u16), self.origin_ns).await;
+            self.start_one(NodeId(node as u16), self.origin_ns, self.views.now()).await;
         }
     }
 
-    async fn start_one(&self, node: NodeId, from_ns: u64) {
+    async fn start_one(&self, node: NodeId, from_ns: u64, view: View) {
         let introductions = self
             .reception
             .seats
@@ -183,7 +186,12 @@ impl Driver {
             seat.control.clone()
         });
         let origin_ns = self.origin_ns;
-        self.tell(to.flatten(), ToNode::Start { origin_ns, from_ns, introductions }).await;
+        self.tell(to.flatten(), ToNode::Start { origin_ns, from_ns, introductions, view }).await;
+    }
+
+    async fn tell_view(&self, node: NodeId, view: &View) {
+        let to = self.reception.seats.look(|seats| seats[usize::from(node.0)].control.clone());
+        self.tell(to, ToNode::View(view.clone())).await;
     }
 
     /// To a node that has just died, nothing can be told; its death is noted where its connection ends.
@@ -314,8 +322,14 @@ impl Driver {
         let process = self.spawn(node).await.map_err(|error| error.to_string())?;
         *self.process(node)?.lock().await = process;
         self.ready(&[node]).await.map_err(|(_, reason)| reason)?;
-        let from_ns = self.reception.clock.now_ns();
-        self.start_one(node, from_ns).await;
+        let (from_ns, view) = (self.reception.clock.now_ns(), self.views.renew());
+        self.start_one(node, from_ns, view.clone()).await;
+        // The others too, or they would take it for one that is ahead of them.
+        for other in
+            (0..self.processes.len()).map(|other| NodeId(other as u16)).filter(|other| *other != node)
+        {
+            self.tell_view(other, &view).await;
+        }
         self.back(node, from_ns, Standstill::Down);
         Ok(())
     }
@@ -339,6 +353,10 @@ impl Drop for Driver {
 }
 
 impl Nodes for Driver {
+    fn tell<'a>(&'a self, node: NodeId, view: &'a View) -> BoxFuture<'a, ()> {
+        Box::pin(self.tell_view(node, view))
+    }
+
     fn pause(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.pause_one(node))
     }

@@ -6,15 +6,17 @@ mod ring;
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::agent::Fencing;
 use harness::clock::Clock;
 use harness::control::Open;
+use harness::fault::{Fault, FaultTarget};
 use harness::mechanism::Mechanism;
 use harness::placement::Place;
 use harness::plan::{NodeId, Plan};
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 use lock_backends::{Server, Variant};
-use queue_lockfree::Transport;
+use queue_lockfree::{Takeover, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{Class, Placement};
@@ -39,7 +41,7 @@ pub struct Contender {
 enum Kind {
     Noop,
     None,
-    Ring(Between),
+    Ring(Between, Takeover),
     Lock(&'static str),
 }
 
@@ -154,12 +156,34 @@ pub fn all() -> Vec<Contender> {
     all.push(control(
         "ring-local",
         "the ring with direct calls instead of connections: its cost without network",
-        Kind::Ring(Between::Calls),
+        Kind::Ring(Between::Calls, Takeover::Faithful),
     ));
     all.extend(locks);
-    all.push(Contender {
-        name: "ring-queue",
-        summary: "consistent-hash ring, router over TCP between nodes, work queue per key at its owner; no lock",
+    all.extend([
+        ring(
+            "ring-queue",
+            "consistent-hash ring, router over TCP between nodes, work queue per key at its owner; no lock; a change of \
+             the ring moves keys at once, whatever runs",
+            Takeover::Faithful,
+        ),
+        ring(
+            "ring-drain",
+            "as ring-queue, but the new owner of a key starts it when the old one says that nothing of it runs",
+            Takeover::Drain,
+        ),
+        ring(
+            "ring-fenced",
+            "as ring-queue, but the new owner of a key starts under a higher token; its agents always reject lower ones",
+            Takeover::Fenced,
+        ),
+    ]);
+    all
+}
+
+fn ring(name: &'static str, summary: &'static str, takeover: Takeover) -> Contender {
+    Contender {
+        name,
+        summary,
         role: Role::Contender,
         server: None,
         survives: Survives {
@@ -167,9 +191,8 @@ pub fn all() -> Vec<Contender> {
             server_kill: "no server; an owner's queued tasks die with it".to_owned(),
             power_loss: "no: queues live in memory".to_owned(),
         },
-        kind: Kind::Ring(Between::Tcp),
-    });
-    all
+        kind: Kind::Ring(Between::Tcp, takeover),
+    }
 }
 
 fn control(name: &'static str, summary: &'static str, kind: Kind) -> Contender {
@@ -199,16 +222,35 @@ impl Contender {
             _ if self.role == Role::Control => Class::Control,
             Kind::Lock(name) if variant(name).capabilities.lease => Class::Leased,
             Kind::Lock(_) => Class::Unleased,
-            Kind::Noop | Kind::None | Kind::Ring(_) => Class::Ring,
+            Kind::Ring(_, Takeover::Drain) => Class::RingDrain,
+            Kind::Ring(_, Takeover::Fenced) => Class::RingFenced,
+            Kind::Noop | Kind::None | Kind::Ring(_, Takeover::Faithful) => Class::Ring,
         }
+    }
+
+    /// The agents of its runs: a takeover that is a higher token is none without agents that reject the lower one.
+    #[must_use]
+    pub fn fencing(&self, wanted: bool) -> Fencing {
+        let always = matches!(self.kind, Kind::Ring(_, Takeover::Fenced));
+        if wanted || always { Fencing::On } else { Fencing::Off }
+    }
+
+    /// Whether it is spared a fault: controls prove the bench, undisturbed, and what it has not cannot break.
+    #[must_use]
+    pub fn is_spared(&self, fault: &Fault) -> bool {
+        let of_server = fault.target == FaultTarget::Server || fault.verb.is_of_link();
+        let has_ring = matches!(self.kind, Kind::Ring(..));
+        self.role == Role::Control
+            || of_server && self.server.is_none()
+            || fault.verb.is_of_ring() && !has_ring
     }
 
     /// Why it cannot run in a placement, where it cannot.
     #[must_use]
     pub fn refuses(&self, placement: Placement) -> Option<String> {
         let in_memory = match self.kind {
-            Kind::Noop | Kind::None | Kind::Ring(Between::Tcp) => false,
-            Kind::Ring(Between::Calls) => true,
+            Kind::Noop | Kind::None | Kind::Ring(Between::Tcp, _) => false,
+            Kind::Ring(Between::Calls, _) => true,
             Kind::Lock(name) => variant(name).server == Server::None,
         };
         (in_memory && placement == Placement::Process)
@@ -240,10 +282,12 @@ impl Contender {
             Kind::None => {
                 Arc::new(Open::new(Arc::clone(&setting.plan), setting.clock.clone(), Duration::ZERO))
             }
-            Kind::Ring(Between::Tcp) => Arc::new(ring::RingMechanism::start(setting, Transport::Tcp).await?),
-            Kind::Ring(Between::Calls) => {
-                let directory = queue_lockfree::Directory::new();
-                Arc::new(ring::RingMechanism::start(setting, Transport::Direct(directory)).await?)
+            Kind::Ring(between, takeover) => {
+                let transport = match between {
+                    Between::Tcp => Transport::Tcp,
+                    Between::Calls => Transport::Direct(queue_lockfree::Directory::new()),
+                };
+                Arc::new(ring::RingMechanism::start(setting, transport, takeover).await?)
             }
             Kind::Lock(name) => Arc::new(locks::LockMechanism::connect(variant(name), setting).await?),
         })

@@ -11,9 +11,10 @@ use harness::clock::Clock;
 use harness::link::{Link, Ways};
 use harness::mechanism::{BoxFuture, Entitlement, Lease, Mechanism, Outcome, StepRunner, Token};
 use harness::plan::{NodeId, Plan, StepRef, TaskId, splitmix};
+use harness::view::View;
 use queue_lockfree::{
     Delivery, Handler, HashKind, Member as RingMember, Membership, Node, NodeOptions, Now, Ring, Secret,
-    SubmitError, Transport, zstack_node_id,
+    SubmitError, Takeover, Transport, zstack_node_id,
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -29,14 +30,12 @@ impl Now for NodeClock {
     }
 }
 
-/// The ring's nodes that live in this process, with static membership. What travels is a step's reference; the owner
-/// finds the step in its own plan.
+/// The ring's nodes that live in this process, each going by the view that it was told last. What travels is a step's
+/// reference; the owner finds the step in its own plan.
 pub(super) struct RingMechanism {
     plan: Arc<Plan>,
-    membership: Membership,
-    /// Of the view that is installed. A node that is started again counts its tokens afresh, so it begins at a higher
-    /// epoch.
-    epoch: u64,
+    /// All nodes of the run, as they introduced themselves.
+    known: Mutex<BTreeMap<NodeId, RingMember>>,
     /// Before the listeners of the nodes here, where links are slow.
     links: BTreeMap<u16, Link>,
     nodes: Mutex<BTreeMap<NodeId, Member>>,
@@ -52,8 +51,11 @@ impl fmt::Debug for RingMechanism {
 }
 
 impl RingMechanism {
-    pub(super) async fn start(setting: &Setting, transport: Transport) -> anyhow::Result<Self> {
-        let membership = Membership::new();
+    pub(super) async fn start(
+        setting: &Setting,
+        transport: Transport,
+        takeover: Takeover,
+    ) -> anyhow::Result<Self> {
         let mut secret = [0; 32];
         for (place, chunk) in secret.chunks_mut(8).enumerate() {
             chunk.copy_from_slice(&splitmix(setting.run_seed ^ place as u64).to_le_bytes());
@@ -70,7 +72,8 @@ impl RingMechanism {
             let number = queue_lockfree::NodeId(id);
             let mut options = NodeOptions {
                 transport: transport.clone(),
-                ..NodeOptions::new(number, &name, membership.clone(), Secret::new(secret), now)
+                takeover,
+                ..NodeOptions::new(number, &name, Membership::new(), Secret::new(secret), now)
             };
             let known = former.0.iter().find(|(known, ..)| *known == id).map(|(.., address)| *address);
             if let (Some(known), None) = (known, between) {
@@ -86,8 +89,8 @@ impl RingMechanism {
             }
             nodes.insert(NodeId(id), (Arc::new(node), sections));
         }
-        let epoch = 1 + u64::from(setting.here.incarnation);
-        Ok(Self { plan: Arc::clone(&setting.plan), membership, epoch, links, nodes: Mutex::new(nodes) })
+        let plan = Arc::clone(&setting.plan);
+        Ok(Self { plan, known: Mutex::default(), links, nodes: Mutex::new(nodes) })
     }
 
     async fn submit(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
@@ -130,16 +133,24 @@ impl Mechanism for RingMechanism {
     }
 
     fn meet(&self, introductions: &[String]) -> Result<(), String> {
-        let mut members = Vec::new();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for text in introductions {
-            members.extend(Introduction::parse(text)?.0.into_iter().map(|(id, name, address)| RingMember {
-                id: queue_lockfree::NodeId(id),
-                name,
-                address,
+            known.extend(Introduction::parse(text)?.0.into_iter().map(|(id, name, address)| {
+                (NodeId(id), RingMember { id: queue_lockfree::NodeId(id), name, address })
             }));
         }
-        self.membership.install(Ring::new(self.epoch, HashKind::Mixed, members));
         Ok(())
+    }
+
+    fn view(&self, node: NodeId, view: &View) {
+        let members: Vec<_> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            view.members.iter().filter_map(|member| known.get(member).cloned()).collect()
+        };
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((node, _)) = nodes.get(&node) {
+            node.membership().install(Ring::new(view.epoch, HashKind::Mixed, members));
+        }
     }
 
     fn register(&self, node: NodeId, runner: Arc<dyn StepRunner>) {
