@@ -12,6 +12,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("thundering-1000", include_str!("../catalog/thundering-1000.toml")),
     ("holder-pause", include_str!("../catalog/holder-pause.toml")),
     ("holder-kill", include_str!("../catalog/holder-kill.toml")),
+    ("owner-pause", include_str!("../catalog/owner-pause.toml")),
+    ("owner-kill", include_str!("../catalog/owner-kill.toml")),
     ("ring-join", include_str!("../catalog/ring-join.toml")),
     ("ring-leave", include_str!("../catalog/ring-leave.toml")),
     ("rings-differ", include_str!("../catalog/rings-differ.toml")),

@@ -52,6 +52,9 @@ pub struct ScenarioSpec {
     /// Where the nodes live.
     #[serde(default)]
     pub placement: Placement,
+    /// How the nodes of a ring know who is a member.
+    #[serde(default)]
+    pub membership: Members,
     /// Whether the agents reject stale tokens.
     #[serde(default)]
     pub fencing: bool,
@@ -197,6 +200,17 @@ pub enum Durability {
     Durable,
     /// Not flushed, in memory where there is room.
     Memory,
+}
+
+/// How the nodes of a ring know who is a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Members {
+    /// They are told. Nobody notices that one has died.
+    #[default]
+    Static,
+    /// Each writes heartbeats into a table in PostgreSQL and reads who else does; `detect_ms` is the suspicion.
+    Postgres,
 }
 
 /// Where the nodes live.

@@ -19,7 +19,7 @@ use lock_backends::{Server, Variant};
 use queue_lockfree::{Takeover, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Class, Placement};
+use crate::spec::{Class, Members, Placement};
 
 /// A configured mechanism in a comparison.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub struct Contender {
 enum Kind {
     Noop,
     None,
-    Ring(Between, Takeover),
+    Ring(Between, Takeover, Members),
     Lock(&'static str),
 }
 
@@ -111,6 +111,7 @@ pub struct Recipe {
     noop_delay: Duration,
     run_seed: u64,
     between: Option<LinksBetween>,
+    members: Members,
 }
 
 /// Makes the mechanism of one node, in a process of its own.
@@ -122,6 +123,7 @@ pub async fn node(place: Place) -> Result<Arc<dyn Mechanism>, String> {
         .map_err(|error| format!("what the driver asks for is not known here: {error}"))?;
     let contender = all().into_iter().find(|contender| contender.name == recipe.contender);
     let contender = contender.ok_or_else(|| format!("there is no contender `{}` here", recipe.contender))?;
+    let contender = contender.with_members(recipe.members);
     let setting = Setting {
         plan: place.plan,
         clock: place.clock,
@@ -156,7 +158,7 @@ pub fn all() -> Vec<Contender> {
     all.push(control(
         "ring-local",
         "the ring with direct calls instead of connections: its cost without network",
-        Kind::Ring(Between::Calls, Takeover::Faithful),
+        Kind::Ring(Between::Calls, Takeover::Faithful, Members::Static),
     ));
     all.extend(locks);
     all.extend([
@@ -191,7 +193,7 @@ fn ring(name: &'static str, summary: &'static str, takeover: Takeover) -> Conten
             server_kill: "no server; an owner's queued tasks die with it".to_owned(),
             power_loss: "no: queues live in memory".to_owned(),
         },
-        kind: Kind::Ring(Between::Tcp, takeover),
+        kind: Kind::Ring(Between::Tcp, takeover, Members::Static),
     }
 }
 
@@ -203,6 +205,25 @@ fn control(name: &'static str, summary: &'static str, kind: Kind) -> Contender {
 }
 
 impl Contender {
+    /// The same where the nodes of a ring know of each other in this way; all that have none, and controls, stay as they are.
+    #[must_use]
+    pub fn with_members(mut self, members: Members) -> Self {
+        if let Kind::Ring(Between::Tcp, _, known) = &mut self.kind
+            && members == Members::Postgres
+        {
+            *known = members;
+            self.server = Some(ServerKind::Postgres);
+            self.survives = Survives {
+                node_crash: "partly: once a dead owner is evicted others serve its keys; its queued tasks die with it"
+                    .to_owned(),
+                server_kill: "grants yes; without the database no change of the ring, and nodes stop after the suspicion"
+                    .to_owned(),
+                power_loss: "no: queues live in memory".to_owned(),
+            };
+        }
+        self
+    }
+
     /// Whether this is the control without exclusion, which the checks must catch.
     #[must_use]
     pub fn excludes_nothing(&self) -> bool {
@@ -222,16 +243,16 @@ impl Contender {
             _ if self.role == Role::Control => Class::Control,
             Kind::Lock(name) if variant(name).capabilities.lease => Class::Leased,
             Kind::Lock(_) => Class::Unleased,
-            Kind::Ring(_, Takeover::Drain) => Class::RingDrain,
-            Kind::Ring(_, Takeover::Fenced) => Class::RingFenced,
-            Kind::Noop | Kind::None | Kind::Ring(_, Takeover::Faithful) => Class::Ring,
+            Kind::Ring(_, Takeover::Drain, _) => Class::RingDrain,
+            Kind::Ring(_, Takeover::Fenced, _) => Class::RingFenced,
+            Kind::Noop | Kind::None | Kind::Ring(_, Takeover::Faithful, _) => Class::Ring,
         }
     }
 
     /// The agents of its runs: a takeover that is a higher token is none without agents that reject the lower one.
     #[must_use]
     pub fn fencing(&self, wanted: bool) -> Fencing {
-        let always = matches!(self.kind, Kind::Ring(_, Takeover::Fenced));
+        let always = matches!(self.kind, Kind::Ring(_, Takeover::Fenced, _));
         if wanted || always { Fencing::On } else { Fencing::Off }
     }
 
@@ -249,8 +270,8 @@ impl Contender {
     #[must_use]
     pub fn refuses(&self, placement: Placement) -> Option<String> {
         let in_memory = match self.kind {
-            Kind::Noop | Kind::None | Kind::Ring(Between::Tcp, _) => false,
-            Kind::Ring(Between::Calls, _) => true,
+            Kind::Noop | Kind::None | Kind::Ring(Between::Tcp, ..) => false,
+            Kind::Ring(Between::Calls, ..) => true,
             Kind::Lock(name) => variant(name).server == Server::None,
         };
         (in_memory && placement == Placement::Process)
@@ -267,6 +288,10 @@ impl Contender {
             noop_delay: setting.noop_delay,
             run_seed: setting.run_seed,
             between: setting.here.between.clone(),
+            members: match self.kind {
+                Kind::Ring(_, _, members) => members,
+                _ => Members::default(),
+            },
         }
     }
 
@@ -282,12 +307,12 @@ impl Contender {
             Kind::None => {
                 Arc::new(Open::new(Arc::clone(&setting.plan), setting.clock.clone(), Duration::ZERO))
             }
-            Kind::Ring(between, takeover) => {
+            Kind::Ring(between, takeover, members) => {
                 let transport = match between {
                     Between::Tcp => Transport::Tcp,
                     Between::Calls => Transport::Direct(queue_lockfree::Directory::new()),
                 };
-                Arc::new(ring::RingMechanism::start(setting, transport, takeover).await?)
+                Arc::new(ring::RingMechanism::start(setting, transport, takeover, members).await?)
             }
             Kind::Lock(name) => Arc::new(locks::LockMechanism::connect(variant(name), setting).await?),
         })

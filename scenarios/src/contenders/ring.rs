@@ -1,9 +1,12 @@
 //! The ring as a mechanism: the step runs at the owner of its resource, when its queue lets it.
 
+mod heartbeats;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -19,7 +22,9 @@ use queue_lockfree::{
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use self::heartbeats::{Entrant, Heartbeats, gathered};
 use super::{LinksBetween, Setting};
+use crate::spec::Members;
 
 #[derive(Debug)]
 struct NodeClock(Clock);
@@ -30,7 +35,8 @@ impl Now for NodeClock {
     }
 }
 
-/// The ring's nodes that live in this process, each going by the view that it was told last. What travels is a step's
+/// The ring's nodes that live in this process, each going by the view that it was told last, or that it read where there is
+/// a table of members. What travels is a step's
 /// reference; the owner finds the step in its own plan.
 pub(super) struct RingMechanism {
     plan: Arc<Plan>,
@@ -39,6 +45,8 @@ pub(super) struct RingMechanism {
     /// Before the listeners of the nodes here, where links are slow.
     links: BTreeMap<u16, Link>,
     nodes: Mutex<BTreeMap<NodeId, Member>>,
+    /// None where membership is static.
+    heartbeats: Option<(Heartbeats, Duration)>,
 }
 
 /// A node of the ring, and what it does with steps.
@@ -55,6 +63,7 @@ impl RingMechanism {
         setting: &Setting,
         transport: Transport,
         takeover: Takeover,
+        members: Members,
     ) -> anyhow::Result<Self> {
         let mut secret = [0; 32];
         for (place, chunk) in secret.chunks_mut(8).enumerate() {
@@ -90,7 +99,38 @@ impl RingMechanism {
             nodes.insert(NodeId(id), (Arc::new(node), sections));
         }
         let plan = Arc::clone(&setting.plan);
-        Ok(Self { plan, known: Mutex::default(), links, nodes: Mutex::new(nodes) })
+        let nodes = Mutex::new(nodes);
+        let mut ring = Self { plan, known: Mutex::default(), links, nodes, heartbeats: None };
+        if members == Members::Postgres {
+            let entrants = ring.entrants(setting)?;
+            let memberships: Vec<_> = entrants.iter().map(|entrant| entrant.membership.clone()).collect();
+            let heartbeats = Heartbeats::start(entrants, setting.detect).await?;
+            for membership in memberships.iter().filter(|_| setting.here.incarnation == 0) {
+                gathered(membership, usize::from(ring.plan.settings.nodes)).await?;
+            }
+            ring.heartbeats = Some((heartbeats, setting.detect));
+        }
+        Ok(ring)
+    }
+
+    /// The nodes here, as others reach them, each with its way to the database.
+    fn entrants(&self, setting: &Setting) -> anyhow::Result<Vec<Entrant>> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = setting.here.between.as_ref().map(|between| &between.endpoints);
+        let entrant = |(id, (node, _)): (&NodeId, &Member)| {
+            let over_link = links.and_then(|endpoints| endpoints.get(usize::from(id.0)));
+            let url = over_link.or(setting.endpoint.as_ref()).context("ring: no database for its members")?;
+            let membership = node.membership().clone();
+            Ok(Entrant { url: url.clone(), member: self.reached(node), membership })
+        };
+        nodes.iter().map(entrant).collect()
+    }
+
+    /// A node here as others reach it: over its link, where there is one.
+    fn reached(&self, node: &Node) -> RingMember {
+        let member = node.member();
+        let address = self.links.get(&member.id.0).map_or(member.address, Link::address);
+        RingMember { address, ..member }
     }
 
     async fn submit(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
@@ -125,10 +165,8 @@ impl Introduction {
 impl Mechanism for RingMechanism {
     fn introduction(&self) -> String {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let members = nodes.values().map(|(node, _)| node.member());
-        let address =
-            |member: &RingMember| self.links.get(&member.id.0).map_or(member.address, Link::address);
-        let known = members.map(|member| (member.id.0, member.name.clone(), address(&member))).collect();
+        let members = nodes.values().map(|(node, _)| self.reached(node));
+        let known = members.map(|member| (member.id.0, member.name, member.address)).collect();
         serde_json::to_string(&Introduction(known)).expect("an introduction is plain data")
     }
 
@@ -143,6 +181,10 @@ impl Mechanism for RingMechanism {
     }
 
     fn view(&self, node: NodeId, view: &View) {
+        if self.heartbeats.is_some() {
+            // The nodes find out for themselves.
+            return;
+        }
         let members: Vec<_> = {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             view.members.iter().filter_map(|member| known.get(member).cloned()).collect()
@@ -166,6 +208,9 @@ impl Mechanism for RingMechanism {
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            if let Some((heartbeats, _)) = &self.heartbeats {
+                heartbeats.leave().await;
+            }
             let nodes = std::mem::take(&mut *self.nodes.lock().unwrap_or_else(PoisonError::into_inner));
             for (node, _) in nodes.values() {
                 node.shutdown().await;
@@ -174,7 +219,14 @@ impl Mechanism for RingMechanism {
     }
 
     fn detection(&self) -> String {
-        "no failure detection: static membership".to_owned()
+        match &self.heartbeats {
+            None => "no failure detection: static membership".to_owned(),
+            Some((_, detect)) => format!(
+                "heartbeats in PostgreSQL every {0} ms, a member is suspected after {1} ms and evicted {0} ms later",
+                detect.as_millis() / 6,
+                detect.as_millis()
+            ),
+        }
     }
 }
 

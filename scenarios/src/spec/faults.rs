@@ -5,7 +5,7 @@ use harness::plan::NodeId;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Placement, Scenario, SpecError};
+use super::{Members, Placement, Scenario, SpecError};
 
 /// A kind of fault, again and again at random distances; controls are spared.
 #[derive(Debug, Clone, Deserialize)]
@@ -132,6 +132,11 @@ impl Scenario {
         let late = fault.late_node.is_some() || fault.late_ms != 0.0;
         if !fault.fault().is_of_ring() {
             return if late { wrong("late_node and late_ms are for `join` and `leave`") } else { Ok(()) };
+        }
+        if self.spec.membership == Members::Postgres {
+            return wrong(
+                "with membership = \"postgres\" the nodes find out themselves; `join` and `leave` are told",
+            );
         }
         if late && fault.late_node.is_none_or(|node| node >= self.spec.nodes) {
             return wrong("late_ms needs a late_node, the number of a node");
