@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::fault::FaultVerb;
 use crate::plan::{NodeId, StepRef};
 use crate::view::View;
 
@@ -40,6 +41,10 @@ pub trait Mechanism: Send + Sync + fmt::Debug {
     /// each change. Nodes may hear of one change at different times. Mechanisms without a ring have no use for it.
     fn view(&self, _node: NodeId, _view: &View) {}
 
+    /// Breaks the link over which other nodes reach one that lives in this process, or restores it (`None`). Mechanisms whose
+    /// nodes do not speak to each other have none.
+    fn disturb(&self, _node: NodeId, _verb: Option<FaultVerb>) {}
+
     /// Runs a step that was asked for at a node. The deadline, a stamp of the run's clock, bounds the waiting; a
     /// step once inside runs to its end.
     ///
@@ -71,6 +76,8 @@ pub struct Promises {
     /// Steps of one resource enter in the order in which they were asked for, unless they were asked for within this
     /// of each other: two nodes' requests may pass each other on their way.
     pub in_order_beyond_ns: Option<u64>,
+    /// Steps of a resource run at one node, which owns it until the ring changes; not just where they were asked for.
+    pub one_owner: bool,
 }
 
 /// Runs steps at one node: enters at the agent, holds, runs the children through the same mechanism, leaves.

@@ -77,7 +77,7 @@ impl Views {
 mod tests {
     use super::*;
     use crate::check::fixture;
-    use crate::fault::Fault;
+    use crate::fault::{Fault, LinkTo};
 
     fn views(nodes: u16, faults: Vec<Fault>) -> Views {
         let plan = Plan::clone(&fixture::run(1, 1, &[]).plan).with_faults(faults);
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_node_that_is_to_join_is_outside_at_first_and_every_change_has_the_next_number() {
         let (verb, target) = (FaultVerb::Join { late: None }, FaultTarget::Node(NodeId(1)));
-        let views = views(3, vec![Fault { at_ns: 5, for_ns: 5, verb, target }]);
+        let views = views(3, vec![Fault { at_ns: 5, for_ns: 5, verb, target, link: LinkTo::Server }]);
         assert_eq!(views.now(), View { epoch: 1, members: vec![NodeId(0), NodeId(2)] });
         let all = vec![NodeId(0), NodeId(1), NodeId(2)];
         assert_eq!(views.join(NodeId(1)), Ok(View { epoch: 2, members: all.clone() }));

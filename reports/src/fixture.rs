@@ -51,6 +51,10 @@ pub(crate) fn faulted() -> Comparison {
         regressions: 1,
         rejections: 0,
         freed_ns: Some(2_000_000_000),
+        moved_keys: 3,
+        stall_ns: Some(250_000_000),
+        completed_before: 200,
+        completed_after: 150,
         failure: None,
     };
     let missed = FaultRecord {
@@ -61,6 +65,9 @@ pub(crate) fn faulted() -> Comparison {
         hits: 0,
         regressions: 0,
         freed_ns: None,
+        moved_keys: 0,
+        stall_ns: None,
+        completed_after: 190,
         ..fault.clone()
     };
     let faults = &mut comparison.rows[0].records[0].faults;

@@ -3,68 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod trial;
+
 use std::process::Command;
 
 use harness::record::{RunRecord, Verdict};
-use harness::servers::{Finding, ServerKind, find};
+use harness::servers::ServerKind;
 
-/// One contender under one kind of fault for some seconds; its record, or nothing where its server is missing.
-struct Trial {
-    scenario: &'static str,
-    contender: &'static str,
-    server: Option<ServerKind>,
-    settings: Vec<String>,
-}
-
-impl Trial {
-    fn new(scenario: &'static str, contender: &'static str, server: Option<ServerKind>) -> Self {
-        let settings = ["duration_s=12", "rate_per_s=40", "seed=5", "least_hits=2", "nodes=3"];
-        Self { scenario, contender, server, settings: settings.map(str::to_owned).into() }
-            .set(&format!("contenders=[\"{contender}\"]"))
-    }
-
-    fn set(mut self, setting: &str) -> Self {
-        self.settings.push(setting.to_owned());
-        self
-    }
-
-    /// The faults, in place of the scenario's: verb, target, mean distance, length.
-    fn faults(self, verb: &str, target: &str, every_s: f64, for_ms: f64) -> Self {
-        self.set(&format!(
-            "faults=[{{verb=\"{verb}\",target=\"{target}\",every_s={every_s:?},for_ms={for_ms:?}}}]"
-        ))
-    }
-
-    fn run(&self) -> Option<(RunRecord, String)> {
-        if let Some(Finding::Missing { remedy }) = self.server.map(find) {
-            assert!(std::env::var_os("CI").is_none(), "missing in CI: {remedy}");
-            eprintln!("skipped: {remedy}");
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lockbench"));
-        command.args(["run", self.scenario]).current_dir(folder.path());
-        for setting in &self.settings {
-            command.args(["--set", setting]);
-        }
-        let output = command.output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        let batch =
-            std::fs::read_dir(folder.path().join("out")).expect(&told).next().unwrap().unwrap().path();
-        let record = std::fs::read(batch.join(format!("0-{}/record.json", self.contender))).expect(&told);
-        let record: RunRecord = serde_json::from_slice(&record).unwrap();
-        let failures: Vec<_> =
-            record.faults.faults.iter().filter_map(|fault| fault.failure.as_ref()).collect();
-        assert_eq!(failures, Vec::<&String>::new(), "{told}");
-        assert!(record.invalid.iter().all(|reason| reason.contains("late at")), "{:?}", record.invalid);
-        Some((record, told))
-    }
-}
-
-fn violated(record: &RunRecord, check: &str) -> bool {
-    let verdict = &record.verdicts.iter().find(|each| each.check == check).unwrap().verdict;
-    matches!(verdict, Verdict::Violated { .. })
-}
+use trial::{Trial, violated};
 
 /// A paused holder of a lease of 400 ms: five times as long, so that a busy machine does not matter.
 fn paused_redis() -> Trial {
@@ -116,7 +62,9 @@ fn a_lock_without_lease_and_a_queue_wait_for_a_paused_holder() {
 
 #[test]
 fn a_killed_holder_s_tasks_are_accounted_for_and_its_node_comes_back() {
-    for (contender, server) in [("redis-fenced", Some(ServerKind::Redis)), ("ring-queue", None)] {
+    // A ring's nodes go by one epoch again once a node has come back, whatever their takeover waits for.
+    let rings = ["ring-queue", "ring-drain", "ring-fenced"].map(|name| (name, None));
+    for (contender, server) in [("redis-fenced", Some(ServerKind::Redis))].into_iter().chain(rings) {
         let trial = Trial::new("holder-kill", contender, server)
             .set("detect_ms=400")
             .faults("kill", "holder", 1.0, 1_000.0);
@@ -162,6 +110,36 @@ fn a_holder_whose_answers_do_not_arrive_is_overtaken_and_its_link_is_restored() 
     assert!(faults.faults.iter().all(|fault| fault.verb == "cut from server"), "{faults:?}");
     assert!(!violated(&record, "conservation"));
     assert!(record.tasks.completed > 0, "{:?}", record.tasks);
+}
+
+/// The ring has one key, so of three nodes two reach it over the link before its owner.
+fn broken_before_the_owner(placement: &str, fault: &str) -> RunRecord {
+    let trial = Trial::new("holder-pause", "ring-queue", None)
+        .set(&format!("placement=\"{placement}\""))
+        .set(&format!("faults=[{{{fault},link=\"nodes\",target=\"holder\",every_s=0.5}}]"))
+        .set("least_hits=1");
+    let (record, told) = trial.run().expect("it needs no server");
+    assert!(record.faults.hit_a_holder() >= 2, "{placement} {fault}: {:?}", record.faults);
+    for check in ["exclusion", "lost-update", "exactly-once", "conservation", "progress"] {
+        assert!(!violated(&record, check), "{placement} {fault}: {check}: {told}");
+    }
+    assert!(record.tasks.completed > record.tasks.planned / 2, "{placement} {fault}: {:?}", record.tasks);
+    record
+}
+
+#[test]
+fn links_between_nodes_can_be_cut_one_way_slowed_and_reset() {
+    for placement in ["single", "process"] {
+        // Of 40 tasks a second, some ask for the key early in the cut; they run, and nobody hears of it before its end.
+        let cut = broken_before_the_owner(placement, r#"verb="cut",way="from-server",for_ms=2500.0"#);
+        assert!(cut.latency.response.quantile_ns(1.0).unwrap() >= 1_500_000_000, "{placement}");
+        assert!(cut.faults.faults.iter().all(|fault| fault.verb == "cut from server, link between nodes"));
+    }
+    let slow = broken_before_the_owner("single", r#"verb="slow",delay_ms=150.0,for_ms=1000.0"#);
+    assert!(slow.latency.response.quantile_ns(1.0).unwrap() >= 300_000_000, "150 ms there, 150 ms back");
+    // The connection is there again at once; what was on the way is lost.
+    let reset = broken_before_the_owner("single", r#"verb="reset",for_ms=100.0"#);
+    assert!(reset.tasks.unknown > 0, "{:?}", reset.tasks);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fault, FaultTarget, FaultVerb, Injected, Late};
+use super::{Fault, FaultTarget, FaultVerb, Injected, Late, LinkTo};
 use crate::agent::{Agent, Section};
 use crate::clock::Clock;
 use crate::link::{Link, Links};
@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(1);
 pub(crate) trait Nodes: Send + Sync {
     /// Tells a node who is a member of the ring from now on.
     fn tell<'a>(&'a self, node: NodeId, view: &'a View) -> BoxFuture<'a, ()>;
+    /// Breaks the link over which other nodes reach this one, or restores it (`None`).
+    fn disturb(&self, node: NodeId, verb: Option<FaultVerb>) -> BoxFuture<'_, ()>;
     /// Stops a node and returns when it stands still and the agent has heard all that it said.
     fn pause(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
     /// Lets it go on.
@@ -48,6 +50,11 @@ impl Together<'_> {
 impl Nodes for Together<'_> {
     fn tell<'a>(&'a self, node: NodeId, view: &'a View) -> BoxFuture<'a, ()> {
         self.0.view(node, view);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn disturb(&self, node: NodeId, verb: Option<FaultVerb>) -> BoxFuture<'_, ()> {
+        self.0.disturb(node, verb);
         Box::pin(std::future::ready(()))
     }
 
@@ -136,7 +143,7 @@ impl Injector<'_> {
             (FaultVerb::Kill, Victim::Server) => self.server()?.lock().await.restart().await,
             (FaultVerb::Leave { late }, Victim::Node(node)) => self.join(node, late).await,
             (FaultVerb::Join { late }, Victim::Node(node)) => self.leave(node, late).await,
-            (verb, victim) => self.go_on(verb, victim).await,
+            (_, victim) => self.go_on(fault, victim).await,
         };
         // What is broken is so until it is whole again; a change of the ring is over when the next begins.
         let until_ns = if fault.verb.is_of_ring() { until_ns } else { self.clock.now_ns() };
@@ -153,12 +160,12 @@ impl Injector<'_> {
         match fault.target {
             FaultTarget::Holder => self.aim(injected).await,
             FaultTarget::Node(node) => {
-                self.stop(fault.verb, Victim::Node(node)).await?;
+                self.stop(fault, Victim::Node(node)).await?;
                 injected.hit = self.inside(node);
                 Ok(Some((Victim::Node(node), from_ns)))
             }
             FaultTarget::Server => {
-                self.stop(fault.verb, Victim::Server).await?;
+                self.stop(fault, Victim::Server).await?;
                 Ok(Some((Victim::Server, from_ns)))
             }
         }
@@ -166,17 +173,17 @@ impl Injector<'_> {
 
     /// Stops nodes that are inside, or their links, until one still is inside when that is done.
     async fn aim(&self, injected: &mut Injected) -> Result<Option<(Victim, u64)>, String> {
-        let verb = injected.fault.verb;
+        let fault = injected.fault;
         let give_up_ns = self.clock.now_ns() + AIM.as_nanos() as u64;
-        while let Some(section) = self.somebody_inside(injected.fault, give_up_ns).await {
+        while let Some(section) = self.somebody_inside(fault, give_up_ns).await {
             let (victim, from_ns) = (Victim::Node(section.node), self.clock.now_ns());
-            self.stop(verb, victim).await?;
+            self.stop(fault, victim).await?;
             injected.hit = self.inside(section.node);
             if !injected.hit.is_empty() {
                 return Ok(Some((victim, from_ns)));
             }
             injected.misses += 1;
-            self.go_on(verb, victim).await?;
+            self.go_on(fault, victim).await?;
         }
         Ok(None)
     }
@@ -243,30 +250,27 @@ impl Injector<'_> {
         }
     }
 
-    async fn stop(&self, verb: FaultVerb, victim: Victim) -> Result<(), String> {
-        if verb.is_of_link() {
-            for link in self.links(victim)? {
-                match verb {
-                    FaultVerb::Reset => link.reset(),
-                    verb => link.set(verb.ways(link.usual())),
-                }
+    async fn stop(&self, fault: Fault, victim: Victim) -> Result<(), String> {
+        match (fault.verb.is_of_link(), fault.link, victim) {
+            (true, LinkTo::Nodes, Victim::Node(node)) => {
+                self.nodes.disturb(node, Some(fault.verb)).await;
+                Ok(())
             }
-            return Ok(());
-        }
-        match victim {
-            Victim::Node(node) => self.nodes.pause(node).await,
-            Victim::Server => self.server()?.lock().await.pause().await,
+            (true, ..) => Ok(self.links(victim)?.for_each(|link| fault.verb.strike(link))),
+            (false, _, Victim::Node(node)) => self.nodes.pause(node).await,
+            (false, _, Victim::Server) => self.server()?.lock().await.pause().await,
         }
     }
 
-    async fn go_on(&self, verb: FaultVerb, victim: Victim) -> Result<(), String> {
-        if verb.is_of_link() {
-            self.links(victim)?.for_each(|link| link.set(link.usual()));
-            return Ok(());
-        }
-        match victim {
-            Victim::Node(node) => self.nodes.resume(node).await,
-            Victim::Server => self.server()?.lock().await.resume(),
+    async fn go_on(&self, fault: Fault, victim: Victim) -> Result<(), String> {
+        match (fault.verb.is_of_link(), fault.link, victim) {
+            (true, LinkTo::Nodes, Victim::Node(node)) => {
+                self.nodes.disturb(node, None).await;
+                Ok(())
+            }
+            (true, ..) => Ok(self.links(victim)?.for_each(|link| link.set(link.usual()))),
+            (false, _, Victim::Node(node)) => self.nodes.resume(node).await,
+            (false, _, Victim::Server) => self.server()?.lock().await.resume(),
         }
     }
 

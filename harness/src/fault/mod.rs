@@ -5,6 +5,7 @@
 
 mod aftermath;
 mod inject;
+mod moved;
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub(crate) use inject::{Injector, Nodes, Together};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Section;
-use crate::link::{Flow, Way, Ways};
+use crate::link::{Flow, Link, Way, Ways};
 use crate::plan::NodeId;
 
 /// A planned fault and its end.
@@ -29,6 +30,19 @@ pub struct Fault {
     pub verb: FaultVerb,
     /// To whom.
     pub target: FaultTarget,
+    /// To which of his links, where it is done to one.
+    pub link: LinkTo,
+}
+
+/// The far end of a link of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkTo {
+    /// The contender's server, which the node asks.
+    #[default]
+    Server,
+    /// The other nodes of a ring, which ask the node.
+    Nodes,
 }
 
 /// Pairs of verbs: each fault is taken back.
@@ -39,19 +53,19 @@ pub enum FaultVerb {
     Pause,
     /// SIGKILL, later a start of the same: the process forgets.
     Kill,
-    /// The link to the server carries nothing, and is later restored.
+    /// The link carries nothing, and is later restored.
     Cut {
         /// On which of its ways.
         way: Direction,
     },
-    /// The link to the server is slow, and later as it was.
+    /// The link is slow, and later as it was.
     Slow {
         /// On which of its ways.
         way: Direction,
         /// How long bytes take.
         delay_ns: u64,
     },
-    /// The connections over the link to the server are reset; what was on the way is lost.
+    /// The connections over the link are reset; what was on the way is lost.
     Reset,
     /// The node is no member of the ring any more, and later one again. It lives, takes its arrivals and sends them on.
     Leave {
@@ -74,7 +88,7 @@ pub struct Late {
     pub by_ns: u64,
 }
 
-/// Ways of a link between a node and the server.
+/// Ways of a link: between a node and the server, or between the other nodes and one that serves them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
@@ -101,6 +115,14 @@ impl FaultVerb {
     #[must_use]
     pub fn is_of_ring(self) -> bool {
         matches!(self, Self::Leave { .. } | Self::Join { .. })
+    }
+
+    /// Does it to a link.
+    pub fn strike(self, link: &Link) {
+        match self {
+            Self::Reset => link.reset(),
+            verb => link.set(verb.ways(link.usual())),
+        }
     }
 
     /// A link's ways while the fault lasts.
@@ -130,6 +152,15 @@ pub enum FaultTarget {
     Holder,
     /// The server of the contender, with all its processes.
     Server,
+}
+
+/// What is done, without to whom.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.verb.fmt(f)?;
+        let of_nodes = self.verb.is_of_link() && self.link == LinkTo::Nodes;
+        f.write_str(if of_nodes { ", link between nodes" } else { "" })
+    }
 }
 
 impl fmt::Display for FaultVerb {

@@ -19,7 +19,7 @@ use super::{NodeCommand, PlacementError, SECRET, Secret};
 use crate::child::{Process, tied};
 use crate::clock::Clock;
 use crate::event::{Event, What};
-use crate::fault::Nodes;
+use crate::fault::{FaultVerb, Nodes};
 use crate::mechanism::{BoxFuture, Outcome};
 use crate::part::PartRet;
 use crate::plan::{NodeId, Plan, StepRef, TaskId};
@@ -189,9 +189,9 @@ impl Driver {
         self.tell(to.flatten(), ToNode::Start { origin_ns, from_ns, introductions, view }).await;
     }
 
-    async fn tell_view(&self, node: NodeId, view: &View) {
+    async fn tell_one(&self, node: NodeId, frame: ToNode) {
         let to = self.reception.seats.look(|seats| seats[usize::from(node.0)].control.clone());
-        self.tell(to, ToNode::View(view.clone())).await;
+        self.tell(to, frame).await;
     }
 
     /// To a node that has just died, nothing can be told; its death is noted where its connection ends.
@@ -328,7 +328,7 @@ impl Driver {
         for other in
             (0..self.processes.len()).map(|other| NodeId(other as u16)).filter(|other| *other != node)
         {
-            self.tell_view(other, &view).await;
+            self.tell_one(other, ToNode::View(view.clone())).await;
         }
         self.back(node, from_ns, Standstill::Down);
         Ok(())
@@ -354,7 +354,11 @@ impl Drop for Driver {
 
 impl Nodes for Driver {
     fn tell<'a>(&'a self, node: NodeId, view: &'a View) -> BoxFuture<'a, ()> {
-        Box::pin(self.tell_view(node, view))
+        Box::pin(self.tell_one(node, ToNode::View(view.clone())))
+    }
+
+    fn disturb(&self, node: NodeId, verb: Option<FaultVerb>) -> BoxFuture<'_, ()> {
+        Box::pin(self.tell_one(node, ToNode::Disturb(verb)))
     }
 
     fn pause(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! node ─ Hello ▶ driver ─ Welcome ▶        on each of the two connections; else Refused
-//! control:  Job, Tasks… ▶ node ─ Ready ▶ driver (barrier) ─ Start ▶ node ─ Events… Returned ▶ driver ─ View…, Finish ▶ node ─ Events… Ended ▶
+//! control:  Job, Tasks… ▶ node ─ Ready ▶ driver (barrier) ─ Start ▶ node ─ Events… Returned ▶ driver ─ View, Disturb… Finish ▶ node ─ Events… Ended ▶
 //! agent:    Ask ▶ driver ─ Reply ▶         for every entry and leave
 //! ```
 
@@ -17,6 +17,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::agent::{EnterRet, LeaveRet};
 use crate::event::Event;
+use crate::fault::FaultVerb;
 use crate::mechanism::{Promises, Token};
 use crate::part::PartRet;
 use crate::plan::{NodeId, Plan, StepRef, Task};
@@ -86,6 +87,8 @@ pub(super) enum ToNode {
     },
     /// The ring has changed.
     View(View),
+    /// The link over which other nodes reach this one is to break so, or to be restored.
+    Disturb(Option<FaultVerb>),
     /// The run is over; what is open is dropped.
     Finish,
     /// The node cannot take part.

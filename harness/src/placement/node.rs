@@ -173,6 +173,7 @@ async fn work(
             frame = control.next::<ToNode>() => match frame {
                 Ok(ToNode::Finish) => break,
                 Ok(ToNode::View(view)) => options.mechanism.view(node, &view),
+                Ok(ToNode::Disturb(verb)) => options.mechanism.disturb(node, verb),
                 other => return Err(refusal(other)),
             },
             () = part.returned(), if !returned => {

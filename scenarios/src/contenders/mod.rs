@@ -9,7 +9,7 @@ use std::time::Duration;
 use harness::agent::Fencing;
 use harness::clock::Clock;
 use harness::control::Open;
-use harness::fault::{Fault, FaultTarget};
+use harness::fault::{Fault, FaultTarget, LinkTo};
 use harness::mechanism::Mechanism;
 use harness::placement::Place;
 use harness::plan::{NodeId, Plan};
@@ -259,11 +259,12 @@ impl Contender {
     /// Whether it is spared a fault: controls prove the bench, undisturbed, and what it has not cannot break.
     #[must_use]
     pub fn is_spared(&self, fault: &Fault) -> bool {
-        let of_server = fault.target == FaultTarget::Server || fault.verb.is_of_link();
+        let of_nodes = fault.verb.is_of_link() && fault.link == LinkTo::Nodes;
+        let of_server = fault.target == FaultTarget::Server || fault.verb.is_of_link() && !of_nodes;
         let has_ring = matches!(self.kind, Kind::Ring(..));
         self.role == Role::Control
             || of_server && self.server.is_none()
-            || fault.verb.is_of_ring() && !has_ring
+            || (fault.verb.is_of_ring() || of_nodes) && !has_ring
     }
 
     /// Why it cannot run in a placement, where it cannot.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use harness::clock::Clock;
+use harness::fault::FaultVerb;
 use harness::link::{Link, Ways};
-use harness::mechanism::{BoxFuture, Entitlement, Lease, Mechanism, Outcome, StepRunner, Token};
+use harness::mechanism::{BoxFuture, Entitlement, Lease, Mechanism, Outcome, Promises, StepRunner, Token};
 use harness::plan::{NodeId, Plan, StepRef, TaskId, splitmix};
 use harness::view::View;
 use queue_lockfree::{
@@ -195,6 +196,15 @@ impl Mechanism for RingMechanism {
         }
     }
 
+    fn disturb(&self, node: NodeId, verb: Option<FaultVerb>) {
+        if let Some(link) = self.links.get(&node.0) {
+            match verb {
+                Some(verb) => verb.strike(link),
+                None => link.set(link.usual()),
+            }
+        }
+    }
+
     fn register(&self, node: NodeId, runner: Arc<dyn StepRunner>) {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, sections)) = nodes.get(&node) {
@@ -216,6 +226,10 @@ impl Mechanism for RingMechanism {
                 node.shutdown().await;
             }
         })
+    }
+
+    fn promises(&self) -> Promises {
+        Promises { one_owner: true, ..Promises::default() }
     }
 
     fn detection(&self) -> String {

@@ -1,6 +1,6 @@
 //! What is broken on purpose, as a scenario says it.
 
-use harness::fault::{Direction, FaultTarget, FaultVerb, Late};
+use harness::fault::{Direction, FaultTarget, FaultVerb, Late, LinkTo};
 use harness::plan::NodeId;
 use serde::Deserialize;
 use toml::Spanned;
@@ -20,7 +20,10 @@ pub struct FaultSpec {
     pub every_s: f64,
     /// How long until it is taken back.
     pub for_ms: f64,
-    /// Of a link: `both` ways, `to-server`, or `from-server` (requests arrive, answers do not).
+    /// Of a link: the one to the `server`, or the one over which the other `nodes` of a ring reach the target.
+    #[serde(default)]
+    pub link: LinkTo,
+    /// Of a link: `both` ways, `to-server` (the target, where it is the nodes' link that is meant), or `from-server` (requests arrive, answers do not).
     #[serde(default)]
     pub way: Direction,
     /// How slow a slow link is, each way that is meant.
@@ -121,6 +124,12 @@ impl Scenario {
             && (0.0..=3_600_000.0).contains(&fault.delay_ms);
         if !fine {
             let what = "every_s, quiet_s and delay_ms must be from 0 to an hour, for_ms from 1";
+            return at_target(what.to_owned());
+        }
+        if fault.link == LinkTo::Nodes
+            && (!fault.fault().is_of_link() || fault.aim() == Some(FaultTarget::Server))
+        {
+            let what = "link = \"nodes\" is for `cut`, `slow` and `reset` of `holder` or a node";
             return at_target(what.to_owned());
         }
         self.validate_ring_change(fault)

@@ -1,0 +1,64 @@
+//! A contender under faults, as a shell runs it.
+
+use std::process::Command;
+
+use harness::record::{RunRecord, Verdict};
+use harness::servers::{Finding, ServerKind, find};
+
+/// One contender under one kind of fault for some seconds; its record, or nothing where its server is missing.
+pub(crate) struct Trial {
+    scenario: &'static str,
+    contender: &'static str,
+    server: Option<ServerKind>,
+    settings: Vec<String>,
+}
+
+impl Trial {
+    pub(crate) fn new(scenario: &'static str, contender: &'static str, server: Option<ServerKind>) -> Self {
+        let settings = ["duration_s=12", "rate_per_s=40", "seed=5", "least_hits=2", "nodes=3"];
+        Self { scenario, contender, server, settings: settings.map(str::to_owned).into() }
+            .set(&format!("contenders=[\"{contender}\"]"))
+    }
+
+    pub(crate) fn set(mut self, setting: &str) -> Self {
+        self.settings.push(setting.to_owned());
+        self
+    }
+
+    /// The faults, in place of the scenario's: verb, target, mean distance, length.
+    pub(crate) fn faults(self, verb: &str, target: &str, every_s: f64, for_ms: f64) -> Self {
+        self.set(&format!(
+            "faults=[{{verb=\"{verb}\",target=\"{target}\",every_s={every_s:?},for_ms={for_ms:?}}}]"
+        ))
+    }
+
+    pub(crate) fn run(&self) -> Option<(RunRecord, String)> {
+        if let Some(Finding::Missing { remedy }) = self.server.map(find) {
+            assert!(std::env::var_os("CI").is_none(), "missing in CI: {remedy}");
+            eprintln!("skipped: {remedy}");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockbench"));
+        command.args(["run", self.scenario]).current_dir(folder.path());
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let batch =
+            std::fs::read_dir(folder.path().join("out")).expect(&told).next().unwrap().unwrap().path();
+        let record = std::fs::read(batch.join(format!("0-{}/record.json", self.contender))).expect(&told);
+        let record: RunRecord = serde_json::from_slice(&record).unwrap();
+        let failures: Vec<_> =
+            record.faults.faults.iter().filter_map(|fault| fault.failure.as_ref()).collect();
+        assert_eq!(failures, Vec::<&String>::new(), "{told}");
+        assert!(record.invalid.iter().all(|reason| reason.contains("late at")), "{:?}", record.invalid);
+        Some((record, told))
+    }
+}
+
+pub(crate) fn violated(record: &RunRecord, check: &str) -> bool {
+    let verdict = &record.verdicts.iter().find(|each| each.check == check).unwrap().verdict;
+    matches!(verdict, Verdict::Violated { .. })
+}
