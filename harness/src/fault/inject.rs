@@ -256,7 +256,10 @@ impl Injector<'_> {
                 self.nodes.disturb(node, Some(fault.verb)).await;
                 Ok(())
             }
-            (true, ..) => Ok(self.links(victim)?.for_each(|link| fault.verb.strike(link))),
+            (true, ..) => {
+                self.links(victim)?.for_each(|link| fault.verb.strike(link));
+                Ok(())
+            }
             (false, _, Victim::Node(node)) => self.nodes.pause(node).await,
             (false, _, Victim::Server) => self.server()?.lock().await.pause().await,
         }
@@ -268,7 +271,10 @@ impl Injector<'_> {
                 self.nodes.disturb(node, None).await;
                 Ok(())
             }
-            (true, ..) => Ok(self.links(victim)?.for_each(|link| link.set(link.usual()))),
+            (true, ..) => {
+                self.links(victim)?.for_each(|link| link.set(link.usual()));
+                Ok(())
+            }
             (false, _, Victim::Node(node)) => self.nodes.resume(node).await,
             (false, _, Victim::Server) => self.server()?.lock().await.resume(),
         }

@@ -1,6 +1,5 @@
 //! The driver's side of a run with nodes as processes.
 
-use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,17 +11,17 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::account::account;
 use super::connection::Reception;
 use super::frame::ToNode;
 use super::seat::{Phase, Seat, Seats};
 use super::{NodeCommand, PlacementError, SECRET, Secret};
 use crate::child::{Process, tied};
 use crate::clock::Clock;
-use crate::event::{Event, What};
 use crate::fault::{FaultVerb, Nodes};
-use crate::mechanism::{BoxFuture, Outcome};
+use crate::mechanism::BoxFuture;
 use crate::part::PartRet;
-use crate::plan::{NodeId, Plan, StepRef, TaskId};
+use crate::plan::{NodeId, Plan};
 use crate::run::{Outage, Run, RunOptions, Stage, Standstill, Told};
 use crate::view::{View, Views};
 
@@ -375,41 +374,5 @@ impl Nodes for Driver {
 
     fn restart(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.restart_one(node))
-    }
-}
-
-/// Accounts for the tasks that a dead node owes an end: those that had not arrived were refused, those under way may
-/// have happened. Its last events may have died with it.
-fn account(stage: &Stage, origin_ns: u64, outages: &[Outage]) {
-    let events = stage.recorder.take();
-    let roots = |what: fn(&What) -> bool| {
-        let root = events.iter().filter(move |event| event.step.step == 0 && what(&event.what));
-        root.map(|event| event.step.task).collect::<HashSet<TaskId>>()
-    };
-    let returned = roots(|what| matches!(what, What::Returned { .. }));
-    let invoked = roots(|what| *what == What::Invoked);
-    events.iter().for_each(|event| stage.recorder.record(event.clone()));
-    for (number, planned) in stage.plan.tasks.iter().enumerate() {
-        let (task, node) = (TaskId(number as u32), planned.entry);
-        let intended_ns = origin_ns + planned.arrival_ns;
-        let mut down =
-            outages.iter().filter(|outage| outage.node == node && outage.state == Standstill::Down);
-        let Some(outage) = down.find(|outage| intended_ns < outage.until_ns) else { continue };
-        if returned.contains(&task) {
-            continue;
-        }
-        let (at_ns, outcome) = if intended_ns < outage.from_ns {
-            (outage.from_ns, Outcome::Unknown(format!("node {} died", node.0)))
-        } else {
-            (intended_ns, Outcome::Refused(format!("node {} is down", node.0)))
-        };
-        let note = |at_ns, what| {
-            let step = StepRef { task, step: 0 };
-            stage.recorder.record(Event { at_ns, node: Some(node), step, what });
-        };
-        if !invoked.contains(&task) {
-            note(intended_ns, What::Invoked);
-        }
-        note(at_ns, What::Returned { outcome });
     }
 }
