@@ -13,7 +13,7 @@
 //! * [`mechanism`]: the contract of everything that is compared; [`control`] has those that need no server.
 //! * [`agent`]: the resource side, the ground truth of who is inside.
 //! * [`node`] and [`run`](mod@run): a management node, and a whole run; [`placement`]: nodes as processes.
-//! * [`fault`]: what is broken on purpose; [`link`]: a connection that can be.
+//! * [`fault`]: what is broken on purpose; [`link`]: a connection that can be; [`view`]: a ring's members, which change.
 //! * [`event`]: what happened; [`clock`]: when.
 //! * [`measure`] and [`check`]: figures and verdicts from a history.
 //! * [`simulation`]: locks and rings without sockets, in virtual time, with flaws that the checks must catch.
@@ -39,3 +39,4 @@ pub mod record;
 pub mod run;
 pub mod servers;
 pub mod simulation;
+pub mod view;

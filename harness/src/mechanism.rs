@@ -8,7 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::fault::FaultVerb;
 use crate::plan::{NodeId, StepRef};
+use crate::view::View;
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -27,14 +29,21 @@ pub trait Mechanism: Send + Sync + fmt::Debug {
         String::new()
     }
 
-    /// Hears the introductions of all nodes, its own included; once, after [`Mechanism::register`] and before the first
-    /// `run`.
+    /// Hears the introductions of all nodes, its own included; once, before [`Mechanism::register`].
     ///
     /// # Errors
     /// What is wrong with one of them.
     fn meet(&self, _introductions: &[String]) -> Result<(), String> {
         Ok(())
     }
+
+    /// Tells a node that lives in this process who is a member of the ring from now on: before the first `run`, and at
+    /// each change. Nodes may hear of one change at different times. Mechanisms without a ring have no use for it.
+    fn view(&self, _node: NodeId, _view: &View) {}
+
+    /// Breaks the link over which other nodes reach one that lives in this process, or restores it (`None`). Mechanisms whose
+    /// nodes do not speak to each other have none.
+    fn disturb(&self, _node: NodeId, _verb: Option<FaultVerb>) {}
 
     /// Runs a step that was asked for at a node. The deadline, a stamp of the run's clock, bounds the waiting; a
     /// step once inside runs to its end.
@@ -69,6 +78,8 @@ pub struct Promises {
     /// Steps of one resource enter in the order in which they were asked for, unless they were asked for within this
     /// of each other: two nodes' requests may pass each other on their way.
     pub in_order_beyond_ns: Option<u64>,
+    /// Steps of a resource run at one node, which owns it until the ring changes; not just where they were asked for.
+    pub one_owner: bool,
 }
 
 /// Runs steps at one node: enters at the agent, holds, runs the children through the same mechanism, leaves.

@@ -233,7 +233,7 @@ pub struct FaultFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRecord {
-    /// `pause` or `kill`.
+    /// What was done: `pause`, `kill`, `join` …
     pub verb: String,
     /// `holder`, `server`, `leader` or the node.
     pub target: String,
@@ -250,7 +250,7 @@ pub struct FaultRecord {
     pub until_ns: Option<u64>,
     /// Tries at which whoever was aimed at had just left.
     pub misses: u32,
-    /// Sections that were inside at the node.
+    /// Sections that were inside at the node; of a change of the ring, those inside keys that moved.
     pub hits: u64,
     /// Of these, how many wrote although a later token had entered their slot.
     pub regressions: u64,
@@ -261,6 +261,18 @@ pub struct FaultRecord {
     /// The longest time in which nobody entered anything, from its beginning to the first entry after its end.
     #[serde(default)]
     pub unserved_ns: Option<u64>,
+    /// Keys that were entered at another node than before, until the next fault; where a key has one owner.
+    #[serde(default)]
+    pub moved_keys: u64,
+    /// The longest time for which somebody waited for one of these and nobody was inside, before its new owner let somebody in.
+    #[serde(default)]
+    pub stall_ns: Option<u64>,
+    /// Tasks that completed in the second before it.
+    #[serde(default)]
+    pub completed_before: u64,
+    /// Tasks that completed in the first second of it.
+    #[serde(default)]
+    pub completed_after: u64,
     /// Why it could not be injected, or not be taken back.
     pub failure: Option<String>,
 }

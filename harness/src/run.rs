@@ -8,13 +8,14 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{Agent, AgentLink, AgentOptions, Direct};
 use crate::clock::Clock;
 use crate::event::{Event, Progress, Recorder};
-use crate::fault::{FaultVerb, Injected, Injector, Nodes};
+use crate::fault::{FaultVerb, Injected, Injector, Nodes, Together};
 use crate::link::Links;
 use crate::measure::Histogram;
 use crate::mechanism::{Mechanism, Promises};
 use crate::part::{Part, PartOptions, PartRet};
 use crate::plan::{NodeId, Plan, Task};
 use crate::servers::Server;
+use crate::view::Views;
 
 /// Time from the set-up of a run to its first arrival, so that no node is late for it.
 const LEAD_IN_NS: u64 = 20_000_000;
@@ -138,6 +139,8 @@ pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, o
     let (detection, promises) = (mechanism.detection(), mechanism.promises());
     let introductions = [mechanism.introduction()];
     mechanism.meet(&introductions).expect("a mechanism understands its own introduction");
+    let (nodes, view) = ((0..stage.plan.settings.nodes).map(NodeId), stage.views.now());
+    nodes.clone().for_each(|node| mechanism.view(node, &view));
     let origin_ns = stage.clock.now_ns() + LEAD_IN_NS;
     let direct = |node| {
         let link: Arc<dyn AgentLink> = Arc::new(Direct { agent: Arc::clone(&stage.agent), node });
@@ -146,13 +149,13 @@ pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, o
     let part = PartOptions {
         plan: Arc::clone(&stage.plan),
         clock: stage.clock.clone(),
-        mechanism,
+        mechanism: Arc::clone(&mechanism),
         recorder: Arc::clone(&stage.recorder),
         origin_ns,
         from_ns: origin_ns,
     };
-    let mut part = Part::start(&part, (0..stage.plan.settings.nodes).map(NodeId).map(direct));
-    let injected = stage.until_over(origin_ns, None, part.returned()).await;
+    let mut part = Part::start(&part, nodes.map(direct));
+    let injected = stage.until_over(origin_ns, &Together(&*mechanism), part.returned()).await;
     let end_ns = stage.clock.now_ns();
     let ret = part.finish().await;
     let outages = Vec::new();
@@ -166,6 +169,8 @@ pub(crate) struct Stage {
     pub(crate) clock: Clock,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) agent: Arc<Agent>,
+    /// Of the ring, where the mechanism is one that is told.
+    pub(crate) views: Arc<Views>,
     pub(crate) options: RunOptions,
 }
 
@@ -185,7 +190,8 @@ impl Stage {
     pub(crate) fn new(plan: Arc<Plan>, clock: Clock, options: RunOptions) -> Self {
         let recorder = Arc::new(Recorder::new(Arc::clone(&options.progress)));
         let agent = Agent::new(Arc::clone(&plan), clock.clone(), Arc::clone(&recorder), options.agent);
-        Self { plan, clock, recorder, agent: Arc::new(agent), options }
+        let views = Arc::new(Views::new(&plan));
+        Self { plan, clock, recorder, agent: Arc::new(agent), views, options }
     }
 
     /// Injects the plan's faults until every task has returned, could no longer, or the run is to stop early. No fault
@@ -193,7 +199,7 @@ impl Stage {
     pub(crate) async fn until_over(
         &self,
         origin_ns: u64,
-        nodes: Option<&dyn Nodes>,
+        nodes: &dyn Nodes,
         returned: impl Future<Output = ()>,
     ) -> Vec<Injected> {
         let plan = &self.plan;
@@ -209,6 +215,7 @@ impl Stage {
             clock: &self.clock,
             agent: &self.agent,
             nodes,
+            views: &self.views,
             server: self.options.server.clone(),
             links: self.options.links.clone(),
             origin_ns,
@@ -258,6 +265,8 @@ fn broken(outages: &[Outage], injected: &[Injected]) -> Vec<InjectedFault> {
         until_ns: Some(outage.until_ns).filter(|until_ns| *until_ns != u64::MAX),
     });
     let others = injected.iter().filter(|each| each.node.is_none() || each.fault.verb.is_of_link());
+    // A change of the ring breaks nothing: nobody may be served later for it.
+    let others = others.filter(|each| !each.fault.verb.is_of_ring());
     let others = others.filter_map(|each| {
         let (from_ns, until_ns) = each.lasted_ns?;
         let blow = match each.fault.verb {

@@ -5,6 +5,7 @@ pub mod postgres;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -33,6 +34,8 @@ struct Shared {
     history: Mutex<VecDeque<Arc<Ring>>>,
     /// Epoch of the current view, sent after the view was swapped.
     epoch: watch::Sender<u64>,
+    /// Written before the view that it belongs to is swapped in, by who watches the nodes.
+    evicted: AtomicBool,
 }
 
 impl Membership {
@@ -42,6 +45,7 @@ impl Membership {
             view: ArcSwap::from_pointee(Ring::empty()),
             history: Mutex::default(),
             epoch: watch::Sender::new(0),
+            evicted: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -63,6 +67,18 @@ impl Membership {
         self.shared.view.store(ring);
         self.shared.epoch.send_replace(epoch);
         true
+    }
+
+    /// Whether the node was taken for dead and put out of the ring, by a membership that watches the nodes: others may have
+    /// started its keys without asking it. A node that leaves by plan is not evicted.
+    pub fn is_evicted(&self) -> bool {
+        self.shared.evicted.load(Ordering::Acquire)
+    }
+
+    /// Called before the view in which that is so is installed.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn set_evicted(&self, evicted: bool) {
+        self.shared.evicted.store(evicted, Ordering::Release);
     }
 
     /// The current view, for a short look.

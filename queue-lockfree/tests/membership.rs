@@ -102,13 +102,14 @@ async fn a_silent_member_is_evicted_once_and_one_that_comes_back_counts_as_two_c
 async fn a_member_stops_itself_when_its_row_is_gone_or_the_database_is() {
     let Some(server) = server().await else { return };
     let (evicted, its_view) = join(&server, 1).await;
-    let (other, _) = join(&server, 2).await;
+    let (other, others_view) = join(&server, 2).await;
     let mut database = PgConnection::connect(server.endpoint()).await.unwrap();
     let evict = "WITH gone AS (DELETE FROM lockbench_ring_member WHERE id = 1) \
                  UPDATE lockbench_ring_epoch SET epoch = epoch + 1";
     database.execute(evict).await.unwrap();
     tokio::time::timeout(PATIENCE, evicted.stopped().cancelled()).await.unwrap();
     comes_to(&its_view, (3, &[2])).await;
+    assert!(its_view.is_evicted() && !others_view.is_evicted());
     assert!(!other.stopped().is_cancelled());
     server.stop().await.unwrap();
     tokio::time::timeout(PATIENCE, other.stopped().cancelled()).await.unwrap();

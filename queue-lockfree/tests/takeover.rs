@@ -139,6 +139,11 @@ struct Story {
 }
 
 async fn story(takeover: Takeover) -> Story {
+    story_of(takeover, &[0, 1]).await
+}
+
+/// The same with other members after the change.
+async fn story_of(takeover: Takeover, after: &[u16]) -> Story {
     let (agent, gate, lost) =
         (Arc::new(Mutex::new(Agent::default())), Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let handler = {
@@ -168,7 +173,7 @@ async fn story(takeover: Takeover) -> Story {
     eventually("A is inside", || agent.lock().unwrap().entered.contains_key("A".as_bytes())).await;
     ringed.submit(&mut tasks, 0, &key, 1, "B");
     eventually("B waits", || ringed.nodes[0].snapshot()[0].pending_ages_ns.len() == 1).await;
-    ringed.install_everywhere(2, &[0, 1]);
+    ringed.install_everywhere(2, after);
     ringed.submit(&mut tasks, 1, &key, 1, "C");
     Story { ringed, agent, gate, lost, key, tasks }
 }
@@ -214,6 +219,17 @@ async fn drain_has_the_new_owner_wait_until_the_old_one_is_done() {
     eventually("B and C are at the new owner", || arrived() == 2).await;
     assert!(!story.entered("B") && !story.entered("C"));
     assert_eq!(story.lost.available_permits(), 0, "a planned change takes nothing from who runs");
+    let agent = story.end().await;
+    assert!(agent.crowded.is_empty(), "{:?}", agent.crowded);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drain_has_a_node_that_leaves_by_plan_end_what_it_runs() {
+    let story = story_of(Takeover::Drain, &[1]).await;
+    let arrived = || story.ringed.nodes[1].snapshot().first().map_or(0, |queue| queue.running.len());
+    eventually("the new owner has the key's turn", || arrived() == 1).await;
+    assert!(!story.entered("B") && !story.entered("C"));
+    assert_eq!(story.lost.available_permits(), 0, "it was not taken for dead");
     let agent = story.end().await;
     assert!(agent.crowded.is_empty(), "{:?}", agent.crowded);
 }

@@ -53,6 +53,10 @@ pub(crate) fn faulted() -> Comparison {
         rejections: 0,
         freed_ns: Some(2_000_000_000),
         unserved_ns: Some(2_000_000_000),
+        moved_keys: 3,
+        stall_ns: Some(250_000_000),
+        completed_before: 200,
+        completed_after: 150,
         failure: None,
     };
     let missed = FaultRecord {
@@ -64,6 +68,9 @@ pub(crate) fn faulted() -> Comparison {
         regressions: 0,
         freed_ns: None,
         unserved_ns: Some(300_000_000),
+        moved_keys: 0,
+        stall_ns: None,
+        completed_after: 190,
         ..fault.clone()
     };
     let faults = &mut comparison.rows[0].records[0].faults;

@@ -15,6 +15,7 @@ mod judge;
 
 mod format;
 mod matrix;
+mod moves;
 mod sections;
 mod sentences;
 mod table;

@@ -184,7 +184,7 @@ pub(crate) fn faults(comparison: &Comparison) -> Option<Table> {
     let head = vec![
         Head::number("Planned", ""),
         Head::number("Injected", "whose time came before the end of the run"),
-        Head::number("Hit a holder", "a section was inside when its node stood still"),
+        Head::number("Hit a holder", "a section was inside when its node stood still, or its key moved"),
         Head::number("Missed tries", "it had just left; tried again"),
         Head::number("Token regressions", "of those hit: wrote although a later token had entered"),
         Head::number("Writes refused", "of those hit: the agent refused"),

@@ -10,18 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use harness::agent::{AgentOptions, Fencing, WhenBusy};
+use harness::agent::{AgentOptions, WhenBusy};
 use harness::check;
 use harness::clock::Clock;
 use harness::event::{Progress, write_history};
-use harness::fault::{Fault, FaultTarget, FaultVerb, aftermath};
+use harness::fault::{FaultTarget, FaultVerb, aftermath};
 use harness::link::{Link, Links};
 use harness::measure::measure;
 use harness::placement::{self, NodeCommand};
 use harness::plan::{Mode, Plan, splitmix};
 use harness::record::{
-    CheckVerdict, Expected, FaultFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Tally,
-    Verdict, write_json,
+    CheckVerdict, Expected, FaultFacts, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Tally, Verdict,
+    write_json,
 };
 use harness::run::{Run, RunOptions, run};
 use harness::servers::{self, Finding, Member, Server, ServerKind, ServerOptions};
@@ -142,14 +142,8 @@ impl Batch {
         let spec = &self.scenario.spec;
         let fold = if contender.excludes_nothing() { workload::control_fold(plan) } else { 1 };
         let mut plan = if fold > 1 { Arc::new(plan.folded(fold)) } else { Arc::clone(plan) };
-        let spared = |fault: &Fault| {
-            let of_server = matches!(fault.target, FaultTarget::Server | FaultTarget::Leader);
-            (of_server || fault.verb.is_of_link()) && contender.server.is_none()
-        };
-        if contender.role == Role::Control || plan.faults.iter().any(spared) {
-            // Controls prove the bench, undisturbed; a fault of a server needs one.
-            let faults = plan.faults.iter().filter(|fault| contender.role != Role::Control && !spared(fault));
-            let faults = faults.copied().collect();
+        if plan.faults.iter().any(|fault| contender.is_spared(fault)) {
+            let faults = plan.faults.iter().filter(|fault| !contender.is_spared(fault)).copied().collect();
             plan = Arc::new(Plan::clone(&plan).with_faults(faults));
         }
         let progress = Arc::new(Progress::default());
@@ -173,7 +167,7 @@ impl Batch {
             run_seed: splitmix(plan.settings.seed ^ u64::from(place.order) << 32),
             here: Here::all(&plan),
         };
-        let fencing = if spec.fencing { Fencing::On } else { Fencing::Off };
+        let fencing = contender.fencing(spec.fencing);
         // The control must show that the checks can see, so its agents hide nothing.
         let when_busy = if contender.excludes_nothing() { WhenBusy::Admit } else { spec.when_busy };
         let agent = AgentOptions { fencing, when_busy };

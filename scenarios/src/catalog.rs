@@ -14,6 +14,11 @@ pub const ALL: &[(&str, &str)] = &[
     ("holder-kill", include_str!("../catalog/holder-kill.toml")),
     ("leader-kill", include_str!("../catalog/leader-kill.toml")),
     ("leader-pause", include_str!("../catalog/leader-pause.toml")),
+    ("owner-pause", include_str!("../catalog/owner-pause.toml")),
+    ("owner-kill", include_str!("../catalog/owner-kill.toml")),
+    ("ring-join", include_str!("../catalog/ring-join.toml")),
+    ("ring-leave", include_str!("../catalog/ring-leave.toml")),
+    ("rings-differ", include_str!("../catalog/rings-differ.toml")),
 ];
 
 /// Finds a scenario by its name in the catalogue, or by the path of a file.

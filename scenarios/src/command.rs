@@ -368,7 +368,8 @@ fn wanted(args: &RunArgs, scenario: &spec::Scenario) -> anyhow::Result<Vec<Conte
         let named = args.contenders.iter().any(|name| name == contender.name);
         named || listed && (args.contenders.is_empty() || contender.role == Role::Control)
     };
-    Ok(all.into_iter().filter(takes_part).collect())
+    let taking_part = all.into_iter().filter(takes_part);
+    Ok(taking_part.map(|contender| contender.with_members(scenario.spec.membership)).collect())
 }
 
 fn watch_signals(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {

@@ -1,16 +1,19 @@
 //! What was asked: a scenario file, strict about its keys. What will run is a [`Plan`](harness::plan::Plan), drawn by
 //! [`crate::workload`].
 
+mod faults;
+
 use std::collections::BTreeMap;
 
 use harness::agent::WhenBusy;
 use harness::check;
-use harness::fault::{Direction, FaultTarget, FaultVerb};
 use harness::link::Ways;
-use harness::plan::{Holder, Mode, NodeId, ResourceKind};
+use harness::plan::{Holder, Mode, ResourceKind};
 use harness::record::Expected;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
+
+pub use self::faults::{FaultSpec, VerbSpec};
 
 /// A scenario: which tasks, how hot, against which contenders.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,6 +52,9 @@ pub struct ScenarioSpec {
     /// Where the nodes live.
     #[serde(default)]
     pub placement: Placement,
+    /// How the nodes of a ring know who is a member.
+    #[serde(default)]
+    pub membership: Members,
     /// Whether the agents reject stale tokens.
     #[serde(default)]
     pub fencing: bool,
@@ -152,74 +158,6 @@ impl Default for Duration {
     }
 }
 
-/// A kind of fault, again and again at random distances; controls are spared.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FaultSpec {
-    /// `pause` (and resume), `kill` (and restart); of the target's link to the server: `cut` (and restore), `slow`,
-    /// `reset`.
-    pub verb: VerbSpec,
-    /// `holder` = the node of whoever is inside just then, `node-0`, `node-1` …, `server`, or `leader` = the member that
-    /// leads just then, of a server of several.
-    pub target: Spanned<String>,
-    /// Mean distance from the end of one to the beginning of the next; drawn uniformly from 0 to twice this.
-    pub every_s: f64,
-    /// How long until it is taken back.
-    pub for_ms: f64,
-    /// Of a link: `both` ways, `to-server`, or `from-server` (requests arrive, answers do not).
-    #[serde(default)]
-    pub way: Direction,
-    /// How slow a slow link is, each way that is meant.
-    #[serde(default)]
-    pub delay_ms: f64,
-    /// None in so long a time at the beginning of the run; and none that lasts into so long a time at its end, in which
-    /// the system can come back.
-    #[serde(default = "one_f64")]
-    pub quiet_s: f64,
-}
-
-/// What is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum VerbSpec {
-    /// SIGSTOP, SIGCONT.
-    Pause,
-    /// SIGKILL, a new start.
-    Kill,
-    /// Nothing gets through.
-    Cut,
-    /// Everything takes longer.
-    Slow,
-    /// Connections end.
-    Reset,
-}
-
-impl FaultSpec {
-    /// What is done, with its details.
-    #[must_use]
-    pub fn fault(&self) -> FaultVerb {
-        let way = self.way;
-        match self.verb {
-            VerbSpec::Pause => FaultVerb::Pause,
-            VerbSpec::Kill => FaultVerb::Kill,
-            VerbSpec::Cut => FaultVerb::Cut { way },
-            VerbSpec::Slow => FaultVerb::Slow { way, delay_ns: (self.delay_ms * 1e6) as u64 },
-            VerbSpec::Reset => FaultVerb::Reset,
-        }
-    }
-
-    /// Whom it is aimed at; `None`: there is no such target.
-    #[must_use]
-    pub fn aim(&self) -> Option<FaultTarget> {
-        match self.target.get_ref().as_str() {
-            "holder" => Some(FaultTarget::Holder),
-            "server" => Some(FaultTarget::Server),
-            "leader" => Some(FaultTarget::Leader),
-            other => other.strip_prefix("node-")?.parse().ok().map(|node| FaultTarget::Node(NodeId(node))),
-        }
-    }
-}
-
 /// What a check must answer for contenders of a class. The first that fits decides.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -246,8 +184,12 @@ pub enum Class {
     Leased,
     /// Locks that are held as long as their connection lives.
     Unleased,
-    /// The ring with work queues.
+    /// The ring with work queues, that does nothing when it changes.
     Ring,
+    /// The ring whose new owners wait for the old ones.
+    RingDrain,
+    /// The ring whose new owners start at once, under higher tokens.
+    RingFenced,
     /// Controls.
     Control,
 }
@@ -272,6 +214,17 @@ pub enum Topology {
     Single,
     /// Three, of which one leads; etcd and ZooKeeper only.
     Replicated,
+}
+
+/// How the nodes of a ring know who is a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Members {
+    /// They are told. Nobody notices that one has died.
+    #[default]
+    Static,
+    /// Each writes heartbeats into a table in PostgreSQL and reads who else does; `detect_ms` is the suspicion.
+    Postgres,
 }
 
 /// Where the nodes live.
@@ -441,48 +394,8 @@ impl Scenario {
             }
             self.validate_step(&task.step)?;
         }
-        spec.faults.iter().try_for_each(|fault| self.validate_fault(fault))?;
+        self.validate_faults()?;
         spec.expect.iter().try_for_each(|expect| self.validate_expect(expect))
-    }
-
-    fn validate_fault(&self, fault: &FaultSpec) -> Result<(), SpecError> {
-        let at_target = |what: String| Err(self.error_at(fault.target.span(), what));
-        match fault.aim() {
-            None => {
-                return at_target(format!(
-                    "unknown target `{}`; there are `holder`, `server`, `leader` and `node-0` to `node-{}`",
-                    fault.target.get_ref(),
-                    self.spec.nodes - 1
-                ));
-            }
-            Some(FaultTarget::Node(node)) if node.0 >= self.spec.nodes => {
-                return at_target(format!("there is no node {}: nodes = {}", node.0, self.spec.nodes));
-            }
-            Some(FaultTarget::Leader) if self.spec.topology == Topology::Single => {
-                return at_target(
-                    "nobody leads a server of one member: set `topology = \"replicated\"`, or `--topology replicated`"
-                        .to_owned(),
-                );
-            }
-            Some(FaultTarget::Node(_) | FaultTarget::Holder)
-                if self.spec.placement == Placement::Single && !fault.fault().is_of_link() =>
-            {
-                return at_target(format!(
-                    "to {} a node it must be a process: set `placement = \"process\"`, or `--placement process`",
-                    fault.fault()
-                ));
-            }
-            Some(_) => {}
-        }
-        let fine = (0.0..=3_600.0).contains(&fault.every_s)
-            && (1.0..=3_600_000.0).contains(&fault.for_ms)
-            && (0.0..=3_600.0).contains(&fault.quiet_s)
-            && (0.0..=3_600_000.0).contains(&fault.delay_ms);
-        if !fine {
-            let what = "every_s, quiet_s and delay_ms must be from 0 to an hour, for_ms from 1";
-            return at_target(what.to_owned());
-        }
-        Ok(())
     }
 
     fn validate_expect(&self, expect: &ExpectSpec) -> Result<(), SpecError> {

@@ -7,7 +7,7 @@ mod trial;
 
 use std::process::Command;
 
-use harness::record::Verdict;
+use harness::record::{RunRecord, Verdict};
 use harness::servers::ServerKind;
 
 use trial::{Trial, violated};
@@ -62,7 +62,9 @@ fn a_lock_without_lease_and_a_queue_wait_for_a_paused_holder() {
 
 #[test]
 fn a_killed_holder_s_tasks_are_accounted_for_and_its_node_comes_back() {
-    for (contender, server) in [("redis-fenced", Some(ServerKind::Redis)), ("ring-queue", None)] {
+    // A ring's nodes go by one epoch again once a node has come back, whatever their takeover waits for.
+    let rings = ["ring-queue", "ring-drain", "ring-fenced"].map(|name| (name, None));
+    for (contender, server) in [("redis-fenced", Some(ServerKind::Redis))].into_iter().chain(rings) {
         let trial = Trial::new("holder-kill", contender, server)
             .set("detect_ms=400")
             .faults("kill", "holder", 1.0, 1_000.0);
@@ -108,6 +110,36 @@ fn a_holder_whose_answers_do_not_arrive_is_overtaken_and_its_link_is_restored() 
     assert!(faults.faults.iter().all(|fault| fault.verb == "cut from server"), "{faults:?}");
     assert!(!violated(&record, "conservation"));
     assert!(record.tasks.completed > 0, "{:?}", record.tasks);
+}
+
+/// The ring has one key, so of three nodes two reach it over the link before its owner.
+fn broken_before_the_owner(placement: &str, fault: &str) -> RunRecord {
+    let trial = Trial::new("holder-pause", "ring-queue", None)
+        .set(&format!("placement=\"{placement}\""))
+        .set(&format!("faults=[{{{fault},link=\"nodes\",target=\"holder\",every_s=0.5}}]"))
+        .set("least_hits=1");
+    let (record, told) = trial.run().expect("it needs no server");
+    assert!(record.faults.hit_a_holder() >= 2, "{placement} {fault}: {:?}", record.faults);
+    for check in ["exclusion", "lost-update", "exactly-once", "conservation", "progress"] {
+        assert!(!violated(&record, check), "{placement} {fault}: {check}: {told}");
+    }
+    assert!(record.tasks.completed > record.tasks.planned / 2, "{placement} {fault}: {:?}", record.tasks);
+    record
+}
+
+#[test]
+fn links_between_nodes_can_be_cut_one_way_slowed_and_reset() {
+    for placement in ["single", "process"] {
+        // Of 40 tasks a second, some ask for the key early in the cut; they run, and nobody hears of it before its end.
+        let cut = broken_before_the_owner(placement, r#"verb="cut",way="from-server",for_ms=2500.0"#);
+        assert!(cut.latency.response.quantile_ns(1.0).unwrap() >= 1_500_000_000, "{placement}");
+        assert!(cut.faults.faults.iter().all(|fault| fault.verb == "cut from server, link between nodes"));
+    }
+    let slow = broken_before_the_owner("single", r#"verb="slow",delay_ms=150.0,for_ms=1000.0"#);
+    assert!(slow.latency.response.quantile_ns(1.0).unwrap() >= 300_000_000, "150 ms there, 150 ms back");
+    // The connection is there again at once; what was on the way is lost.
+    let reset = broken_before_the_owner("single", r#"verb="reset",for_ms=100.0"#);
+    assert!(reset.tasks.unknown > 0, "{:?}", reset.tasks);
 }
 
 #[test]

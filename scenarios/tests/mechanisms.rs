@@ -115,7 +115,7 @@ fn releases_only_after_the_agent_acknowledged_the_leave(name: &str, run: &Run) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nested_steps_of_several_owners_are_kept_apart_without_a_server() {
-    for name in ["local-mutex", "ring-local", "ring-queue"] {
+    for name in ["local-mutex", "ring-local", "ring-queue", "ring-drain", "ring-fenced"] {
         keeps_apart_and_loses_nothing(name, &run_on(&contender(name), Placement::Single, None).await);
     }
     for name in ["local-mutex", "ring-local"] {

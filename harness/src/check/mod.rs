@@ -14,7 +14,8 @@ mod per;
 mod progress;
 mod release_safety;
 
-use per::{PerSlot, PerStep};
+use per::PerSlot;
+pub(crate) use per::PerStep;
 
 use crate::event::{Event, describe};
 use crate::plan::StepRef;

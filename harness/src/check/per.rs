@@ -6,14 +6,14 @@ use crate::plan::{Plan, StepRef};
 
 /// A value for every step of a plan.
 #[derive(Debug)]
-pub(super) struct PerStep<T> {
+pub(crate) struct PerStep<T> {
     /// By task: the place of its root.
     roots: Vec<u32>,
     values: Vec<T>,
 }
 
 impl<T: Clone + Default> PerStep<T> {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         let mut steps = 0;
         let root = |task: &crate::plan::Task| {
             let root = steps;
@@ -25,7 +25,7 @@ impl<T: Clone + Default> PerStep<T> {
     }
 
     /// By task, the values of its steps in pre-order.
-    pub(super) fn tasks(&self) -> impl Iterator<Item = &[T]> {
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = &[T]> {
         let ends = self.roots.iter().skip(1).copied().chain([self.values.len() as u32]);
         self.roots.iter().zip(ends).map(|(root, end)| &self.values[*root as usize..end as usize])
     }

@@ -1,8 +1,9 @@
 //! What came of the faults of a run, read off its history.
 
+use super::Injected;
+use super::moved::{Move, Moved, moves};
 use crate::agent::Section;
 use crate::event::{Event, What};
-use crate::fault::Injected;
 use crate::mechanism::Outcome;
 use crate::plan::StepRef;
 use crate::record::{FaultFacts, FaultRecord};
@@ -17,9 +18,16 @@ pub fn aftermath(run: &Run) -> FaultFacts {
         What::Returned { outcome } if event.step.step == 0 => Some(outcome),
         _ => None,
     });
+    let moves = if run.promises.one_owner { moves(run) } else { Vec::new() };
+    let mut faults = run.injected.iter().peekable();
+    let mut records = Vec::new();
+    while let Some(injected) = faults.next() {
+        let next_ns = faults.peek().and_then(|next| next.lasted_ns).map_or(u64::MAX, |(from_ns, _)| from_ns);
+        records.push(record(run, injected, &moves, next_ns));
+    }
     FaultFacts {
         planned: run.plan.faults.len() as u64,
-        faults: run.injected.iter().map(|injected| record(run, injected)).collect(),
+        faults: records,
         entries_before: first_ns
             .map_or(0, |first_ns| entries.filter(|event| event.at_ns < first_ns).count() as u64),
         last_completed: last == Some(&Outcome::Completed),
@@ -29,10 +37,11 @@ pub fn aftermath(run: &Run) -> FaultFacts {
     }
 }
 
-fn record(run: &Run, injected: &Injected) -> FaultRecord {
+/// Keys that move before the next fault moved because of this one.
+fn record(run: &Run, injected: &Injected, moves: &[Move], next_ns: u64) -> FaultRecord {
     let since = |at_ns: u64| at_ns.saturating_sub(run.origin_ns);
     let mut record = FaultRecord {
-        verb: injected.fault.verb.to_string(),
+        verb: injected.fault.to_string(),
         target: injected.fault.target.to_string(),
         node: injected.node.map(|node| node.0),
         member: injected.member.map(|place| place as u32),
@@ -40,15 +49,29 @@ fn record(run: &Run, injected: &Injected) -> FaultRecord {
         from_ns: injected.lasted_ns.map(|(from_ns, _)| since(from_ns)),
         until_ns: injected.lasted_ns.map(|(_, until_ns)| since(until_ns)),
         misses: injected.misses,
-        hits: injected.hit.len() as u64,
+        hits: 0,
         regressions: 0,
         rejections: 0,
         freed_ns: None,
         unserved_ns: injected.lasted_ns.map(|lasted_ns| unserved_ns(run, lasted_ns)),
+        moved_keys: 0,
+        stall_ns: None,
+        completed_before: 0,
+        completed_after: 0,
         failure: injected.failure.clone(),
     };
-    let Some((from_ns, _)) = injected.lasted_ns else { return record };
-    for section in &injected.hit {
+    let Some((from_ns, until_ns)) = injected.lasted_ns else { return record };
+    record.completed_before = completed(run, from_ns.saturating_sub(SECOND_NS), from_ns);
+    record.completed_after = completed(run, from_ns, from_ns + SECOND_NS);
+    let moved = Moved::within(moves, from_ns, next_ns);
+    (record.moved_keys, record.stall_ns) = (moved.resources.len() as u64, moved.stall_ns);
+    let mut hit = injected.hit.clone();
+    if injected.fault.verb.is_of_ring() {
+        let moved = Moved::within(moves, from_ns, until_ns).resources;
+        hit.retain(|section| moved.contains(&run.plan.step(section.step).resource));
+    }
+    record.hits = hit.len() as u64;
+    for section in &hit {
         let after = after(run, section, from_ns);
         record.regressions += u64::from(after.regressed);
         record.rejections += u64::from(after.rejected);
@@ -70,6 +93,15 @@ fn unserved_ns(run: &Run, (from_ns, until_ns): (u64, u64)) -> u64 {
         }
     }
     longest_ns.max(run.end_ns.saturating_sub(last_ns))
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Tasks that completed from one stamp to another.
+fn completed(run: &Run, from_ns: u64, to_ns: u64) -> u64 {
+    let returned = |what: &What| matches!(what, What::Returned { outcome: Outcome::Completed });
+    let within = run.events.iter().filter(|event| (from_ns..to_ns).contains(&event.at_ns));
+    within.filter(|event| event.step.step == 0 && returned(&event.what)).count() as u64
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +144,7 @@ fn after(run: &Run, hit: &Section, from_ns: u64) -> After {
 mod tests {
     use super::*;
     use crate::check::fixture::{left, run};
-    use crate::fault::{Fault, FaultTarget, FaultVerb};
+    use crate::fault::{Fault, FaultTarget, FaultVerb, LinkTo};
     use crate::mechanism::Token;
     use crate::plan::{NodeId, TaskId};
 
@@ -129,7 +161,8 @@ mod tests {
             slot: Some(0),
             token: Some(Token { generation: 0, sequence: 1 }),
         };
-        let fault = Fault { at_ns: 9_000_000, for_ns: 30_000_000, verb, target: FaultTarget::Holder };
+        let (target, link) = (FaultTarget::Holder, LinkTo::Server);
+        let fault = Fault { at_ns: 9_000_000, for_ns: 30_000_000, verb, target, link };
         run.injected.push(Injected {
             fault,
             lasted_ns: Some((10_000_000, 40_000_000)),

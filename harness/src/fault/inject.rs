@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fault, FaultTarget, FaultVerb, Injected};
+use super::{Fault, FaultTarget, FaultVerb, Injected, Late, LinkTo};
 use crate::agent::{Agent, Section};
 use crate::clock::Clock;
 use crate::link::{Link, Links};
-use crate::mechanism::BoxFuture;
+use crate::mechanism::{BoxFuture, Mechanism};
 use crate::plan::{NodeId, Plan, splitmix};
 use crate::servers::Server;
+use crate::view::{View, Views};
 
 /// How long a holder is aimed at before the fault is given up.
 const AIM: Duration = Duration::from_secs(10);
@@ -20,8 +21,12 @@ const AIM: Duration = Duration::from_secs(10);
 /// How often the agent is asked who is inside while nobody is.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// What faults can be done to nodes, where they are processes.
+/// How the nodes of a run are reached, wherever they live.
 pub(crate) trait Nodes: Send + Sync {
+    /// Tells a node who is a member of the ring from now on.
+    fn tell<'a>(&'a self, node: NodeId, view: &'a View) -> BoxFuture<'a, ()>;
+    /// Breaks the link over which other nodes reach this one, or restores it (`None`).
+    fn disturb(&self, node: NodeId, verb: Option<FaultVerb>) -> BoxFuture<'_, ()>;
     /// Stops a node and returns when it stands still and the agent has heard all that it said.
     fn pause(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
     /// Lets it go on.
@@ -32,12 +37,51 @@ pub(crate) trait Nodes: Send + Sync {
     fn restart(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
 }
 
+/// All nodes in this process: there is a mechanism to tell, and nothing to stop.
+pub(crate) struct Together<'a>(pub(crate) &'a dyn Mechanism);
+
+impl Together<'_> {
+    fn none_is_a_process(&self) -> BoxFuture<'_, Result<(), String>> {
+        let refused = "nodes that are no processes cannot be paused or killed".to_owned();
+        Box::pin(std::future::ready(Err(refused)))
+    }
+}
+
+impl Nodes for Together<'_> {
+    fn tell<'a>(&'a self, node: NodeId, view: &'a View) -> BoxFuture<'a, ()> {
+        self.0.view(node, view);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn disturb(&self, node: NodeId, verb: Option<FaultVerb>) -> BoxFuture<'_, ()> {
+        self.0.disturb(node, verb);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn pause(&self, _: NodeId) -> BoxFuture<'_, Result<(), String>> {
+        self.none_is_a_process()
+    }
+
+    fn resume(&self, _: NodeId) -> BoxFuture<'_, Result<(), String>> {
+        self.none_is_a_process()
+    }
+
+    fn kill(&self, _: NodeId) -> BoxFuture<'_, Result<(), String>> {
+        self.none_is_a_process()
+    }
+
+    fn restart(&self, _: NodeId) -> BoxFuture<'_, Result<(), String>> {
+        self.none_is_a_process()
+    }
+}
+
 /// Injects the faults of one run, one at a time.
 pub(crate) struct Injector<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) clock: &'a Clock,
     pub(crate) agent: &'a Agent,
-    pub(crate) nodes: Option<&'a dyn Nodes>,
+    pub(crate) nodes: &'a dyn Nodes,
+    pub(crate) views: &'a Views,
     pub(crate) server: Option<Arc<Mutex<Server>>>,
     pub(crate) links: Option<Arc<Links>>,
     pub(crate) origin_ns: u64,
@@ -97,7 +141,7 @@ impl Injector<'_> {
         // A holder is stopped first, so that it is known to be inside; then it is killed.
         if fault.verb == FaultVerb::Kill {
             match victim {
-                Victim::Node(node) => self.nodes()?.kill(node).await?,
+                Victim::Node(node) => self.nodes.kill(node).await?,
                 Victim::Server => self.server()?.lock().await.kill().await?,
                 Victim::Member(place) => self.server()?.lock().await.member(place)?.kill().await?,
             }
@@ -105,37 +149,45 @@ impl Injector<'_> {
         let lasts = self.clock.sleep_until(from_ns + fault.for_ns);
         // Cut short by the end of the run.
         let _early = self.over.run_until_cancelled(lasts).await.is_none();
+        let until_ns = self.clock.now_ns();
         let taken_back = match (fault.verb, victim) {
-            (FaultVerb::Kill, Victim::Node(node)) => self.nodes()?.restart(node).await,
+            (FaultVerb::Kill, Victim::Node(node)) => self.nodes.restart(node).await,
             (FaultVerb::Kill, Victim::Server) => self.server()?.lock().await.restart().await,
             (FaultVerb::Kill, Victim::Member(place)) => {
                 self.server()?.lock().await.member(place)?.restart().await
             }
-            (verb, victim) => self.go_on(verb, victim).await,
+            (FaultVerb::Leave { late }, Victim::Node(node)) => self.join(node, late).await,
+            (FaultVerb::Join { late }, Victim::Node(node)) => self.leave(node, late).await,
+            (_, victim) => self.go_on(fault, victim).await,
         };
-        injected.lasted_ns = Some((from_ns, self.clock.now_ns()));
+        // What is broken is so until it is whole again; a change of the ring is over when the next begins.
+        let until_ns = if fault.verb.is_of_ring() { until_ns } else { self.clock.now_ns() };
+        injected.lasted_ns = Some((from_ns, until_ns));
         taken_back
     }
 
     /// Finds whom the fault is aimed at and stops him, or his link; since when.
     async fn strike(&self, fault: Fault, injected: &mut Injected) -> Result<Option<(Victim, u64)>, String> {
+        if let FaultVerb::Leave { late } | FaultVerb::Join { late } = fault.verb {
+            return self.change_ring(fault, late, injected).await;
+        }
         let from_ns = self.clock.now_ns();
         match fault.target {
             FaultTarget::Holder => self.aim(injected).await,
             FaultTarget::Node(node) => {
-                self.stop(fault.verb, Victim::Node(node)).await?;
+                self.stop(fault, Victim::Node(node)).await?;
                 injected.hit = self.inside(node);
                 Ok(Some((Victim::Node(node), from_ns)))
             }
             FaultTarget::Server => {
-                self.stop(fault.verb, Victim::Server).await?;
+                self.stop(fault, Victim::Server).await?;
                 Ok(Some((Victim::Server, from_ns)))
             }
             FaultTarget::Leader => {
                 let victim = Victim::Member(self.server()?.lock().await.leader().await?);
                 // To ask may have taken as long as an election.
                 let from_ns = self.clock.now_ns();
-                self.stop(fault.verb, victim).await?;
+                self.stop(fault, victim).await?;
                 Ok(Some((victim, from_ns)))
             }
         }
@@ -143,52 +195,114 @@ impl Injector<'_> {
 
     /// Stops nodes that are inside, or their links, until one still is inside when that is done.
     async fn aim(&self, injected: &mut Injected) -> Result<Option<(Victim, u64)>, String> {
-        let verb = injected.fault.verb;
+        let fault = injected.fault;
         let give_up_ns = self.clock.now_ns() + AIM.as_nanos() as u64;
-        while self.clock.now_ns() < give_up_ns && !self.over.is_cancelled() {
-            let inside = self.agent.inside();
-            let Some(section) = pick(&inside, self.plan.settings.seed ^ injected.fault.at_ns) else {
-                self.clock.sleep_until(self.clock.now_ns() + LOOK.as_nanos() as u64).await;
-                continue;
-            };
+        while let Some(section) = self.somebody_inside(fault, give_up_ns).await {
             let (victim, from_ns) = (Victim::Node(section.node), self.clock.now_ns());
-            self.stop(verb, victim).await?;
+            self.stop(fault, victim).await?;
             injected.hit = self.inside(section.node);
             if !injected.hit.is_empty() {
                 return Ok(Some((victim, from_ns)));
             }
             injected.misses += 1;
-            self.go_on(verb, victim).await?;
+            self.go_on(fault, victim).await?;
         }
         Ok(None)
     }
 
-    async fn stop(&self, verb: FaultVerb, victim: Victim) -> Result<(), String> {
-        if verb.is_of_link() {
-            for link in self.links(victim)? {
-                match verb {
-                    FaultVerb::Reset => link.reset(),
-                    verb => link.set(verb.ways(link.usual())),
-                }
+    /// Waits until somebody is inside, and picks one; `None` if nobody is in time.
+    async fn somebody_inside(&self, fault: Fault, give_up_ns: u64) -> Option<Section> {
+        while self.clock.now_ns() < give_up_ns && !self.over.is_cancelled() {
+            let inside = self.agent.inside();
+            if let Some(section) = pick(&inside, self.plan.settings.seed ^ fault.at_ns) {
+                return Some(section);
             }
-            return Ok(());
+            self.clock.sleep_until(self.clock.now_ns() + LOOK.as_nanos() as u64).await;
         }
-        match victim {
-            Victim::Node(node) => self.nodes()?.pause(node).await,
-            Victim::Server => self.server()?.lock().await.pause().await,
-            Victim::Member(place) => self.server()?.lock().await.member(place)?.pause().await,
+        None
+    }
+
+    /// Takes a node into the ring, or out of it. Nothing is stopped, so whoever is inside stays so meanwhile.
+    async fn change_ring(
+        &self,
+        fault: Fault,
+        late: Option<Late>,
+        injected: &mut Injected,
+    ) -> Result<Option<(Victim, u64)>, String> {
+        let node = match fault.target {
+            FaultTarget::Node(node) => node,
+            FaultTarget::Holder => {
+                let give_up_ns = self.clock.now_ns() + AIM.as_nanos() as u64;
+                let Some(section) = self.somebody_inside(fault, give_up_ns).await else { return Ok(None) };
+                section.node
+            }
+            FaultTarget::Server | FaultTarget::Leader => {
+                return Err("a server is no member of the ring".to_owned());
+            }
+        };
+        // Those at keys that did not move are left out where it is known who moved: in the history.
+        injected.hit = self.agent.inside();
+        let from_ns = self.clock.now_ns();
+        match fault.verb {
+            FaultVerb::Join { .. } => self.join(node, late).await?,
+            _ => self.leave(node, late).await?,
+        }
+        Ok(Some((Victim::Node(node), from_ns)))
+    }
+
+    async fn join(&self, node: NodeId, late: Option<Late>) -> Result<(), String> {
+        self.announce(self.views.join(node)?, late).await;
+        Ok(())
+    }
+
+    async fn leave(&self, node: NodeId, late: Option<Late>) -> Result<(), String> {
+        self.announce(self.views.leave(node)?, late).await;
+        Ok(())
+    }
+
+    /// Tells every node the view; him who hears late after his time, or at the end of the run if that is sooner.
+    async fn announce(&self, view: View, late: Option<Late>) {
+        let since_ns = self.clock.now_ns();
+        let nodes = (0..self.plan.settings.nodes).map(NodeId);
+        for node in nodes.filter(|node| late.is_none_or(|late| late.node != *node)) {
+            self.nodes.tell(node, &view).await;
+        }
+        if let Some(Late { node, by_ns }) = late {
+            let due = self.clock.sleep_until(since_ns + by_ns);
+            let _early = self.over.run_until_cancelled(due).await.is_none();
+            self.nodes.tell(node, &view).await;
         }
     }
 
-    async fn go_on(&self, verb: FaultVerb, victim: Victim) -> Result<(), String> {
-        if verb.is_of_link() {
-            self.links(victim)?.for_each(|link| link.set(link.usual()));
-            return Ok(());
+    async fn stop(&self, fault: Fault, victim: Victim) -> Result<(), String> {
+        match (fault.verb.is_of_link(), fault.link, victim) {
+            (true, LinkTo::Nodes, Victim::Node(node)) => {
+                self.nodes.disturb(node, Some(fault.verb)).await;
+                Ok(())
+            }
+            (true, ..) => {
+                self.links(victim)?.for_each(|link| fault.verb.strike(link));
+                Ok(())
+            }
+            (false, _, Victim::Node(node)) => self.nodes.pause(node).await,
+            (false, _, Victim::Server) => self.server()?.lock().await.pause().await,
+            (false, _, Victim::Member(place)) => self.server()?.lock().await.member(place)?.pause().await,
         }
-        match victim {
-            Victim::Node(node) => self.nodes()?.resume(node).await,
-            Victim::Server => self.server()?.lock().await.resume(),
-            Victim::Member(place) => {
+    }
+
+    async fn go_on(&self, fault: Fault, victim: Victim) -> Result<(), String> {
+        match (fault.verb.is_of_link(), fault.link, victim) {
+            (true, LinkTo::Nodes, Victim::Node(node)) => {
+                self.nodes.disturb(node, None).await;
+                Ok(())
+            }
+            (true, ..) => {
+                self.links(victim)?.for_each(|link| link.set(link.usual()));
+                Ok(())
+            }
+            (false, _, Victim::Node(node)) => self.nodes.resume(node).await,
+            (false, _, Victim::Server) => self.server()?.lock().await.resume(),
+            (false, _, Victim::Member(place)) => {
                 self.server()?.lock().await.member(place)?.resume();
                 Ok(())
             }
@@ -213,10 +327,6 @@ impl Injector<'_> {
         let mut inside = self.agent.inside();
         inside.retain(|section| section.node == node);
         inside
-    }
-
-    fn nodes(&self) -> Result<&dyn Nodes, String> {
-        self.nodes.ok_or_else(|| "nodes that are no processes cannot be paused or killed".to_owned())
     }
 
     fn server(&self) -> Result<&Mutex<Server>, String> {

@@ -5,17 +5,18 @@
 
 mod aftermath;
 mod inject;
+mod moved;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use aftermath::aftermath;
-pub(crate) use inject::{Injector, Nodes};
+pub(crate) use inject::{Injector, Nodes, Together};
 
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Section;
-use crate::link::{Flow, Way, Ways};
+use crate::link::{Flow, Link, Way, Ways};
 use crate::plan::NodeId;
 
 /// A planned fault and its end.
@@ -29,6 +30,19 @@ pub struct Fault {
     pub verb: FaultVerb,
     /// To whom.
     pub target: FaultTarget,
+    /// To which of his links, where it is done to one.
+    pub link: LinkTo,
+}
+
+/// The far end of a link of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkTo {
+    /// The contender's server, which the node asks.
+    #[default]
+    Server,
+    /// The other nodes of a ring, which ask the node.
+    Nodes,
 }
 
 /// Pairs of verbs: each fault is taken back.
@@ -39,23 +53,42 @@ pub enum FaultVerb {
     Pause,
     /// SIGKILL, later a start of the same: the process forgets.
     Kill,
-    /// The link to the server carries nothing, and is later restored.
+    /// The link carries nothing, and is later restored.
     Cut {
         /// On which of its ways.
         way: Direction,
     },
-    /// The link to the server is slow, and later as it was.
+    /// The link is slow, and later as it was.
     Slow {
         /// On which of its ways.
         way: Direction,
         /// How long bytes take.
         delay_ns: u64,
     },
-    /// The connections over the link to the server are reset; what was on the way is lost.
+    /// The connections over the link are reset; what was on the way is lost.
     Reset,
+    /// The node is no member of the ring any more, and later one again. It lives, takes its arrivals and sends them on.
+    Leave {
+        /// Who hears late of both changes.
+        late: Option<Late>,
+    },
+    /// The node, outside at the start of the run, becomes a member of the ring, and later leaves it again.
+    Join {
+        /// Who hears late of both changes.
+        late: Option<Late>,
+    },
 }
 
-/// Ways of a link between a node and the server.
+/// A node that hears late of changes of the ring: meanwhile the nodes' views differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    /// Which.
+    pub node: NodeId,
+    /// How much later than all others.
+    pub by_ns: u64,
+}
+
+/// Ways of a link: between a node and the server, or between the other nodes and one that serves them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
@@ -73,8 +106,22 @@ impl FaultVerb {
     #[must_use]
     pub fn is_of_link(self) -> bool {
         match self {
-            Self::Pause | Self::Kill => false,
+            Self::Pause | Self::Kill | Self::Leave { .. } | Self::Join { .. } => false,
             Self::Cut { .. } | Self::Slow { .. } | Self::Reset => true,
+        }
+    }
+
+    /// Whether it changes who owns which key, and breaks nothing.
+    #[must_use]
+    pub fn is_of_ring(self) -> bool {
+        matches!(self, Self::Leave { .. } | Self::Join { .. })
+    }
+
+    /// Does it to a link.
+    pub fn strike(self, link: &Link) {
+        match self {
+            Self::Reset => link.reset(),
+            verb => link.set(verb.ways(link.usual())),
         }
     }
 
@@ -85,7 +132,7 @@ impl FaultVerb {
             Self::Slow { way, delay_ns } => {
                 (way, &|way| Way { delay: Duration::from_nanos(*delay_ns), ..way })
             }
-            Self::Pause | Self::Kill | Self::Reset => return usual,
+            _ => return usual,
         };
         match way {
             Direction::Both => Ways { to: change(usual.to), back: change(usual.back) },
@@ -109,6 +156,15 @@ pub enum FaultTarget {
     Leader,
 }
 
+/// What is done, without to whom.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.verb.fmt(f)?;
+        let of_nodes = self.verb.is_of_link() && self.link == LinkTo::Nodes;
+        f.write_str(if of_nodes { ", link between nodes" } else { "" })
+    }
+}
+
 impl fmt::Display for FaultVerb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -119,8 +175,17 @@ impl fmt::Display for FaultVerb {
             Self::Cut { way: Direction::FromServer } => "cut from server",
             Self::Slow { .. } => "slow",
             Self::Reset => "reset",
+            Self::Leave { late } => return changes(f, "leave", *late),
+            Self::Join { late } => return changes(f, "join", *late),
         })
     }
+}
+
+fn changes(f: &mut fmt::Formatter<'_>, verb: &str, late: Option<Late>) -> fmt::Result {
+    f.write_str(verb)?;
+    late.map_or(Ok(()), |Late { node, by_ns }| {
+        write!(f, ", told to node {} {} ms late", node.0, by_ns as f64 / 1e6)
+    })
 }
 
 impl fmt::Display for FaultTarget {
@@ -145,7 +210,7 @@ pub struct Injected {
     pub node: Option<NodeId>,
     /// The place of the member that it hit, as the one that led.
     pub member: Option<usize>,
-    /// The sections that were inside at that node when it stood still.
+    /// The sections that were inside at that node when it stood still; at any node when the ring changed.
     pub hit: Vec<Section>,
     /// Tries at which nobody was inside any more.
     pub misses: u32,

@@ -1,6 +1,5 @@
 //! The driver's side of a run with nodes as processes.
 
-use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +11,19 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::account::account;
 use super::connection::Reception;
 use super::frame::ToNode;
 use super::seat::{Phase, Seat, Seats};
 use super::{NodeCommand, PlacementError, SECRET, Secret};
 use crate::child::{Process, tied};
 use crate::clock::Clock;
-use crate::event::{Event, What};
-use crate::fault::Nodes;
-use crate::mechanism::{BoxFuture, Outcome};
+use crate::fault::{FaultVerb, Nodes};
+use crate::mechanism::BoxFuture;
 use crate::part::PartRet;
-use crate::plan::{NodeId, Plan, StepRef, TaskId};
+use crate::plan::{NodeId, Plan};
 use crate::run::{Outage, Run, RunOptions, Stage, Standstill, Told};
+use crate::view::{View, Views};
 
 /// From the start of its process until a node stands at the barrier, its mechanism connected.
 const READY: Duration = Duration::from_secs(30);
@@ -58,7 +58,7 @@ pub async fn run(
     driver.origin_ns = stage.clock.now_ns() + LEAD_IN_NS;
     driver.start().await;
     let returned = driver.reception.seats.all(Seat::has_returned);
-    let injected = stage.until_over(driver.origin_ns, Some(&driver), returned).await;
+    let injected = stage.until_over(driver.origin_ns, &driver, returned).await;
     let end_ns = stage.clock.now_ns();
     let origin_ns = driver.origin_ns;
     let first = |seats: &[Seat]| (seats[0].detection.clone(), seats[0].promises);
@@ -76,6 +76,7 @@ struct Driver {
     command: NodeCommand,
     processes: Vec<tokio::sync::Mutex<Process>>,
     outages: Mutex<Vec<Outage>>,
+    views: Arc<Views>,
     /// Stamp of the plan's time 0; known once the barrier is open.
     origin_ns: u64,
 }
@@ -98,7 +99,8 @@ impl Driver {
         });
         reception.tasks.spawn(Arc::clone(&reception).listen(listener));
         let (processes, outages) = (Vec::new(), Mutex::default());
-        let mut driver = Self { reception, address, command, processes, outages, origin_ns: 0 };
+        let views = Arc::clone(&stage.views);
+        let mut driver = Self { reception, address, command, processes, outages, views, origin_ns: 0 };
         for node in (0..stage.plan.settings.nodes).map(NodeId) {
             let process = driver.spawn(node).await?;
             driver.processes.push(tokio::sync::Mutex::new(process));
@@ -166,11 +168,11 @@ impl Driver {
     /// Opens the barrier.
     async fn start(&self) {
         for node in 0..self.processes.len() {
-            self.start_one(NodeId(node as u16), self.origin_ns).await;
+            self.start_one(NodeId(node as u16), self.origin_ns, self.views.now()).await;
         }
     }
 
-    async fn start_one(&self, node: NodeId, from_ns: u64) {
+    async fn start_one(&self, node: NodeId, from_ns: u64, view: View) {
         let introductions = self
             .reception
             .seats
@@ -183,7 +185,12 @@ impl Driver {
             seat.control.clone()
         });
         let origin_ns = self.origin_ns;
-        self.tell(to.flatten(), ToNode::Start { origin_ns, from_ns, introductions }).await;
+        self.tell(to.flatten(), ToNode::Start { origin_ns, from_ns, introductions, view }).await;
+    }
+
+    async fn tell_one(&self, node: NodeId, frame: ToNode) {
+        let to = self.reception.seats.look(|seats| seats[usize::from(node.0)].control.clone());
+        self.tell(to, frame).await;
     }
 
     /// To a node that has just died, nothing can be told; its death is noted where its connection ends.
@@ -314,8 +321,14 @@ impl Driver {
         let process = self.spawn(node).await.map_err(|error| error.to_string())?;
         *self.process(node)?.lock().await = process;
         self.ready(&[node]).await.map_err(|(_, reason)| reason)?;
-        let from_ns = self.reception.clock.now_ns();
-        self.start_one(node, from_ns).await;
+        let (from_ns, view) = (self.reception.clock.now_ns(), self.views.renew());
+        self.start_one(node, from_ns, view.clone()).await;
+        // The others too, or they would take it for one that is ahead of them.
+        for other in
+            (0..self.processes.len()).map(|other| NodeId(other as u16)).filter(|other| *other != node)
+        {
+            self.tell_one(other, ToNode::View(view.clone())).await;
+        }
         self.back(node, from_ns, Standstill::Down);
         Ok(())
     }
@@ -339,6 +352,14 @@ impl Drop for Driver {
 }
 
 impl Nodes for Driver {
+    fn tell<'a>(&'a self, node: NodeId, view: &'a View) -> BoxFuture<'a, ()> {
+        Box::pin(self.tell_one(node, ToNode::View(view.clone())))
+    }
+
+    fn disturb(&self, node: NodeId, verb: Option<FaultVerb>) -> BoxFuture<'_, ()> {
+        Box::pin(self.tell_one(node, ToNode::Disturb(verb)))
+    }
+
     fn pause(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.pause_one(node))
     }
@@ -353,41 +374,5 @@ impl Nodes for Driver {
 
     fn restart(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.restart_one(node))
-    }
-}
-
-/// Accounts for the tasks that a dead node owes an end: those that had not arrived were refused, those under way may
-/// have happened. Its last events may have died with it.
-fn account(stage: &Stage, origin_ns: u64, outages: &[Outage]) {
-    let events = stage.recorder.take();
-    let roots = |what: fn(&What) -> bool| {
-        let root = events.iter().filter(move |event| event.step.step == 0 && what(&event.what));
-        root.map(|event| event.step.task).collect::<HashSet<TaskId>>()
-    };
-    let returned = roots(|what| matches!(what, What::Returned { .. }));
-    let invoked = roots(|what| *what == What::Invoked);
-    events.iter().for_each(|event| stage.recorder.record(event.clone()));
-    for (number, planned) in stage.plan.tasks.iter().enumerate() {
-        let (task, node) = (TaskId(number as u32), planned.entry);
-        let intended_ns = origin_ns + planned.arrival_ns;
-        let mut down =
-            outages.iter().filter(|outage| outage.node == node && outage.state == Standstill::Down);
-        let Some(outage) = down.find(|outage| intended_ns < outage.until_ns) else { continue };
-        if returned.contains(&task) {
-            continue;
-        }
-        let (at_ns, outcome) = if intended_ns < outage.from_ns {
-            (outage.from_ns, Outcome::Unknown(format!("node {} died", node.0)))
-        } else {
-            (intended_ns, Outcome::Refused(format!("node {} is down", node.0)))
-        };
-        let note = |at_ns, what| {
-            let step = StepRef { task, step: 0 };
-            stage.recorder.record(Event { at_ns, node: Some(node), step, what });
-        };
-        if !invoked.contains(&task) {
-            note(intended_ns, What::Invoked);
-        }
-        note(at_ns, What::Returned { outcome });
     }
 }

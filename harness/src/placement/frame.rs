@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! node ─ Hello ▶ driver ─ Welcome ▶        on each of the two connections; else Refused
-//! control:  Job, Tasks… ▶ node ─ Ready ▶ driver (barrier) ─ Start ▶ node ─ Events… Returned ▶ driver ─ Finish ▶ node ─ Events… Ended ▶
+//! control:  Job, Tasks… ▶ node ─ Ready ▶ driver (barrier) ─ Start ▶ node ─ Events… Returned ▶ driver ─ View, Disturb… Finish ▶ node ─ Events… Ended ▶
 //! agent:    Ask ▶ driver ─ Reply ▶         for every entry and leave
 //! ```
 
@@ -17,12 +17,14 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::agent::{EnterRet, LeaveRet};
 use crate::event::Event;
+use crate::fault::FaultVerb;
 use crate::mechanism::{Promises, Token};
 use crate::part::PartRet;
 use crate::plan::{NodeId, Plan, StepRef, Task};
+use crate::view::View;
 
 /// Version of what is said; both ends must speak the same.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Longest frame before the handshake is done, in bytes.
 pub(super) const STRANGER_BYTES: usize = 4 << 10;
@@ -80,7 +82,13 @@ pub(super) enum ToNode {
         from_ns: u64,
         /// Of the mechanism, by node.
         introductions: Vec<String>,
+        /// Of the ring.
+        view: View,
     },
+    /// The ring has changed.
+    View(View),
+    /// The link over which other nodes reach this one is to break so, or to be restored.
+    Disturb(Option<FaultVerb>),
     /// The run is over; what is open is dropped.
     Finish,
     /// The node cannot take part.
@@ -252,6 +260,14 @@ mod tests {
             drop(decode::<Ask>(&bytes));
             bytes.truncate(place);
             prop_assert!(decode::<Ask>(&bytes).is_err());
+        }
+
+        #[test]
+        fn a_view_arrives_as_it_was_sent_and_half_of_it_not_at_all(epoch: u64, members: Vec<u16>, cut: usize) {
+            let view = ToNode::View(View { epoch, members: members.into_iter().map(NodeId).collect() });
+            let bytes = serde_json::to_vec(&view).unwrap();
+            prop_assert_eq!(&decode::<ToNode>(&bytes).unwrap(), &view);
+            prop_assert!(decode::<ToNode>(&bytes[..cut % bytes.len()]).is_err());
         }
     }
 

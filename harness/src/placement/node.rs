@@ -129,14 +129,17 @@ where
     let (digest, introduction) = (plan.digest(), mechanism.introduction());
     let (detection, promises) = (mechanism.detection(), mechanism.promises());
     control.send(&ToDriver::Ready { digest, introduction, detection, promises }).await?;
-    let (origin_ns, from_ns, introductions) = match control.next().await {
-        Ok(ToNode::Start { origin_ns, from_ns, introductions }) => (origin_ns, from_ns, introductions),
+    let (origin_ns, from_ns, introductions, view) = match control.next().await {
+        Ok(ToNode::Start { origin_ns, from_ns, introductions, view }) => {
+            (origin_ns, from_ns, introductions, view)
+        }
         other => return Err(refusal(other)),
     };
     if let Err(reason) = mechanism.meet(&introductions) {
         control.send(&ToDriver::Failed(reason.clone())).await?;
         return Err(NodeError::Mechanism(reason));
     }
+    mechanism.view(invitation.node, &view);
     let recorder = Arc::new(Recorder::default());
     let (link, mut asking) = AgentConnection::open(agent);
     let options = PartOptions { plan, clock, mechanism, recorder, origin_ns, from_ns };
@@ -145,7 +148,7 @@ where
     let part = Part::start(&options, [(invitation.node, Arc::clone(&link))]);
     tokio::select! {
         biased;
-        ended = work(&mut control, part, &options.recorder) => ended?,
+        ended = work(&mut control, part, &options, invitation.node) => ended?,
         _ = asking.join_next() => return Err(NodeError::Lost("the agent's connection was closed".to_owned())),
     }
     // The driver closes when it has everything.
@@ -153,8 +156,14 @@ where
     Ok(())
 }
 
-/// From the start to the goodbye: runs the part, sends events as they come.
-async fn work(control: &mut Frames, mut part: Part, recorder: &Recorder) -> Result<(), NodeError> {
+/// From the start to the goodbye: runs the part, sends events as they come, hears of changes of the ring.
+async fn work(
+    control: &mut Frames,
+    mut part: Part,
+    options: &PartOptions,
+    node: NodeId,
+) -> Result<(), NodeError> {
+    let recorder = &options.recorder;
     let mut batches = interval(BATCH);
     batches.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut returned = false;
@@ -163,6 +172,8 @@ async fn work(control: &mut Frames, mut part: Part, recorder: &Recorder) -> Resu
             biased;
             frame = control.next::<ToNode>() => match frame {
                 Ok(ToNode::Finish) => break,
+                Ok(ToNode::View(view)) => options.mechanism.view(node, &view),
+                Ok(ToNode::Disturb(verb)) => options.mechanism.disturb(node, verb),
                 other => return Err(refusal(other)),
             },
             () = part.returned(), if !returned => {

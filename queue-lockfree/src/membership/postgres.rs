@@ -275,8 +275,10 @@ impl Pulse {
             members.push(Member { id: NodeId(number), name, address });
         }
         let epoch = u64::try_from(epoch).map_err(|_| PgMembershipError::Row(format!("epoch {epoch}")))?;
-        if epoch > self.options.membership.view().epoch() {
-            self.options.membership.install(Ring::new(epoch, self.options.hash, members));
+        let PgMemberOptions { member, membership, .. } = &self.options;
+        membership.set_evicted(members.iter().all(|other| other.id != member.id));
+        if epoch > membership.view().epoch() {
+            membership.install(Ring::new(epoch, self.options.hash, members));
         }
         Ok(())
     }

@@ -299,7 +299,7 @@ impl Owner {
                 let gone = |key: &str| view.owner(key) != Some(self.id);
                 self.queues.refuse_keys(gone);
                 // A planned change waits for what runs; one that evicts this node does not.
-                if self.takeover == Takeover::Fenced || view.member(self.id).is_none() {
+                if self.takeover == Takeover::Fenced || self.membership.is_evicted() {
                     self.queues.lose_keys(gone);
                 }
             }

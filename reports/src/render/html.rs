@@ -7,7 +7,7 @@ use crate::chart::{self, Chart, palette};
 use crate::sections::{self, Facts};
 use crate::sentences::{self, Finding};
 use crate::table::Table;
-use crate::{Comparison, ReportError, format, matrix};
+use crate::{Comparison, ReportError, format, matrix, moves};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "html", file: "report.html", render };
 
@@ -29,6 +29,7 @@ struct Page<'a> {
     guarantees: Table,
     tally: Table,
     faults: Option<Table>,
+    moves: Option<Table>,
     bench: Facts,
     cost: Table,
     environment: Vec<Facts>,
@@ -57,6 +58,7 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         guarantees: captioned("What a grant survives", sections::guarantees(comparison)),
         tally: captioned("Where every task went", sections::tally(comparison)),
         faults: sections::faults(comparison).map(|table| captioned("What was broken on purpose", table)),
+        moves: moves::moves(comparison).map(|table| captioned("What moved keys cost", table)),
         bench: sections::bench(comparison),
         cost: captioned("What the bench cost in each row", sections::harness_cost(comparison)),
         environment: sections::environment(comparison),
@@ -184,6 +186,7 @@ mod tests {
         };
         assert_eq!(shaded(&faulted) - shaded(&calm), 2, "one band a fault");
         assert!(faulted.contains("id=\"faults\"") && faulted.contains("Token regressions"));
+        assert!(faulted.contains("Longest stall of one") && !calm.contains("Longest stall of one"));
         assert!(!calm.contains("id=\"faults\"") && !calm.contains("#faults"));
     }
 

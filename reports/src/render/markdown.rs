@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Renderer;
 use crate::table::{Cell, Table};
-use crate::{Comparison, ReportError, format, matrix, sections, sentences};
+use crate::{Comparison, ReportError, format, matrix, moves, sections, sentences};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "markdown", file: "summary.md", render };
 
@@ -39,6 +39,12 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         line(&mut out, "What was broken on purpose:");
         line(&mut out, "");
         table(&mut out, &faults);
+        line(&mut out, "");
+    }
+    if let Some(moves) = moves::moves(comparison) {
+        line(&mut out, "What moved keys cost:");
+        line(&mut out, "");
+        table(&mut out, &moves);
         line(&mut out, "");
     }
     line(&mut out, "Again with:");

@@ -104,7 +104,8 @@ pub(super) async fn floors(args: &FloorsArgs) -> anyhow::Result<u8> {
     let (_, mut rows) = of_server(None, contend, &display).await?;
     let mut head = String::new();
     for kind in ServerKind::ALL {
-        let options = ServerOptions { durability, detect: Duration::from_secs(10), data_root: None };
+        let options =
+            ServerOptions { durability, detect: Duration::from_secs(10), ..ServerOptions::default() };
         let server = match Server::start(*kind, &options).await {
             Ok(server) => server,
             Err(error) => {

@@ -6,18 +6,20 @@ mod ring;
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::agent::Fencing;
 use harness::clock::Clock;
 use harness::control::Open;
+use harness::fault::{Fault, FaultTarget, LinkTo};
 use harness::mechanism::Mechanism;
 use harness::placement::Place;
 use harness::plan::{NodeId, Plan};
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 use lock_backends::{Server, Variant};
-use queue_lockfree::Transport;
+use queue_lockfree::{Takeover, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Class, Placement, Topology};
+use crate::spec::{Class, Members, Placement, Topology};
 
 /// A configured mechanism in a comparison.
 #[derive(Debug, Clone)]
@@ -39,7 +41,7 @@ pub struct Contender {
 enum Kind {
     Noop,
     None,
-    Ring(Between),
+    Ring(Between, Takeover, Members),
     Lock(&'static str),
 }
 
@@ -109,6 +111,7 @@ pub struct Recipe {
     noop_delay: Duration,
     run_seed: u64,
     between: Option<LinksBetween>,
+    members: Members,
 }
 
 /// Makes the mechanism of one node, in a process of its own.
@@ -120,6 +123,7 @@ pub async fn node(place: Place) -> Result<Arc<dyn Mechanism>, String> {
         .map_err(|error| format!("what the driver asks for is not known here: {error}"))?;
     let contender = all().into_iter().find(|contender| contender.name == recipe.contender);
     let contender = contender.ok_or_else(|| format!("there is no contender `{}` here", recipe.contender))?;
+    let contender = contender.with_members(recipe.members);
     let setting = Setting {
         plan: place.plan,
         clock: place.clock,
@@ -154,12 +158,34 @@ pub fn all() -> Vec<Contender> {
     all.push(control(
         "ring-local",
         "the ring with direct calls instead of connections: its cost without network",
-        Kind::Ring(Between::Calls),
+        Kind::Ring(Between::Calls, Takeover::Faithful, Members::Static),
     ));
     all.extend(locks);
-    all.push(Contender {
-        name: "ring-queue",
-        summary: "consistent-hash ring, router over TCP between nodes, work queue per key at its owner; no lock",
+    all.extend([
+        ring(
+            "ring-queue",
+            "consistent-hash ring, router over TCP between nodes, work queue per key at its owner; no lock; a change of \
+             the ring moves keys at once, whatever runs",
+            Takeover::Faithful,
+        ),
+        ring(
+            "ring-drain",
+            "as ring-queue, but the new owner of a key starts it when the old one says that nothing of it runs",
+            Takeover::Drain,
+        ),
+        ring(
+            "ring-fenced",
+            "as ring-queue, but the new owner of a key starts under a higher token; its agents always reject lower ones",
+            Takeover::Fenced,
+        ),
+    ]);
+    all
+}
+
+fn ring(name: &'static str, summary: &'static str, takeover: Takeover) -> Contender {
+    Contender {
+        name,
+        summary,
         role: Role::Contender,
         server: None,
         survives: Survives {
@@ -167,9 +193,8 @@ pub fn all() -> Vec<Contender> {
             server_kill: "no server; an owner's queued tasks die with it".to_owned(),
             power_loss: "no: queues live in memory".to_owned(),
         },
-        kind: Kind::Ring(Between::Tcp),
-    });
-    all
+        kind: Kind::Ring(Between::Tcp, takeover, Members::Static),
+    }
 }
 
 fn control(name: &'static str, summary: &'static str, kind: Kind) -> Contender {
@@ -180,6 +205,25 @@ fn control(name: &'static str, summary: &'static str, kind: Kind) -> Contender {
 }
 
 impl Contender {
+    /// The same where the nodes of a ring know of each other in this way; all that have none, and controls, stay as they are.
+    #[must_use]
+    pub fn with_members(mut self, members: Members) -> Self {
+        if let Kind::Ring(Between::Tcp, _, known) = &mut self.kind
+            && members == Members::Postgres
+        {
+            *known = members;
+            self.server = Some(ServerKind::Postgres);
+            self.survives = Survives {
+                node_crash: "partly: once a dead owner is evicted others serve its keys; its queued tasks die with it"
+                    .to_owned(),
+                server_kill: "grants yes; without the database no change of the ring, and nodes stop after the suspicion"
+                    .to_owned(),
+                power_loss: "no: queues live in memory".to_owned(),
+            };
+        }
+        self
+    }
+
     /// Whether this is the control without exclusion, which the checks must catch.
     #[must_use]
     pub fn excludes_nothing(&self) -> bool {
@@ -199,8 +243,29 @@ impl Contender {
             _ if self.role == Role::Control => Class::Control,
             Kind::Lock(name) if variant(name).capabilities.lease => Class::Leased,
             Kind::Lock(_) => Class::Unleased,
-            Kind::Noop | Kind::None | Kind::Ring(_) => Class::Ring,
+            Kind::Ring(_, Takeover::Drain, _) => Class::RingDrain,
+            Kind::Ring(_, Takeover::Fenced, _) => Class::RingFenced,
+            Kind::Noop | Kind::None | Kind::Ring(_, Takeover::Faithful, _) => Class::Ring,
         }
+    }
+
+    /// The agents of its runs: a takeover that is a higher token is none without agents that reject the lower one.
+    #[must_use]
+    pub fn fencing(&self, wanted: bool) -> Fencing {
+        let always = matches!(self.kind, Kind::Ring(_, Takeover::Fenced, _));
+        if wanted || always { Fencing::On } else { Fencing::Off }
+    }
+
+    /// Whether it is spared a fault: controls prove the bench, undisturbed, and what it has not cannot break.
+    #[must_use]
+    pub fn is_spared(&self, fault: &Fault) -> bool {
+        let of_nodes = fault.verb.is_of_link() && fault.link == LinkTo::Nodes;
+        let of_server = matches!(fault.target, FaultTarget::Server | FaultTarget::Leader)
+            || fault.verb.is_of_link() && !of_nodes;
+        let has_ring = matches!(self.kind, Kind::Ring(..));
+        self.role == Role::Control
+            || of_server && self.server.is_none()
+            || (fault.verb.is_of_ring() || of_nodes) && !has_ring
     }
 
     /// Whether shared steps of one resource may be inside together; otherwise they wait for each other.
@@ -208,7 +273,7 @@ impl Contender {
     pub fn shares(&self) -> bool {
         match self.kind {
             Kind::Noop | Kind::None => true,
-            Kind::Ring(_) => false,
+            Kind::Ring(..) => false,
             Kind::Lock(name) => variant(name).capabilities.shared_mode,
         }
     }
@@ -223,8 +288,8 @@ impl Contender {
             ));
         }
         let in_memory = match self.kind {
-            Kind::Noop | Kind::None | Kind::Ring(Between::Tcp) => false,
-            Kind::Ring(Between::Calls) => true,
+            Kind::Noop | Kind::None | Kind::Ring(Between::Tcp, ..) => false,
+            Kind::Ring(Between::Calls, ..) => true,
             Kind::Lock(name) => variant(name).server == Server::None,
         };
         (in_memory && placement == Placement::Process)
@@ -241,6 +306,10 @@ impl Contender {
             noop_delay: setting.noop_delay,
             run_seed: setting.run_seed,
             between: setting.here.between.clone(),
+            members: match self.kind {
+                Kind::Ring(_, _, members) => members,
+                _ => Members::default(),
+            },
         }
     }
 
@@ -256,10 +325,12 @@ impl Contender {
             Kind::None => {
                 Arc::new(Open::new(Arc::clone(&setting.plan), setting.clock.clone(), Duration::ZERO))
             }
-            Kind::Ring(Between::Tcp) => Arc::new(ring::RingMechanism::start(setting, Transport::Tcp).await?),
-            Kind::Ring(Between::Calls) => {
-                let directory = queue_lockfree::Directory::new();
-                Arc::new(ring::RingMechanism::start(setting, Transport::Direct(directory)).await?)
+            Kind::Ring(between, takeover, members) => {
+                let transport = match between {
+                    Between::Tcp => Transport::Tcp,
+                    Between::Calls => Transport::Direct(queue_lockfree::Directory::new()),
+                };
+                Arc::new(ring::RingMechanism::start(setting, transport, takeover, members).await?)
             }
             Kind::Lock(name) => Arc::new(locks::LockMechanism::connect(variant(name), setting).await?),
         })

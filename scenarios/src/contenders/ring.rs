@@ -1,24 +1,31 @@
 //! The ring as a mechanism: the step runs at the owner of its resource, when its queue lets it.
 
+mod heartbeats;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use harness::clock::Clock;
+use harness::fault::FaultVerb;
 use harness::link::{Link, Ways};
-use harness::mechanism::{BoxFuture, Entitlement, Lease, Mechanism, Outcome, StepRunner, Token};
+use harness::mechanism::{BoxFuture, Entitlement, Lease, Mechanism, Outcome, Promises, StepRunner, Token};
 use harness::plan::{NodeId, Plan, StepRef, TaskId, splitmix};
+use harness::view::View;
 use queue_lockfree::{
     Delivery, Handler, HashKind, Member as RingMember, Membership, Node, NodeOptions, Now, Ring, Secret,
-    SubmitError, Transport, zstack_node_id,
+    SubmitError, Takeover, Transport, zstack_node_id,
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use self::heartbeats::{Entrant, Heartbeats, gathered};
 use super::{LinksBetween, Setting};
+use crate::spec::Members;
 
 #[derive(Debug)]
 struct NodeClock(Clock);
@@ -29,17 +36,18 @@ impl Now for NodeClock {
     }
 }
 
-/// The ring's nodes that live in this process, with static membership. What travels is a step's reference; the owner
-/// finds the step in its own plan.
+/// The ring's nodes that live in this process, each going by the view that it was told last, or that it read where there is
+/// a table of members. What travels is a step's
+/// reference; the owner finds the step in its own plan.
 pub(super) struct RingMechanism {
     plan: Arc<Plan>,
-    membership: Membership,
-    /// Of the view that is installed. A node that is started again counts its tokens afresh, so it begins at a higher
-    /// epoch.
-    epoch: u64,
+    /// All nodes of the run, as they introduced themselves.
+    known: Mutex<BTreeMap<NodeId, RingMember>>,
     /// Before the listeners of the nodes here, where links are slow.
     links: BTreeMap<u16, Link>,
     nodes: Mutex<BTreeMap<NodeId, Member>>,
+    /// None where membership is static.
+    heartbeats: Option<(Heartbeats, Duration)>,
 }
 
 /// A node of the ring, and what it does with steps.
@@ -52,8 +60,12 @@ impl fmt::Debug for RingMechanism {
 }
 
 impl RingMechanism {
-    pub(super) async fn start(setting: &Setting, transport: Transport) -> anyhow::Result<Self> {
-        let membership = Membership::new();
+    pub(super) async fn start(
+        setting: &Setting,
+        transport: Transport,
+        takeover: Takeover,
+        members: Members,
+    ) -> anyhow::Result<Self> {
         let mut secret = [0; 32];
         for (place, chunk) in secret.chunks_mut(8).enumerate() {
             chunk.copy_from_slice(&splitmix(setting.run_seed ^ place as u64).to_le_bytes());
@@ -70,7 +82,8 @@ impl RingMechanism {
             let number = queue_lockfree::NodeId(id);
             let mut options = NodeOptions {
                 transport: transport.clone(),
-                ..NodeOptions::new(number, &name, membership.clone(), Secret::new(secret), now)
+                takeover,
+                ..NodeOptions::new(number, &name, Membership::new(), Secret::new(secret), now)
             };
             let known = former.0.iter().find(|(known, ..)| *known == id).map(|(.., address)| *address);
             if let (Some(known), None) = (known, between) {
@@ -86,8 +99,39 @@ impl RingMechanism {
             }
             nodes.insert(NodeId(id), (Arc::new(node), sections));
         }
-        let epoch = 1 + u64::from(setting.here.incarnation);
-        Ok(Self { plan: Arc::clone(&setting.plan), membership, epoch, links, nodes: Mutex::new(nodes) })
+        let plan = Arc::clone(&setting.plan);
+        let nodes = Mutex::new(nodes);
+        let mut ring = Self { plan, known: Mutex::default(), links, nodes, heartbeats: None };
+        if members == Members::Postgres {
+            let entrants = ring.entrants(setting)?;
+            let memberships: Vec<_> = entrants.iter().map(|entrant| entrant.membership.clone()).collect();
+            let heartbeats = Heartbeats::start(entrants, setting.detect).await?;
+            for membership in memberships.iter().filter(|_| setting.here.incarnation == 0) {
+                gathered(membership, usize::from(ring.plan.settings.nodes)).await?;
+            }
+            ring.heartbeats = Some((heartbeats, setting.detect));
+        }
+        Ok(ring)
+    }
+
+    /// The nodes here, as others reach them, each with its way to the database.
+    fn entrants(&self, setting: &Setting) -> anyhow::Result<Vec<Entrant>> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = setting.here.between.as_ref().map(|between| &between.endpoints);
+        let entrant = |(id, (node, _)): (&NodeId, &Member)| {
+            let over_link = links.and_then(|endpoints| endpoints.get(usize::from(id.0)));
+            let url = over_link.or(setting.endpoint.as_ref()).context("ring: no database for its members")?;
+            let membership = node.membership().clone();
+            Ok(Entrant { url: url.clone(), member: self.reached(node), membership })
+        };
+        nodes.iter().map(entrant).collect()
+    }
+
+    /// A node here as others reach it: over its link, where there is one.
+    fn reached(&self, node: &Node) -> RingMember {
+        let member = node.member();
+        let address = self.links.get(&member.id.0).map_or(member.address, Link::address);
+        RingMember { address, ..member }
     }
 
     async fn submit(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
@@ -122,24 +166,43 @@ impl Introduction {
 impl Mechanism for RingMechanism {
     fn introduction(&self) -> String {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let members = nodes.values().map(|(node, _)| node.member());
-        let address =
-            |member: &RingMember| self.links.get(&member.id.0).map_or(member.address, Link::address);
-        let known = members.map(|member| (member.id.0, member.name.clone(), address(&member))).collect();
+        let members = nodes.values().map(|(node, _)| self.reached(node));
+        let known = members.map(|member| (member.id.0, member.name, member.address)).collect();
         serde_json::to_string(&Introduction(known)).expect("an introduction is plain data")
     }
 
     fn meet(&self, introductions: &[String]) -> Result<(), String> {
-        let mut members = Vec::new();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for text in introductions {
-            members.extend(Introduction::parse(text)?.0.into_iter().map(|(id, name, address)| RingMember {
-                id: queue_lockfree::NodeId(id),
-                name,
-                address,
+            known.extend(Introduction::parse(text)?.0.into_iter().map(|(id, name, address)| {
+                (NodeId(id), RingMember { id: queue_lockfree::NodeId(id), name, address })
             }));
         }
-        self.membership.install(Ring::new(self.epoch, HashKind::Mixed, members));
         Ok(())
+    }
+
+    fn view(&self, node: NodeId, view: &View) {
+        if self.heartbeats.is_some() {
+            // The nodes find out for themselves.
+            return;
+        }
+        let members: Vec<_> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            view.members.iter().filter_map(|member| known.get(member).cloned()).collect()
+        };
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((node, _)) = nodes.get(&node) {
+            node.membership().install(Ring::new(view.epoch, HashKind::Mixed, members));
+        }
+    }
+
+    fn disturb(&self, node: NodeId, verb: Option<FaultVerb>) {
+        if let Some(link) = self.links.get(&node.0) {
+            match verb {
+                Some(verb) => verb.strike(link),
+                None => link.set(link.usual()),
+            }
+        }
     }
 
     fn register(&self, node: NodeId, runner: Arc<dyn StepRunner>) {
@@ -155,6 +218,9 @@ impl Mechanism for RingMechanism {
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            if let Some((heartbeats, _)) = &self.heartbeats {
+                heartbeats.leave().await;
+            }
             let nodes = std::mem::take(&mut *self.nodes.lock().unwrap_or_else(PoisonError::into_inner));
             for (node, _) in nodes.values() {
                 node.shutdown().await;
@@ -162,8 +228,19 @@ impl Mechanism for RingMechanism {
         })
     }
 
+    fn promises(&self) -> Promises {
+        Promises { one_owner: true, ..Promises::default() }
+    }
+
     fn detection(&self) -> String {
-        "no failure detection: static membership".to_owned()
+        match &self.heartbeats {
+            None => "no failure detection: static membership".to_owned(),
+            Some((_, detect)) => format!(
+                "heartbeats in PostgreSQL every {0} ms, a member is suspected after {1} ms and evicted {0} ms later",
+                detect.as_millis() / 6,
+                detect.as_millis()
+            ),
+        }
     }
 }
 

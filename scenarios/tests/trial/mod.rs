@@ -50,7 +50,7 @@ impl Trial {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         let batch =
             std::fs::read_dir(folder.path().join("out")).expect(&told).next().unwrap().unwrap().path();
-        let record = std::fs::read(batch.join(format!("0-{}/record.json", self.contender))).expect(&told);
+        let record = std::fs::read(batch.join(format!("1-{}/record.json", self.contender))).expect(&told);
         let record: RunRecord = serde_json::from_slice(&record).unwrap();
         let failures: Vec<_> =
             record.faults.faults.iter().filter_map(|fault| fault.failure.as_ref()).collect();
