@@ -2,21 +2,21 @@
 //! lease.
 //!
 //! **Protocol.** Acquire is one transaction: if the key does not exist, put it with my lease and my owner id
-//! as its value, else read it. A waiter watches the key for its deletion, from the revision after the one
-//! that refused it, and then tries at once; all watches of a node share one stream. Release
+//! as its value, else read it. A waiter watches the key for its deletion, reads once what came before the
+//! watch, and then tries at once; all watches of a node share one stream. Release
 //! deletes the key if its create revision is still mine. Renewal is one message on the keep-alive stream, for
 //! all keys of the node.
 //!
 //! ```text
 //!  node A  delete k if create revision = 7 ──▶ revision 8
-//!  node B  watches k from 8 ◀── DELETE ────────┘
+//!  node B  watches k ◀── DELETE ───────────────┘
 //!          put k if absent ──▶ revision 9 = token
 //! ```
 //!
 //! **A lost answer** is withdrawn before anything is tried again, with a proof: see folder `etcd`.
 //!
 //! **Round trips.** 1 transaction to acquire, 1 to release, each one entry in the server's log. Refused once:
-//! a watch more, and one more transaction per lost race.
+//! a watch and a read more, and one more transaction per lost race.
 //!
 //! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the lease's margin,
 //! and fenced by a token.

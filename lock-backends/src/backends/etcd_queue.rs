@@ -2,9 +2,9 @@
 //!
 //! **Protocol.** Acquire is one transaction: put `queue/<name>/<owner>` on the node's lease, and read the last three keys
 //! of the queue by create revision: mine and up to two before it. None before it: granted. Otherwise watch the predecessor
-//! for its deletion, from the revision after. If the queue held nobody else, its deletion is the grant; if it did, one
-//! more read finds the next older key, and that mine still exists. Keys before mine can only vanish. Release deletes the
-//! key if its create revision is still mine.
+//! for its deletion, and read once what came before the watch. If the queue held nobody else, its deletion is the grant;
+//! if it did, one more read finds the next older key, and that mine still exists. Keys before mine can only vanish.
+//! Release deletes the key if its create revision is still mine.
 //!
 //! ```text
 //!  node A  key of revision 4 ── delete ──┐
@@ -14,8 +14,8 @@
 //!
 //! **A lost answer** is withdrawn before anything is tried again, with a proof: see folder `etcd`.
 //!
-//! **Round trips.** 1 transaction to acquire, 1 to release, each one entry in the server's log. Waiting: a watch for each
-//! predecessor. The server sorts the whole queue for the read, so the local FIFO matters: it keeps the queue as short as
+//! **Round trips.** 1 transaction to acquire, 1 to release, each one entry in the server's log. Waiting: a watch and a
+//! read for each predecessor. The server sorts the whole queue for the read, so the local FIFO matters: it keeps the queue as short as
 //! there are nodes.
 //!
 //! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the lease's margin,

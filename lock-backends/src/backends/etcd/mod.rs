@@ -309,11 +309,24 @@ impl Node {
         request: &Request,
     ) -> Result<bool, LockError> {
         let wait = async {
-            if watch.is_none() {
-                *watch = self.watches.watch(key, revision + 1).await;
+            let asked = watch.is_none();
+            if asked {
+                *watch = self.watches.watch(key).await;
             }
             let Some(watching) = watch else { return false };
-            let deleted = watching.deleted_after(revision).await;
+            let deleted = match asked {
+                false => watching.deleted_after(revision).await,
+                // A read tells what came before the watch.
+                true => {
+                    watching.opened().await
+                        && match self.first_key(key.to_owned(), None).await {
+                            Ok(Some(there)) if there.create_revision() <= revision => {
+                                watching.deleted_after(revision).await
+                            }
+                            gone => gone.is_ok(),
+                        }
+                }
+            };
             if !deleted {
                 *watch = None;
             }

@@ -19,6 +19,10 @@ use super::members::Members;
 const PENDING_MAX: usize = 1024;
 /// Id of the watch on the session's own key, which opens the stream.
 const FENCE_WATCH: i64 = 1;
+/// What a watch has seen before the server has answered.
+const ASKED_FOR: i64 = -1;
+/// What it has seen when the server has.
+const NONE_SEEN: i64 = 0;
 /// Between two attempts to open the stream.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
@@ -36,7 +40,7 @@ pub(super) struct Watches {
 /// A request to the stream.
 #[derive(Debug)]
 pub(super) enum WatchOp {
-    Watch { id: i64, key: String, from: i64 },
+    Watch { id: i64, key: String },
     Cancel { id: i64 },
 }
 
@@ -45,11 +49,16 @@ pub(super) enum WatchOp {
 pub(in crate::backends) struct Watch {
     watches: Arc<Watches>,
     id: i64,
-    /// Revision of the last deletion seen.
+    /// Revision of the last deletion seen; [`ASKED_FOR`], then [`NONE_SEEN`] before there is one.
     deleted: watch::Receiver<i64>,
 }
 
 impl Watch {
+    /// Waits until the server watches: it tells of whatever is deleted from then on. False: the watch ended.
+    pub(super) async fn opened(&mut self) -> bool {
+        self.deleted.wait_for(|deleted| *deleted >= NONE_SEEN).await.is_ok()
+    }
+
     /// Waits for a deletion later than `revision`. False: the watch ended, and the key has to be looked at again.
     pub(super) async fn deleted_after(&mut self, revision: i64) -> bool {
         self.deleted.wait_for(|deleted| *deleted > revision).await.is_ok()
@@ -73,13 +82,14 @@ impl Watches {
         (Arc::new(Self { requests, active: Mutex::default(), next_id, operations }), inbox)
     }
 
-    /// Watches `key` for deletions at or after revision `from`. `None`: the session ended.
-    pub(super) async fn watch(self: &Arc<Self>, key: &str, from: i64) -> Option<Watch> {
+    /// Watches `key` for deletions from when the server hears of it, see [`Watch::opened`]; not from a revision of the past,
+    /// for which the server's sweep would be waited for, ten times a second. `None`: the session ended.
+    pub(super) async fn watch(self: &Arc<Self>, key: &str) -> Option<Watch> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (deletions, deleted) = watch::channel(0);
+        let (deletions, deleted) = watch::channel(ASKED_FOR);
         self.active().insert(id, deletions);
         let watch = Watch { watches: self.clone(), id, deleted };
-        self.requests.send(WatchOp::Watch { id, key: key.to_owned(), from }).await.ok()?;
+        self.requests.send(WatchOp::Watch { id, key: key.to_owned() }).await.ok()?;
         Some(watch)
     }
 
@@ -99,7 +109,8 @@ impl Watches {
         while !lost.is_cancelled() {
             let (place, client) = members.current();
             let mut client = client.watch_client();
-            let opening = client.watch(fence_key.as_str(), Some(options(FENCE_WATCH, fence_from)));
+            let opening =
+                client.watch(fence_key.as_str(), Some(options(FENCE_WATCH).with_start_revision(fence_from)));
             self.operations.fetch_add(1, Ordering::Relaxed);
             let patience = CONNECT_TIMEOUT / members.count() as u32;
             match lost.run_until_cancelled(timeout(patience, opening)).await {
@@ -134,7 +145,7 @@ impl Watches {
         while let Some(op) = inbox.recv().await {
             self.operations.fetch_add(1, Ordering::Relaxed);
             let sent = match op {
-                WatchOp::Watch { id, key, from } => sender.watch(key, Some(options(id, from))).await,
+                WatchOp::Watch { id, key } => sender.watch(key, Some(options(id))).await,
                 WatchOp::Cancel { id } => sender.cancel(id).await,
             };
             if sent.is_err() {
@@ -156,7 +167,7 @@ impl Watches {
             } else if answer.canceled() {
                 // Compacted, or our own request. Whoever still waits looks again.
                 self.active().remove(&answer.watch_id());
-            } else if deleted > 0
+            } else if (deleted > 0 || answer.created())
                 && let Some(deletions) = self.active().get(&answer.watch_id())
             {
                 deletions.send_modify(|last| *last = deleted.max(*last));
@@ -174,8 +185,8 @@ enum Ended {
     Broken,
 }
 
-fn options(id: i64, from: i64) -> WatchOptions {
-    WatchOptions::new().with_watch_id(id).with_start_revision(from).with_filters([WatchFilterType::NoPut])
+fn options(id: i64) -> WatchOptions {
+    WatchOptions::new().with_watch_id(id).with_filters([WatchFilterType::NoPut])
 }
 
 fn last_deletion(answer: &WatchResponse) -> i64 {
