@@ -17,6 +17,9 @@ use crate::ring::{Member, NodeId, Ring};
 /// How long an old owner is left alone after it said that a key is busy: the first time, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
+/// How long old owners are left alone by who asks after all keys at once: the first time, and at most.
+const SETTLING: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
 /// What a node does with keys that a new view takes from it or brings to it. All nodes of a ring use the same.
 ///
 /// Without changes of the ring the three do the same work, but for one comparison of numbers per task.
@@ -153,6 +156,16 @@ impl Handovers {
                 .map(|member| (member.clone(), *epoch))
         });
         asked.collect()
+    }
+
+    /// Everybody who may not be done with what a view took from him, and which.
+    fn open(&self) -> Vec<(Member, u64)> {
+        let state = self.lock();
+        let asked = |handover: &Handover| {
+            let epoch = handover.epoch;
+            handover.from.iter().map(move |member| (member.clone(), epoch)).collect::<Vec<_>>()
+        };
+        state.open.iter().flat_map(asked).collect()
     }
 
     fn is_open_before(&self, epoch: u64) -> bool {
@@ -303,9 +316,43 @@ impl Owner {
                     self.queues.lose_keys(gone);
                 }
             }
-            if changes.changed().await.is_err() {
-                return;
+            let settling = async {
+                if self.takeover == Takeover::Drain {
+                    self.settle().await;
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                biased;
+                changed = changes.changed() => if changed.is_err() {
+                    return;
+                },
+                () = settling => {}
             }
         }
     }
+
+    /// Asks the old owners until each has said that it is drained of all that it lost. Otherwise only a task that is about to
+    /// start would ask, after its own key, and every later task of a key that has moved would have to ask again.
+    async fn settle(&self) {
+        let mut pause = SETTLING.0;
+        loop {
+            // In the order of the views: nobody is drained of all before those are who had the keys earlier.
+            for (member, epoch) in self.handovers.open() {
+                let asking = self.ways.is_drained(&member, epoch, "");
+                // Who does not answer is taken for dead only by who needs a key of his.
+                if let Ok(Ok(Drained::All)) = timeout(self.ways.grace(), asking).await {
+                    self.handovers.cleared(member.id, epoch);
+                }
+            }
+            if self.handovers.open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(SETTLING.1);
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -367,6 +367,34 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_hit_by_a_fault_of_what_he_has_not() {
+        use harness::fault::{Direction, FaultVerb};
+        let all = all();
+        let spared = |name: &str, members, verb, target, link| {
+            let contender = all.iter().find(|contender| contender.name == name).unwrap().clone();
+            contender.with_members(members).is_spared(&Fault { at_ns: 0, for_ns: 1, verb, target, link })
+        };
+        let (node, server) = (FaultTarget::Node(NodeId(0)), FaultTarget::Server);
+        let (join, cut) = (FaultVerb::Join { late: None }, FaultVerb::Cut { way: Direction::Both });
+        let (told, table) = (Members::Static, Members::Postgres);
+        for (verb, target, link, expected) in [
+            // pg-mux, ring-queue that is told its members, ring-queue with a table of them.
+            (join, node, LinkTo::Server, [true, false, false]),
+            (cut, node, LinkTo::Nodes, [true, false, false]),
+            (cut, node, LinkTo::Server, [false, true, false]),
+            (FaultVerb::Kill, server, LinkTo::Server, [false, true, false]),
+            (FaultVerb::Kill, node, LinkTo::Server, [false, false, false]),
+        ] {
+            let found = [("pg-mux", told), ("ring-queue", told), ("ring-queue", table)]
+                .map(|(name, members)| spared(name, members, verb, target, link));
+            assert_eq!(found, expected, "{verb} {target} {link:?}");
+            assert!(
+                spared("none", told, verb, target, link) && spared("ring-local", told, verb, target, link)
+            );
+        }
+    }
+
+    #[test]
     fn the_catalogue_names_only_contenders_that_exist() {
         let names: Vec<_> = all().iter().map(|contender| contender.name).collect();
         for (scenario, _) in crate::catalog::ALL {

@@ -5,6 +5,7 @@ mod heartbeats;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -103,26 +104,32 @@ impl RingMechanism {
         let nodes = Mutex::new(nodes);
         let mut ring = Self { plan, known: Mutex::default(), links, nodes, heartbeats: None };
         if members == Members::Postgres {
-            let entrants = ring.entrants(setting)?;
-            let memberships: Vec<_> = entrants.iter().map(|entrant| entrant.membership.clone()).collect();
-            let heartbeats = Heartbeats::start(entrants, setting.detect).await?;
-            for membership in memberships.iter().filter(|_| setting.here.incarnation == 0) {
-                gathered(membership, usize::from(ring.plan.settings.nodes)).await?;
-            }
-            ring.heartbeats = Some((heartbeats, setting.detect));
+            ring.heartbeats = Some((ring.enter_members(setting).await?, setting.detect));
         }
         Ok(ring)
+    }
+
+    /// Enters the nodes here in the table of members, and waits for those elsewhere unless the run is under way.
+    async fn enter_members(&self, setting: &Setting) -> anyhow::Result<Heartbeats> {
+        let entrants = self.entrants(setting)?;
+        let memberships: Vec<_> = entrants.iter().map(|entrant| entrant.membership.clone()).collect();
+        let heartbeats = Heartbeats::start(entrants, setting.detect).await?;
+        for membership in memberships.iter().filter(|_| setting.here.incarnation == 0) {
+            gathered(membership, usize::from(self.plan.settings.nodes)).await?;
+        }
+        Ok(heartbeats)
     }
 
     /// The nodes here, as others reach them, each with its way to the database.
     fn entrants(&self, setting: &Setting) -> anyhow::Result<Vec<Entrant>> {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let links = setting.here.between.as_ref().map(|between| &between.endpoints);
-        let entrant = |(id, (node, _)): (&NodeId, &Member)| {
+        let entrant = |(id, (node, sections)): (&NodeId, &Member)| {
             let over_link = links.and_then(|endpoints| endpoints.get(usize::from(id.0)));
             let url = over_link.or(setting.endpoint.as_ref()).context("ring: no database for its members")?;
             let membership = node.membership().clone();
-            Ok(Entrant { url: url.clone(), member: self.reached(node), membership })
+            let stopped = Arc::clone(&sections.stopped);
+            Ok(Entrant { url: url.clone(), member: self.reached(node), membership, stopped })
         };
         nodes.iter().map(entrant).collect()
     }
@@ -137,7 +144,8 @@ impl RingMechanism {
     async fn submit(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
         let node = {
             let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-            nodes.get(&at).map(|(node, _)| Arc::clone(node))
+            let working = |(_, sections): &&Member| !sections.stopped.load(Ordering::Acquire);
+            nodes.get(&at).filter(working).map(|(node, _)| Arc::clone(node))
         };
         let Some(node) = node else { return Outcome::Refused(format!("node {} is down", at.0)) };
         let resource = self.plan.resource(step);
@@ -248,12 +256,17 @@ impl Mechanism for RingMechanism {
 #[derive(Default)]
 struct Sections {
     runner: OnceLock<Arc<dyn StepRunner>>,
+    /// Written by who keeps the node a member: meanwhile it is as good as down, and starts nothing.
+    stopped: Arc<AtomicBool>,
 }
 
 impl Handler for Sections {
     fn run(&self, delivery: Delivery) -> queue_lockfree::BoxFuture<'_, Bytes> {
         Box::pin(async move {
             let outcome = match (decode(&delivery.payload), self.runner.get()) {
+                _ if self.stopped.load(Ordering::Acquire) => {
+                    Outcome::Refused("the owner has stopped itself".to_owned())
+                }
                 (Some(step), Some(runner)) => {
                     let queue_lockfree::Entitlement { slot, token, lost } = delivery.entitlement;
                     let token =

@@ -1,5 +1,7 @@
 //! Membership of the ring through heartbeats in PostgreSQL: who is silent for too long is evicted by the others.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,8 +21,8 @@ const GATHERED: Duration = Duration::from_secs(20);
 /// Until a node that could not come back tries again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The nodes of this process in the table of members. One that was evicted comes back at once, as one whose supervisor
-/// starts it again; but it has forgotten nothing, and what ran there still does.
+/// The nodes of this process in the table of members. One that was evicted, or cannot reach the table, stops itself, and
+/// comes back as one whose supervisor starts it again; but it has forgotten nothing, and what runs there goes on.
 #[derive(Debug)]
 pub(super) struct Heartbeats {
     end: CancellationToken,
@@ -35,6 +37,8 @@ pub(super) struct Entrant {
     pub(super) member: Member,
     /// Where its views go.
     pub(super) membership: Membership,
+    /// Set while it has stopped itself.
+    pub(super) stopped: Arc<AtomicBool>,
 }
 
 impl Heartbeats {
@@ -42,13 +46,13 @@ impl Heartbeats {
     pub(super) async fn start(entrants: Vec<Entrant>, detect: Duration) -> anyhow::Result<Self> {
         let (end, mut keepers) = (CancellationToken::new(), JoinSet::new());
         let factor = detect.as_secs_f64() / SUSPECTED.as_secs_f64();
-        for Entrant { url, member, membership } in entrants {
+        for Entrant { url, member, membership, stopped } in entrants {
             let id = member.id;
             let options = PgMemberOptions { url, member, membership, hash: HashKind::Mixed, factor };
             let joined = PgMember::join(options.clone()).await;
             let joined =
                 joined.with_context(|| format!("ring: node {id} cannot enter the table of members"))?;
-            keepers.spawn(keep(options, joined, end.clone()));
+            keepers.spawn(keep(options, joined, stopped, end.clone()));
         }
         Ok(Self { end, keepers: Mutex::new(keepers) })
     }
@@ -74,8 +78,14 @@ pub(super) async fn gathered(membership: &Membership, nodes: usize) -> anyhow::R
     timeout(GATHERED, all).await.with_context(late)?
 }
 
-async fn keep(options: PgMemberOptions, mut member: PgMember, end: CancellationToken) {
+async fn keep(
+    options: PgMemberOptions,
+    mut member: PgMember,
+    stopped: Arc<AtomicBool>,
+    end: CancellationToken,
+) {
     while end.run_until_cancelled(member.stopped().cancelled()).await.is_some() {
+        stopped.store(true, Ordering::Release);
         let id = options.member.id;
         let back = async {
             loop {
@@ -88,6 +98,7 @@ async fn keep(options: PgMemberOptions, mut member: PgMember, end: CancellationT
         };
         let Some(back) = end.run_until_cancelled(back).await else { return };
         member = back;
+        stopped.store(false, Ordering::Release);
     }
     if let Err(error) = member.leave().await {
         tracing::warn!(node = %options.member.id, %error, "a node did not leave in good order");

@@ -1,0 +1,56 @@
+//! What the nodes still have to ask each other.
+
+use bytes::Bytes;
+
+use super::super::{BoxFuture, Delivery, Directory, Handler, Node, NodeOptions, Secret, Transport};
+use super::*;
+use crate::now::TokioNow;
+use crate::ring::HashKind;
+
+struct Echo;
+
+impl Handler for Echo {
+    fn run(&self, delivery: Delivery) -> BoxFuture<'_, Bytes> {
+        Box::pin(async move { delivery.payload })
+    }
+}
+
+/// Nobody submits anything, so nobody asks after a key; some of the nodes only lose keys, or are out of the ring.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn some_time_after_a_change_nobody_has_anything_left_to_ask() {
+    let directory = Directory::new();
+    for transport in
+        [&|| Transport::Tcp, &|| Transport::Direct(directory.clone())] as [&dyn Fn() -> Transport; 2]
+    {
+        settles(transport).await;
+    }
+}
+
+async fn settles(transport: &dyn Fn() -> Transport) {
+    let now = Arc::new(TokioNow::start());
+    let mut nodes = Vec::new();
+    for id in 0..4 {
+        let (name, secret) = (format!("node-{id}"), Secret::new([7; 32]));
+        let options = NodeOptions::new(NodeId(id), &name, Membership::new(), secret, now.clone());
+        let options = NodeOptions { takeover: Takeover::Drain, transport: transport(), ..options };
+        nodes.push(Node::start(options, Arc::new(Echo)).await.unwrap());
+    }
+    let views: [&[u16]; 6] = [&[0, 1, 2], &[0, 1, 2, 3], &[0, 1, 2], &[1, 2, 3], &[0, 1, 2, 3], &[2]];
+    for (epoch, members) in (1..).zip(views) {
+        let members: Vec<_> = members.iter().map(|&id| nodes[usize::from(id)].member()).collect();
+        for node in &nodes {
+            node.membership().install(Ring::new(epoch, HashKind::Mixed, members.clone()));
+        }
+    }
+    let settled = async {
+        let open = |node: &Node| node.owner.handovers.open.load(Ordering::Acquire);
+        let seen = |node: &Node| node.owner.handovers.seen_epoch.load(Ordering::Acquire);
+        while nodes.iter().any(|node| open(node) > 0 || seen(node) < 6) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), settled).await.unwrap();
+    for node in nodes {
+        node.shutdown().await;
+    }
+}
