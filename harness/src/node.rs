@@ -84,6 +84,7 @@ impl Node {
         let write = (outcome == Outcome::Completed).then_some(value + 1).filter(|_| slot.is_some());
         match self.agent.leave(step, slot, write).await {
             LeaveRet::Rejected(reason) if outcome == Outcome::Completed => Outcome::Rejected(reason),
+            LeaveRet::Unknown(reason) if outcome == Outcome::Completed => Outcome::Unknown(reason),
             _ => outcome,
         }
     }

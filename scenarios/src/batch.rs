@@ -10,7 +10,7 @@ use harness::agent::{AgentOptions, Fencing, WhenBusy};
 use harness::check;
 use harness::clock::Clock;
 use harness::event::{Progress, write_history};
-use harness::fault::{Fault, FaultTarget, FaultVerb, aftermath};
+use harness::fault::{Fault, FaultTarget, FaultVerb, LinkTo, aftermath};
 use harness::link::{Link, Links};
 use harness::measure::measure;
 use harness::placement::{self, NodeCommand};
@@ -125,7 +125,8 @@ impl Batch {
         let mut plan = if fold > 1 { Arc::new(plan.folded(fold)) } else { Arc::clone(plan) };
         let spared = |fault: &Fault| {
             let of_server = matches!(fault.target, FaultTarget::Server | FaultTarget::Leader);
-            (of_server || fault.verb.is_of_link()) && contender.server.is_none()
+            let of_link = fault.verb.is_of_link() && fault.link == LinkTo::Server;
+            (of_server || of_link) && contender.server.is_none()
         };
         if contender.role == Role::Control || plan.faults.iter().any(spared) {
             // Controls prove the bench, undisturbed; a fault of a server needs one.
@@ -160,7 +161,8 @@ impl Batch {
         let agent = AgentOptions { fencing, when_busy };
         let links = self.links(server.as_deref(), &mut setting).await?;
         let stop = self.stop.clone();
-        let options = RunOptions { agent, progress, stop, server: server.clone(), links };
+        let agent_links = self.scenario.agent_links();
+        let options = RunOptions { agent, progress, stop, server: server.clone(), links, agent_links };
         if let Some(warm_up) = workload::draw_warm_up(&self.scenario, plan.settings.seed)? {
             let setting = Setting { plan: Arc::new(warm_up), ..setting.clone() };
             let quiet = RunOptions { progress: Arc::default(), ..options.clone() };

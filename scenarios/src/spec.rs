@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use harness::agent::WhenBusy;
 use harness::check;
-use harness::fault::{Direction, FaultTarget, FaultVerb};
+use harness::fault::{Direction, FaultTarget, FaultVerb, LinkTo};
 use harness::link::Ways;
 use harness::plan::{Holder, Mode, NodeId, ResourceKind};
 use harness::record::Expected;
@@ -156,9 +156,11 @@ impl Default for Duration {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {
-    /// `pause` (and resume), `kill` (and restart); of the target's link to the server: `cut` (and restore), `slow`,
-    /// `reset`.
+    /// `pause` (and resume), `kill` (and restart); of the target's link: `cut` (and restore), `slow`, `reset`.
     pub verb: VerbSpec,
+    /// Of a node's links, the one to its `server` or the one to the `agent`.
+    #[serde(default)]
+    pub link: LinkTo,
     /// `holder` = the node of whoever is inside just then, `node-0`, `node-1` …, `server`, or `leader` = the member that
     /// leads just then, of a server of several.
     pub target: Spanned<String>,
@@ -166,7 +168,8 @@ pub struct FaultSpec {
     pub every_s: f64,
     /// How long until it is taken back.
     pub for_ms: f64,
-    /// Of a link: `both` ways, `to-server`, or `from-server` (requests arrive, answers do not).
+    /// Of a link: `both` ways, `to-server`, or `from-server` (requests arrive, answers do not); `to-agent` and
+    /// `from-agent` say the same of a link to the agent.
     #[serde(default)]
     pub way: Direction,
     /// How slow a slow link is, each way that is meant.
@@ -474,6 +477,9 @@ impl Scenario {
             }
             Some(_) => {}
         }
+        if fault.link == LinkTo::Agent {
+            self.validate_agent_link(fault)?;
+        }
         let fine = (0.0..=3_600.0).contains(&fault.every_s)
             && (1.0..=3_600_000.0).contains(&fault.for_ms)
             && (0.0..=3_600.0).contains(&fault.quiet_s)
@@ -483,6 +489,21 @@ impl Scenario {
             return at_target(what.to_owned());
         }
         Ok(())
+    }
+
+    /// A link to the agent is a node's, and there is one only where the agent is in another process.
+    fn validate_agent_link(&self, fault: &FaultSpec) -> Result<(), SpecError> {
+        let of_node = matches!(fault.aim(), Some(FaultTarget::Node(_) | FaultTarget::Holder));
+        let what = if !of_node {
+            "`link = \"agent\"` is a node's: the target must be `holder` or a node"
+        } else if !fault.fault().is_of_link() {
+            "`link = \"agent\"` goes with `cut`, `slow` and `reset`, which are done to links"
+        } else if self.spec.placement == Placement::Single {
+            "to have a link to the agent a node must be a process: set `placement = \"process\"`, or `--placement process`"
+        } else {
+            return Ok(());
+        };
+        Err(self.error_at(fault.target.span(), what))
     }
 
     fn validate_expect(&self, expect: &ExpectSpec) -> Result<(), SpecError> {
@@ -498,13 +519,23 @@ impl Scenario {
         Ok(())
     }
 
-    /// How links are where they are in the path: of all contenders or of none. One way takes half a round trip.
+    /// How links to servers, and between nodes of the ring, are where they are in the path: of all contenders or of none.
+    /// One way takes half a round trip.
     #[must_use]
     pub fn links(&self) -> Option<Ways> {
-        let wanted =
-            self.spec.rtt_ms > 0.0 || self.spec.faults.iter().any(|fault| fault.fault().is_of_link());
+        let wanted = self.spec.rtt_ms > 0.0 || self.breaks_links(LinkTo::Server);
         let one_way = std::time::Duration::from_secs_f64(self.spec.rtt_ms / 2e3);
         wanted.then(|| Ways::delayed(one_way))
+    }
+
+    /// How links to the agent are where they are in the path.
+    #[must_use]
+    pub fn agent_links(&self) -> Option<Ways> {
+        self.breaks_links(LinkTo::Agent).then(Ways::default)
+    }
+
+    fn breaks_links(&self, to: LinkTo) -> bool {
+        self.spec.faults.iter().any(|fault| fault.link == to && fault.fault().is_of_link())
     }
 
     /// What a check must answer for contenders of a class, and the share of hits that must end in a regression.

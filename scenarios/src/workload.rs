@@ -115,7 +115,7 @@ fn faults(spec: &ScenarioSpec, seed: u64) -> Vec<Fault> {
         let mut at_s = fault.quiet_s + rng.random::<f64>() * 2.0 * fault.every_s;
         while at_s < window_s {
             let (at_ns, for_ns) = (nanos(at_s), nanos(fault.for_ms / 1e3));
-            faults.push(Fault { at_ns, for_ns, verb: fault.fault(), target });
+            faults.push(Fault { at_ns, for_ns, verb: fault.fault(), target, link: fault.link });
             at_s += fault.for_ms / 1e3 + rng.random::<f64>() * 2.0 * fault.every_s;
         }
     }

@@ -32,7 +32,7 @@ pub fn aftermath(run: &Run) -> FaultFacts {
 fn record(run: &Run, injected: &Injected) -> FaultRecord {
     let since = |at_ns: u64| at_ns.saturating_sub(run.origin_ns);
     let mut record = FaultRecord {
-        verb: injected.fault.verb.to_string(),
+        verb: injected.fault.deed(),
         target: injected.fault.target.to_string(),
         node: injected.node.map(|node| node.0),
         member: injected.member.map(|place| place as u32),
@@ -112,7 +112,7 @@ fn after(run: &Run, hit: &Section, from_ns: u64) -> After {
 mod tests {
     use super::*;
     use crate::check::fixture::{left, run};
-    use crate::fault::{Fault, FaultTarget, FaultVerb};
+    use crate::fault::{Fault, FaultTarget, FaultVerb, LinkTo};
     use crate::mechanism::Token;
     use crate::plan::{NodeId, TaskId};
 
@@ -129,7 +129,13 @@ mod tests {
             slot: Some(0),
             token: Some(Token { generation: 0, sequence: 1 }),
         };
-        let fault = Fault { at_ns: 9_000_000, for_ns: 30_000_000, verb, target: FaultTarget::Holder };
+        let fault = Fault {
+            at_ns: 9_000_000,
+            for_ns: 30_000_000,
+            verb,
+            target: FaultTarget::Holder,
+            link: LinkTo::Server,
+        };
         run.injected.push(Injected {
             fault,
             lasted_ns: Some((10_000_000, 40_000_000)),

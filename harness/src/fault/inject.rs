@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fault, FaultTarget, FaultVerb, Injected};
+use super::{Fault, FaultTarget, FaultVerb, Injected, LinkTo};
 use crate::agent::{Agent, Section};
 use crate::clock::Clock;
 use crate::link::{Link, Links};
@@ -30,6 +30,10 @@ pub(crate) trait Nodes: Send + Sync {
     fn kill(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
     /// Starts it again and returns when it runs its arrivals.
     fn restart(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
+    /// The link between a node and the agent, where there is one.
+    fn agent_link(&self, node: NodeId) -> Option<&Link>;
+    /// Has the agent hear all that a node has said and that has arrived.
+    fn hear_out(&self, node: NodeId) -> BoxFuture<'_, ()>;
 }
 
 /// Injects the faults of one run, one at a time.
@@ -111,7 +115,7 @@ impl Injector<'_> {
             (FaultVerb::Kill, Victim::Member(place)) => {
                 self.server()?.lock().await.member(place)?.restart().await
             }
-            (verb, victim) => self.go_on(verb, victim).await,
+            _ => self.go_on(fault, victim).await,
         };
         injected.lasted_ns = Some((from_ns, self.clock.now_ns()));
         taken_back
@@ -123,53 +127,64 @@ impl Injector<'_> {
         match fault.target {
             FaultTarget::Holder => self.aim(injected).await,
             FaultTarget::Node(node) => {
-                self.stop(fault.verb, Victim::Node(node)).await?;
-                injected.hit = self.inside(node);
+                injected.hit = self.hit(fault, node).await?;
                 Ok(Some((Victim::Node(node), from_ns)))
             }
             FaultTarget::Server => {
-                self.stop(fault.verb, Victim::Server).await?;
+                self.stop(fault, Victim::Server).await?;
                 Ok(Some((Victim::Server, from_ns)))
             }
             FaultTarget::Leader => {
                 let victim = Victim::Member(self.server()?.lock().await.leader().await?);
                 // To ask may have taken as long as an election.
                 let from_ns = self.clock.now_ns();
-                self.stop(fault.verb, victim).await?;
+                self.stop(fault, victim).await?;
                 Ok(Some((victim, from_ns)))
             }
         }
     }
 
-    /// Stops nodes that are inside, or their links, until one still is inside when that is done.
+    /// Stops nodes that are inside, or their links, until one is hit: still inside when that is done.
     async fn aim(&self, injected: &mut Injected) -> Result<Option<(Victim, u64)>, String> {
-        let verb = injected.fault.verb;
+        let fault = injected.fault;
         let give_up_ns = self.clock.now_ns() + AIM.as_nanos() as u64;
         while self.clock.now_ns() < give_up_ns && !self.over.is_cancelled() {
             let inside = self.agent.inside();
-            let Some(section) = pick(&inside, self.plan.settings.seed ^ injected.fault.at_ns) else {
+            let Some(section) = pick(&inside, self.plan.settings.seed ^ fault.at_ns) else {
                 self.clock.sleep_until(self.clock.now_ns() + LOOK.as_nanos() as u64).await;
                 continue;
             };
             let (victim, from_ns) = (Victim::Node(section.node), self.clock.now_ns());
-            self.stop(verb, victim).await?;
-            injected.hit = self.inside(section.node);
+            injected.hit = self.hit(fault, section.node).await?;
             if !injected.hit.is_empty() {
                 return Ok(Some((victim, from_ns)));
             }
             injected.misses += 1;
-            self.go_on(verb, victim).await?;
+            self.go_on(fault, victim).await?;
         }
         Ok(None)
     }
 
-    async fn stop(&self, verb: FaultVerb, victim: Victim) -> Result<(), String> {
-        if verb.is_of_link() {
-            for link in self.links(victim)? {
-                match verb {
+    /// Stops a node, or its link; the sections that were hit.
+    async fn hit(&self, fault: Fault, node: NodeId) -> Result<Vec<Section>, String> {
+        let before = self.inside(node);
+        self.stop(fault, Victim::Node(node)).await?;
+        // A reset on the way to the agent ends those that it hits; everything else leaves them inside.
+        let ends = (fault.verb, fault.link) == (FaultVerb::Reset, LinkTo::Agent);
+        Ok(if ends { before } else { self.inside(node) })
+    }
+
+    async fn stop(&self, fault: Fault, victim: Victim) -> Result<(), String> {
+        if fault.verb.is_of_link() {
+            for link in self.links(fault.link, victim)? {
+                match fault.verb {
                     FaultVerb::Reset => link.reset(),
                     verb => link.set(verb.ways(link.usual())),
                 }
+            }
+            if let (LinkTo::Agent, Victim::Node(node)) = (fault.link, victim) {
+                // What has passed the link before the fault is not hit by it.
+                self.nodes()?.hear_out(node).await;
             }
             return Ok(());
         }
@@ -180,9 +195,9 @@ impl Injector<'_> {
         }
     }
 
-    async fn go_on(&self, verb: FaultVerb, victim: Victim) -> Result<(), String> {
-        if verb.is_of_link() {
-            self.links(victim)?.for_each(|link| link.set(link.usual()));
+    async fn go_on(&self, fault: Fault, victim: Victim) -> Result<(), String> {
+        if fault.verb.is_of_link() {
+            self.links(fault.link, victim)?.iter().for_each(|link| link.set(link.usual()));
             return Ok(());
         }
         match victim {
@@ -195,8 +210,15 @@ impl Injector<'_> {
         }
     }
 
-    /// The links of a node to the server; those of all nodes where the server, or a member, is meant.
-    fn links(&self, victim: Victim) -> Result<impl Iterator<Item = &Link>, String> {
+    /// The links of a node to the agent or the server; those of all nodes where the server, or a member, is meant.
+    fn links(&self, to: LinkTo, victim: Victim) -> Result<Vec<&Link>, String> {
+        if to == LinkTo::Agent {
+            let Victim::Node(node) = victim else {
+                return Err("only nodes have a link to the agent".to_owned());
+            };
+            let link = self.nodes()?.agent_link(node);
+            return link.map(|link| vec![link]).ok_or_else(|| "there is no link before the agent".to_owned());
+        }
         let links = self.links.as_deref().ok_or_else(|| "there is no link before the server".to_owned())?;
         let meant = move |node: usize, member: usize| match victim {
             Victim::Node(victim) => usize::from(victim.0) == node,
@@ -206,7 +228,7 @@ impl Injector<'_> {
         let all = links.iter().enumerate().flat_map(|(node, links)| {
             links.iter().enumerate().map(move |(member, link)| (node, member, link))
         });
-        Ok(all.filter(move |(node, member, _)| meant(*node, *member)).map(|(_, _, link)| link))
+        Ok(all.filter(|(node, member, _)| meant(*node, *member)).map(|(_, _, link)| link).collect())
     }
 
     fn inside(&self, node: NodeId) -> Vec<Section> {

@@ -29,6 +29,35 @@ pub struct Fault {
     pub verb: FaultVerb,
     /// To whom.
     pub target: FaultTarget,
+    /// To which of the target's links, where the verb is one of links.
+    #[serde(default)]
+    pub link: LinkTo,
+}
+
+impl Fault {
+    /// What is done, in words.
+    #[must_use]
+    pub fn deed(&self) -> String {
+        match (self.link, self.verb) {
+            (LinkTo::Agent, FaultVerb::Cut { way: Direction::ToServer }) => "cut to agent".to_owned(),
+            (LinkTo::Agent, FaultVerb::Cut { way: Direction::FromServer }) => "cut from agent".to_owned(),
+            (LinkTo::Agent, verb) if verb.is_of_link() => format!("{verb}, link to agent"),
+            (_, verb) => verb.to_string(),
+        }
+    }
+}
+
+/// Where a node's link leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkTo {
+    /// To the contender's server.
+    #[default]
+    Server,
+    /// To the agent; only where the node is a process. While it is cut, whoever is inside stays inside, and whoever asks
+    /// waits: the agent hears nothing, and all that was said arrives late. Only when the connection closes, as at a
+    /// reset, do the node's sections end, as abandoned; then the node dials again.
+    Agent,
 }
 
 /// Pairs of verbs: each fault is taken back.
@@ -39,23 +68,23 @@ pub enum FaultVerb {
     Pause,
     /// SIGKILL, later a start of the same: the process forgets.
     Kill,
-    /// The link to the server carries nothing, and is later restored.
+    /// The link carries nothing, and is later restored.
     Cut {
         /// On which of its ways.
         way: Direction,
     },
-    /// The link to the server is slow, and later as it was.
+    /// The link is slow, and later as it was.
     Slow {
         /// On which of its ways.
         way: Direction,
         /// How long bytes take.
         delay_ns: u64,
     },
-    /// The connections over the link to the server are reset; what was on the way is lost.
+    /// The connections over the link are reset; what was on the way is lost.
     Reset,
 }
 
-/// Ways of a link between a node and the server.
+/// Ways of a link between a node and the server, or the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
@@ -63,8 +92,10 @@ pub enum Direction {
     #[default]
     Both,
     /// Requests do not arrive.
+    #[serde(alias = "to-agent")]
     ToServer,
     /// Requests arrive, answers do not.
+    #[serde(alias = "from-agent")]
     FromServer,
 }
 
