@@ -64,6 +64,8 @@ pub enum LeaveRet {
     Applied,
     /// Gone, the write is refused.
     Rejected(String),
+    /// The connection closed before the answer: gone, and the write may have been applied. The agent itself never says so.
+    Unknown(String),
 }
 
 /// A node's way to the agent: a call in one process ([`Direct`]), a connection between processes.

@@ -86,6 +86,7 @@ impl Node {
         let write = (outcome == Outcome::Completed && writes).then_some(value + 1);
         match self.agent.leave(step, slot, write).await {
             LeaveRet::Rejected(reason) if outcome == Outcome::Completed => Outcome::Rejected(reason),
+            LeaveRet::Unknown(reason) if outcome == Outcome::Completed => Outcome::Unknown(reason),
             _ => outcome,
         }
     }

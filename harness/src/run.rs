@@ -9,7 +9,7 @@ use crate::agent::{Agent, AgentLink, AgentOptions, Direct};
 use crate::clock::Clock;
 use crate::event::{Event, Progress, Recorder};
 use crate::fault::{FaultVerb, Injected, Injector, Nodes, Together};
-use crate::link::Links;
+use crate::link::{Links, Ways};
 use crate::measure::Histogram;
 use crate::mechanism::{Mechanism, Promises};
 use crate::part::{Part, PartOptions, PartRet};
@@ -33,6 +33,8 @@ pub struct RunOptions {
     pub server: Option<Arc<Mutex<Server>>>,
     /// The links between the nodes and that server, where there are any.
     pub links: Option<Arc<Links>>,
+    /// How links between the nodes and the agent usually are, where there are to be any; nodes must be processes.
+    pub agent_links: Option<Ways>,
 }
 
 /// What happened in a run, in whatever placement.

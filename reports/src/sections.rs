@@ -192,6 +192,7 @@ pub(crate) fn faults(comparison: &Comparison) -> Option<Table> {
         Head::number("Longest", ""),
         Head::number("Without service: p50", "the longest time without an entry, of each fault"),
         Head::number("Longest", ""),
+        Head::text("Leaders hit, by member"),
         Head::number("Entries before", "the first fault"),
         Head::text("Last task"),
     ];
@@ -206,6 +207,8 @@ pub(crate) fn faults(comparison: &Comparison) -> Option<Table> {
         };
         let [freed_p50, freed_longest] = spread(|fault| fault.freed_ns);
         let [unserved_p50, unserved_longest] = spread(|fault| fault.unserved_ns);
+        let members: Vec<String> =
+            each().filter_map(|fault| fault.member).map(|place| place.to_string()).collect();
         let came_back = row.records.iter().all(|run| run.faults.last_completed);
         vec![
             total(|faults| faults.planned),
@@ -218,6 +221,7 @@ pub(crate) fn faults(comparison: &Comparison) -> Option<Table> {
             freed_longest,
             unserved_p50,
             unserved_longest,
+            Cell::words(&members.join(", ")),
             total(|faults| faults.entries_before),
             Cell::text(if came_back { "completed" } else { "did not complete" }),
         ]

@@ -173,7 +173,8 @@ impl Batch {
         let agent = AgentOptions { fencing, when_busy };
         let links = self.links(server.as_deref(), &mut setting).await?;
         let stop = self.stop.clone();
-        let options = RunOptions { agent, progress, stop, server: server.clone(), links };
+        let agent_links = self.scenario.agent_links();
+        let options = RunOptions { agent, progress, stop, server: server.clone(), links, agent_links };
         if let Some(warm_up) = workload::draw_warm_up(&self.scenario, plan.settings.seed)? {
             let setting = Setting { plan: Arc::new(warm_up), ..setting.clone() };
             let quiet = RunOptions { progress: Arc::default(), ..options.clone() };

@@ -122,6 +122,9 @@ struct NodeArgs {
     /// Where the driver listens.
     #[arg(long, value_name = "ADDRESS:PORT")]
     driver: SocketAddr,
+    /// Where the agent is reached; by default where the driver listens.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    agent: Option<SocketAddr>,
     /// Which node this is to be, from 0.
     #[arg(long)]
     node: u16,
@@ -259,10 +262,11 @@ async fn doctor(urls: &ServerUrls) -> anyhow::Result<u8> {
 }
 
 async fn node(args: NodeArgs) -> anyhow::Result<u8> {
-    let NodeArgs { driver, node } = args;
+    let NodeArgs { driver, agent, node } = args;
     let secret = std::env::var(placement::SECRET)
         .with_context(|| format!("{} is not set; `lockbench run` starts nodes itself", placement::SECRET))?;
-    let invitation = Invitation { driver, node: NodeId(node), secret: secret.into() };
+    let agent = agent.unwrap_or(driver);
+    let invitation = Invitation { driver, agent, node: NodeId(node), secret: secret.into() };
     placement::serve(invitation, contenders::node).await.with_context(|| format!("node {node}"))?;
     Ok(0)
 }

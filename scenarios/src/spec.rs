@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use harness::agent::WhenBusy;
 use harness::check;
+use harness::fault::LinkTo;
 use harness::link::Ways;
 use harness::plan::{Holder, Mode, ResourceKind};
 use harness::record::Expected;
@@ -411,13 +412,23 @@ impl Scenario {
         Ok(())
     }
 
-    /// How links are where they are in the path: of all contenders or of none. One way takes half a round trip.
+    /// How links to servers, and between nodes of the ring, are where they are in the path: of all contenders or of none.
+    /// One way takes half a round trip.
     #[must_use]
     pub fn links(&self) -> Option<Ways> {
-        let wanted =
-            self.spec.rtt_ms > 0.0 || self.spec.faults.iter().any(|fault| fault.fault().is_of_link());
+        let wanted = self.spec.rtt_ms > 0.0 || self.breaks_links(LinkTo::Server);
         let one_way = std::time::Duration::from_secs_f64(self.spec.rtt_ms / 2e3);
         wanted.then(|| Ways::delayed(one_way))
+    }
+
+    /// How links to the agent are where they are in the path.
+    #[must_use]
+    pub fn agent_links(&self) -> Option<Ways> {
+        self.breaks_links(LinkTo::Agent).then(Ways::default)
+    }
+
+    fn breaks_links(&self, to: LinkTo) -> bool {
+        self.spec.faults.iter().any(|fault| fault.link == to && fault.fault().is_of_link())
     }
 
     /// What a check must answer for contenders of a class, and the share of hits that must end in a regression.

@@ -54,6 +54,26 @@ fn locks_go_on_when_the_leader_stands_still_and_exclude_when_it_goes_on() {
     goes_on_without_its_leader("leader-pause", "pause");
 }
 
+/// The members are one all the while; only the nodes do not reach the one that leads.
+#[test]
+fn nodes_whose_links_to_the_leader_are_cut_go_on_over_the_other_members() {
+    for (contender, kind) in REPLICATED {
+        let trial = Trial::new("leader-kill", contender, Some(kind))
+            .set("duration_s=16")
+            .faults("cut", "leader", 1.0, 9_000.0);
+        let Some((record, told)) = trial.run() else { continue };
+        let faults = &record.faults;
+        assert!(faults.injected() >= 1, "{contender}: {faults:?}");
+        for fault in &faults.faults {
+            let (from_ns, until_ns) = (fault.from_ns.unwrap(), fault.until_ns.unwrap());
+            assert!(fault.unserved_ns.unwrap() < until_ns - from_ns, "{contender}: {fault:?}");
+        }
+        for check in ["exclusion", "lost-update", "conservation", "progress"] {
+            assert!(!violated(&record, check), "{contender}: {check}: {told}");
+        }
+    }
+}
+
 #[test]
 fn each_node_has_a_link_to_each_member() {
     for (contender, kind) in REPLICATED {

@@ -35,6 +35,10 @@ pub(crate) trait Nodes: Send + Sync {
     fn kill(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
     /// Starts it again and returns when it runs its arrivals.
     fn restart(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>>;
+    /// The link between a node and the agent, where there is one.
+    fn agent_link(&self, node: NodeId) -> Option<&Link>;
+    /// Has the agent hear all that a node has said and that has arrived.
+    fn hear_out(&self, node: NodeId) -> BoxFuture<'_, ()>;
 }
 
 /// All nodes in this process: there is a mechanism to tell, and nothing to stop.
@@ -72,6 +76,14 @@ impl Nodes for Together<'_> {
 
     fn restart(&self, _: NodeId) -> BoxFuture<'_, Result<(), String>> {
         self.none_is_a_process()
+    }
+
+    fn agent_link(&self, _: NodeId) -> Option<&Link> {
+        None
+    }
+
+    fn hear_out(&self, _: NodeId) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -175,8 +187,7 @@ impl Injector<'_> {
         match fault.target {
             FaultTarget::Holder => self.aim(injected).await,
             FaultTarget::Node(node) => {
-                self.stop(fault, Victim::Node(node)).await?;
-                injected.hit = self.inside(node);
+                injected.hit = self.hit(fault, node).await?;
                 Ok(Some((Victim::Node(node), from_ns)))
             }
             FaultTarget::Server => {
@@ -193,14 +204,13 @@ impl Injector<'_> {
         }
     }
 
-    /// Stops nodes that are inside, or their links, until one still is inside when that is done.
+    /// Stops nodes that are inside, or their links, until one is hit: still inside when that is done.
     async fn aim(&self, injected: &mut Injected) -> Result<Option<(Victim, u64)>, String> {
         let fault = injected.fault;
         let give_up_ns = self.clock.now_ns() + AIM.as_nanos() as u64;
         while let Some(section) = self.somebody_inside(fault, give_up_ns).await {
             let (victim, from_ns) = (Victim::Node(section.node), self.clock.now_ns());
-            self.stop(fault, victim).await?;
-            injected.hit = self.inside(section.node);
+            injected.hit = self.hit(fault, section.node).await?;
             if !injected.hit.is_empty() {
                 return Ok(Some((victim, from_ns)));
             }
@@ -274,6 +284,15 @@ impl Injector<'_> {
         }
     }
 
+    /// Stops a node, or its link; the sections that were hit.
+    async fn hit(&self, fault: Fault, node: NodeId) -> Result<Vec<Section>, String> {
+        let before = self.inside(node);
+        self.stop(fault, Victim::Node(node)).await?;
+        // A reset on the way to the agent ends those that it hits; everything else leaves them inside.
+        let ends = (fault.verb, fault.link) == (FaultVerb::Reset, LinkTo::Agent);
+        Ok(if ends { before } else { self.inside(node) })
+    }
+
     async fn stop(&self, fault: Fault, victim: Victim) -> Result<(), String> {
         match (fault.verb.is_of_link(), fault.link, victim) {
             (true, LinkTo::Nodes, Victim::Node(node)) => {
@@ -281,7 +300,11 @@ impl Injector<'_> {
                 Ok(())
             }
             (true, ..) => {
-                self.links(victim)?.for_each(|link| fault.verb.strike(link));
+                self.links(fault.link, victim)?.iter().for_each(|link| fault.verb.strike(link));
+                if let (LinkTo::Agent, Victim::Node(node)) = (fault.link, victim) {
+                    // What has passed the link before the fault is not hit by it.
+                    self.nodes.hear_out(node).await;
+                }
                 Ok(())
             }
             (false, _, Victim::Node(node)) => self.nodes.pause(node).await,
@@ -297,7 +320,7 @@ impl Injector<'_> {
                 Ok(())
             }
             (true, ..) => {
-                self.links(victim)?.for_each(|link| link.set(link.usual()));
+                self.links(fault.link, victim)?.iter().for_each(|link| link.set(link.usual()));
                 Ok(())
             }
             (false, _, Victim::Node(node)) => self.nodes.resume(node).await,
@@ -309,8 +332,15 @@ impl Injector<'_> {
         }
     }
 
-    /// The links of a node to the server; those of all nodes where the server, or a member, is meant.
-    fn links(&self, victim: Victim) -> Result<impl Iterator<Item = &Link>, String> {
+    /// The links of a node to the agent or the server; those of all nodes where the server, or a member, is meant.
+    fn links(&self, to: LinkTo, victim: Victim) -> Result<Vec<&Link>, String> {
+        if to == LinkTo::Agent {
+            let Victim::Node(node) = victim else {
+                return Err("only nodes have a link to the agent".to_owned());
+            };
+            let link = self.nodes.agent_link(node);
+            return link.map(|link| vec![link]).ok_or_else(|| "there is no link before the agent".to_owned());
+        }
         let links = self.links.as_deref().ok_or_else(|| "there is no link before the server".to_owned())?;
         let meant = move |node: usize, member: usize| match victim {
             Victim::Node(victim) => usize::from(victim.0) == node,
@@ -320,7 +350,7 @@ impl Injector<'_> {
         let all = links.iter().enumerate().flat_map(|(node, links)| {
             links.iter().enumerate().map(move |(member, link)| (node, member, link))
         });
-        Ok(all.filter(move |(node, member, _)| meant(*node, *member)).map(|(_, _, link)| link))
+        Ok(all.filter(|(node, member, _)| meant(*node, *member)).map(|(_, _, link)| link).collect())
     }
 
     fn inside(&self, node: NodeId) -> Vec<Section> {

@@ -31,6 +31,7 @@ pub struct Fault {
     /// To whom.
     pub target: FaultTarget,
     /// To which of his links, where it is done to one.
+    #[serde(default)]
     pub link: LinkTo,
 }
 
@@ -43,6 +44,10 @@ pub enum LinkTo {
     Server,
     /// The other nodes of a ring, which ask the node.
     Nodes,
+    /// The agent; only where the node is a process. While it is cut, whoever is inside stays inside, and whoever asks
+    /// waits: the agent hears nothing, and all that was said arrives late. Only when the connection closes, as at a
+    /// reset, do the node's sections end, as abandoned; then the node dials again.
+    Agent,
 }
 
 /// Pairs of verbs: each fault is taken back.
@@ -88,7 +93,7 @@ pub struct Late {
     pub by_ns: u64,
 }
 
-/// Ways of a link: between a node and the server, or between the other nodes and one that serves them.
+/// Ways of a link: between a node and the server or the agent, or between the other nodes and one that serves them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
@@ -96,8 +101,10 @@ pub enum Direction {
     #[default]
     Both,
     /// Requests do not arrive.
+    #[serde(alias = "to-agent")]
     ToServer,
     /// Requests arrive, answers do not.
+    #[serde(alias = "from-agent")]
     FromServer,
 }
 
@@ -159,9 +166,13 @@ pub enum FaultTarget {
 /// What is done, without to whom.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.verb.fmt(f)?;
-        let of_nodes = self.verb.is_of_link() && self.link == LinkTo::Nodes;
-        f.write_str(if of_nodes { ", link between nodes" } else { "" })
+        match (self.link, self.verb) {
+            (LinkTo::Agent, FaultVerb::Cut { way: Direction::ToServer }) => f.write_str("cut to agent"),
+            (LinkTo::Agent, FaultVerb::Cut { way: Direction::FromServer }) => f.write_str("cut from agent"),
+            (LinkTo::Agent, verb) if verb.is_of_link() => write!(f, "{verb}, link to agent"),
+            (LinkTo::Nodes, verb) if verb.is_of_link() => write!(f, "{verb}, link between nodes"),
+            (_, verb) => verb.fmt(f),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::{NodeCommand, PlacementError, SECRET, Secret};
 use crate::child::{Process, tied};
 use crate::clock::Clock;
 use crate::fault::{FaultVerb, Nodes};
+use crate::link::Link;
 use crate::mechanism::BoxFuture;
 use crate::part::PartRet;
 use crate::plan::{NodeId, Plan};
@@ -73,6 +74,8 @@ pub async fn run(
 struct Driver {
     reception: Arc<Reception>,
     address: SocketAddr,
+    /// Before the agent, one a node; empty where nothing lies between.
+    agent_links: Vec<Link>,
     command: NodeCommand,
     processes: Vec<tokio::sync::Mutex<Process>>,
     outages: Mutex<Vec<Outage>>,
@@ -98,10 +101,15 @@ impl Driver {
             closing: CancellationToken::new(),
         });
         reception.tasks.spawn(Arc::clone(&reception).listen(listener));
-        let (processes, outages) = (Vec::new(), Mutex::default());
+        let (processes, outages, agent_links) = (Vec::new(), Mutex::default(), Vec::new());
         let views = Arc::clone(&stage.views);
-        let mut driver = Self { reception, address, command, processes, outages, views, origin_ns: 0 };
+        let mut driver =
+            Self { reception, address, agent_links, command, processes, outages, views, origin_ns: 0 };
         for node in (0..stage.plan.settings.nodes).map(NodeId) {
+            if let Some(usual) = stage.options.agent_links {
+                let link = Link::open((Ipv4Addr::LOCALHOST, 0).into(), address, usual, stage.clock.clone());
+                driver.agent_links.push(link.await.map_err(PlacementError::Listen)?);
+            }
             let process = driver.spawn(node).await?;
             driver.processes.push(tokio::sync::Mutex::new(process));
         }
@@ -111,6 +119,8 @@ impl Driver {
     async fn spawn(&self, node: NodeId) -> Result<Process, PlacementError> {
         let mut command = tied(&self.command.program).ok_or(PlacementError::SetprivMissing)?;
         command.args(&self.command.args).args(["--driver", &self.address.to_string()]);
+        let agent = self.agent_link(node).map_or(self.address, Link::address);
+        command.args(["--agent", &agent.to_string()]);
         command.args(["--node", &node.0.to_string()]).env(SECRET, &self.reception.secret.0);
         // What a node has to say that is not an event is for the user.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
@@ -374,5 +384,13 @@ impl Nodes for Driver {
 
     fn restart(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.restart_one(node))
+    }
+
+    fn agent_link(&self, node: NodeId) -> Option<&Link> {
+        self.agent_links.get(usize::from(node.0))
+    }
+
+    fn hear_out(&self, node: NodeId) -> BoxFuture<'_, ()> {
+        Box::pin(self.drain(node))
     }
 }

@@ -32,7 +32,7 @@ use crate::plan::NodeId;
 /// How a node's process is started.
 #[derive(Debug, Clone)]
 pub struct NodeCommand {
-    /// The program; `--driver ADDRESS --node N` is added to its arguments, and [`SECRET`] to its environment.
+    /// The program; `--driver ADDRESS --agent ADDRESS --node N` is added to its arguments, and [`SECRET`] to its environment.
     pub program: PathBuf,
     /// Its first arguments.
     pub args: Vec<OsString>,

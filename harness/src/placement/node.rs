@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Secret;
 use super::frame::{
@@ -28,6 +28,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long events wait to be sent together.
 const BATCH: Duration = Duration::from_millis(20);
 
+/// Pause before the agent is dialled again.
+const REDIAL: Duration = Duration::from_millis(20);
+
 /// Questions to the agent that may wait to be written.
 const OUTBOX: usize = 1024;
 
@@ -36,6 +39,8 @@ const OUTBOX: usize = 1024;
 pub struct Invitation {
     /// The driver's address.
     pub driver: SocketAddr,
+    /// The agent's, which is the driver's, or that of a link before it.
+    pub agent: SocketAddr,
     /// Which node this process is to be.
     pub node: NodeId,
     /// The run's secret.
@@ -102,9 +107,7 @@ where
 {
     let clock = Clock::real().map_err(NodeError::Clock)?;
     let mut control = dial(&invitation, Channel::Control).await?;
-    control.allow(CONTROL_BYTES);
-    let mut agent = dial(&invitation, Channel::Agent).await?;
-    agent.allow(AGENT_BYTES);
+    let agent = dial(&invitation, Channel::Agent).await?;
     let (job, plan) = receive_plan(&mut control).await?;
     let place = Place {
         plan: Arc::clone(&plan),
@@ -141,7 +144,7 @@ where
     }
     mechanism.view(invitation.node, &view);
     let recorder = Arc::new(Recorder::default());
-    let (link, mut asking) = AgentConnection::open(agent);
+    let (link, mut asking) = AgentConnection::open(agent, invitation.clone());
     let options = PartOptions { plan, clock, mechanism, recorder, origin_ns, from_ns };
     // Kept to the end: the connection lives as long as its link.
     let link: Arc<dyn AgentLink> = Arc::new(link);
@@ -200,7 +203,11 @@ async fn send_events(control: &mut Frames, recorder: &Recorder) -> Result<(), Fr
 }
 
 async fn dial(invitation: &Invitation, channel: Channel) -> Result<Frames, NodeError> {
-    let Invitation { driver: address, node, secret } = invitation;
+    let Invitation { driver, agent, node, secret } = invitation;
+    let (address, bytes) = match channel {
+        Channel::Control => (driver, CONTROL_BYTES),
+        Channel::Agent => (agent, AGENT_BYTES),
+    };
     let unreachable = |reason: String| NodeError::Unreachable { address: *address, reason };
     let dialled = async {
         let stream = TcpStream::connect(address).await.map_err(|error| unreachable(error.to_string()))?;
@@ -208,7 +215,10 @@ async fn dial(invitation: &Invitation, channel: Channel) -> Result<Frames, NodeE
         let hello = Hello { version: PROTOCOL_VERSION, secret: secret.0.clone(), node: *node, channel };
         frames.send(&hello).await?;
         match frames.next::<Welcome>().await? {
-            Welcome::Welcome => Ok(frames),
+            Welcome::Welcome => {
+                frames.allow(bytes);
+                Ok(frames)
+            }
             Welcome::Refused(reason) => Err(NodeError::Refused(reason)),
         }
     };
@@ -257,13 +267,17 @@ struct Asked {
 }
 
 impl AgentConnection {
-    /// The link, and the task that serves it; the task ends with the connection.
-    fn open(frames: Frames) -> (Self, JoinSet<()>) {
-        let (asks, questions) = mpsc::channel(OUTBOX);
+    /// The link, and the task that serves it; the task ends when the agent cannot be reached any more.
+    fn open(mut frames: Frames, invitation: Invitation) -> (Self, JoinSet<()>) {
+        let (asks, mut questions) = mpsc::channel(OUTBOX);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            if let Err(error) = converse(frames, questions).await {
+            while let Err(error) = converse(frames, &mut questions).await {
                 tracing::debug!(%error, "the agent's connection ended");
+                match timeout(HANDSHAKE, redial(&invitation)).await {
+                    Ok(again) => frames = again,
+                    Err(_) => return,
+                }
             }
         });
         (Self { asks }, tasks)
@@ -276,7 +290,19 @@ impl AgentConnection {
     }
 }
 
-/// Without a connection nobody can be let in, nor say what became of a write; the node ends just then.
+/// Dials the agent until it answers: at first it may not have noticed that the last connection ended.
+async fn redial(invitation: &Invitation) -> Frames {
+    loop {
+        match dial(invitation, Channel::Agent).await {
+            Ok(frames) => return frames,
+            Err(error) => tracing::debug!(%error, "the agent was dialled in vain"),
+        }
+        sleep(REDIAL).await;
+    }
+}
+
+/// Whose question is lost with its connection was not let in, or is not inside any more; what became of a write, nobody
+/// can say.
 const OUT_OF_REACH: &str = "the agent is out of reach";
 
 impl AgentLink for AgentConnection {
@@ -293,7 +319,7 @@ impl AgentLink for AgentConnection {
         Box::pin(async move {
             match self.ask(step, slot, AskWhat::Leave { write }).await {
                 Some(AgentRet::Leave(ret)) => ret,
-                _ => LeaveRet::Rejected(OUT_OF_REACH.to_owned()),
+                _ => LeaveRet::Unknown(OUT_OF_REACH.to_owned()),
             }
         })
     }
@@ -302,7 +328,7 @@ impl AgentLink for AgentConnection {
 type Questions = mpsc::Receiver<(Asked, oneshot::Sender<AgentRet>)>;
 
 /// Writes questions, as many as there are at a time, and hands out the answers.
-async fn converse(mut frames: Frames, mut questions: Questions) -> Result<(), FrameError> {
+async fn converse(mut frames: Frames, questions: &mut Questions) -> Result<(), FrameError> {
     let mut open: HashMap<u64, oneshot::Sender<AgentRet>> = HashMap::new();
     let mut number = 0;
     loop {

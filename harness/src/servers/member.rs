@@ -118,7 +118,8 @@ impl Member {
         &mut self.process
     }
 
-    pub(super) fn pids(&self) -> Vec<u32> {
+    /// Its main process and all its descendants right now.
+    pub fn pids(&self) -> Vec<u32> {
         self.process.tree().iter().filter_map(|stat| u32::try_from(stat.pid).ok()).collect()
     }
 

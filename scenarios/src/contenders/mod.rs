@@ -261,7 +261,7 @@ impl Contender {
     pub fn is_spared(&self, fault: &Fault) -> bool {
         let of_nodes = fault.verb.is_of_link() && fault.link == LinkTo::Nodes;
         let of_server = matches!(fault.target, FaultTarget::Server | FaultTarget::Leader)
-            || fault.verb.is_of_link() && !of_nodes;
+            || fault.verb.is_of_link() && fault.link == LinkTo::Server;
         let has_ring = matches!(self.kind, Kind::Ring(..));
         self.role == Role::Control
             || of_server && self.server.is_none()

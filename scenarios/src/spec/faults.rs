@@ -21,10 +21,12 @@ pub struct FaultSpec {
     pub every_s: f64,
     /// How long until it is taken back.
     pub for_ms: f64,
-    /// Of a link: the one to the `server`, or the one over which the other `nodes` of a ring reach the target.
+    /// Of a link: the one to the `server`, the one to the `agent`, or the one over which the other `nodes` of a ring reach
+    /// the target.
     #[serde(default)]
     pub link: LinkTo,
-    /// Of a link: `both` ways, `to-server` (the target, where it is the nodes' link that is meant), or `from-server` (requests arrive, answers do not).
+    /// Of a link: `both` ways, `to-server` (the target, where the nodes' link is meant), or `from-server` (requests arrive,
+    /// answers do not); `to-agent` and `from-agent` say the same of a link to the agent.
     #[serde(default)]
     pub way: Direction,
     /// How slow a slow link is, each way that is meant.
@@ -126,6 +128,9 @@ impl Scenario {
             }
             Some(_) => {}
         }
+        if fault.link == LinkTo::Agent {
+            self.validate_agent_link(fault)?;
+        }
         let fine = (0.0..=3_600.0).contains(&fault.every_s)
             && (1.0..=3_600_000.0).contains(&fault.for_ms)
             && (0.0..=3_600.0).contains(&fault.quiet_s)
@@ -142,6 +147,21 @@ impl Scenario {
             return at_target(what.to_owned());
         }
         self.validate_ring_change(fault)
+    }
+
+    /// A link to the agent is a node's, and there is one only where the agent is in another process.
+    fn validate_agent_link(&self, fault: &FaultSpec) -> Result<(), SpecError> {
+        let of_node = matches!(fault.aim(), Some(FaultTarget::Node(_) | FaultTarget::Holder));
+        let what = if !of_node {
+            "`link = \"agent\"` is a node's: the target must be `holder` or a node"
+        } else if !fault.fault().is_of_link() {
+            "`link = \"agent\"` goes with `cut`, `slow` and `reset`, which are done to links"
+        } else if self.spec.placement == Placement::Single {
+            "to have a link to the agent a node must be a process: set `placement = \"process\"`, or `--placement process`"
+        } else {
+            return Ok(());
+        };
+        Err(self.error_at(fault.target.span(), what))
     }
 
     /// Who joins must be outside, who leaves must not, and somebody must stay.

@@ -17,15 +17,13 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, LeaseKeepAliveStream, LeaseKeeper, PutOptions,
-};
+use etcd_client::{Client, Compare, CompareOp, ConnectOptions, LeaseKeepAliveStream, LeaseKeeper};
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::members::Members;
+use self::members::{Members, Opened};
 pub(super) use self::transactions::{TxnError, first_key, revision};
 pub(super) use self::watches::Watch;
 use self::watches::Watches;
@@ -182,50 +180,6 @@ struct Keeper {
     answers: LeaseKeepAliveStream,
 }
 
-/// What a session begins with.
-struct Opened {
-    /// Stamp of the request that granted the lease.
-    sent_ns: u64,
-    lease: i64,
-    ttl: Duration,
-    fence_key: String,
-    fence: i64,
-}
-
-/// Has a lease granted and puts the session's own key on it.
-async fn granted(
-    client: &Client,
-    asked_s: i64,
-    options: &SessionOptions,
-) -> Result<Opened, etcd_client::Error> {
-    let sent_ns = options.now.now_ns();
-    let granted = client.lease_client().grant(asked_s, None).await?;
-    let (lease, ttl) = (granted.id(), Duration::from_secs(granted.ttl().unsigned_abs()));
-    let fence_key = format!("lockbench/session/{:x}", lease.cast_unsigned());
-    let put = PutOptions::new().with_lease(lease);
-    let written = client.kv_client().put(fence_key.clone(), options.node.as_str(), Some(put)).await?;
-    let fence = written.header().map_or(0, |header| header.revision());
-    Ok(Opened { sent_ns, lease, ttl, fence_key, fence })
-}
-
-/// As [`granted`], by the first member that does it; with several, again and again, since an election may be on.
-async fn granted_by_any(
-    members: &Members,
-    asked_s: i64,
-    options: &SessionOptions,
-) -> Result<Opened, etcd_client::Error> {
-    loop {
-        let (place, client) = members.current();
-        match timeout(CONNECT_TIMEOUT / members.count() as u32, granted(client, asked_s, options)).await {
-            Ok(Ok(opened)) => return Ok(opened),
-            Ok(Err(error)) if members.count() == 1 => return Err(error),
-            Ok(Err(_)) => sleep(RETRY_DELAY).await,
-            Err(_) => {}
-        }
-        members.leave(place);
-    }
-}
-
 impl Node {
     async fn open(endpoints: &[String], options: SessionOptions) -> Result<Self, etcd_client::Error> {
         let asked_s = options.ttl.as_secs_f64().ceil().max(TTL_MIN_S as f64) as i64;
@@ -236,8 +190,8 @@ impl Node {
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_require_leader(true);
         let members = Arc::new(Members::new(endpoints, &connect, &options.node).await?);
-        let opened = granted_by_any(&members, asked_s, &options).await?;
-        let Opened { sent_ns, lease, ttl, fence_key, fence } = opened;
+        let Opened { sent_ns, lease, ttl, fence_key, fence } =
+            members.open_session(asked_s, &options).await?;
         let operations = Arc::new(AtomicU64::new(2));
         let lost = CancellationToken::new();
         let (watches, inbox) = Watches::new(operations.clone());
