@@ -125,7 +125,7 @@ pub(super) async fn floors(args: &FloorsArgs) -> anyhow::Result<u8> {
         rows.extend(measured);
         server.stop().await?;
     }
-    print(&table(args, &head, &rows));
+    print(&table(args, &head, &rows)?);
     Ok(0)
 }
 
@@ -245,7 +245,7 @@ fn number() -> u64 {
     NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
-fn table(args: &FloorsArgs, servers: &str, rows: &[Measured]) -> String {
+fn table(args: &FloorsArgs, servers: &str, rows: &[Measured]) -> Result<String, std::fmt::Error> {
     let machine = survey(&std::env::temp_dir());
     let durability = match args.durability {
         Durability::Durable => "durable",
@@ -276,20 +276,20 @@ fn table(args: &FloorsArgs, servers: &str, rows: &[Measured]) -> String {
         let free = variant.survives.node_crash;
         let (token, fair) = (yes(variant.capabilities.token), yes(variant.capabilities.fair));
         let pair = time(*pair_ns);
-        let _ = writeln!(
+        writeln!(
             text,
             "| `{}` | {class} | {token} | {fair} | {free} | {pair} | {floor} | {distance} | {pair_operations:.2} | {:.0} | {:.2} |",
             variant.name, hot.grants_per_s, hot.operations
-        );
+        )?;
     }
-    let _ = write!(
+    write!(
         text,
         "\nClass T: exclusive while clocks run at similar rates, pauses stay below the lease's margin and the server's \
          state survives. F: T with a token, exclusive at a resource that checks it. A: atomic with what it protects. Floor: \
          twice a round trip, or twice a write where acquire and release are writes. Hot key: {SESSIONS} sessions with {WAITERS} \
          waiters each, no hold."
-    );
-    text
+    )?;
+    Ok(text)
 }
 
 fn time(ns: u64) -> String {
