@@ -78,7 +78,7 @@ impl Batch {
     /// # Errors
     /// When the scenario cannot be run as it is.
     pub fn plans(&self) -> anyhow::Result<Vec<Arc<Plan>>> {
-        let seeds = (0..self.scenario.spec.blocks).map(|block| block_seed(self.seed, block));
+        let seeds = (1..=self.scenario.spec.blocks).map(|block| block_seed(self.seed, block));
         seeds.map(|seed| Ok(Arc::new(workload::draw(&self.scenario, seed)?))).collect()
     }
 
@@ -399,7 +399,7 @@ fn store(folder: &Path, run: &Run, record: &RunRecord) -> anyhow::Result<()> {
     Ok(write_json(&folder.join("record.json"), record)?)
 }
 
-/// Seed of the plan of a block.
+/// Seed of the plan of a block, counted from 1.
 #[must_use]
 pub fn block_seed(seed: u64, block: u32) -> u64 {
     splitmix(seed ^ u64::from(block))

@@ -32,13 +32,12 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     let axis = Axis::from_zero("completed tasks per second", greatest);
     let named = Named { id: "goodput", title, description: caption };
     let svg = image(&named, (WIDTH, strips_height(rows.len())), |area| strips(area, &axis, &rows))?;
-    let blocks =
-        comparison.rows.iter().flat_map(|row| &row.records).map(|run| run.block + 1).max().unwrap_or(0);
+    let blocks = comparison.rows.iter().flat_map(|row| &row.records).map(|run| run.block).max().unwrap_or(0);
     let mut head = vec![Head::number("Median /s", "")];
-    head.extend((0..blocks).map(|block| Head::number(&format!("Block {block} /s"), "")));
+    head.extend((1..=blocks).map(|block| Head::number(&format!("Block {block} /s"), "")));
     let data = by_role(comparison, head, |row| {
         let mut cells = vec![Cell::number(format::significant(row.goodput_per_s.median))];
-        cells.extend((0..blocks).map(|block| {
+        cells.extend((1..=blocks).map(|block| {
             let run = row.records.iter().find(|run| run.block == block);
             Cell::number(
                 run.map_or_else(|| format::MISSING.to_owned(), |run| format::significant(run.goodput_per_s)),
