@@ -144,6 +144,23 @@ fn once_a_dead_owner_is_evicted_others_serve_its_keys_before_it_is_back() {
 }
 
 #[test]
+fn a_node_that_cannot_reach_the_table_of_members_stops_itself_and_others_serve_its_keys() {
+    let trial = Trial::new("owner-pause", "ring-fenced", Some(ServerKind::Postgres))
+        .faults("cut", "holder", 0.5, 4_000.0)
+        .set("placement=\"single\"")
+        .set("duration_s=12")
+        .set("least_hits=1");
+    let Some((record, told)) = trial.run() else { return };
+    let faults = &record.faults;
+    assert!(faults.hit_a_holder() >= 1 && faults.last_completed, "{faults:?}");
+    assert!(faults.faults.iter().any(|fault| fault.moved_keys > 0), "{faults:?}");
+    assert!(record.tasks.refused > 0, "its own arrivals: {:?}", record.tasks);
+    for check in APART.into_iter().chain(ALWAYS) {
+        assert!(!violated(&record, check), "{check}: {told}");
+    }
+}
+
+#[test]
 fn changes_of_the_ring_that_cannot_be_are_refused_with_their_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |fault: &str| {
