@@ -42,6 +42,9 @@ async fn three_members_run_in_processes_and_folders_of_their_own_and_leave_nothi
             "{:?}",
             server.settings()
         );
+        if kind == ServerKind::Zookeeper {
+            assert!(server.settings().contains_key("syncLimit"), "{:?}", server.settings());
+        }
         let pids: Vec<u32> = server.members().iter().map(Member::pid).collect();
         let folders: Vec<PathBuf> = server.members().iter().map(|member| member.path().to_owned()).collect();
         let different = |count: usize, of: &str| assert_eq!(count, 3, "{kind}: {of}");

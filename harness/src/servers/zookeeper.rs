@@ -20,7 +20,8 @@ const SINGLE_MAIN: &str = "org.apache.zookeeper.server.ZooKeeperServerMain";
 const QUORUM_MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
 /// What `conf` tells that matters to a client.
-const SETTINGS: [&str; 4] = ["tickTime", "minSessionTimeout", "maxSessionTimeout", "maxClientCnxns"];
+const SETTINGS: [&str; 6] =
+    ["tickTime", "minSessionTimeout", "maxSessionTimeout", "maxClientCnxns", "initLimit", "syncLimit"];
 
 pub(super) fn find() -> Result<(PathBuf, String), ServerError> {
     let (_, jar) = programs()?;
