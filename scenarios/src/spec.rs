@@ -416,7 +416,8 @@ impl Scenario {
     /// One way takes half a round trip.
     #[must_use]
     pub fn links(&self) -> Option<Ways> {
-        let wanted = self.spec.rtt_ms > 0.0 || self.breaks_links(LinkTo::Server);
+        let broken = self.breaks_links(LinkTo::Server) || self.breaks_links(LinkTo::Nodes);
+        let wanted = self.spec.rtt_ms > 0.0 || broken;
         let one_way = std::time::Duration::from_secs_f64(self.spec.rtt_ms / 2e3);
         wanted.then(|| Ways::delayed(one_way))
     }
