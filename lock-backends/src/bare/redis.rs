@@ -1,0 +1,36 @@
+//! Redis: `PING` and `SET` on one multiplexed connection.
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{IntoConnectionInfo, cmd};
+
+use super::{Bare, BoxFuture, Endpoint, LockError, unavailable};
+
+#[derive(Debug)]
+pub(super) struct Redis(MultiplexedConnection);
+
+impl Redis {
+    pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
+        let info = endpoint.0.as_str().into_connection_info().map_err(unavailable)?;
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let client = redis::Client::open(info).map_err(unavailable)?;
+        client.get_multiplexed_async_connection().await.map(Self).map_err(unavailable)
+    }
+}
+
+impl Bare for Redis {
+    fn ping(&self) -> BoxFuture<'_, Result<(), LockError>> {
+        Box::pin(async {
+            let mut connection = self.0.clone();
+            cmd("PING").exec_async(&mut connection).await.map_err(unavailable)
+        })
+    }
+
+    fn write(&self) -> BoxFuture<'_, Result<(), LockError>> {
+        Box::pin(async {
+            let mut connection = self.0.clone();
+            let set = cmd("SET").arg("lockbench:bare").arg("1").exec_async(&mut connection).await;
+            set.map_err(unavailable)
+        })
+    }
+}

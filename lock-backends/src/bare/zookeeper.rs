@@ -1,0 +1,38 @@
+//! ZooKeeper: a look at a node and a write of its data.
+
+use std::fmt;
+
+use zookeeper_client::{Acls, Client, CreateMode, Error};
+
+use super::{Bare, BoxFuture, Endpoint, LockError, unavailable};
+
+const NODE: &str = "/lockbench-bare";
+
+pub(super) struct Zookeeper(Client);
+
+impl fmt::Debug for Zookeeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Zookeeper")
+    }
+}
+
+impl Zookeeper {
+    pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
+        let client = Client::connect(&endpoint.0).await.map_err(unavailable)?;
+        let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+        match client.create(NODE, b"", &options).await {
+            Ok(_) | Err(Error::NodeExists) => Ok(Self(client)),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+}
+
+impl Bare for Zookeeper {
+    fn ping(&self) -> BoxFuture<'_, Result<(), LockError>> {
+        Box::pin(async { self.0.check_stat(NODE).await.map(drop).map_err(unavailable) })
+    }
+
+    fn write(&self) -> BoxFuture<'_, Result<(), LockError>> {
+        Box::pin(async { self.0.set_data(NODE, b"1", None).await.map(drop).map_err(unavailable) })
+    }
+}
