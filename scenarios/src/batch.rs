@@ -20,8 +20,8 @@ use harness::measure::measure;
 use harness::placement::{self, NodeCommand};
 use harness::plan::{Mode, Plan, splitmix};
 use harness::record::{
-    CheckVerdict, Expected, FaultFacts, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Tally, Verdict,
-    write_json,
+    CheckVerdict, Expected, FaultFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Tally,
+    Verdict, write_json,
 };
 use harness::run::{Run, RunOptions, run};
 use harness::servers::{self, Finding, Member, Server, ServerKind, ServerOptions};
@@ -173,7 +173,8 @@ impl Batch {
         let agent = AgentOptions { fencing, when_busy };
         let links = self.links(server.as_deref(), &mut setting).await?;
         let stop = self.stop.clone();
-        let agent_links = self.scenario.agent_links();
+        // Controls prove the bench, undisturbed.
+        let agent_links = self.scenario.agent_links().filter(|_| contender.role == Role::Contender);
         let options = RunOptions { agent, progress, stop, server: server.clone(), links, agent_links };
         if let Some(warm_up) = workload::draw_warm_up(&self.scenario, plan.settings.seed)? {
             let setting = Setting { plan: Arc::new(warm_up), ..setting.clone() };

@@ -98,7 +98,8 @@ struct RunArgs {
     /// Only these contenders (controls are kept), separated by commas; one without its server is an error.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contenders: Vec<String>,
-    /// Round trip added to every link between a node and its server, or another node of the ring: loopback hides it.
+    /// Round trip added to every link between a node and its server, another node of the ring, and, with --placement process,
+    /// the agent: loopback hides it. Controls are spared.
     #[arg(long, value_name = "MS")]
     rtt: Option<f64>,
     /// Where the nodes live: all in this process, or each in one of its own.

@@ -78,7 +78,8 @@ pub struct ScenarioSpec {
     /// What is broken on purpose.
     #[serde(default)]
     pub faults: Vec<FaultSpec>,
-    /// Round trip that is added to every link between a node and its server, or another node of the ring.
+    /// Round trip that is added to every link between a node and its server, another node of the ring, and the agent where
+    /// that is in another process; controls are spared.
     #[serde(default)]
     pub rtt_ms: f64,
     /// How many faults must hit a holder for a verdict to mean anything, where faults are aimed at holders.
@@ -417,15 +418,18 @@ impl Scenario {
     #[must_use]
     pub fn links(&self) -> Option<Ways> {
         let broken = self.breaks_links(LinkTo::Server) || self.breaks_links(LinkTo::Nodes);
-        let wanted = self.spec.rtt_ms > 0.0 || broken;
-        let one_way = std::time::Duration::from_secs_f64(self.spec.rtt_ms / 2e3);
-        wanted.then(|| Ways::delayed(one_way))
+        (self.spec.rtt_ms > 0.0 || broken).then(|| self.delayed())
     }
 
-    /// How links to the agent are where they are in the path.
+    /// How links to the agent are where they are in the path: where it is in another process.
     #[must_use]
     pub fn agent_links(&self) -> Option<Ways> {
-        self.breaks_links(LinkTo::Agent).then(Ways::default)
+        let far = self.spec.rtt_ms > 0.0 && self.spec.placement == Placement::Process;
+        (far || self.breaks_links(LinkTo::Agent)).then(|| self.delayed())
+    }
+
+    fn delayed(&self) -> Ways {
+        Ways::delayed(std::time::Duration::from_secs_f64(self.spec.rtt_ms / 2e3))
     }
 
     fn breaks_links(&self, to: LinkTo) -> bool {

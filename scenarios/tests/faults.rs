@@ -157,7 +157,9 @@ fn a_round_trip_that_is_added_to_the_links_is_paid_by_locks_and_ring_alike() {
             // Of three nodes, the one that owns the ring's only key asks itself.
             let share = if contender == "ring-queue" { 0.95 } else { 0.01 };
             let ns = record.latency.response.quantile_ns(share).unwrap();
-            assert!(ns >= 30_000_000, "{contender} {placement}: {ns}");
+            // Where the agent is in another process, to enter and to leave are round trips too.
+            let least_ns = if placement == "process" { 90_000_000 } else { 30_000_000 };
+            assert!(ns >= least_ns, "{contender} {placement}: {ns}");
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{NodeCommand, PlacementError, SECRET, Secret};
 use crate::child::{Process, tied};
 use crate::clock::Clock;
 use crate::fault::{FaultVerb, Nodes};
-use crate::link::Link;
+use crate::link::{Link, Way};
 use crate::mechanism::BoxFuture;
 use crate::part::PartRet;
 use crate::plan::{NodeId, Plan};
@@ -34,6 +34,9 @@ const GOODBYE: Duration = Duration::from_secs(15);
 
 /// Time from the barrier to the first arrival, so that no node is late for it.
 const LEAD_IN_NS: u64 = 100_000_000;
+
+/// How much later than its delay a link may pass something on.
+const FORWARDED: Duration = Duration::from_millis(2);
 
 /// For the agent to hear what a stopped node has said; it is all there already.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -275,6 +278,13 @@ impl Driver {
 
     /// Has the agent hear all that the node has said.
     async fn drain(&self, node: NodeId) {
+        if let Some(Way { delay, .. }) = self.agent_link(node).map(|link| link.usual().to)
+            && !delay.is_zero()
+        {
+            // It said it before it stood still, and it is on its way.
+            let clock = &self.reception.clock;
+            clock.sleep_until(clock.now_ns() + (delay + FORWARDED).as_nanos() as u64).await;
+        }
         let agent = self.reception.seats.look(|seats| seats[usize::from(node.0)].agent.clone());
         let (dry, drained) = oneshot::channel();
         // A connection that has ended is dry.
