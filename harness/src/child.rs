@@ -104,6 +104,8 @@ impl Process {
     /// # Errors
     /// When it has already ended.
     pub(crate) async fn kill(&mut self) -> io::Result<()> {
+        // Stopped first: what one of them started while it is killed would outlive it, and hold what it holds.
+        let _gone_or_slow = self.pause().await.is_err();
         let processes = self.tree();
         if self.ended().is_some() || processes.is_empty() {
             return Err(io::Error::other("the process is gone"));
