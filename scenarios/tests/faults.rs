@@ -54,7 +54,8 @@ fn a_lock_without_lease_and_a_queue_wait_for_a_paused_holder() {
             assert!(!violated(&record, check), "{contender}: {check}");
         }
         for fault in faults.faults.iter().filter(|fault| fault.hits > 0) {
-            let lasted_ns = fault.until_ns.unwrap() - fault.from_ns.unwrap();
+            // Awake, he may have left before it is noted that he was woken; a fault at the end of the run is cut short.
+            let lasted_ns = (fault.until_ns.unwrap() - fault.from_ns.unwrap()).min(2_000_000_000);
             assert!(fault.freed_ns.is_none_or(|freed_ns| freed_ns >= lasted_ns), "{contender}: {fault:?}");
         }
     }
