@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{Agent, AgentLink, AgentOptions, Direct};
 use crate::clock::Clock;
 use crate::event::{Event, Progress, Recorder};
-use crate::fault::{FaultVerb, Injected, Injector, Nodes, Together};
+use crate::fault::{Injected, Injector, Nodes, Together};
 use crate::link::{Links, Ways};
 use crate::measure::Histogram;
 use crate::mechanism::{Mechanism, Promises};
@@ -64,34 +64,8 @@ pub struct Run {
     pub outages: Vec<Outage>,
     /// What became of the plan's faults.
     pub injected: Vec<Injected>,
-    /// What was broken, on purpose or not, by start: for checks.
-    pub faults: Vec<InjectedFault>,
     /// What the mechanism promises.
     pub promises: Promises,
-}
-
-/// A fault as it was injected: what a check must know to tell a fault from a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InjectedFault {
-    /// The node that was hit; `None`: a server, or a link.
-    pub node: Option<NodeId>,
-    /// What was done.
-    pub blow: Blow,
-    /// Stamp of its start.
-    pub from_ns: u64,
-    /// Stamp of its end (resumed, restarted, restored); `None`: it outlasted the run.
-    pub until_ns: Option<u64>,
-}
-
-/// What a fault does to whom it hits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blow {
-    /// All that it knew is gone, and those who waited there wait no longer.
-    Kill,
-    /// It goes on afterwards, as if nothing had happened.
-    Stall,
-    /// The member of a server that led is gone or stands still; those that are left go on without it.
-    Leader,
 }
 
 /// A time at which a node was paused or down.
@@ -250,35 +224,9 @@ impl Stage {
             timer_cpu_ns: ret.timer_cpu_ns,
             operations: ret.operations,
             detection,
-            faults: broken(&outages, &injected),
             outages,
             injected,
             promises,
         }
     }
-}
-
-/// Outages of nodes, and the faults of servers and links.
-fn broken(outages: &[Outage], injected: &[Injected]) -> Vec<InjectedFault> {
-    let of_nodes = outages.iter().map(|outage| InjectedFault {
-        node: Some(outage.node),
-        blow: if outage.state == Standstill::Down { Blow::Kill } else { Blow::Stall },
-        from_ns: outage.from_ns,
-        until_ns: Some(outage.until_ns).filter(|until_ns| *until_ns != u64::MAX),
-    });
-    let others = injected.iter().filter(|each| each.node.is_none() || each.fault.verb.is_of_link());
-    // A change of the ring breaks nothing: nobody may be served later for it.
-    let others = others.filter(|each| !each.fault.verb.is_of_ring());
-    let others = others.filter_map(|each| {
-        let (from_ns, until_ns) = each.lasted_ns?;
-        let blow = match each.fault.verb {
-            FaultVerb::Pause | FaultVerb::Kill if each.member.is_some() => Blow::Leader,
-            FaultVerb::Kill => Blow::Kill,
-            _ => Blow::Stall,
-        };
-        Some(InjectedFault { node: None, blow, from_ns, until_ns: Some(until_ns) })
-    });
-    let mut faults: Vec<_> = of_nodes.chain(others).collect();
-    faults.sort_by_key(|fault| fault.from_ns);
-    faults
 }

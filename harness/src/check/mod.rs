@@ -216,7 +216,6 @@ pub(crate) mod fixture {
             process_cpu_ns: 0,
             timer_cpu_ns: 0,
             operations: None,
-            faults: Vec::new(),
             promises: Promises::default(),
             detection: String::new(),
             outages: Vec::new(),

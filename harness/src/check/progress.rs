@@ -2,8 +2,9 @@
 
 use super::{Check, Findings, Judgement, MustCatch, PerSlot, PerStep};
 use crate::event::{Event, What};
+use crate::fault::{Blow, Breakage, breakages};
 use crate::plan::{NodeId, StepRef, TaskId};
-use crate::run::{Blow, InjectedFault, Run};
+use crate::run::Run;
 
 /// How long after its deadline, or after the last fault, a step may still be without an outcome.
 const GRACE_NS: u64 = 5_000_000_000;
@@ -53,6 +54,8 @@ struct Resource {
 
 struct Watch<'a> {
     run: &'a Run,
+    /// By start.
+    breakages: &'a [Breakage],
     found: Findings,
     sections: PerStep<Section>,
     resources: Vec<Resource>,
@@ -66,8 +69,10 @@ struct Watch<'a> {
 }
 
 fn judge(run: &Run) -> Judgement {
+    let breakages = breakages(run);
     let mut watch = Watch {
         run,
+        breakages: &breakages,
         found: Findings::default(),
         sections: PerStep::new(&run.plan),
         resources: vec![Resource::default(); run.plan.resources.len()],
@@ -77,10 +82,10 @@ fn judge(run: &Run) -> Judgement {
         recoveries: 0,
         longest_recovery_ns: 0,
     };
-    let mut faults = run.faults.iter().peekable();
+    let mut strikes = breakages.iter().peekable();
     for (at, event) in run.events.iter().enumerate() {
-        while let Some(fault) = faults.next_if(|fault| fault.from_ns <= event.at_ns) {
-            watch.strike(at, fault);
+        while let Some(breakage) = strikes.next_if(|breakage| breakage.from_ns <= event.at_ns) {
+            watch.strike(at, breakage);
         }
         watch.see(at, event);
     }
@@ -91,7 +96,7 @@ fn judge(run: &Run) -> Judgement {
     watch.find_forgotten();
     let Watch { mut found, longest_idle_ns, recoveries, longest_recovery_ns, .. } = watch;
     found.time("longest free while waited for", longest_idle_ns);
-    if !run.faults.is_empty() {
+    if !breakages.is_empty() {
         found.count("recoveries", recoveries);
         found.time("longest recovery", longest_recovery_ns);
     }
@@ -163,16 +168,16 @@ impl Watch<'_> {
         }
     }
 
-    fn strike(&mut self, at: usize, fault: &InjectedFault) {
-        let killed = fault.blow == Blow::Kill && fault.node.is_some();
-        let until_ns = fault.until_ns.unwrap_or(u64::MAX);
-        let calm_ns = match (fault.blow, self.run.promises.led_within_ns) {
-            _ if killed => fault.from_ns,
-            (Blow::Leader, Some(within_ns)) => until_ns.min(fault.from_ns + within_ns),
+    fn strike(&mut self, at: usize, breakage: &Breakage) {
+        let killed = breakage.blow == Blow::Kill && breakage.node.is_some();
+        let until_ns = breakage.until_ns.unwrap_or(u64::MAX);
+        let calm_ns = match (breakage.blow, self.run.promises.led_within_ns) {
+            _ if killed => breakage.from_ns,
+            (Blow::Leader, Some(within_ns)) => until_ns.min(breakage.from_ns + within_ns),
             _ => until_ns,
         };
         self.calm_ns = self.calm_ns.max(calm_ns);
-        let Some(node) = fault.node else { return };
+        let Some(node) = breakage.node else { return };
         for (number, task) in self.run.plan.tasks.iter().enumerate() {
             for (place, planned) in task.steps.iter().enumerate() {
                 let step = StepRef { task: TaskId(number as u32), step: place as u16 };
@@ -181,13 +186,13 @@ impl Watch<'_> {
                     Phase::Inside if section.node == Some(node) => {
                         let slot = section.slot.and_then(|slot| self.hit_ns.get(planned.resource, slot));
                         if let Some(hit_ns) = slot {
-                            *hit_ns = Some(fault.from_ns);
+                            *hit_ns = Some(breakage.from_ns);
                         }
                     }
                     Phase::Waiting if section.node == Some(node) && killed => {
                         section.phase = Phase::After;
                         self.resources[planned.resource as usize].waiting -= 1;
-                        self.settle(at, planned.resource as usize, fault.from_ns, None);
+                        self.settle(at, planned.resource as usize, breakage.from_ns, None);
                     }
                     _ => {}
                 }
@@ -199,7 +204,7 @@ impl Watch<'_> {
     fn find_forgotten(&mut self) {
         let plan = &self.run.plan;
         let stalled_ns = self.calm_ns;
-        let hit = |node| self.run.faults.iter().any(|fault| fault.node == Some(node));
+        let hit = |node| self.breakages.iter().any(|breakage| breakage.node == Some(node));
         for (number, (task, sections)) in plan.tasks.iter().zip(self.sections.tasks()).enumerate() {
             let deadline_ns = self.run.origin_ns + task.arrival_ns + plan.settings.deadline_ns;
             if deadline_ns.max(stalled_ns).saturating_add(GRACE_NS) >= self.run.end_ns {
@@ -224,8 +229,10 @@ fn shown(event: &Event) -> bool {
 mod tests {
     use super::super::fixture::{completed, entered, figure, granted, held, left, run, witness};
     use super::*;
+    use crate::fault::{Fault, FaultTarget, FaultVerb, Injected, LinkTo};
     use crate::mechanism::Promises;
     use crate::record::{Amount, Verdict};
+    use crate::run::{Outage, Standstill};
 
     const MS: u64 = 1_000_000;
 
@@ -236,9 +243,24 @@ mod tests {
         run
     }
 
-    fn fault(node: Option<u16>, blow: Blow, from_ms: u64, until_ms: Option<u64>) -> InjectedFault {
-        let node = node.map(NodeId);
-        InjectedFault { node, blow, from_ns: from_ms * MS, until_ns: until_ms.map(|ms| ms * MS) }
+    fn outage(node: u16, state: Standstill, from_ms: u64, until_ms: u64) -> Vec<Outage> {
+        let (from_ns, until_ns) = (from_ms * MS, until_ms.saturating_mul(MS));
+        vec![Outage { node: NodeId(node), from_ns, until_ns, state, unplanned: None }]
+    }
+
+    /// A server is killed, or its member that leads.
+    fn killed(member: Option<usize>, from_ms: u64, until_ms: u64) -> Vec<Injected> {
+        let target = if member.is_some() { FaultTarget::Leader } else { FaultTarget::Server };
+        let link = LinkTo::default();
+        let fault = Fault {
+            at_ns: from_ms * MS,
+            for_ns: (until_ms - from_ms) * MS,
+            verb: FaultVerb::Kill,
+            target,
+            link,
+        };
+        let lasted_ns = Some((from_ms * MS, until_ms * MS));
+        vec![Injected { fault, lasted_ns, node: None, member, hit: Vec::new(), misses: 0, failure: None }]
     }
 
     /// Task 0 is inside from 1 to 2 ms; task 1 waits from 1 ms and is let in at `next_ms`.
@@ -277,18 +299,19 @@ mod tests {
     #[test]
     fn a_stall_ends_before_the_bound_begins_and_a_kill_begins_it() {
         let mut run = free_within(5, 2, &hand_over(20));
-        run.faults = vec![fault(None, Blow::Kill, 3, Some(16))];
+        run.injected = killed(None, 3, 16);
         assert_eq!(judge(&run).verdict, Verdict::Holds);
-        run.faults = vec![fault(Some(0), Blow::Stall, 3, Some(16))];
+        run.injected.clear();
+        run.outages = outage(0, Standstill::Paused, 3, 16);
         assert_eq!(judge(&run).verdict, Verdict::Holds);
-        run.faults = vec![fault(Some(1), Blow::Kill, 3, Some(16))];
+        run.outages = outage(1, Standstill::Down, 3, 16);
         assert_eq!(judge(&run).violations, 1);
     }
 
     #[test]
     fn a_lost_leader_is_no_excuse_once_the_others_have_promised_to_serve() {
         let mut run = free_within(5, 2, &hand_over(20));
-        run.faults = vec![fault(None, Blow::Leader, 3, Some(90))];
+        run.injected = killed(Some(0), 3, 90);
         assert_eq!(judge(&run).verdict, Verdict::Holds, "nothing was promised");
         run.promises.led_within_ns = Some(12 * MS);
         assert_eq!(judge(&run).verdict, Verdict::Holds, "5 ms after 3 + 12 ms");
@@ -303,7 +326,7 @@ mod tests {
         let mut abandoned = run.events.last().unwrap().clone();
         (abandoned.at_ns, abandoned.step.task, abandoned.what) = (4 * MS, TaskId(0), What::Abandoned);
         run.events.insert(4, abandoned);
-        run.faults = vec![fault(Some(0), Blow::Stall, 3, Some(4))];
+        run.outages = outage(0, Standstill::Paused, 3, 4);
         let judgement = judge(&run);
         assert_eq!(figure(&judgement, "recoveries"), Amount::Count(1));
         assert_eq!(figure(&judgement, "longest recovery"), Amount::Ns(17 * MS));
@@ -312,7 +335,7 @@ mod tests {
     #[test]
     fn those_who_waited_at_a_killed_node_wait_no_longer() {
         let mut run = free_within(5, 2, &[(1, 0, What::Invoked), (90, 1, What::Invoked)]);
-        run.faults = vec![fault(Some(0), Blow::Kill, 2, None)];
+        run.outages = outage(0, Standstill::Down, 2, u64::MAX);
         run.events.last_mut().unwrap().node = Some(NodeId(1));
         run.end_ns = 91 * MS;
         let judgement = judge(&run);
@@ -330,7 +353,7 @@ mod tests {
         let judgement = judge(&run);
         assert_eq!(judgement.violations, 1);
         assert!(witness(judgement)[1].starts_with("neither let in nor told"));
-        run.faults = vec![fault(Some(0), Blow::Stall, 0, Some(1))];
+        run.outages = outage(0, Standstill::Paused, 0, 1);
         assert_eq!(judge(&run).verdict, Verdict::Holds);
     }
 }

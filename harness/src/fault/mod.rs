@@ -4,6 +4,7 @@
 //! faults are staggered, and may be aimed at whoever is inside.
 
 mod aftermath;
+mod breakage;
 mod inject;
 mod moved;
 
@@ -11,6 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use aftermath::aftermath;
+pub(crate) use breakage::{Blow, Breakage, breakages};
 pub(crate) use inject::{Injector, Nodes, Together};
 
 use serde::{Deserialize, Serialize};

@@ -276,12 +276,17 @@ impl NodeProcess {
             .spawn();
         let mut child = child.unwrap();
         let stdin = child.stdin.take().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let said = Arc::clone(said);
         let mut hearing = JoinSet::new();
         hearing.spawn(async move {
-            while let Some(line) = lines.next_line().await.unwrap() {
-                said.lock().unwrap().note(&line);
+            let mut line = String::new();
+            while stderr.read_line(&mut line).await.unwrap() > 0 {
+                // Whoever is killed may be in the middle of its last line.
+                if let Some(line) = line.strip_suffix('\n') {
+                    said.lock().unwrap().note(line);
+                }
+                line.clear();
             }
         });
         Self { child, stdin, hearing }
