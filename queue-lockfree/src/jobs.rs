@@ -354,6 +354,11 @@ impl JobNode {
         self.shared.roster.refused()
     }
 
+    /// Statements sent to the database so far, each a round trip and a transaction.
+    pub fn operations(&self) -> u64 {
+        self.shared.database.operations()
+    }
+
     /// Cancelled when the node has ended: by [`JobNode::shutdown`], or because others declared it dead.
     pub fn ended(&self) -> CancellationToken {
         self.shared.stop.clone()

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -29,6 +31,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "jobs", include_str!("../../migra
 #[derive(Debug)]
 pub(super) struct Database {
     options: PgConnectOptions,
+    /// Of all its sessions.
+    operations: Arc<AtomicU64>,
 }
 
 /// Why an operation has no answer.
@@ -71,26 +75,36 @@ impl Database {
             // Tables that fill and drain in seconds outrun the statistics, and the planner then scans them whole.
             ("enable_seqscan", "off".to_owned()),
             ("plan_cache_mode", "force_generic_plan".to_owned()),
+            // Where a table has to be scanned, that setting makes it look so dear that the server compiles the plan: 20 ms
+            // each time, for a few rows.
+            ("jit", "off".to_owned()),
             // The server gives up before we do, so that nothing runs on that nobody waits for.
             ("statement_timeout", PATIENCE.as_millis().to_string()),
             ("tcp_user_timeout", PATIENCE.as_millis().to_string()),
         ]);
-        Ok(Self { options: connect })
+        Ok(Self { options: connect, operations: Arc::default() })
     }
 
     pub(super) fn options(&self) -> &PgConnectOptions {
         &self.options
     }
 
+    /// Statements sent so far.
+    pub(super) fn operations(&self) -> u64 {
+        self.operations.load(Ordering::Relaxed)
+    }
+
     pub(super) fn session(&self) -> Session {
-        Session { options: self.options.clone(), connection: None }
+        let operations = Arc::clone(&self.operations);
+        Session { options: self.options.clone(), operations, connection: None }
     }
 
     /// Brings the schema up to date and enters the node. `None` if the other form is in use.
     pub(super) async fn enter(&self, options: &JobNodeOptions) -> Result<Option<i64>, Trouble> {
         let mut session = self.session();
         let connection = session.connection().await?;
-        let migrate = async { migrator().run(connection).await };
+        // Not `run`, whose future the compiler does not see to be `Send`.
+        let migrate = async { migrator().run_direct(None, connection, false).await };
         match timeout(CONNECT_PATIENCE, migrate).await.map_err(elapsed)? {
             Ok(()) => {}
             Err(
@@ -130,6 +144,7 @@ fn migrator() -> Migrator {
 #[derive(Debug)]
 pub(super) struct Session {
     options: PgConnectOptions,
+    operations: Arc<AtomicU64>,
     connection: Option<PgConnection>,
 }
 
@@ -253,6 +268,7 @@ impl Session {
             Some(connection) => connection,
             None => self.open().await?,
         };
+        self.operations.fetch_add(1, Ordering::Relaxed);
         let rows = timeout(PATIENCE, query.fetch_all(&mut connection)).await.map_err(elapsed)??;
         // Not reached when the future is dropped halfway, which would leave the reply in the connection.
         self.connection = Some(connection);
