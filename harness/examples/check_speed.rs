@@ -82,8 +82,13 @@ fn history(tasks: u32) -> Result<Run, PlanError> {
     };
     let resource = |number: u32| Resource { kind: ResourceKind::Vm, id: number % 1000, level: 1 };
     let arrivals = (0..tasks).map(|number| {
-        let root =
-            StepTree { resource: resource(number), mode: Mode::Exclusive, hold_ns: 1, children: Vec::new() };
+        let root = StepTree {
+            resource: resource(number),
+            mode: Mode::Exclusive,
+            hold_ns: 1,
+            create_ns: None,
+            children: Vec::new(),
+        };
         Arrival { kind: 0, at_ns: u64::from(number), entry: NodeId((number % 5) as u16), root }
     });
     let plan = Plan::new(settings, vec!["vm".to_owned()], arrivals.collect())?;
@@ -119,10 +124,10 @@ fn history(tasks: u32) -> Result<Run, PlanError> {
         process_cpu_ns: 0,
         timer_cpu_ns: 0,
         operations: None,
+        peak: harness::record::Peak::default(),
         detection: String::new(),
         outages: Vec::new(),
         injected: Vec::new(),
-        faults: Vec::new(),
         promises: Promises::default(),
     })
 }

@@ -302,7 +302,7 @@ mod tests {
         let settings =
             PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1, holder: Holder::Checks };
         let resource = Resource { kind: ResourceKind::Vm, id: 0, level: 1 };
-        let root = |mode| StepTree { resource, mode, hold_ns: 0, children: Vec::new() };
+        let root = |mode| StepTree { resource, mode, hold_ns: 0, create_ns: None, children: Vec::new() };
         let arrival = |mode| Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root: root(mode) };
         let modes = [Mode::Exclusive, Mode::Exclusive, Mode::Shared, Mode::Shared];
         let plan = Plan::new(settings, vec!["vm".into()], modes.map(arrival).to_vec()).unwrap();
@@ -358,7 +358,8 @@ mod tests {
         let settings =
             PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1, holder: Holder::Checks };
         let resource = Resource { kind: ResourceKind::Host, id: 1, level: 1 };
-        let root = StepTree { resource, mode: Mode::Exclusive, hold_ns: 0, children: Vec::new() };
+        let root =
+            StepTree { resource, mode: Mode::Exclusive, hold_ns: 0, create_ns: None, children: Vec::new() };
         let arrivals = vec![Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root }; 4_000];
         let plan = Arc::new(Plan::new(settings, vec!["t".into()], arrivals).unwrap());
         let (clock, recorder) = (Clock::real().unwrap(), Arc::new(Recorder::default()));

@@ -44,6 +44,12 @@ impl Clock {
         Self(Kind::Virtual(tokio::time::Instant::now()))
     }
 
+    /// Whether time only passes when nothing else happens.
+    #[must_use]
+    pub fn is_virtual(&self) -> bool {
+        matches!(self.0, Kind::Virtual(_))
+    }
+
     /// The present stamp.
     #[must_use]
     pub fn now_ns(&self) -> u64 {

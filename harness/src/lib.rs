@@ -33,6 +33,7 @@ pub mod measure;
 pub mod mechanism;
 pub mod node;
 mod part;
+mod peak;
 pub mod placement;
 pub mod plan;
 pub mod record;

@@ -19,7 +19,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// To implement it: [`Mechanism::run`] brings the step to a node of the mechanism's choice, waits there until the
 /// step may be inside, has the runner *of that node* run it, gives the slot back and returns when the caller may go
-/// on. It must not run a step twice, nor after it returned `Refused` or `TimedOut`.
+/// on. It must not run a step twice, unless it has said so ([`Promises::runs_again`]), nor after it returned `Refused` or
+/// `TimedOut`.
 pub trait Mechanism: Send + Sync + fmt::Debug {
     /// Gives the mechanism the runner of a node that lives in this process; once per node, before the first `run`.
     fn register(&self, node: NodeId, runner: Arc<dyn StepRunner>);
@@ -78,6 +79,9 @@ pub struct Promises {
     /// Steps of one resource enter in the order in which they were asked for, unless they were asked for within this
     /// of each other: two nodes' requests may pass each other on their way.
     pub in_order_beyond_ns: Option<u64>,
+    /// A step that finds or creates its resource is run again, elsewhere, when the node where it runs is lost: at least
+    /// once. Every other step, and every step of mechanisms that do not promise this, at most once.
+    pub runs_again: bool,
     /// Steps of a resource run at one node, which owns it until the ring changes; not just where they were asked for.
     pub one_owner: bool,
 }

@@ -64,8 +64,11 @@ impl Node {
         };
         let holder = self.plan.settings.holder;
         let lost = lease.lost();
+        // What does not exist yet has never been written.
+        let planned = self.plan.step(step);
+        let creates = planned.create_ns.filter(|_| value == 0);
         let mut outcome = {
-            let work = self.work(step, &lost);
+            let work = self.work(step, creates.unwrap_or(planned.hold_ns), &lost);
             tokio::pin!(work);
             tokio::select! {
                 biased;
@@ -80,9 +83,10 @@ impl Node {
         if holder != Holder::Oblivious && outcome == Outcome::Completed && (expired || lost.is_cancelled()) {
             outcome = Outcome::Failed("lease lost".to_owned());
         }
-        // Level 0 has no value, and a shared step only reads; everybody else writes what it read plus one, so that an
-        // overlap loses an update.
-        let writes = slot.is_some() && self.plan.step(step).mode == Mode::Exclusive;
+        // Level 0 has no value; a shared step, and one that has found what it looked for, only read; everybody else writes
+        // what it read plus one, so that an overlap loses an update.
+        let found = planned.create_ns.is_some() && creates.is_none();
+        let writes = slot.is_some() && planned.mode == Mode::Exclusive && !found;
         let write = (outcome == Outcome::Completed && writes).then_some(value + 1);
         match self.agent.leave(step, slot, write).await {
             LeaveRet::Rejected(reason) if outcome == Outcome::Completed => Outcome::Rejected(reason),
@@ -93,10 +97,9 @@ impl Node {
 
     /// What a section does inside: its hold, then its children in order. With `stops` it ends when the lease is lost; a
     /// child that was asked for by then runs to its end, since it has a lock of its own.
-    async fn work(&self, step: StepRef, lost: &CancellationToken) -> Outcome {
+    async fn work(&self, step: StepRef, hold_ns: u64, lost: &CancellationToken) -> Outcome {
         let stopped = || Outcome::Failed("lease lost; the hold was cancelled".to_owned());
         let stops = self.plan.settings.holder == Holder::Stops;
-        let hold_ns = self.plan.step(step).hold_ns;
         if hold_ns > 0 {
             let until_ns = self.clock.now_ns() + hold_ns;
             tokio::select! {
@@ -212,13 +215,22 @@ mod tests {
     async fn story(holder: Holder, lost_after_ms: u64) -> Vec<(u64, u16, &'static str)> {
         let step = |kind, hold_ms, children| {
             let resource = Resource { kind, id: 0, level: 1 };
-            StepTree { resource, mode: Mode::Exclusive, hold_ns: hold_ms * MS, children }
+            StepTree { resource, mode: Mode::Exclusive, hold_ns: hold_ms * MS, create_ns: None, children }
         };
         let children = vec![step(ResourceKind::L3, 30, vec![]), step(ResourceKind::Host, 30, vec![])];
-        let root = step(ResourceKind::Vm, 40, children);
+        told(holder, lost_after_ms, vec![(0, step(ResourceKind::Vm, 40, children))]).await
+    }
+
+    /// The same of tasks that arrive at these times.
+    async fn told(
+        holder: Holder,
+        lost_after_ms: u64,
+        roots: Vec<(u64, StepTree)>,
+    ) -> Vec<(u64, u16, &'static str)> {
         let settings = PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1000 * MS, holder };
-        let arrival = Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root };
-        let plan = Arc::new(Plan::new(settings, vec!["vm".into()], vec![arrival]).unwrap());
+        let arrival = |(at_ms, root)| Arrival { kind: 0, at_ns: at_ms * MS, entry: NodeId(0), root };
+        let arrivals = roots.into_iter().map(arrival).collect();
+        let plan = Arc::new(Plan::new(settings, vec!["vm".into()], arrivals).unwrap());
         let clock = Clock::virtual_time();
         let after_ns = lost_after_ms * MS;
         let mechanism = Arc::new(Losing { clock: clock.clone(), runner: OnceLock::new(), after_ns });
@@ -261,6 +273,17 @@ mod tests {
         let told = story(Holder::Stops, 50).await;
         let expected = [(0, 0, "in"), (40, 1, "in"), (50, 0, "lost"), (70, 1, "wrote"), (70, 0, "left")];
         assert_eq!(told, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_creates_and_writes_and_the_next_finds_and_writes_nothing() {
+        let root = || {
+            let resource = Resource { kind: ResourceKind::Router, id: 0, level: 1 };
+            let create_ns = Some(40 * MS);
+            StepTree { resource, mode: Mode::Exclusive, hold_ns: 5 * MS, create_ns, children: vec![] }
+        };
+        let told = told(Holder::Checks, 900, vec![(0, root()), (50, root())]).await;
+        assert_eq!(told, [(0, 0, "in"), (40, 0, "wrote"), (50, 0, "in"), (55, 0, "left")]);
     }
 
     #[tokio::test(start_paused = true)]

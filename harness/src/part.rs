@@ -217,6 +217,7 @@ mod tests {
                 resource: Resource { kind: ResourceKind::Vm, id, level: 1 },
                 mode: Mode::Exclusive,
                 hold_ns: 0,
+                create_ns: None,
                 children: Vec::new(),
             },
         });

@@ -174,6 +174,8 @@ pub struct StepTree {
     pub mode: Mode,
     /// How long it works before its children run.
     pub hold_ns: u64,
+    /// See [`Step::create_ns`].
+    pub create_ns: Option<u64>,
     /// Run in order while the slot is held.
     pub children: Vec<StepTree>,
 }
@@ -187,6 +189,9 @@ pub struct Step {
     pub mode: Mode,
     /// How long it works before its children run.
     pub hold_ns: u64,
+    /// Where it finds or creates its resource: how long it works, instead, when that does not exist yet. It writes only
+    /// then, so a resource exists once something was written.
+    pub create_ns: Option<u64>,
     /// One past the last step of its subtree, in pre-order.
     pub end: u16,
 }
@@ -216,7 +221,7 @@ impl Task {
         })
     }
 
-    /// How long a step is inside when nothing in its subtree waits.
+    /// How long a step is inside when nothing in its subtree waits, and all that it looks for exists.
     #[must_use]
     pub fn inside_ns(&self, step: u16) -> u64 {
         let end = self.steps[usize::from(step)].end;
@@ -370,7 +375,7 @@ impl Plan {
         if step.task.is_bystander() {
             let node = step.task.bystander_of().0;
             let resource = self.resources.len() as u32 - u32::from(self.settings.nodes - node);
-            return Step { resource, mode: Mode::Exclusive, hold_ns: 0, end: 1 };
+            return Step { resource, mode: Mode::Exclusive, hold_ns: 0, create_ns: None, end: 1 };
         }
         self.tasks[step.task.0 as usize].steps[usize::from(step.step)]
     }
@@ -387,21 +392,26 @@ impl Plan {
         splitmix(self.settings.seed ^ u64::from(step.task.0) << 16 ^ u64::from(step.step))
     }
 
-    /// The longest that any task is inside when nothing waits.
+    /// The longest that any task is inside when nothing waits, and nothing exists yet.
     #[must_use]
     pub fn longest_hold_ns(&self) -> u64 {
-        self.tasks.iter().map(|task| task.inside_ns(0)).max().unwrap_or(0)
+        let longest_ns = |step: &Step| step.hold_ns.max(step.create_ns.unwrap_or(0));
+        self.tasks.iter().map(|task| task.steps.iter().map(longest_ns).sum()).max().unwrap_or(0)
     }
 
-    /// Load ρ of each resource of level ≥ 1, the busiest first.
+    /// Load ρ of each resource of level ≥ 1, the busiest first. What is found or created is created once.
     #[must_use]
     pub fn loads(&self) -> Vec<(Resource, f64)> {
         let mut busy_ns = vec![0_u64; self.resources.len()];
+        let mut create_ns = vec![0_u64; self.resources.len()];
         for task in &self.tasks {
             for (place, step) in task.steps.iter().enumerate() {
-                busy_ns[step.resource as usize] += task.inside_ns(place as u16);
+                let resource = step.resource as usize;
+                busy_ns[resource] += task.inside_ns(place as u16);
+                create_ns[resource] = create_ns[resource].max(step.create_ns.unwrap_or(0));
             }
         }
+        busy_ns.iter_mut().zip(create_ns).for_each(|(busy_ns, create_ns)| *busy_ns += create_ns);
         let window = self.settings.window_ns.max(1) as f64;
         let mut loads: Vec<_> =
             self.resources.iter().zip(busy_ns).filter(|(resource, _)| resource.level > 0).collect();
@@ -419,15 +429,22 @@ impl Plan {
     pub fn overlaps_without_exclusion(&self) -> u64 {
         // Per resource: (time, is entry, mode). Leaves sort before entries of the same time.
         let mut edges: Vec<Vec<(u64, bool, Mode)>> = vec![Vec::new(); self.resources.len()];
+        let mut exists_from_ns: Vec<Option<u64>> = vec![None; self.resources.len()];
         for task in &self.tasks {
             let mut start_ns = task.arrival_ns;
             for (place, step) in task.steps.iter().enumerate() {
                 let resource = step.resource as usize;
-                if self.resources[resource].level > 0 {
-                    edges[resource].push((start_ns, true, step.mode));
-                    edges[resource].push((start_ns + task.inside_ns(place as u16), false, step.mode));
+                let exists = exists_from_ns[resource].is_some_and(|from_ns| from_ns <= start_ns);
+                let own_ns = step.create_ns.filter(|_| !exists).unwrap_or(step.hold_ns);
+                if step.create_ns.is_some() {
+                    exists_from_ns[resource].get_or_insert(start_ns + own_ns);
                 }
-                start_ns += step.hold_ns;
+                if self.resources[resource].level > 0 {
+                    let inside_ns = task.inside_ns(place as u16) - step.hold_ns + own_ns;
+                    edges[resource].push((start_ns, true, step.mode));
+                    edges[resource].push((start_ns + inside_ns, false, step.mode));
+                }
+                start_ns += own_ns;
             }
         }
         let mut overlaps = 0;
@@ -504,7 +521,8 @@ fn collect(tree: &StepTree, index: &mut Index) -> Result<(), PlanError> {
 fn flatten(tree: &StepTree, index: &Index, steps: &mut Vec<Step>, kind: &str) -> Result<(), PlanError> {
     let place = steps.len();
     let resource = index[&(tree.resource.kind, tree.resource.id)].1;
-    steps.push(Step { resource, mode: tree.mode, hold_ns: tree.hold_ns, end: 0 });
+    let StepTree { mode, hold_ns, create_ns, .. } = *tree;
+    steps.push(Step { resource, mode, hold_ns, create_ns, end: 0 });
     for child in &tree.children {
         if (child.resource.kind, child.resource.id) <= (tree.resource.kind, tree.resource.id) {
             return Err(PlanError::Order {
@@ -525,7 +543,13 @@ mod tests {
     use super::*;
 
     fn step(kind: ResourceKind, id: u32, hold_ns: u64, children: Vec<StepTree>) -> StepTree {
-        StepTree { resource: Resource { kind, id, level: 1 }, mode: Mode::Exclusive, hold_ns, children }
+        StepTree {
+            resource: Resource { kind, id, level: 1 },
+            mode: Mode::Exclusive,
+            hold_ns,
+            create_ns: None,
+            children,
+        }
     }
 
     fn plan(roots: Vec<(u64, StepTree)>) -> Result<Plan, PlanError> {
@@ -575,6 +599,19 @@ mod tests {
         // One key: each but the first arrives while an earlier one is inside.
         assert_eq!(plan.folded(10).overlaps_without_exclusion(), 9);
         assert_ne!(plan.digest(), plan.folded(10).digest());
+    }
+
+    #[test]
+    fn without_exclusion_everybody_creates_who_comes_before_the_first_is_done() {
+        let find = |id| StepTree { create_ns: Some(100), ..step(ResourceKind::Router, id, 5, vec![]) };
+        let at = |ns: &[u64]| plan(ns.iter().map(|ns| (*ns, find(1))).collect()).unwrap();
+        // The second comes while the first creates, the third when it is done but the second is not.
+        let stampede = at(&[0, 99, 100, 300]);
+        assert_eq!(stampede.overlaps_without_exclusion(), 2);
+        assert_eq!(stampede.longest_hold_ns(), 100);
+        // One creation, and four looks, of a window of 1,000.
+        assert_eq!(stampede.loads()[0].1, 0.12);
+        assert_eq!(at(&[0, 100, 105]).overlaps_without_exclusion(), 0);
     }
 
     #[test]

@@ -202,11 +202,24 @@ pub struct RunRecord {
     pub process_cpu_ns: u64,
     /// CPU of the timer thread during the run.
     pub timer_cpu_ns: u64,
+    /// The most that it held at one time.
+    #[serde(default)]
+    pub peak: Peak,
     /// The measured wait that a control promised, for the control `noop`.
     pub programmed_delay_ns: Option<u64>,
     /// What was broken on purpose.
     #[serde(default)]
     pub faults: FaultFacts,
+}
+
+/// The most that a run held at one time, as far as looks at `/proc` every 200 ms tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peak {
+    /// Connections to the server; `None` where there is none, or not one of ours.
+    pub connections: Option<u64>,
+    /// Threads of the processes that the nodes live in, together; `None` in virtual time.
+    pub threads: Option<u64>,
 }
 
 /// What was broken on purpose in a run, and what came of it.
@@ -352,6 +365,10 @@ pub struct Latency {
     pub bystander: Histogram,
     /// How late the driver started tasks.
     pub lag: Histogram,
+    /// Where tasks arrive in bursts: from the intended start of each until the last of its tasks that completed had
+    /// returned.
+    #[serde(default)]
+    pub burst: Histogram,
 }
 
 impl Latency {

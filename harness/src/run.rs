@@ -13,7 +13,9 @@ use crate::link::{Links, Ways};
 use crate::measure::Histogram;
 use crate::mechanism::{Mechanism, Promises};
 use crate::part::{Part, PartOptions, PartRet};
+use crate::peak;
 use crate::plan::{NodeId, Plan, Task};
+use crate::record::Peak;
 use crate::servers::Server;
 use crate::view::Views;
 
@@ -58,6 +60,8 @@ pub struct Run {
     pub timer_cpu_ns: u64,
     /// Operations sent to the server in the run.
     pub operations: Option<u64>,
+    /// The most that it held at one time.
+    pub peak: Peak,
     /// How the mechanism notices the loss of a node, with negotiated values.
     pub detection: String,
     /// Times at which nodes could not work as planned.
@@ -131,11 +135,11 @@ pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, o
         from_ns: origin_ns,
     };
     let mut part = Part::start(&part, nodes.map(direct));
-    let injected = stage.until_over(origin_ns, &Together(&*mechanism), part.returned()).await;
+    let (injected, peak) = stage.until_over(origin_ns, &Together(&*mechanism), part.returned()).await;
     let end_ns = stage.clock.now_ns();
     let ret = part.finish().await;
     let outages = Vec::new();
-    stage.run(Told { origin_ns, end_ns, ret, detection, promises, outages, injected })
+    stage.run(Told { origin_ns, end_ns, ret, peak, detection, promises, outages, injected })
 }
 
 /// What every placement needs of a run: the plan, the agent, and where events go.
@@ -156,6 +160,7 @@ pub(crate) struct Told {
     pub(crate) origin_ns: u64,
     pub(crate) end_ns: u64,
     pub(crate) ret: PartRet,
+    pub(crate) peak: Peak,
     pub(crate) detection: String,
     pub(crate) promises: Promises,
     pub(crate) outages: Vec<Outage>,
@@ -171,13 +176,13 @@ impl Stage {
     }
 
     /// Injects the plan's faults until every task has returned, could no longer, or the run is to stop early. No fault
-    /// lasts when this returns.
+    /// lasts when this returns. Also tells the most that the run held meanwhile.
     pub(crate) async fn until_over(
         &self,
         origin_ns: u64,
         nodes: &dyn Nodes,
         returned: impl Future<Output = ()>,
-    ) -> Vec<Injected> {
+    ) -> (Vec<Injected>, Peak) {
         let plan = &self.plan;
         let last_arrival_ns = plan.tasks.last().map_or(0, |task| task.arrival_ns);
         let longest_fault_ns = plan.faults.iter().map(|fault| fault.for_ns).max().unwrap_or(0);
@@ -206,12 +211,25 @@ impl Stage {
             }
             injector.over.cancel();
         };
-        tokio::join!(over, injector.run()).1
+        let ports = match &self.options.server {
+            Some(server) => {
+                server.lock().await.members().iter().map(|member| member.address().port()).collect()
+            }
+            None => Vec::new(),
+        };
+        let peak = async {
+            match self.clock.is_virtual() {
+                true => Peak::default(),
+                false => peak::watch(&ports, || nodes.processes(), injector.over.cancelled()).await,
+            }
+        };
+        let ((), injected, peak) = tokio::join!(over, injector.run(), peak);
+        (injected, peak)
     }
 
     /// Puts the run together; all events have been recorded.
     pub(crate) fn run(self, told: Told) -> Run {
-        let Told { origin_ns, end_ns, ret, detection, promises, outages, injected } = told;
+        let Told { origin_ns, end_ns, ret, peak, detection, promises, outages, injected } = told;
         let events = self.recorder.finish();
         Run {
             plan: self.plan,
@@ -223,6 +241,7 @@ impl Stage {
             process_cpu_ns: ret.process_cpu_ns,
             timer_cpu_ns: ret.timer_cpu_ns,
             operations: ret.operations,
+            peak,
             detection,
             outages,
             injected,

@@ -31,7 +31,9 @@ enum Setting {
     /// A lock on links that delay, reorder and lose messages, with clocks that differ. Holders stop when they lose
     /// their lease; the agents do not look at tokens.
     Lock(Flaw),
-    /// The same, and nodes pause, also while they hold: no lock can prevent what follows, so the agents look at tokens.
+    /// The same lock, and every step finds or creates its VM, which takes longer than the ttl.
+    Creation(Flaw),
+    /// The same as the first, and nodes pause, also while they hold: no lock can prevent what follows, so the agents look at tokens.
     PausedLock(Flaw),
     /// A ring whose members change twice; the agents look at tokens.
     Ring(Flaw),
@@ -48,6 +50,7 @@ fn plan(seed: u64, holder: Holder) -> Arc<Plan> {
         resource: Resource { kind, id, level },
         mode: Mode::Exclusive,
         hold_ns: rng.random_range(5..most_ms) * MS,
+        create_ns: None,
         children,
     };
     let arrivals = (0..40_u32).map(|number| {
@@ -63,6 +66,15 @@ fn plan(seed: u64, holder: Holder) -> Arc<Plan> {
     });
     let arrivals = arrivals.collect();
     Arc::new(Plan::new(settings, vec!["task".to_owned()], arrivals).unwrap())
+}
+
+/// Everybody asks for one of three VMs that do not exist yet.
+fn creation(seed: u64) -> Arc<Plan> {
+    let mut plan = Plan::clone(&plan(seed, Holder::Stops));
+    for step in plan.tasks.iter_mut().flat_map(|task| &mut task.steps) {
+        (step.hold_ns, step.create_ns) = (MS, Some(2 * TTL_NS));
+    }
+    Arc::new(plan)
 }
 
 fn weather(pauses: Option<Pauses>) -> Weather {
@@ -82,14 +94,17 @@ fn simulate(setting: Setting, seed: u64) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let clock = Clock::virtual_time();
-        let holder = if let Setting::Lock(_) = setting { Holder::Stops } else { Holder::Checks };
-        let plan = plan(seed, holder);
+        let plan = match setting {
+            Setting::Lock(_) => plan(seed, Holder::Stops),
+            Setting::Creation(_) => creation(seed),
+            _ => plan(seed, Holder::Checks),
+        };
         let pauses = Pauses { every_ns: 500 * MS, for_ns: 50 * MS..400 * MS };
         let pauses = matches!(setting, Setting::PausedLock(_)).then_some(pauses);
         let world = Arc::new(World::new(clock.clone(), NODES, seed, weather(pauses)));
         let of_plan = Arc::clone(&plan);
         let mechanism: Arc<dyn Mechanism> = match setting {
-            Setting::Lock(flaw) | Setting::PausedLock(flaw) => {
+            Setting::Lock(flaw) | Setting::Creation(flaw) | Setting::PausedLock(flaw) => {
                 Arc::new(SimulatedLock::new(of_plan, world, TTL_NS, flaw))
             }
             Setting::Ring(flaw) => {
@@ -116,6 +131,7 @@ fn violated(run: &Run, check: &str) -> Option<Vec<String>> {
 /// showed nothing, of 300 (`how_many_seeds_show_each_cheat`).
 const CHEATS: &[(Setting, &str, u64)] = &[
     (Setting::Lock(Flaw::NoExpiryCheck), "exclusion", 10),
+    (Setting::Creation(Flaw::NoExpiryCheck), "created-once", 60),
     (Setting::Lock(Flaw::ReleaseWithoutOwnerCheck), "release-safety", 30),
     (Setting::Lock(Flaw::RenewalOutlivesRelease), "progress", 120),
     (Setting::Lock(Flaw::ExpirySetApart), "progress", 20),
@@ -136,7 +152,13 @@ fn every_cheat_is_caught_by_the_check_meant_for_it() {
 
 #[test]
 fn honest_mechanisms_are_never_caught() {
-    for setting in [Setting::Lock(Flaw::None), Setting::PausedLock(Flaw::None), Setting::Ring(Flaw::None)] {
+    let honest = [
+        Setting::Lock(Flaw::None),
+        Setting::Creation(Flaw::None),
+        Setting::PausedLock(Flaw::None),
+        Setting::Ring(Flaw::None),
+    ];
+    for setting in honest {
         for seed in 0..HONEST_SEEDS {
             let run = simulate(setting, seed);
             for check in check::ALL {

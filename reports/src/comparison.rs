@@ -117,6 +117,7 @@ impl Row {
             latency.hand_over.merge(&each.hand_over);
             latency.bystander.merge(&each.bystander);
             latency.lag.merge(&each.lag);
+            latency.burst.merge(&each.burst);
         }
         let goodput_per_s = Spread::of(records.iter().map(|record| record.goodput_per_s))
             .expect("a row is made of at least one record");

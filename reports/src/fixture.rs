@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use harness::record::{
     CheckVerdict, End, Expected, FaultFacts, FaultRecord, HarnessCost, Histogram, Latency, Machine, Manifest,
-    PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally, Verdict,
+    Peak, PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally, Verdict,
 };
 
 use crate::Comparison;
@@ -76,6 +76,16 @@ pub(crate) fn faulted() -> Comparison {
     let faults = &mut comparison.rows[0].records[0].faults;
     *faults = FaultFacts { planned: 2, faults: vec![fault, missed], ..FaultFacts::default() };
     comparison
+}
+
+/// Tasks came in bursts: the first contender's were served in 100, 200 and 900 ms, two in the first block.
+pub(crate) fn bursts() -> Comparison {
+    let mut comparison = small();
+    for (block, ms) in [(0, 100), (0, 900), (1, 200)] {
+        comparison.rows[0].records[block].latency.burst.record_ns(ms * 1_000_000);
+    }
+    let Comparison { manifest, rows } = comparison;
+    Comparison::new(manifest, rows.into_iter().flat_map(|row| row.records).collect())
 }
 
 /// `contenders` × `blocks` with the given names, for size and escaping.
@@ -171,6 +181,7 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         ),
         bystander: draw.durations(800, base * 0.25, shape.sigma * 0.6),
         lag: draw.durations(TASKS, 40_000.0, 0.7),
+        burst: Histogram::default(),
     };
     let completed_per_slice =
         (0..104).map(|at| if at < 100 { (40.0 + 6.0 * draw.normal()) as u64 } else { 9 }).collect();
@@ -207,6 +218,7 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         server_cpu_ns: shape.server.map(|_| 96_000_000),
         process_cpu_ns: 61_000_000,
         timer_cpu_ns: 800_000_000,
+        peak: Peak { connections: shape.server.map(|_| 12), threads: Some(18) },
         programmed_delay_ns: (shape.answer == Answer::Exempt).then_some(5_000_000),
         faults: FaultFacts::default(),
     }

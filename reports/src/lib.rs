@@ -11,6 +11,7 @@
 mod error;
 
 mod comparison;
+mod cost;
 mod judge;
 
 mod format;

@@ -326,6 +326,7 @@ impl Batch {
             server_cpu_ns: None,
             process_cpu_ns: run.process_cpu_ns,
             timer_cpu_ns: run.timer_cpu_ns,
+            peak: run.peak,
             programmed_delay_ns: contender
                 .is_noop()
                 .then_some((self.scenario.spec.noop_delay_ms * 1e6) as u64),
@@ -360,9 +361,14 @@ impl Batch {
         faults: &FaultFacts,
     ) -> CheckVerdict {
         let judgement = (check.judge)(run);
-        let expected = match check.must_catch_none {
-            check::MustCatch::Yes if contender.excludes_nothing() => Expected::Violated,
-            check::MustCatch::Yes if contender.is_noop() => Expected::Either,
+        let caught = match check.must_catch_none {
+            check::MustCatch::Yes => true,
+            check::MustCatch::WhereItApplies => !matches!(judgement.verdict, Verdict::NotApplicable { .. }),
+            check::MustCatch::No => false,
+        };
+        let expected = match caught {
+            true if contender.excludes_nothing() => Expected::Violated,
+            true if contender.is_noop() => Expected::Either,
             _ => self.scenario.expected(check.name, contender.class()).0,
         };
         verdict(check, judgement, expected, faults)

@@ -500,6 +500,7 @@ async fn run_noop(tasks: u32, apart_ns: u64) -> anyhow::Result<Run> {
             resource: Resource { kind: ResourceKind::Vm, id: number, level: 1 },
             mode: Mode::Exclusive,
             hold_ns: 0,
+            create_ns: None,
             children: Vec::new(),
         },
     });

@@ -1,6 +1,7 @@
 //! What was asked: a scenario file, strict about its keys. What will run is a [`Plan`](harness::plan::Plan), drawn by
 //! [`crate::workload`].
 
+mod arrivals;
 mod faults;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use harness::record::Expected;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+pub use self::arrivals::Arrivals;
 pub use self::faults::{FaultSpec, VerbSpec};
 
 /// A scenario: which tasks, how hot, against which contenders.
@@ -28,10 +30,13 @@ pub struct ScenarioSpec {
     pub nodes: u16,
     /// Tasks per second, Poisson arrivals; leave out with `burst`.
     pub rate_per_s: Option<f64>,
-    /// Length of the arrival window; leave out with `burst`.
+    /// Length of the arrival window; leave out with a single `burst`.
     pub duration_s: Option<f64>,
     /// This many tasks, all at once, instead of a rate.
     pub burst: Option<u32>,
+    /// Such a burst again and again, at this distance, for `duration_s`. The tasks of one are then all on one resource, the
+    /// next one each time.
+    pub burst_every_s: Option<f64>,
     /// Length of the run before each measured one, on the same server; not measured.
     #[serde(default)]
     pub warm_up_s: f64,
@@ -45,7 +50,7 @@ pub struct ScenarioSpec {
     /// Divides every duration of the tasks.
     #[serde(default = "one_f64")]
     pub time_scale: f64,
-    /// Replaces the own hold of every step, after scaling.
+    /// Replaces the own hold of every step, after scaling; creations take as long as they take.
     pub hold_ms: Option<f64>,
     /// What holders do about a lost lease.
     #[serde(default)]
@@ -136,6 +141,9 @@ pub struct StepSpec {
     /// Own duration in seconds before scaling; none = 0.
     #[serde(default)]
     pub hold_s: Duration,
+    /// The step finds its resource or creates it: in so many seconds before scaling if nobody has done so yet in the run,
+    /// else it only looks, for `hold_s`.
+    pub create_s: Option<Duration>,
     /// Shifts the child's resource: the next one after the parent's.
     #[serde(default)]
     pub offset: u32,
@@ -192,6 +200,8 @@ pub enum Class {
     RingDrain,
     /// The ring whose new owners start at once, under higher tokens.
     RingFenced,
+    /// The queue of jobs in the database.
+    Jobs,
     /// Controls.
     Control,
 }
@@ -324,38 +334,16 @@ impl Scenario {
 
     fn validate(&self) -> Result<(), SpecError> {
         let spec = &self.spec;
-        let positive = |key: &str, value: f64| {
-            let fine = value.is_finite() && value > 0.0;
-            fine.then_some(()).ok_or_else(|| self.error_of(key, format!("{value} must be greater than 0")))
-        };
-        match (spec.rate_per_s, spec.duration_s, spec.burst) {
-            (Some(rate), Some(duration), None) => {
-                positive("rate_per_s", rate)?;
-                positive("duration_s", duration)?;
-                if rate * duration > 10_000_000.0 {
-                    return Err(self.error_of(
-                        "rate_per_s",
-                        "more than 10 million tasks in one run; lower it or duration_s",
-                    ));
-                }
-            }
-            (None, None, Some(burst)) if (1..=1_000_000).contains(&burst) => {}
-            (None, None, Some(_)) => return Err(self.error_of("burst", "must be from 1 to 1,000,000")),
-            _ => {
-                return Err(
-                    self.error_of("name", "the scenario needs either rate_per_s and duration_s, or burst")
-                );
-            }
-        }
+        self.validate_arrivals()?;
         if !(1..=1000).contains(&spec.nodes) {
             return Err(self.error_of("nodes", "must be from 1 to 1000"));
         }
         if !(1..=1000).contains(&spec.blocks) {
             return Err(self.error_of("blocks", "must be from 1 to 1000"));
         }
-        positive("deadline_ms", spec.deadline_ms)?;
-        positive("detect_ms", spec.detect_ms)?;
-        positive("time_scale", spec.time_scale)?;
+        self.positive("deadline_ms", spec.deadline_ms)?;
+        self.positive("detect_ms", spec.detect_ms)?;
+        self.positive("time_scale", spec.time_scale)?;
         for (key, value) in [
             ("warm_up_s", spec.warm_up_s),
             ("noop_delay_ms", spec.noop_delay_ms),
@@ -398,6 +386,11 @@ impl Scenario {
         }
         self.validate_faults()?;
         spec.expect.iter().try_for_each(|expect| self.validate_expect(expect))
+    }
+
+    fn positive(&self, key: &str, value: f64) -> Result<(), SpecError> {
+        let fine = value.is_finite() && value > 0.0;
+        if fine { Ok(()) } else { Err(self.error_of(key, format!("{value} must be greater than 0"))) }
     }
 
     fn validate_expect(&self, expect: &ExpectSpec) -> Result<(), SpecError> {
@@ -459,12 +452,19 @@ impl Scenario {
             );
             return Err(self.error_at(step.resource.span(), what));
         }
-        let fine = match step.hold_s {
+        let fine = |duration: Duration| match duration {
             Duration::Constant(seconds) => (0.0..=1e6).contains(&seconds),
             Duration::LogNormal([median, p99]) => median > 0.0 && median <= p99 && p99 <= 1e6,
         };
-        if !fine {
-            let what = "hold_s must be a number of seconds, or [median, 99th percentile] with 0 < median ≤ 99th percentile";
+        if !fine(step.hold_s) || !step.create_s.is_none_or(fine) {
+            let what = "hold_s and create_s must be a number of seconds, or [median, 99th percentile] with \
+                        0 < median ≤ 99th percentile";
+            return Err(self.error_at(step.resource.span(), what));
+        }
+        let one_by_one = self.spec.resources[kind].level == 1 && step.mode == Mode::Exclusive;
+        if step.create_s.is_some() && !one_by_one {
+            let what = "create_s is for exclusive steps on resources of level 1: with more slots, or none, it could not be \
+                        told what was created once";
             return Err(self.error_at(step.resource.span(), what));
         }
         step.steps.iter().try_for_each(|step| self.validate_step(step))

@@ -6,7 +6,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp, LogNormal, Zipf};
 
-use crate::spec::{Duration, Scenario, ScenarioSpec, SpecError, StepSpec};
+use crate::spec::{Arrivals, Duration, Scenario, ScenarioSpec, SpecError, StepSpec};
 
 /// The load of a resource beyond which a scenario must declare that it saturates.
 pub const MOST_LOAD: f64 = 0.8;
@@ -20,7 +20,7 @@ pub const LEAST_OVERLAPS: u64 = 50;
 /// When a step tree is against the resource order, or a load above [`MOST_LOAD`] is not declared.
 pub fn draw(scenario: &Scenario, seed: u64) -> Result<Plan, SpecError> {
     let spec = &scenario.spec;
-    let plan = plan(spec, seed, spec.duration_s).map_err(|error| explain(scenario, error))?;
+    let plan = plan(spec, seed).map_err(|error| explain(scenario, error))?;
     let plan = plan.with_faults(faults(spec, seed));
     if let Some((resource, load)) =
         plan.loads().first().filter(|(_, load)| *load > MOST_LOAD && !spec.saturating)
@@ -45,9 +45,10 @@ pub fn draw_warm_up(scenario: &Scenario, seed: u64) -> Result<Option<Plan>, Spec
     }
     let mut spec = spec.clone();
     // A burst would only queue up: warm up at a rate instead.
-    spec.burst = None;
+    (spec.burst, spec.burst_every_s) = (None, None);
     spec.rate_per_s = spec.rate_per_s.or(Some(100.0));
-    plan(&spec, splitmix(seed), Some(spec.warm_up_s)).map(Some).map_err(|error| explain(scenario, error))
+    spec.duration_s = Some(spec.warm_up_s);
+    plan(&spec, splitmix(seed)).map(Some).map_err(|error| explain(scenario, error))
 }
 
 /// How much the keys must be folded for the control `none` to show enough overlaps: a power of two, 1 = not at all.
@@ -71,16 +72,14 @@ fn explain(scenario: &Scenario, error: PlanError) -> SpecError {
     }
 }
 
-fn plan(spec: &ScenarioSpec, seed: u64, duration_s: Option<f64>) -> Result<Plan, PlanError> {
+fn plan(spec: &ScenarioSpec, seed: u64) -> Result<Plan, PlanError> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let starts = match (spec.burst, spec.rate_per_s, duration_s) {
-        (None, Some(rate), Some(duration)) => poisson(rate, duration, &mut rng),
-        (burst, ..) => vec![0; burst.unwrap_or(0) as usize],
-    };
+    let asked = spec.arrivals().expect("a scenario was found to say when tasks arrive");
+    let starts = starts(asked, &mut rng);
     let total: f64 = spec.tasks.iter().map(|task| task.weight).sum();
     let arrivals = starts
         .into_iter()
-        .map(|at_ns| {
+        .map(|Start { at_ns, turn }| {
             let mut left = rng.random::<f64>() * total;
             let drawn = spec.tasks.iter().position(|task| {
                 left -= task.weight;
@@ -90,14 +89,20 @@ fn plan(spec: &ScenarioSpec, seed: u64, duration_s: Option<f64>) -> Result<Plan,
             let kind = drawn.unwrap_or(spec.tasks.len() - 1);
             let entry = NodeId(rng.random_range(0..spec.nodes));
             let step = &spec.tasks[kind].step;
-            let id = draw_id(spec, step, &mut rng);
+            let id = match turn {
+                Some(turn) => turn % spec.resources[step.resource.get_ref()].count,
+                None => draw_id(spec, step, &mut rng),
+            };
             Arrival { kind: kind as u16, at_ns, entry, root: tree(spec, step, id, &mut rng) }
         })
         .collect();
     let settings = PlanSettings {
         seed,
         nodes: spec.nodes,
-        window_ns: spec.burst.map_or(nanos(duration_s.unwrap_or(0.0)), |_| 1),
+        window_ns: match asked {
+            Arrivals::Poisson { duration_s, .. } | Arrivals::Bursts { duration_s, .. } => nanos(duration_s),
+            Arrivals::Burst(_) => 1,
+        },
         deadline_ns: nanos(spec.deadline_ms / 1e3),
         holder: spec.holder,
     };
@@ -132,15 +137,32 @@ fn faults(spec: &ScenarioSpec, seed: u64) -> Vec<Fault> {
 /// Keeps the faults' draws apart from those of the tasks: a plan with faults has the same tasks as one without.
 const FAULTS: u64 = 0xFA17;
 
-fn poisson(rate_per_s: f64, duration_s: f64, rng: &mut ChaCha8Rng) -> Vec<u64> {
-    let gap = Exp::new(rate_per_s).expect("the rate was found to be positive");
-    let mut at_s = gap.sample(rng);
-    let mut starts = Vec::new();
-    while at_s < duration_s {
-        starts.push(nanos(at_s));
-        at_s += gap.sample(rng);
+/// When a task arrives, and the number of its root's resource where that is not drawn.
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    at_ns: u64,
+    turn: Option<u32>,
+}
+
+fn starts(arrivals: Arrivals, rng: &mut ChaCha8Rng) -> Vec<Start> {
+    match arrivals {
+        Arrivals::Poisson { rate_per_s, duration_s } => {
+            let gap = Exp::new(rate_per_s).expect("the rate was found to be positive");
+            let mut at_s = gap.sample(rng);
+            let mut starts = Vec::new();
+            while at_s < duration_s {
+                starts.push(Start { at_ns: nanos(at_s), turn: None });
+                at_s += gap.sample(rng);
+            }
+            starts
+        }
+        Arrivals::Burst(tasks) => vec![Start { at_ns: 0, turn: None }; tasks as usize],
+        Arrivals::Bursts { tasks, every_s, duration_s } => {
+            let bursts = (duration_s / every_s).ceil() as u32;
+            let burst = |turn| Start { at_ns: nanos(f64::from(turn) * every_s), turn: Some(turn) };
+            (0..bursts).flat_map(|turn| std::iter::repeat_n(burst(turn), tasks as usize)).collect()
+        }
     }
-    starts
 }
 
 fn draw_id(spec: &ScenarioSpec, step: &StepSpec, rng: &mut ChaCha8Rng) -> u32 {
@@ -156,17 +178,11 @@ fn draw_id(spec: &ScenarioSpec, step: &StepSpec, rng: &mut ChaCha8Rng) -> u32 {
 
 fn tree(spec: &ScenarioSpec, step: &StepSpec, id: u32, rng: &mut ChaCha8Rng) -> StepTree {
     let kind = *step.resource.get_ref();
-    let hold_ns = match (spec.hold_ms, step.hold_s) {
-        (Some(ms), _) => nanos(ms / 1e3),
-        (None, Duration::Constant(seconds)) => nanos(seconds / spec.time_scale),
-        (None, Duration::LogNormal([median, p99])) => {
-            // 2.326 standard deviations above the mean lies the 99th percentile of a normal distribution.
-            let spread = (p99 / median).ln() / 2.326;
-            let drawn: f64 = LogNormal::new(median.ln(), spread).expect("the spread is finite").sample(rng);
-            // A bounded tail, so that one draw cannot decide a run.
-            nanos(drawn.min(2.0 * p99) / spec.time_scale)
-        }
+    let hold_ns = match spec.hold_ms {
+        Some(ms) => nanos(ms / 1e3),
+        None => draw_ns(spec, step.hold_s, rng),
     };
+    let create_ns = step.create_s.map(|create_s| draw_ns(spec, create_s, rng));
     let children = step
         .steps
         .iter()
@@ -179,7 +195,20 @@ fn tree(spec: &ScenarioSpec, step: &StepSpec, id: u32, rng: &mut ChaCha8Rng) -> 
         })
         .collect();
     let level = spec.resources[&kind].level;
-    StepTree { resource: Resource { kind, id, level }, mode: step.mode, hold_ns, children }
+    StepTree { resource: Resource { kind, id, level }, mode: step.mode, hold_ns, create_ns, children }
+}
+
+fn draw_ns(spec: &ScenarioSpec, duration: Duration, rng: &mut ChaCha8Rng) -> u64 {
+    match duration {
+        Duration::Constant(seconds) => nanos(seconds / spec.time_scale),
+        Duration::LogNormal([median, p99]) => {
+            // 2.326 standard deviations above the mean lies the 99th percentile of a normal distribution.
+            let spread = (p99 / median).ln() / 2.326;
+            let drawn: f64 = LogNormal::new(median.ln(), spread).expect("the spread is finite").sample(rng);
+            // A bounded tail, so that one draw cannot decide a run.
+            nanos(drawn.min(2.0 * p99) / spec.time_scale)
+        }
+    }
 }
 
 fn nanos(seconds: f64) -> u64 {
@@ -263,6 +292,39 @@ mod tests {
             let within = (quarter * most_ns / 4)..((quarter + 1) * most_ns / 4);
             let share = gaps.iter().filter(|gap| within.contains(gap)).count() as f64 / gaps.len() as f64;
             assert!((0.1..0.45).contains(&share), "{quarter}: {share}");
+        }
+    }
+
+    #[test]
+    fn bursts_come_again_and_again_each_on_the_next_resource() {
+        let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let settings = [
+            setting("burst", "4"),
+            setting("burst_every_s", "2.0"),
+            setting("duration_s", "5.0"),
+            setting("resources.host.count", "2"),
+        ];
+        let plan = draw(&catalog::load("thundering-1000", &settings).unwrap(), 1).unwrap();
+        let resource = |task: &harness::plan::Task| plan.resources[task.steps[0].resource as usize].id;
+        let bursts: Vec<_> = plan.tasks.iter().map(|task| (task.arrival_ns, resource(task))).collect();
+        let expected = [(0, 0), (2_000_000_000, 1), (4_000_000_000, 0)];
+        assert_eq!(bursts, expected.map(|burst| [burst; 4]).concat());
+        assert_eq!(plan.settings.window_ns, 5_000_000_000);
+        let lonely = catalog::load("thundering-1000", &settings[..2]).unwrap_err().to_string();
+        assert!(lonely.contains("burst with burst_every_s and duration_s"), "{lonely}");
+    }
+
+    #[test]
+    fn only_what_is_worked_on_one_by_one_is_found_or_created() {
+        let text = catalog::ALL.iter().find(|(name, _)| *name == "hot-key").unwrap().1;
+        let text = text.replace("hold_s = 0.002", "create_s = 60.0");
+        let saturating = ("saturating".to_owned(), "true".to_owned());
+        let scenario = Scenario::parse("mine.toml", &text, &[saturating]).unwrap();
+        assert_eq!(draw(&scenario, 1).unwrap().tasks[0].steps[0].create_ns, Some(60_000_000_000));
+        for (what, instead) in [("level = 1", "level = 2"), ("create_s", "mode = \"shared\", create_s")] {
+            let error = Scenario::parse("mine.toml", &text.replace(what, instead), &[]).unwrap_err();
+            let error = error.to_string();
+            assert!(error.starts_with("mine.toml, line 19: create_s is for exclusive steps"), "{error}");
         }
     }
 

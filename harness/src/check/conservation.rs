@@ -53,8 +53,12 @@ fn judge(run: &Run) -> Judgement {
         let Some(root) = steps.first().filter(|root| root.asked) else { continue };
         found.examined += 1;
         let step = |place| StepRef { task: TaskId(number as u32), step: place as u16 };
-        // A shared step writes nothing, and at level 0 there is no value.
-        let writes = |step| run.plan.step(step).mode == Mode::Exclusive && run.plan.resource(step).level > 0;
+        // A shared step writes nothing, nor does one that has found what it looked for, and at level 0 there is no value.
+        let writes = |step| {
+            let planned = run.plan.step(step);
+            let always = planned.mode == Mode::Exclusive && planned.create_ns.is_none();
+            always && run.plan.resource(step).level > 0
+        };
         let done = |place, seen: &Seen| if writes(step(place)) { seen.effect } else { seen.left };
         let wrong = match root.claim {
             Claim::Completed => (0..steps.len())

@@ -1,13 +1,18 @@
-//! Exactly once: each submission has one outcome, and takes effect at most once.
+//! Exactly once: each submission has one outcome, and runs at most once, or once more each time its node was lost where
+//! that is promised.
 
 use super::{Check, Findings, Judgement, MustCatch, PerStep};
 use crate::event::{Event, What};
+use crate::fault::breakages;
 use crate::mechanism::Outcome;
+use crate::plan::{NodeId, StepRef};
 use crate::run::Run;
 
-/// No step returns twice, is inside twice, or enters after its caller was told that it will not run. That a step which
-/// claims completion was inside at all is the question of `conservation`; that every submission gets an outcome is one
-/// of `progress`.
+/// No step returns twice, is inside twice, or enters after its caller was told that it will not run. Where the mechanism
+/// promises at least once ([`Promises::runs_again`](crate::mechanism::Promises::runs_again)), a step that finds or creates
+/// may be inside once more after its section was abandoned, or told that its lease is lost, or a fault has hit its node, a
+/// server or a link meanwhile; not after a section that nothing has disturbed. That a step which claims completion was
+/// inside at all is the question of `conservation`; that every submission gets an outcome is one of `progress`.
 pub(super) const CHECK: Check = Check {
     name: "exactly-once",
     question: "Did every step have one outcome, and did none run twice or after it was withdrawn?",
@@ -17,7 +22,12 @@ pub(super) const CHECK: Check = Check {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Life {
-    entered: bool,
+    /// Where it was let in last; a node that dies may take the word with it.
+    node: Option<NodeId>,
+    /// When it entered last, and where it was let in to that.
+    section: Option<(u64, Option<NodeId>)>,
+    /// That section was abandoned, or told that its lease is lost.
+    disturbed: bool,
     effect: bool,
     outcome: Told,
 }
@@ -35,7 +45,17 @@ enum Told {
 fn judge(run: &Run) -> Judgement {
     let mut lives: PerStep<Life> = PerStep::new(&run.plan);
     let mut found = Findings::default();
-    let mut effects_again = 0;
+    let (mut effects_again, mut sections_again) = (0, 0);
+    let idempotent = |step: StepRef| run.plan.step(step).create_ns.is_some();
+    let breakages = breakages(run);
+    // A fault that began before the section may still last in it.
+    let hit = |since_ns: u64, node: Option<NodeId>, now_ns: u64| {
+        breakages.iter().any(|fault| {
+            let meanwhile =
+                fault.from_ns <= now_ns && fault.until_ns.is_none_or(|until_ns| until_ns >= since_ns);
+            meanwhile && (fault.node.is_none() || fault.node == node)
+        })
+    };
     for (at, event) in run.events.iter().enumerate() {
         let life = &mut lives[event.step];
         let wrong = match &event.what {
@@ -43,15 +63,29 @@ fn judge(run: &Run) -> Judgement {
                 found.examined += 1;
                 None
             }
+            What::Granted { .. } => {
+                life.node = event.node;
+                None
+            }
+            What::Abandoned | What::Lost => {
+                life.disturbed = true;
+                None
+            }
             What::Entered { .. } => {
-                let wrong = match *life {
-                    Life { entered: true, .. } => Some("it entered twice"),
-                    Life { outcome: Told::Withdrawn, .. } => {
+                let wrong = match life.section {
+                    Some((since_ns, node)) => {
+                        let lost = life.disturbed || hit(since_ns, node, event.at_ns);
+                        let may = run.promises.runs_again && idempotent(event.step) && lost;
+                        sections_again += u64::from(may);
+                        (!may).then_some("it entered twice")
+                    }
+                    None if life.outcome == Told::Withdrawn => {
                         Some("it entered after it was refused or timed out")
                     }
-                    _ => None,
+                    None => None,
                 };
-                life.entered = true;
+                life.section = Some((event.at_ns, life.node.take()));
+                life.disturbed = false;
                 wrong
             }
             What::Left { wrote: Some(_) } => {
@@ -74,6 +108,7 @@ fn judge(run: &Run) -> Judgement {
         }
     }
     found.count("effects applied again", effects_again);
+    found.count("sections run again", sections_again);
     found.answer(run, shown, "no step was asked for")
 }
 
@@ -83,9 +118,11 @@ fn shown(event: &Event) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{completed, entered, figure, held, left, run, witness};
+    use super::super::fixture::{completed, creating, entered, figure, granted, held, left, run, witness};
     use super::*;
+    use crate::mechanism::Promises;
     use crate::record::{Amount, Verdict};
+    use crate::run::{Outage, Standstill};
 
     #[test]
     fn accepts_one_outcome_after_one_section() {
@@ -130,5 +167,74 @@ mod tests {
         let unknown = What::Returned { outcome: Outcome::Unknown("no answer".to_owned()) };
         let table = [(1, 0, What::Invoked), (2, 0, unknown), (3, 0, entered(0, 0))];
         assert_eq!(judge(&run(1, 1, &table)).verdict, Verdict::Holds);
+    }
+
+    /// Let in at node 0, abandoned at 3 ms, and let in again at 5.
+    fn restarted() -> Run {
+        let table = [
+            (1, 0, What::Invoked),
+            (1, 0, granted(1)),
+            (1, 0, entered(0, 0)),
+            (3, 0, What::Abandoned),
+            (5, 0, granted(2)),
+            (5, 0, entered(0, 0)),
+            (6, 0, left(1)),
+            (7, 0, completed()),
+        ];
+        let mut run = creating(1, &table);
+        run.promises = Promises { runs_again: true, ..Promises::default() };
+        run.outages = vec![kill(0, 3)];
+        run
+    }
+
+    fn kill(node: u16, ms: u64) -> Outage {
+        let (node, state) = (NodeId(node), Standstill::Down);
+        Outage { node, from_ns: ms * 1_000_000, until_ns: u64::MAX, state, unplanned: None }
+    }
+
+    #[test]
+    fn accepts_that_a_step_runs_again_whose_node_was_lost_where_that_is_promised() {
+        let judgement = judge(&restarted());
+        assert_eq!(judgement.verdict, Verdict::Holds);
+        assert_eq!(figure(&judgement, "sections run again"), Amount::Count(1));
+        let mut run = restarted();
+        run.promises = Promises::default();
+        assert_eq!(witness(judge(&run)).last().unwrap(), "it entered twice");
+    }
+
+    #[test]
+    fn accepts_it_after_the_loss_of_its_lease_or_of_its_node_alone() {
+        let mut run = restarted();
+        run.outages.clear();
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "the agent saw the end of its node");
+        (run.events[3].what, run.events[3].node) = (What::Lost, Some(NodeId(0)));
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "its holder was told");
+        run.events.remove(3);
+        run.outages = vec![kill(0, 3)];
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "its node was hit");
+    }
+
+    #[test]
+    fn rejects_that_a_step_runs_again_though_nothing_has_disturbed_it() {
+        for outages in [vec![], vec![kill(1, 3)], vec![kill(0, 9)]] {
+            let mut run = restarted();
+            run.events.remove(3);
+            run.outages = outages;
+            assert_eq!(judge(&run).violations, 1, "{:?}", run.outages);
+        }
+        // One loss excuses one more section.
+        let mut run = restarted();
+        let again = run.events[4..6].to_vec();
+        run.events.splice(6..6, again);
+        run.outages.clear();
+        assert_eq!(judge(&run).violations, 1);
+    }
+
+    #[test]
+    fn rejects_that_a_step_runs_again_which_writes_each_time() {
+        let mut run = restarted();
+        let step = &mut std::sync::Arc::make_mut(&mut run.plan).tasks[0].steps[0];
+        step.create_ns = None;
+        assert_eq!(judge(&run).violations, 1);
     }
 }

@@ -4,6 +4,7 @@
 //! plan: that is nearly the order in which a history visits them.
 
 mod conservation;
+mod created_once;
 mod exactly_once;
 mod exclusion;
 mod fencing;
@@ -40,6 +41,8 @@ pub struct Check {
 pub enum MustCatch {
     /// It must.
     Yes,
+    /// It must, where the plan gives it something to look at.
+    WhereItApplies,
     /// The control does nothing wrong that this check could see.
     No,
 }
@@ -48,6 +51,7 @@ pub enum MustCatch {
 pub const ALL: &[&Check] = &[
     &exclusion::CHECK,
     &lost_update::CHECK,
+    &created_once::CHECK,
     &fencing::CHECK,
     &release_safety::CHECK,
     &exactly_once::CHECK,
@@ -151,7 +155,7 @@ pub(crate) mod fixture {
     use crate::plan::{
         Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepRef, StepTree, TaskId,
     };
-    use crate::record::{Amount, Verdict};
+    use crate::record::{Amount, Peak, Verdict};
     use crate::run::Run;
 
     /// What the tests compare: verdict, examined, violations.
@@ -182,7 +186,7 @@ pub(crate) mod fixture {
         let settings =
             PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1, holder: Holder::Oblivious };
         let resource = Resource { kind: ResourceKind::Vm, id: 7, level };
-        let root = |mode| StepTree { resource, mode, hold_ns: 0, children: Vec::new() };
+        let root = |mode| StepTree { resource, mode, hold_ns: 0, create_ns: None, children: Vec::new() };
         let arrival = |mode| Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root: root(mode) };
         let arrivals = modes.iter().map(|mode| arrival(*mode)).collect();
         let plan = Plan::new(settings, vec!["vm".into()], arrivals).unwrap();
@@ -216,11 +220,20 @@ pub(crate) mod fixture {
             process_cpu_ns: 0,
             timer_cpu_ns: 0,
             operations: None,
+            peak: Peak::default(),
             promises: Promises::default(),
             detection: String::new(),
             outages: Vec::new(),
             injected: Vec::new(),
         }
+    }
+
+    /// Tasks that find or create the resource.
+    pub(crate) fn creating(tasks: u32, table: &[(u64, u32, What)]) -> Run {
+        let mut run = run(1, tasks, table);
+        let tasks = &mut Arc::make_mut(&mut run.plan).tasks;
+        tasks.iter_mut().flat_map(|task| &mut task.steps).for_each(|step| step.create_ns = Some(1));
+        run
     }
 
     pub(crate) fn token(sequence: u64) -> Option<Token> {

@@ -39,6 +39,8 @@ pub(crate) trait Nodes: Send + Sync {
     fn agent_link(&self, node: NodeId) -> Option<&Link>;
     /// Has the agent hear all that a node has said and that has arrived.
     fn hear_out(&self, node: NodeId) -> BoxFuture<'_, ()>;
+    /// The processes that they live in.
+    fn processes(&self) -> Vec<u32>;
 }
 
 /// All nodes in this process: there is a mechanism to tell, and nothing to stop.
@@ -84,6 +86,10 @@ impl Nodes for Together<'_> {
 
     fn hear_out(&self, _: NodeId) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        vec![std::process::id()]
     }
 }
 

@@ -62,10 +62,11 @@ pub fn measure(run: &Run) -> Figures {
             }
             What::Granted { .. } => figures.grants += 1,
             What::Entered { slot, .. } => {
-                life.entered_ns = Some(event.at_ns);
+                // Who is run again did not wait in the meantime.
+                let first = life.entered_ns.replace(event.at_ns).is_none();
                 life.slot = *slot;
                 let asked_ns = life.invoked_ns.unwrap_or(event.at_ns);
-                if limited {
+                if limited && first {
                     figures.latency.wait.record_ns(event.at_ns.saturating_sub(asked_ns));
                 }
                 if let Some(freed_ns) = slot.and_then(|slot| freed.remove(&(resource, slot)))
@@ -105,10 +106,14 @@ fn tally(
     figures: &mut Figures,
 ) {
     let window_s = run.plan.settings.window_ns.max(1) as f64 / 1e9;
+    // By intended start: how many tasks, and when the last that completed returned.
+    let mut bursts: BTreeMap<u64, (u32, u64)> = BTreeMap::new();
     let tasks = &mut figures.tasks;
     tasks.planned = run.plan.tasks.len() as u64;
     for (number, (task, returned)) in run.plan.tasks.iter().zip(returned).enumerate() {
         let root = StepRef { task: TaskId(number as u32), step: 0 };
+        let (burst, served_ns) = bursts.entry(task.arrival_ns).or_default();
+        *burst += 1;
         let Some((at_ns, outcome)) = returned else {
             let offered = lives.get(&root).is_some_and(|life| life.invoked_ns.is_some());
             *if offered { &mut tasks.unfinished } else { &mut tasks.not_offered } += 1;
@@ -125,6 +130,7 @@ fn tally(
         };
         *counter += 1;
         if **outcome == Outcome::Completed {
+            *served_ns = (*served_ns).max(response_ns);
             figures.latency.response.record_ns(response_ns);
             let slice = ((at_ns - run.origin_ns) / SLICE_NS) as usize;
             if figures.completed_per_slice.len() <= slice {
@@ -134,6 +140,9 @@ fn tally(
         } else {
             figures.latency.response_failed.record_ns(response_ns);
         }
+    }
+    for (_, served_ns) in bursts.into_values().filter(|(tasks, served_ns)| *tasks > 1 && *served_ns > 0) {
+        figures.latency.burst.record_ns(served_ns);
     }
     // Work that ends after the window was still offered within it; a burst has no window to speak of.
     let span_s = window_s

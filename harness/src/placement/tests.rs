@@ -41,7 +41,8 @@ impl Door {
         let settings =
             PlanSettings { seed: 1, nodes: 2, window_ns: 1, deadline_ns: 1, holder: Holder::Checks };
         let resource = Resource { kind: ResourceKind::Vm, id: 0, level: 1 };
-        let root = StepTree { resource, mode: Mode::Exclusive, hold_ns: 0, children: Vec::new() };
+        let root =
+            StepTree { resource, mode: Mode::Exclusive, hold_ns: 0, create_ns: None, children: Vec::new() };
         let arrival = Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root };
         let plan = Plan::new(settings, vec!["vm".into()], vec![arrival; 3]).unwrap();
         let stage = Stage::new(Arc::new(plan), Clock::real().unwrap(), RunOptions::default());

@@ -46,6 +46,10 @@ const COLUMNS: &[(&str, Figure)] = &[
     ("server_cpu_ns", |run| run.server_cpu_ns.and_then(shown)),
     ("process_cpu_ns", |run| shown(run.process_cpu_ns)),
     ("timer_cpu_ns", |run| shown(run.timer_cpu_ns)),
+    ("peak_connections", |run| run.peak.connections.and_then(shown)),
+    ("peak_threads", |run| run.peak.threads.and_then(shown)),
+    ("burst_p50_ns", |run| quantile(&run.latency.burst, 0.5)),
+    ("burst_max_ns", |run| quantile(&run.latency.burst, 1.0)),
     ("programmed_delay_ns", |run| run.programmed_delay_ns.and_then(shown)),
 ];
 

@@ -7,7 +7,7 @@ use crate::chart::{self, Chart, palette};
 use crate::sections::{self, Facts};
 use crate::sentences::{self, Finding};
 use crate::table::Table;
-use crate::{Comparison, ReportError, format, matrix, moves};
+use crate::{Comparison, ReportError, cost, format, matrix, moves};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "html", file: "report.html", render };
 
@@ -30,6 +30,8 @@ struct Page<'a> {
     tally: Table,
     faults: Option<Table>,
     moves: Option<Table>,
+    bursts: Option<Table>,
+    held: Table,
     bench: Facts,
     cost: Table,
     environment: Vec<Facts>,
@@ -59,6 +61,8 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         tally: captioned("Where every task went", sections::tally(comparison)),
         faults: sections::faults(comparison).map(|table| captioned("What was broken on purpose", table)),
         moves: moves::moves(comparison).map(|table| captioned("What moved keys cost", table)),
+        bursts: cost::bursts(comparison).map(|table| captioned("When the last of a burst was served", table)),
+        held: captioned("What each task cost, and what was held", cost::held(comparison)),
         bench: sections::bench(comparison),
         cost: captioned("What the bench cost in each row", sections::harness_cost(comparison)),
         environment: sections::environment(comparison),

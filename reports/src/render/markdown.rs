@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Renderer;
 use crate::table::{Cell, Table};
-use crate::{Comparison, ReportError, format, matrix, moves, sections, sentences};
+use crate::{Comparison, ReportError, cost, format, matrix, moves, sections, sentences};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "markdown", file: "summary.md", render };
 
@@ -35,16 +35,17 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         "Rates are the median of the blocks with their range; percentiles are over all blocks merged; – is missing.",
     );
     line(&mut out, "");
-    if let Some(faults) = sections::faults(comparison) {
-        line(&mut out, "What was broken on purpose:");
+    let tables = [
+        ("When the last of a burst was served:", cost::bursts(comparison)),
+        ("What each task cost, and what was held:", Some(cost::held(comparison))),
+        ("What was broken on purpose:", sections::faults(comparison)),
+        ("What moved keys cost:", moves::moves(comparison)),
+    ];
+    for (title, cells) in tables {
+        let Some(cells) = cells else { continue };
+        line(&mut out, title);
         line(&mut out, "");
-        table(&mut out, &faults);
-        line(&mut out, "");
-    }
-    if let Some(moves) = moves::moves(comparison) {
-        line(&mut out, "What moved keys cost:");
-        line(&mut out, "");
-        table(&mut out, &moves);
+        table(&mut out, &cells);
         line(&mut out, "");
     }
     line(&mut out, "Again with:");
@@ -106,7 +107,8 @@ mod tests {
     #[test]
     fn every_row_of_the_matrix_has_every_column() {
         let text = render(&fixture::named(&["pi|pe", "<script>"], 2)).unwrap();
-        let rows: Vec<_> = text.lines().filter(|line| line.starts_with('|')).collect();
+        let matrix = text.split("Rates are").next().unwrap();
+        let rows: Vec<_> = matrix.lines().filter(|line| line.starts_with('|')).collect();
         assert_eq!(rows.len(), 2 + 2 + 1 + 2, "head, contenders, label, controls:\n{text}");
         let columns = |row: &str| row.replace("\\|", "").matches('|').count();
         assert!(rows.iter().all(|row| columns(row) == columns(rows[0])), "{text}");

@@ -210,7 +210,13 @@ fn a_history_of_another_plan_is_refused() {
 fn a_run_without_exclusion_is_caught_in_its_own_history() {
     use crate::{clock::Clock, control::Open, plan, run};
     let resource = plan::Resource { kind: plan::ResourceKind::Vm, id: 1, level: 1 };
-    let root = plan::StepTree { resource, mode: plan::Mode::Exclusive, hold_ns: 5_000_000, children: vec![] };
+    let root = plan::StepTree {
+        resource,
+        mode: plan::Mode::Exclusive,
+        hold_ns: 5_000_000,
+        create_ns: None,
+        children: vec![],
+    };
     let arrival = |number: u64| plan::Arrival {
         kind: 0,
         at_ns: number * 1_000_000,
