@@ -467,7 +467,7 @@ pub fn sort(
                     Finding::Missing { remedy } => Some(remedy),
                 },
             );
-        match contender.refuses(spec.placement, spec.topology).or(missing) {
+        match contender.refuses(spec).or(missing) {
             Some(reason) => skipped.push(Skipped { contender: contender.name.to_owned(), reason }),
             None => contenders.push(contender),
         }

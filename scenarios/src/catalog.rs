@@ -9,6 +9,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("smoke", include_str!("../catalog/smoke.toml")),
     ("vm-lifecycle", include_str!("../catalog/vm-lifecycle.toml")),
     ("hot-key", include_str!("../catalog/hot-key.toml")),
+    ("virtual-router", include_str!("../catalog/virtual-router.toml")),
     ("thundering-1000", include_str!("../catalog/thundering-1000.toml")),
     ("holder-pause", include_str!("../catalog/holder-pause.toml")),
     ("holder-kill", include_str!("../catalog/holder-kill.toml")),

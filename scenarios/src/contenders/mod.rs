@@ -1,5 +1,6 @@
-//! Everything that can take part: controls, the ring, and every registered lock variant.
+//! Everything that can take part: controls, every registered lock variant, the ring, and the job queue.
 
+mod jobs;
 mod locks;
 mod ring;
 
@@ -16,10 +17,10 @@ use harness::plan::{NodeId, Plan};
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 use lock_backends::{Server, Variant};
-use queue_lockfree::{Takeover, Transport};
+use queue_lockfree::{JobForm, Takeover, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Class, Members, Placement, Topology};
+use crate::spec::{Class, Members, Placement, ScenarioSpec, Topology};
 
 /// A configured mechanism in a comparison.
 #[derive(Debug, Clone)]
@@ -43,6 +44,7 @@ enum Kind {
     None,
     Ring(Between, Takeover, Members),
     Lock(&'static str),
+    Jobs(JobForm),
 }
 
 /// How the ring's nodes reach each other.
@@ -179,6 +181,7 @@ pub fn all() -> Vec<Contender> {
             Takeover::Fenced,
         ),
     ]);
+    all.extend(JobForm::ALL.iter().map(|form| jobs::contender(*form)));
     all
 }
 
@@ -243,6 +246,7 @@ impl Contender {
             _ if self.role == Role::Control => Class::Control,
             Kind::Lock(name) if variant(name).capabilities.lease => Class::Leased,
             Kind::Lock(_) => Class::Unleased,
+            Kind::Jobs(_) => Class::Jobs,
             Kind::Ring(_, Takeover::Drain, _) => Class::RingDrain,
             Kind::Ring(_, Takeover::Fenced, _) => Class::RingFenced,
             Kind::Noop | Kind::None | Kind::Ring(_, Takeover::Faithful, _) => Class::Ring,
@@ -273,15 +277,16 @@ impl Contender {
     pub fn shares(&self) -> bool {
         match self.kind {
             Kind::Noop | Kind::None => true,
-            Kind::Ring(..) => false,
+            Kind::Ring(..) | Kind::Jobs(_) => false,
             Kind::Lock(name) => variant(name).capabilities.shared_mode,
         }
     }
 
-    /// Why it cannot run in a placement, or on servers of a topology, where it cannot.
+    /// Why it cannot run a scenario, where it cannot.
     #[must_use]
-    pub fn refuses(&self, placement: Placement, topology: Topology) -> Option<String> {
-        let single = self.server.filter(|kind| topology == Topology::Replicated && !kind.can_be_replicated());
+    pub fn refuses(&self, spec: &ScenarioSpec) -> Option<String> {
+        let replicated = spec.topology == Topology::Replicated;
+        let single = self.server.filter(|kind| replicated && !kind.can_be_replicated());
         if let Some(kind) = single {
             return Some(format!(
                 "{kind} has no replicated form here, only etcd and ZooKeeper have: use `--topology single`"
@@ -289,10 +294,11 @@ impl Contender {
         }
         let in_memory = match self.kind {
             Kind::Noop | Kind::None | Kind::Ring(Between::Tcp, ..) => false,
+            Kind::Jobs(_) => return jobs::refuses(spec),
             Kind::Ring(Between::Calls, ..) => true,
             Kind::Lock(name) => variant(name).server == Server::None,
         };
-        (in_memory && placement == Placement::Process)
+        (in_memory && spec.placement == Placement::Process)
             .then(|| "it lives in the memory of one process: use `--placement single`".to_owned())
     }
 
@@ -333,6 +339,7 @@ impl Contender {
                 Arc::new(ring::RingMechanism::start(setting, transport, takeover, members).await?)
             }
             Kind::Lock(name) => Arc::new(locks::LockMechanism::connect(variant(name), setting).await?),
+            Kind::Jobs(form) => Arc::new(jobs::JobMechanism::start(form, setting).await?),
         })
     }
 }
@@ -392,6 +399,24 @@ mod tests {
                 spared("none", told, verb, target, link) && spared("ring-local", told, verb, target, link)
             );
         }
+    }
+
+    #[test]
+    fn jobs_are_refused_where_they_would_wait_for_each_other_or_share_a_resource() {
+        let all = all();
+        let refused = |scenario: &str, settings: &[(String, String)]| {
+            let spec = crate::catalog::load(scenario, settings).unwrap().spec;
+            let jobs = all.iter().filter(|contender| contender.name.starts_with("jobs-"));
+            let reasons: Vec<_> = jobs.map(|contender| contender.refuses(&spec)).collect();
+            assert_eq!(reasons.len(), 2);
+            assert_eq!(reasons[0], reasons[1]);
+            reasons[0].clone()
+        };
+        assert_eq!(refused("virtual-router", &[]), None);
+        assert_eq!(refused("hot-key", &[]), None);
+        assert!(refused("smoke", &[]).unwrap().contains("host has level 10, not 1"));
+        let flat = ["router", "host"].map(|kind| (format!("resources.{kind}.level"), "1".to_owned()));
+        assert!(refused("smoke", &flat).unwrap().contains("those of `start-vm`"));
     }
 
     #[test]

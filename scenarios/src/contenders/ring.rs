@@ -28,8 +28,9 @@ use self::heartbeats::{Entrant, Heartbeats, gathered};
 use super::{LinksBetween, Setting};
 use crate::spec::Members;
 
+/// The run's clock, as nodes of the ring and of the job queue want it.
 #[derive(Debug)]
-struct NodeClock(Clock);
+pub(super) struct NodeClock(pub(super) Clock);
 
 impl Now for NodeClock {
     fn now_ns(&self) -> u64 {
@@ -280,9 +281,9 @@ impl Handler for Sections {
     }
 }
 
-/// A queue's slot is held until it is given back, or until the owner is told that it no longer owns the key.
+/// A queue's slot is held until it is given back, or until whoever works the queue off is told that it no longer does.
 #[derive(Debug)]
-struct Held(CancellationToken);
+pub(super) struct Held(pub(super) CancellationToken);
 
 impl Lease for Held {
     fn valid_until_ns(&self) -> Option<u64> {
@@ -294,14 +295,14 @@ impl Lease for Held {
     }
 }
 
-fn encode(step: StepRef) -> Bytes {
+pub(super) fn encode(step: StepRef) -> Bytes {
     let mut payload = [0; 6];
     payload[..4].copy_from_slice(&step.task.0.to_le_bytes());
     payload[4..].copy_from_slice(&step.step.to_le_bytes());
     Bytes::copy_from_slice(&payload)
 }
 
-fn decode(payload: &[u8]) -> Option<StepRef> {
+pub(super) fn decode(payload: &[u8]) -> Option<StepRef> {
     let (task, step) = payload.split_at_checked(4)?;
     let task = TaskId(u32::from_le_bytes(task.try_into().ok()?));
     Some(StepRef { task, step: u16::from_le_bytes(step.try_into().ok()?) })

@@ -17,7 +17,12 @@ pub(crate) struct Trial {
 
 impl Trial {
     pub(crate) fn new(scenario: &'static str, contender: &'static str, server: Option<ServerKind>) -> Self {
-        let settings = ["duration_s=12", "rate_per_s=40", "seed=5", "least_hits=2", "nodes=3"];
+        Self::of(scenario, contender, server).set("duration_s=12").set("rate_per_s=40")
+    }
+
+    /// One whose tasks arrive as its scenario says.
+    pub(crate) fn of(scenario: &'static str, contender: &'static str, server: Option<ServerKind>) -> Self {
+        let settings = ["seed=5", "least_hits=2", "nodes=3"];
         Self { scenario, contender, server, settings: settings.map(str::to_owned).into() }
             .set(&format!("contenders=[\"{contender}\"]"))
     }
