@@ -324,7 +324,7 @@ mod tests {
         for (what, instead) in [("level = 1", "level = 2"), ("create_s", "mode = \"shared\", create_s")] {
             let error = Scenario::parse("mine.toml", &text.replace(what, instead), &[]).unwrap_err();
             let error = error.to_string();
-            assert!(error.starts_with("mine.toml, line 19: create_s is for exclusive steps"), "{error}");
+            assert!(error.starts_with("mine.toml, line 20: create_s is for exclusive steps"), "{error}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Created once: what steps find or create comes into being exactly once, before anybody claims to have found it.
+//! Created once: what steps find or create comes into being at most once, and before anybody claims to have found it.
 
 use super::{Check, Findings, Judgement, MustCatch, PerStep, by_agent};
 use crate::event::What;
@@ -8,10 +8,11 @@ use crate::run::Run;
 
 /// A step that finds or creates its resource writes only when it has created it. So a second such write is a second
 /// resource, and a step that completed without a write has found something only if there was a write before it entered. A
-/// creation that was abandoned is none: the next one is the first.
+/// creation that was abandoned is none: the next one is the first. What was never created, because all who asked for it were
+/// told that they got nothing, is counted beside.
 pub(super) const CHECK: Check = Check {
     name: "created-once",
-    question: "Was everything that steps find or create created exactly once, before anybody found it?",
+    question: "Was nothing that steps find or create created twice, or found before it existed?",
     must_catch_none: MustCatch::WhereItApplies,
     judge,
 };

@@ -414,7 +414,7 @@ mod tests {
         };
         assert_eq!(refused("virtual-router", &[]), None);
         assert_eq!(refused("hot-key", &[]), None);
-        assert!(refused("smoke", &[]).unwrap().contains("host has level 10, not 1"));
+        assert!(refused("smoke", &[]).unwrap().contains("router has level 100, not 1"));
         let flat = ["router", "host"].map(|kind| (format!("resources.{kind}.level"), "1".to_owned()));
         assert!(refused("smoke", &flat).unwrap().contains("those of `start-vm`"));
     }
