@@ -1,4 +1,4 @@
-//! `pg-lease`: a table of leases on the database's clock; any pooled connection will do.
+//! `pg-lease`: a table of leases on the database's clock; any connection will do.
 //!
 //! **Protocol.** A row per name: owner, token, expiry. Acquire is one upsert that takes the row if its lease is over,
 //! and answers the same token to the same owner. The row lock orders contenders; the token is drawn after it is had,
@@ -20,10 +20,14 @@
 //! Sources: PostgreSQL documentation, "INSERT" (ON CONFLICT), "NOTIFY"; cirello-io/pglock (a lease table, polled).
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use futures_util::future::join_all;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::query::QueryScalar;
+use sqlx::{ConnectOptions as _, Connection, FromRow, PgConnection, Postgres};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +76,7 @@ const ACQUIRE: &str = "\
     ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, description = excluded.description, \
         token = CASE WHEN lease.owner = excluded.owner AND lease.expires > clock_timestamp() \
                 THEN lease.token ELSE nextval('lockbench_fence') END, \
+        awaited = lease.awaited AND lease.owner = excluded.owner AND lease.expires > clock_timestamp(), \
         expires = clock_timestamp() + $4 * interval '1 ms' \
     WHERE lease.expires <= clock_timestamp() OR lease.owner = excluded.owner \
     RETURNING token";
@@ -80,12 +85,12 @@ const ACQUIRE: &str = "\
 const AWAIT: &str = "UPDATE lockbench_lease SET awaited = true WHERE name = $1 AND expires > clock_timestamp() \
     RETURNING greatest(1, ceil(extract(epoch FROM expires - clock_timestamp()) * 1000))::bigint";
 
-/// Name, owner, announcement. A row if the owner still had it.
+/// Name, owner, announcement. A row if the owner still had it. The mark stays until the next owner takes the row: those
+/// who wait then mark it anew.
 const RELEASE: &str = "\
-    UPDATE lockbench_lease AS lease SET owner = '', expires = '-infinity', awaited = false \
-    FROM (SELECT name, awaited FROM lockbench_lease WHERE name = $1 FOR UPDATE) AS before \
-    WHERE lease.name = before.name AND lease.owner = $2 AND lease.expires > clock_timestamp() \
-    RETURNING CASE WHEN before.awaited AND pg_notify('lockbench', $3) IS NULL THEN 0 ELSE 1 END";
+    UPDATE lockbench_lease SET owner = '', expires = '-infinity' \
+    WHERE name = $1 AND owner = $2 AND expires > clock_timestamp() \
+    RETURNING CASE WHEN awaited AND pg_notify('lockbench', $3) IS NULL THEN 0 ELSE 1 END";
 
 /// Names, owners, ttl in ms. The places of those that still had it.
 const RENEW: &str = "\
@@ -95,7 +100,7 @@ const RENEW: &str = "\
     RETURNING place";
 
 /// Statements of one node that run side by side.
-const CONNECTIONS: u32 = 8;
+const CONNECTIONS: usize = 8;
 /// After the end of the lease that was waited for.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -104,7 +109,11 @@ struct PgLease(PgConnectOptions);
 
 #[derive(Debug)]
 struct LeaseSession {
-    pool: PgPool,
+    options: PgConnectOptions,
+    /// One for each statement under way.
+    permits: Semaphore,
+    /// Connections that run none. The library's pool would send each of them a ping after every statement.
+    idle: Mutex<Vec<PgConnection>>,
     wakeups: Arc<Wakeups>,
     ttl: Duration,
     now: Arc<dyn Now>,
@@ -117,26 +126,27 @@ impl LockBackend for PgLease {
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
         Box::pin(async move {
             let ttl = options.ttl.max(Duration::from_millis(1));
-            let pool = PgPoolOptions::new()
-                .max_connections(CONNECTIONS)
-                .test_before_acquire(false)
-                .acquire_timeout(CONNECT_TIMEOUT.min(ttl))
-                .connect_with(session_settings(&self.0, &options, "lease"))
-                .await
-                .map_err(unavailable)?;
-            let mut first = pool.acquire().await.map_err(unavailable)?;
+            let settings = session_settings(&self.0, &options, "lease");
+            let mut first = open(&settings).await?;
             set_up(&mut first).await?;
-            sqlx::raw_sql(TABLE).execute(&mut *first).await.map_err(unavailable)?;
-            drop(first);
+            sqlx::raw_sql(TABLE).execute(&mut first).await.map_err(unavailable)?;
             let (wakeups, lost) = (Arc::new(Wakeups::default()), CancellationToken::new());
             let wait_options = session_settings(&self.0, &options, "listen");
             let listening = wakeups::listen(&wait_options).await.map_err(unavailable)?;
             let mut tasks = JoinSet::new();
             tasks.spawn(wakeups::run(Arc::clone(&wakeups), listening, wait_options, lost.clone()));
             let (now, operations) = (options.now, AtomicU64::new(0));
-            let tasks = Mutex::new(tasks);
-            Ok(Arc::new(LeaseSession { pool, wakeups, ttl, now, lost, operations, tasks })
-                as Arc<dyn LockSession>)
+            Ok(Arc::new(LeaseSession {
+                options: settings,
+                permits: Semaphore::new(CONNECTIONS),
+                idle: Mutex::new(vec![first]),
+                wakeups,
+                ttl,
+                now,
+                lost,
+                operations,
+                tasks: Mutex::new(tasks),
+            }) as Arc<dyn LockSession>)
         })
     }
 }
@@ -146,24 +156,38 @@ impl LeaseSession {
         self.ttl.as_secs_f64() * 1_000.0
     }
 
-    /// Waits for the answer to one statement. [`LockError::Unknown`]: it may have been applied.
-    async fn answer<T>(
+    /// Runs one statement on a connection of its own and returns the rows. [`LockError::Unknown`]: it may have been applied.
+    async fn run<T>(
         &self,
         limit: Duration,
-        statement: impl Future<Output = Result<T, sqlx::Error>>,
-    ) -> Result<T, LockError> {
+        statement: QueryScalar<'_, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, LockError>
+    where
+        T: Send + Unpin,
+        (T,): for<'r> FromRow<'r, PgRow>,
+    {
         if self.lost.is_cancelled() {
             return Err(LockError::SessionLost("closed".to_owned()));
         }
         self.operations.fetch_add(1, Ordering::Relaxed);
-        match timeout(limit, statement).await {
-            Ok(Ok(answer)) => Ok(answer),
-            // Nothing was sent.
-            Ok(Err(error @ sqlx::Error::PoolTimedOut)) => Err(LockError::Unavailable(error.to_string())),
-            Ok(Err(sqlx::Error::Database(error))) => Err(LockError::Unavailable(error.to_string())),
-            Ok(Err(error)) => Err(LockError::Unknown(error.to_string())),
-            Err(_) => Err(LockError::Unknown("no answer in time".to_owned())),
-        }
+        let answered = async {
+            let _permit = self.permits.acquire().await.map_err(unavailable)?;
+            let idle = lock(&self.idle).pop();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => open(&self.options).await?,
+            };
+            let rows = statement.fetch_all(&mut connection).await;
+            if matches!(rows, Ok(_) | Err(sqlx::Error::Database(_))) {
+                lock(&self.idle).push(connection);
+            }
+            rows.map_err(|error| match error {
+                sqlx::Error::Database(error) => LockError::Unavailable(error.to_string()),
+                error => LockError::Unknown(error.to_string()),
+            })
+        };
+        let late = |_| Err(LockError::Unknown("no answer in time".to_owned()));
+        timeout(limit, answered).await.unwrap_or_else(late)
     }
 
     async fn ask(&self, name: &str, request: &Request, limit: Duration) -> Result<Option<Grant>, LockError> {
@@ -172,9 +196,8 @@ impl LeaseSession {
             .bind(name)
             .bind(&*request.owner.0)
             .bind(&*request.description)
-            .bind(self.ttl_ms())
-            .fetch_optional(&self.pool);
-        let token = self.answer(limit, asked).await?;
+            .bind(self.ttl_ms());
+        let token = self.run(limit, asked).await?.pop();
         Ok(token.map(|token| Grant {
             keys: request.keys.clone(),
             owner: request.owner.clone(),
@@ -194,9 +217,9 @@ impl LeaseSession {
             if let Some(grant) = self.ask(name, request, limit).await? {
                 return Ok(grant);
             }
-            let awaited = sqlx::query_scalar::<_, i64>(AWAIT).bind(&**name).fetch_optional(&self.pool);
+            let awaited = sqlx::query_scalar::<_, i64>(AWAIT).bind(&**name);
             // `None`: free by now, or the answer was lost; the mark does no harm.
-            let left_ms = self.answer(limit, awaited).await.ok().flatten();
+            let left_ms = self.run(limit, awaited).await.ok().and_then(|mut rows| rows.pop());
             let pause = left_ms.map_or(Duration::ZERO, |ms| Duration::from_millis(ms.unsigned_abs()));
             tokio::select! {
                 biased;
@@ -214,9 +237,8 @@ impl LeaseSession {
         let released = sqlx::query_scalar::<_, i32>(RELEASE)
             .bind(&**name)
             .bind(&*grant.owner.0)
-            .bind(hash(name).to_string())
-            .fetch_optional(&self.pool);
-        Ok(match self.answer(self.ttl / 2, released).await? {
+            .bind(hash(name).to_string());
+        Ok(match self.run(self.ttl / 2, released).await?.pop() {
             Some(_) => ReleaseRet::Released,
             None => ReleaseRet::AlreadyLost,
         })
@@ -249,12 +271,8 @@ impl LockSession for LeaseSession {
             let names: Vec<String> = grants.iter().map(name).collect();
             let owners: Vec<String> = grants.iter().map(|grant| grant.owner.0.to_string()).collect();
             let sent_ns = self.now.now_ns();
-            let renewed = sqlx::query_scalar::<_, i64>(RENEW)
-                .bind(names)
-                .bind(owners)
-                .bind(self.ttl_ms())
-                .fetch_all(&self.pool);
-            let places = self.answer(self.ttl / 4, renewed).await?;
+            let renewed = sqlx::query_scalar::<_, i64>(RENEW).bind(names).bind(owners).bind(self.ttl_ms());
+            let places = self.run(self.ttl / 4, renewed).await?;
             let mut validities = vec![Validity::Lost; grants.len()];
             for place in places {
                 let place = usize::try_from(place - 1).unwrap_or(usize::MAX);
@@ -279,8 +297,7 @@ impl LockSession for LeaseSession {
         Box::pin(async move {
             let sql =
                 "SELECT description FROM lockbench_lease WHERE name = $1 AND expires > clock_timestamp()";
-            let read = sqlx::query_scalar(sql).bind(key).fetch_optional(&self.pool);
-            self.answer(self.ttl / 2, read).await
+            Ok(self.run(self.ttl / 2, sqlx::query_scalar(sql).bind(key)).await?.pop())
         })
     }
 
@@ -300,9 +317,10 @@ impl LockSession for LeaseSession {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.lost.cancel();
-            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut tasks = std::mem::take(&mut *lock(&self.tasks));
             while tasks.join_next().await.is_some() {}
-            if timeout(self.ttl, self.pool.close()).await.is_err() {
+            let goodbyes = std::mem::take(&mut *lock(&self.idle)).into_iter().map(Connection::close);
+            if timeout(self.ttl, join_all(goodbyes)).await.is_err() {
                 tracing::debug!("connections were dropped without a goodbye");
             }
         })
@@ -315,4 +333,14 @@ fn the_key(request: &Request) -> Result<&Arc<str>, LockError> {
         ([key], Mode::Exclusive, 1) => Ok(key),
         _ => Err(LockError::Unsupported("one key of level 1 at a time, exclusively")),
     }
+}
+
+/// A connection with the settings of a session.
+async fn open(options: &PgConnectOptions) -> Result<PgConnection, LockError> {
+    let opened = timeout(CONNECT_TIMEOUT, options.connect()).await;
+    opened.map_err(|_| LockError::Unavailable("no answer from postgres".to_owned()))?.map_err(unavailable)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
