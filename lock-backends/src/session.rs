@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -211,6 +212,18 @@ pub fn split_slot(name: &str) -> (&str, Option<u32>) {
 /// Identity of one attempt to hold a lock: `node:counter`, unique over nodes and restarts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OwnerId(pub Arc<str>);
+
+impl OwnerId {
+    /// Anything below `most`, drawn from the owner and the number of its try: so that those who woke together do not all
+    /// ask together.
+    #[must_use]
+    pub fn spread(&self, number: u32, most: Duration) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        (self, number).hash(&mut hasher);
+        let most_us = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
+        Duration::from_micros(hasher.finish() % most_us)
+    }
+}
 
 /// How a key is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 
-use super::etcd::{Etcd, Node, Recipe, SURVIVES, TxnError, first_key, revision};
+use super::etcd::{Etcd, Node, Recipe, SURVIVES, TxnError, Watch};
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, Request, SafetyClass, Server,
     Variant,
@@ -58,6 +58,9 @@ pub(super) const VARIANT: Variant = Variant {
     survives: SURVIVES,
     open: |endpoint| Etcd::open(endpoint, || Box::new(Cas)),
 };
+
+/// The longest pause of whoever lost races: 8 ms.
+const PAUSE_MAX_LOG2_MS: u32 = 3;
 
 #[derive(Debug)]
 struct Cas;
@@ -106,6 +109,7 @@ impl Recipe for Cas {
         Box::pin(async move {
             let key = lock_key(name);
             let mut watch = None;
+            let mut refusals = 0;
             loop {
                 let refused_at = match attempt(node, name, request, node.limit(request)).await {
                     Ok(Attempt::Granted(grant)) => return Ok(grant),
@@ -117,7 +121,8 @@ impl Recipe for Cas {
                     Err(error) => return Err(error),
                 };
                 // From here to the next try no request is under way: giving up needs no withdrawal.
-                node.until_deleted(&key, refused_at, &mut watch, request).await?;
+                refusals += 1;
+                until_free(node, &key, refused_at, refusals, &mut watch, request).await?;
             }
         })
     }
@@ -130,6 +135,31 @@ impl Recipe for Cas {
     ) -> BoxFuture<'a, Result<Option<String>, LockError>> {
         Box::pin(node.first_value(lock_key(name), None))
     }
+}
+
+/// Waits until the key is deleted and, for whoever has lost races for it, not put again in a moment's pause.
+async fn until_free(
+    node: &Node,
+    key: &str,
+    mut held_at: i64,
+    refusals: u32,
+    watch: &mut Option<Watch>,
+    request: &Request,
+) -> Result<(), LockError> {
+    let most = Duration::from_millis(1 << refusals.saturating_sub(1).min(PAUSE_MAX_LOG2_MS));
+    for number in 0.. {
+        node.until_deleted(key, held_at, watch, request).await?;
+        // Timers are 1 ms coarse: some go at once, the others hear of them before they try in vain.
+        let pause = Duration::from_millis(request.owner.spread(number, most).as_millis() as u64);
+        if !pause.is_zero() {
+            node.pause(pause, request).await?;
+        }
+        match watch.as_ref().and_then(Watch::put_again) {
+            Some(put) => held_at = put,
+            None => break,
+        }
+    }
+    Ok(())
 }
 
 /// Tries once, giving the answer until `limit`. [`LockError::Unknown`]: it was lost and has to be withdrawn.
@@ -147,23 +177,22 @@ async fn attempt(
             .when([absent, fence])
             .and_then([TxnOp::put(key.as_str(), request.owner.0.as_bytes(), Some(put))])
             .or_else([TxnOp::get(key.as_str(), None), node.read_fence()]);
-        let answer = match node.txn(txn, limit).await {
+        let answer = match node.txn(name, txn, limit).await {
             Ok(answer) => answer,
             Err(TxnError::LeaseGone) => return Err(node.gone()),
             Err(TxnError::Unanswered(why)) => return Err(LockError::Unknown(why)),
         };
-        let revision = revision(&answer)?;
-        if answer.succeeded() {
-            return node.grant(name, request, revision).map(Attempt::Granted);
+        if answer.succeeded {
+            return node.grant(name, request, answer.revision).map(Attempt::Granted);
         }
-        match first_key(&answer, 0)? {
+        match answer.first_key(0)? {
             // My own earlier try, whose answer was lost.
             Some(kv) if kv.value() == request.owner.0.as_bytes() && kv.lease() == node.lease() => {
                 return node.grant(name, request, kv.create_revision()).map(Attempt::Granted);
             }
-            Some(_) => return Ok(Attempt::Refused(revision)),
+            Some(_) => return Ok(Attempt::Refused(answer.revision)),
             // The key was free and only the fence was outdated: again with the new one.
-            None => node.set_fence(first_key(&answer, 1)?)?,
+            None => node.set_fence(answer.first_key(1)?)?,
         }
     }
 }

@@ -32,12 +32,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{
-    Compare, CompareOp, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp, TxnOpResponse,
-    TxnResponse,
-};
+use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp};
 
-use super::etcd::{Etcd, Node, Recipe, SURVIVES, TxnError, first_key, revision};
+use super::etcd::{Answer, Etcd, Node, Recipe, SURVIVES, TxnError};
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, Request, SafetyClass, Server,
     Variant,
@@ -169,17 +166,17 @@ async fn enqueue(
             .and_then([TxnOp::put(key, request.description.as_bytes(), Some(put)), last_three(name, None)])
             .or_else([TxnOp::get(key, None), node.read_fence(), last_three(name, None)]);
         let limit = if join == Join::Always { node.limit(request) } else { node.patience() };
-        let answer = ask(node, txn, limit).await?;
-        let seen = revision(&answer)?;
-        if answer.succeeded() {
+        let answer = ask(node, name, txn, limit).await?;
+        let seen = answer.revision;
+        if answer.succeeded {
             return place(&answer, 1, seen, seen).map(Some);
         }
-        match (first_key(&answer, 0)?, first_key(&answer, 2)?) {
+        match (answer.first_key(0)?, answer.first_key(2)?) {
             // My own earlier try, whose answer was lost.
             (Some(mine), _) => return place(&answer, 2, mine.create_revision(), seen).map(Some),
             (None, Some(_)) if join == Join::IfFree => return Ok(None),
             // Only the fence was outdated: again with the new one.
-            _ => node.set_fence(first_key(&answer, 1)?)?,
+            _ => node.set_fence(answer.first_key(1)?)?,
         }
     }
 }
@@ -198,17 +195,17 @@ async fn wait_turn(
             return Ok(());
         }
         let look = Txn::new().and_then([TxnOp::get(key, None), last_three(name, Some(place.created))]);
-        let answer = match ask(node, look, node.limit(request)).await {
+        let answer = match ask(node, name, look, node.limit(request)).await {
             Ok(answer) => answer,
             // A read may be repeated.
             Err(LockError::Unknown(_)) if request_goes_on(node, request) => continue,
             Err(LockError::Unknown(_)) => return Err(LockError::TimedOut),
             Err(error) => return Err(error),
         };
-        if first_key(&answer, 0)?.is_none() {
+        if answer.first_key(0)?.is_none() {
             return Err(LockError::Unavailable("somebody deleted the place in the queue".to_owned()));
         }
-        place = self::place(&answer, 1, place.created, revision(&answer)?)?;
+        place = self::place(&answer, 1, place.created, answer.revision)?;
     }
     Ok(())
 }
@@ -217,8 +214,8 @@ fn request_goes_on(node: &Node, request: &Request) -> bool {
     !node.remaining(request).is_zero()
 }
 
-async fn ask(node: &Node, txn: Txn, limit: Duration) -> Result<TxnResponse, LockError> {
-    match node.txn(txn, limit).await {
+async fn ask(node: &Node, name: &str, txn: Txn, limit: Duration) -> Result<Answer, LockError> {
+    match node.txn(name, txn, limit).await {
         Ok(answer) => Ok(answer),
         Err(TxnError::LeaseGone) => Err(node.gone()),
         Err(TxnError::Unanswered(why)) => Err(LockError::Unknown(why)),
@@ -234,11 +231,8 @@ fn last_three(name: &str, created: Option<i64>) -> TxnOp {
 }
 
 /// The place of the key with that create revision, from the read at `at`, which shows it and up to two before it.
-fn place(answer: &TxnResponse, at: usize, created: i64, seen: i64) -> Result<Place, LockError> {
-    let Some(TxnOpResponse::Get(read)) = answer.op_responses().into_iter().nth(at) else {
-        return Err(LockError::Protocol("a transaction without the queue".to_owned()));
-    };
-    let older: Vec<&KeyValue> = read.kvs().iter().filter(|kv| kv.create_revision() < created).collect();
+fn place(answer: &Answer, at: usize, created: i64, seen: i64) -> Result<Place, LockError> {
+    let older: Vec<&KeyValue> = answer.keys(at)?.iter().filter(|kv| kv.create_revision() < created).collect();
     let before = older.first().map(|kv| String::from_utf8_lossy(kv.key()).into_owned());
     Ok(Place { created, seen, before, next: older.len() == 1 })
 }

@@ -110,10 +110,10 @@ impl Recipe for V3lock {
     ) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
         Box::pin(async move {
             let key = self.key(node, name, owner);
-            match node.delete_if(self.mine(&key, owner), key.clone()).await? {
+            match node.delete_if(name, self.mine(&key, owner), key.clone()).await? {
                 ReleaseRet::AlreadyLost => {
                     sleep(LATE).await;
-                    node.delete_if(self.mine(&key, owner), key).await
+                    node.delete_if(name, self.mine(&key, owner), key).await
                 }
                 released => Ok(released),
             }
@@ -128,7 +128,7 @@ impl Recipe for V3lock {
         grant: &'a Grant,
     ) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
         let key = self.key(node, name, &grant.owner);
-        Box::pin(node.delete_if(self.mine(&key, &grant.owner), key))
+        Box::pin(node.delete_if(name, self.mine(&key, &grant.owner), key))
     }
 
     /// The server writes no value: the lease of the first in the queue is all that it knows.
@@ -194,7 +194,7 @@ impl V3lock {
         };
         let mine =
             etcd_client::Compare::create_revision(key.as_str(), etcd_client::CompareOp::Equal, created);
-        match node.delete_if(mine, key).await {
+        match node.delete_if(name, mine, key).await {
             Ok(_) => LockError::TimedOut,
             Err(error) => error,
         }

@@ -1,5 +1,5 @@
 //! What all variants on etcd share: the node's one lease and its renewal, the proof of withdrawal, one stream of
-//! watches, and the release.
+//! watches, transactions that travel together, and the release.
 //!
 //! **A lost answer.** Two requests of one client may overtake each other in the server, so that a delete
 //! proves nothing about a put that is still on its way. Each acquire therefore also compares the revision of
@@ -11,6 +11,7 @@
 mod members;
 mod transactions;
 mod watches;
+mod wire;
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -24,9 +25,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::members::{Members, Opened};
-pub(super) use self::transactions::{TxnError, first_key, revision};
 pub(super) use self::watches::Watch;
 use self::watches::Watches;
+use self::wire::Wire;
+pub(super) use self::wire::{Answer, TxnError};
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal,
     Request, SessionOptions, Survives, Validity, valid_until,
@@ -41,8 +43,8 @@ pub(super) const SURVIVES: Survives = Survives {
 
 /// The shortest lease worth asking for: servers of series 3.4 round up to it.
 const TTL_MIN_S: u64 = 2;
-/// Keys looked after in one transaction; a server takes 128 operations.
-const CHECK_CHUNK: usize = 100;
+/// Operations in one transaction; a server takes 128, with those of a nested one.
+const TXN_MAX: usize = 100;
 /// Bound on opening a session.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before asking again on a connection that just failed.
@@ -121,7 +123,7 @@ pub(super) trait Recipe: fmt::Debug + Send + Sync + 'static {
         name: &'a str,
         grant: &'a Grant,
     ) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
-        Box::pin(node.release_by_revision(self.key(node, name, &grant.owner), grant))
+        Box::pin(node.release_by_revision(name, self.key(node, name, &grant.owner), grant))
     }
 
     /// As [`LockSession::holder`].
@@ -167,6 +169,7 @@ pub(super) struct Node {
     /// renewal must not be taken for the answer to a later one.
     keeper: tokio::sync::Mutex<Option<Keeper>>,
     watches: Arc<Watches>,
+    wire: Arc<Wire>,
     lost: CancellationToken,
     operations: Arc<AtomicU64>,
     now: Arc<dyn Now>,
@@ -199,6 +202,8 @@ impl Node {
         let watching =
             watches.clone().run(members.clone(), inbox, fence_key.clone(), fence + 1, lost.clone());
         tasks.spawn(watching);
+        let (wire, pending) = Wire::new(members.clone(), operations.clone());
+        tasks.spawn(wire.clone().run(pending, ttl / 2, lost.clone()));
         Ok(Self {
             members,
             lease,
@@ -208,6 +213,7 @@ impl Node {
             valid_until: AtomicU64::new(stamp(valid_until(sent_ns, ttl))),
             keeper: tokio::sync::Mutex::new(None),
             watches,
+            wire,
             lost,
             operations,
             now: options.now,
@@ -291,6 +297,16 @@ impl Node {
             () = self.lost.cancelled() => Err(self.gone()),
             deleted = wait => Ok(deleted),
             () = request.over(&*self.now) => Err(LockError::TimedOut),
+        }
+    }
+
+    /// Waits so long, unless there is nothing to wait for any more.
+    pub(super) async fn pause(&self, pause: Duration, request: &Request) -> Result<(), LockError> {
+        tokio::select! {
+            biased;
+            () = self.lost.cancelled() => Err(self.gone()),
+            () = request.over(&*self.now) => Err(LockError::TimedOut),
+            () = sleep(pause) => Ok(()),
         }
     }
 
@@ -395,10 +411,10 @@ impl LockSession for EtcdSession {
                 self.recipe.key(&self.node, grant.keys.first().map_or("", |key| key), &grant.owner)
             };
             let keys: Vec<String> = grants.iter().map(key).collect();
-            let checks = join_all(keys.chunks(CHECK_CHUNK).map(|chunk| self.node.exist(chunk)));
+            let checks = join_all(keys.chunks(TXN_MAX).map(|chunk| self.node.exist(chunk)));
             let (session, checks) = tokio::join!(self.node.renew_lease(), checks);
             let session = session?;
-            let held = keys.chunks(CHECK_CHUNK).zip(checks).flat_map(|(chunk, exist)| {
+            let held = keys.chunks(TXN_MAX).zip(checks).flat_map(|(chunk, exist)| {
                 // Without an answer, the lease decides.
                 exist.unwrap_or_else(|_| vec![true; chunk.len()])
             });

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use etcd_client::{
-    Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
-};
+use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp};
 use tokio::time::timeout;
 
+use super::wire::{Answer, TxnError};
 use super::{GRACE, Node};
 use crate::session::{Grant, LockError, ReleaseRet, Request, Token, Validity};
 
@@ -53,10 +52,10 @@ impl Node {
         let raise = TxnOp::put(self.fence_key.as_str(), "", Some(lease));
         let txn =
             Txn::new().when([mine]).and_then([TxnOp::delete(key, None), raise.clone()]).or_else([raise]);
-        match self.txn(txn, self.patience()).await {
+        match self.wire.send(txn, self.patience()).await {
             Ok(answer) => {
-                self.fence.fetch_max(revision(&answer)?, Ordering::AcqRel);
-                Ok(if answer.succeeded() { ReleaseRet::Released } else { ReleaseRet::AlreadyLost })
+                self.fence.fetch_max(answer.revision, Ordering::AcqRel);
+                Ok(if answer.succeeded { ReleaseRet::Released } else { ReleaseRet::AlreadyLost })
             }
             // Nothing can be put on a lease that is gone.
             Err(TxnError::LeaseGone) => Err(self.gone()),
@@ -64,41 +63,40 @@ impl Node {
         }
     }
 
-    /// Deletes the key if it is still the one that the grant's token names.
+    /// Deletes the lock's key if it is still the one that the grant's token names.
     pub(in crate::backends) async fn release_by_revision(
         &self,
+        name: &str,
         key: String,
         grant: &Grant,
     ) -> Result<ReleaseRet, LockError> {
         let revision = grant.token.map_or(0, |token| token.sequence).cast_signed();
-        self.delete_if(Compare::create_revision(key.as_str(), CompareOp::Equal, revision), key).await
+        self.delete_if(name, Compare::create_revision(key.as_str(), CompareOp::Equal, revision), key).await
     }
 
-    /// Deletes the key if that holds.
+    /// Deletes the lock's key if that holds.
     pub(in crate::backends) async fn delete_if(
         &self,
+        name: &str,
         mine: Compare,
         key: String,
     ) -> Result<ReleaseRet, LockError> {
         let txn = Txn::new().when([mine]).and_then([TxnOp::delete(key, None)]);
-        match self.txn(txn, self.patience()).await {
-            Ok(answer) if answer.succeeded() => Ok(ReleaseRet::Released),
+        match self.txn(name, txn, self.patience()).await {
+            Ok(answer) if answer.succeeded => Ok(ReleaseRet::Released),
             Ok(_) | Err(TxnError::LeaseGone) => Ok(ReleaseRet::AlreadyLost),
             Err(TxnError::Unanswered(why)) => Err(LockError::Unknown(why)),
         }
     }
 
-    pub(in crate::backends) async fn txn(&self, txn: Txn, limit: Duration) -> Result<TxnResponse, TxnError> {
-        self.operations.fetch_add(1, Ordering::Relaxed);
-        let (place, client) = self.members.current();
-        let why = match timeout(limit, client.kv_client().txn(txn)).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) if lease_not_found(&error) => return Err(TxnError::LeaseGone),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
-        };
-        self.members.leave(place);
-        Err(TxnError::Unanswered(why))
+    /// Sends a transaction about a lock, perhaps together with others.
+    pub(in crate::backends) async fn txn(
+        &self,
+        name: &str,
+        txn: Txn,
+        limit: Duration,
+    ) -> Result<Answer, TxnError> {
+        self.wire.join(name, txn, limit).await
     }
 
     /// Which of the keys exist.
@@ -106,8 +104,8 @@ impl Node {
         let keys_only = GetOptions::new().with_keys_only();
         let reads: Vec<_> =
             keys.iter().map(|key| TxnOp::get(key.as_str(), Some(keys_only.clone()))).collect();
-        match self.txn(Txn::new().and_then(reads), self.ttl / 4).await {
-            Ok(answer) => (0..keys.len()).map(|place| Ok(first_key(&answer, place)?.is_some())).collect(),
+        match self.wire.send(Txn::new().and_then(reads), self.ttl / 4).await {
+            Ok(answer) => (0..keys.len()).map(|place| Ok(!answer.keys(place)?.is_empty())).collect(),
             Err(error) => Err(LockError::Unavailable(error.to_string())),
         }
     }
@@ -152,35 +150,5 @@ impl Node {
             token: Some(Token { generation: 0, sequence: revision.unsigned_abs() }),
             validity: Validity::Until(self.valid_until.load(Ordering::Acquire)),
         })
-    }
-}
-
-/// Why a transaction has no answer.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::backends) enum TxnError {
-    #[error("the lease is gone")]
-    LeaseGone,
-    /// It may or may not have been applied.
-    #[error("{0}")]
-    Unanswered(String),
-}
-
-fn lease_not_found(error: &etcd_client::Error) -> bool {
-    matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().contains("requested lease not found"))
-}
-
-pub(in crate::backends) fn revision(answer: &TxnResponse) -> Result<i64, LockError> {
-    let header = answer.header().ok_or_else(|| LockError::Protocol("answer without a header".to_owned()))?;
-    Ok(header.revision())
-}
-
-/// The first key of the read at that place of a transaction.
-pub(in crate::backends) fn first_key(
-    answer: &TxnResponse,
-    place: usize,
-) -> Result<Option<KeyValue>, LockError> {
-    match answer.op_responses().into_iter().nth(place) {
-        Some(TxnOpResponse::Get(read)) => Ok(read.kvs().first().cloned()),
-        _ => Err(LockError::Protocol("unexpected answers in a transaction".to_owned())),
     }
 }

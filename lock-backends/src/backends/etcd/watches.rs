@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{
-    EventType, WatchFilterType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
-};
+use etcd_client::{EventType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -19,10 +17,6 @@ use super::members::Members;
 const PENDING_MAX: usize = 1024;
 /// Id of the watch on the session's own key, which opens the stream.
 const FENCE_WATCH: i64 = 1;
-/// What a watch has seen before the server has answered.
-const ASKED_FOR: i64 = -1;
-/// What it has seen when the server has.
-const NONE_SEEN: i64 = 0;
 /// Between two attempts to open the stream.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
@@ -32,7 +26,7 @@ pub(super) struct Watches {
     requests: mpsc::Sender<WatchOp>,
     /// Where to report deletions. Filled before the request is sent; emptied when the stream ends, which tells the
     /// waiters to look again.
-    active: Mutex<HashMap<i64, watch::Sender<i64>>>,
+    active: Mutex<HashMap<i64, watch::Sender<Seen>>>,
     next_id: AtomicI64,
     operations: Arc<AtomicU64>,
 }
@@ -49,19 +43,35 @@ pub(super) enum WatchOp {
 pub(in crate::backends) struct Watch {
     watches: Arc<Watches>,
     id: i64,
-    /// Revision of the last deletion seen; [`ASKED_FOR`], then [`NONE_SEEN`] before there is one.
-    deleted: watch::Receiver<i64>,
+    seen: watch::Receiver<Seen>,
+}
+
+/// What a watch has seen so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// The server watches.
+    opened: bool,
+    /// Revision of the last deletion, 0 before there was one.
+    deleted: i64,
+    /// Revision of the last put.
+    put: i64,
 }
 
 impl Watch {
     /// Waits until the server watches: it tells of whatever is deleted from then on. False: the watch ended.
     pub(super) async fn opened(&mut self) -> bool {
-        self.deleted.wait_for(|deleted| *deleted >= NONE_SEEN).await.is_ok()
+        self.seen.wait_for(|seen| seen.opened).await.is_ok()
     }
 
     /// Waits for a deletion later than `revision`. False: the watch ended, and the key has to be looked at again.
     pub(super) async fn deleted_after(&mut self, revision: i64) -> bool {
-        self.deleted.wait_for(|deleted| *deleted > revision).await.is_ok()
+        self.seen.wait_for(|seen| seen.deleted > revision).await.is_ok()
+    }
+
+    /// Revision of the put after the last deletion, if there was one by now.
+    pub(in crate::backends) fn put_again(&self) -> Option<i64> {
+        let Seen { deleted, put, .. } = *self.seen.borrow();
+        (put > deleted).then_some(put)
     }
 }
 
@@ -82,18 +92,18 @@ impl Watches {
         (Arc::new(Self { requests, active: Mutex::default(), next_id, operations }), inbox)
     }
 
-    /// Watches `key` for deletions from when the server hears of it, see [`Watch::opened`]; not from a revision of the past,
+    /// Watches `key` from when the server hears of it, see [`Watch::opened`]; not from a revision of the past,
     /// for which the server's sweep would be waited for, ten times a second. `None`: the session ended.
     pub(super) async fn watch(self: &Arc<Self>, key: &str) -> Option<Watch> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (deletions, deleted) = watch::channel(ASKED_FOR);
-        self.active().insert(id, deletions);
-        let watch = Watch { watches: self.clone(), id, deleted };
+        let (news, seen) = watch::channel(Seen::default());
+        self.active().insert(id, news);
+        let watch = Watch { watches: self.clone(), id, seen };
         self.requests.send(WatchOp::Watch { id, key: key.to_owned() }).await.ok()?;
         Some(watch)
     }
 
-    fn active(&self) -> MutexGuard<'_, HashMap<i64, watch::Sender<i64>>> {
+    fn active(&self) -> MutexGuard<'_, HashMap<i64, watch::Sender<Seen>>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,7 +166,7 @@ impl Watches {
 
     async fn receive(&self, mut receiver: WatchResponseStream, lost: &CancellationToken) -> Ended {
         while let Ok(Some(answer)) = receiver.message().await {
-            let deleted = last_deletion(&answer);
+            let deleted = last(&answer, EventType::Delete);
             if answer.watch_id() == FENCE_WATCH {
                 if deleted > 0 {
                     lost.cancel();
@@ -167,10 +177,12 @@ impl Watches {
             } else if answer.canceled() {
                 // Compacted, or our own request. Whoever still waits looks again.
                 self.active().remove(&answer.watch_id());
-            } else if (deleted > 0 || answer.created())
-                && let Some(deletions) = self.active().get(&answer.watch_id())
-            {
-                deletions.send_modify(|last| *last = deleted.max(*last));
+            } else if let Some(news) = self.active().get(&answer.watch_id()) {
+                let put = last(&answer, EventType::Put);
+                news.send_modify(|seen| {
+                    let (deleted, put) = (deleted.max(seen.deleted), put.max(seen.put));
+                    *seen = Seen { opened: true, deleted, put };
+                });
             }
         }
         Ended::Broken
@@ -186,10 +198,11 @@ enum Ended {
 }
 
 fn options(id: i64) -> WatchOptions {
-    WatchOptions::new().with_watch_id(id).with_filters([WatchFilterType::NoPut])
+    WatchOptions::new().with_watch_id(id)
 }
 
-fn last_deletion(answer: &WatchResponse) -> i64 {
-    let deletions = answer.events().iter().filter(|event| event.event_type() == EventType::Delete);
-    deletions.filter_map(|event| event.kv()).map(|kv| kv.mod_revision()).max().unwrap_or(0)
+/// Revision of the last event of that kind, 0 without one.
+fn last(answer: &WatchResponse, kind: EventType) -> i64 {
+    let events = answer.events().iter().filter(|event| event.event_type() == kind);
+    events.filter_map(|event| event.kv()).map(|kv| kv.mod_revision()).max().unwrap_or(0)
 }

@@ -5,7 +5,6 @@ mod hand_over;
 mod race;
 mod scripts;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -220,15 +219,7 @@ impl Tries {
 /// Up to a twentieth of the lease that was waited for, at most 20 ms, drawn from the owner.
 fn jitter(owner: &OwnerId, left: Duration) -> Duration {
     let most = (left / 20).min(JITTER_MAX).max(Duration::from_millis(2));
-    Duration::from_millis(1) + spread(owner, 0, most)
-}
-
-/// Anything below `most`, drawn from the owner and the number of its try.
-fn spread(owner: &OwnerId, number: u32, most: Duration) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    (owner, number).hash(&mut hasher);
-    let most_us = u64::try_from(most.as_micros()).unwrap_or(1).max(1);
-    Duration::from_micros(hasher.finish() % most_us)
+    Duration::from_millis(1) + owner.spread(0, most)
 }
 
 /// What an error of the crate means for a lock.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::channels::{Channels, Listener};
 use super::scripts::{self, AcquireRet, Scripts, Tokens};
-use super::{Node, RETRY_FIRST, RETRY_MAX, Tries, fault, jitter, spread};
+use super::{Node, RETRY_FIRST, RETRY_MAX, Tries, fault, jitter};
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request,
     SessionOptions, valid_until,
@@ -239,7 +239,7 @@ impl<'a> Wait<'a> {
     fn poll_pause(&mut self) -> Duration {
         self.asked += 1;
         let half = self.tries.back_off(POLL_MAX) / 2;
-        half + spread(&self.request.owner, self.asked, half)
+        half + self.request.owner.spread(self.asked, half)
     }
 
     /// The wait is over: withdraws what may stand.
