@@ -1,190 +1,175 @@
-//! What the client costs above its server: each figure beside a yardstick of the same run, on servers that flush
-//! nothing (durability profile `memory`).
+//! What crowds get out of one session and one key: each figure beside a yardstick of the same run, in turns, on servers
+//! that flush nothing (durability profile `memory`). Prints tables in Markdown.
 //!
 //! ```text
-//! cargo bench -p lock-backends              # all of it
-//! cargo bench -p lock-backends -- pair      # an uncontended pair, one caller, beside the bare requests
-//! cargo bench -p lock-backends -- distinct  # 512 callers, distinct keys, one session, beside a bare pipelined client
-//! cargo bench -p lock-backends -- hot       # 8 sessions with 100 waiters each on one key
+//! cargo bench -p lock-backends                    # all of it
+//! cargo bench -p lock-backends -- pair            # an uncontended pair, one caller, beside the bare requests
+//! cargo bench -p lock-backends -- distinct redis  # 512 callers, distinct keys, one session; on Redis alone
+//! cargo bench -p lock-backends -- hot             # 8 sessions with 100 waiters each on one key, with and without local FIFO
+//! cargo bench -p lock-backends -- waiters         # thousands of waiters on one key and one session: memory, and how they drain
 //! ```
 //!
-//! A bare client runs the same scripts or statements on one connection, through the same detour of tasks: the driver of
-//! a multiplexed Redis connection, or a task that owns a PostgreSQL connection.
+//! A bare client sends the same scripts, statements or writes on one connection, through the same detour of tasks.
 
 #![allow(
     clippy::unwrap_used,
-    missing_docs,
-    reason = "a benchmark fails by panicking; criterion writes its own main"
+    clippy::print_stdout,
+    reason = "a benchmark fails by panicking, and tables are what it is for"
 )]
 
 mod bare;
+mod lane;
+mod waiters;
 
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use harness::servers::{Durability, Server, ServerKind, ServerOptions};
 use lock_backends::{
     ClientOptions, Endpoint, LockClient, OwnerId, Request, SessionOptions, SinceStart, variant,
 };
-use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 
-const CALLERS: u64 = 512;
+use lane::{Crowd, Lane, Pairs, interleave, table};
 
-criterion_group!(benches, pair, distinct, hot);
-criterion_main!(benches);
+/// Callers with a key each.
+const CALLERS: usize = 512;
+/// Nodes on the hot key, a session each, and the waiters of them all.
+const SESSIONS: usize = 8;
+const WAITERS: usize = 800;
 
-/// One caller, one key: acquire and release, one after the other.
-fn pair(criterion: &mut Criterion) {
-    let runtime = runtime();
-    let mut group = group(criterion, "pair");
-    if let Some(server) = start(&runtime, ServerKind::Redis) {
-        let bare = Arc::new(runtime.block_on(bare::Redis::connect(server.endpoint())));
-        time(&mut group, &runtime, "redis floor", 1, move |n| Arc::clone(&bare).pairs(n));
-        for name in ["redis-fenced", "redis-queue"] {
-            let client = Arc::new(client(&runtime, name, &server, true));
-            time(&mut group, &runtime, name, 1, move |n| pairs(Arc::clone(&client), n));
-        }
+/// The words of the command line: tables, servers and variants. Of a kind that is not named, all.
+pub(crate) struct Asked(Vec<String>);
+
+impl Asked {
+    fn of_kind(&self, word: &str, is_of_kind: impl Fn(&str) -> bool) -> bool {
+        let mut named = self.0.iter().filter(|one| is_of_kind(one)).peekable();
+        named.peek().is_none() || named.any(|one| one == word)
     }
-    if let Some(server) = start(&runtime, ServerKind::Postgres) {
-        let bare = Arc::new(runtime.block_on(bare::Postgres::connect(server.endpoint())));
-        time(&mut group, &runtime, "postgres floor", 1, move |n| Arc::clone(&bare).pairs(n));
-        for name in ["pg-mux", "pg-session", "pg-xact", "pg-lease"] {
-            let client = Arc::new(client(&runtime, name, &server, true));
-            time(&mut group, &runtime, name, 1, move |n| pairs(Arc::clone(&client), n));
-        }
+
+    fn table(&self, table: &str) -> bool {
+        self.of_kind(table, |word| ["pair", "distinct", "hot", "waiters"].contains(&word))
     }
-    for (kind, names) in [
-        (ServerKind::Etcd, ["etcd-cas", "etcd-queue", "etcd-v3lock"].as_slice()),
-        (ServerKind::Zookeeper, &["zk-seq", "zk-crate"]),
-    ] {
-        let Some(server) = start(&runtime, kind) else { continue };
-        for name in names {
-            let client = Arc::new(client(&runtime, name, &server, true));
-            time(&mut group, &runtime, name, 1, move |n| pairs(Arc::clone(&client), n));
-        }
+
+    fn server(&self, kind: ServerKind) -> bool {
+        self.of_kind(kind.name(), |word| ServerKind::ALL.iter().any(|kind| kind.name() == word))
+    }
+
+    /// The variants on a server, a yardstick first.
+    pub(crate) fn variants(&self, kind: ServerKind) -> Vec<&'static str> {
+        let names: &[&str] = match kind {
+            ServerKind::Redis => &["redis-poll", "redis-pubsub", "redis-fenced", "redis-queue"],
+            ServerKind::Postgres => &["pg-mux", "pg-session", "pg-xact", "pg-lease"],
+            ServerKind::Etcd => &["etcd-v3lock", "etcd-cas", "etcd-queue"],
+            ServerKind::Zookeeper => &["zk-crate", "zk-seq"],
+        };
+        names.iter().copied().filter(|name| self.of_kind(name, |word| variant(word).is_some())).collect()
     }
 }
 
-/// Many callers with a key each, on one session.
-fn distinct(criterion: &mut Criterion) {
-    let runtime = runtime();
-    let mut group = group(criterion, "distinct");
-    if let Some(server) = start(&runtime, ServerKind::Redis) {
-        redis_benchmark(&server);
-        let bare = Arc::new(runtime.block_on(bare::Redis::connect(server.endpoint())));
-        time(&mut group, &runtime, "redis bare pipelined", CALLERS, move |n| Arc::clone(&bare).pairs(n));
-        for name in ["redis-fenced", "redis-queue"] {
-            let client = Arc::new(client(&runtime, name, &server, true));
-            time(&mut group, &runtime, name, CALLERS, move |n| pairs(Arc::clone(&client), n));
-        }
-    }
-    if let Some(server) = start(&runtime, ServerKind::Postgres) {
-        let bare = Arc::new(runtime.block_on(bare::Postgres::connect(server.endpoint())));
-        time(&mut group, &runtime, "postgres one at a time", CALLERS, move |n| Arc::clone(&bare).pairs(n));
-        let client = Arc::new(client(&runtime, "pg-mux", &server, true));
-        time(&mut group, &runtime, "pg-mux", CALLERS, move |n| pairs(Arc::clone(&client), n));
-    }
-}
-
-/// Eight nodes, a hundred waiters each, one key. The elements are grants.
-fn hot(criterion: &mut Criterion) {
-    let runtime = runtime();
-    let mut group = group(criterion, "hot");
-    for (kind, names) in [
-        (ServerKind::Redis, ["redis-poll", "redis-pubsub", "redis-fenced", "redis-queue"].as_slice()),
-        (ServerKind::Postgres, &["pg-mux", "pg-session", "pg-xact", "pg-lease"]),
-        (ServerKind::Etcd, &["etcd-cas", "etcd-queue", "etcd-v3lock"]),
-        (ServerKind::Zookeeper, &["zk-seq", "zk-crate"]),
-    ] {
-        let Some(server) = start(&runtime, kind) else { continue };
-        for name in names {
-            for local_fifo in [true, false] {
-                // What the naive way costs is shown where it is named.
-                if !local_fifo && *name != "redis-poll" {
+fn main() {
+    // `cargo bench` adds options of its own.
+    let asked = Asked(std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        for kind in ServerKind::ALL.iter().filter(|kind| asked.server(**kind)) {
+            let options = ServerOptions { durability: Durability::Memory, ..ServerOptions::default() };
+            let server = match Server::start(*kind, &options).await {
+                Ok(server) => server,
+                Err(missing) => {
+                    eprintln!("skipped: {missing}");
                     continue;
                 }
-                let nodes: Vec<_> =
-                    (0..8).map(|_| Arc::new(client(&runtime, name, &server, local_fifo))).collect();
-                let sent = || nodes.iter().map(|node| node.counts().operations).sum::<u64>();
-                let granted = || nodes.iter().map(|node| node.counts().grants).sum::<u64>();
-                let label =
-                    if local_fifo { (*name).to_owned() } else { format!("{name} without local line") };
-                let crowd = nodes.clone();
-                time(&mut group, &runtime, &label, 1, move |n| hot_key(crowd.clone(), n));
-                if granted() > 0 {
-                    eprintln!("{label}: {:.2} operations per grant\n", sent() as f64 / granted() as f64);
-                }
+            };
+            if asked.table("pair") {
+                pair(&server, &asked).await;
             }
+            if asked.table("distinct") {
+                distinct(&server, &asked).await;
+            }
+            if asked.table("hot") {
+                hot(&server, &asked).await;
+            }
+            if asked.table("waiters") {
+                waiters::waiters(&server, &asked).await;
+            }
+            server.stop().await.unwrap();
         }
-    }
-}
-
-fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
-    let mut group = criterion.benchmark_group(name);
-    group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    group
-}
-
-/// Times `work`, which is told how many pairs to do for each of `callers`.
-fn time<F>(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    runtime: &Runtime,
-    name: &str,
-    callers: u64,
-    work: impl Fn(u64) -> F,
-) where
-    F: Future<Output = ()> + Send + 'static,
-{
-    group.throughput(Throughput::Elements(callers));
-    group.bench_function(name, |bencher| {
-        bencher.to_async(runtime).iter_custom(|rounds| {
-            let mut tasks = JoinSet::new();
-            let started = Instant::now();
-            for _ in 0..callers {
-                tasks.spawn(work(rounds));
-            }
-            async move {
-                tasks.join_all().await;
-                started.elapsed()
-            }
-        });
     });
 }
 
-async fn pairs(client: Arc<LockClient>, rounds: u64) {
-    let key: Arc<str> = format!("bench-{}", number()).into();
-    for _ in 0..rounds {
-        client.acquire(ask(&key)).await.unwrap().release().await.unwrap();
+/// One caller, one key: acquire and release, one after the other.
+async fn pair(server: &Server, asked: &Asked) {
+    let mut lanes = bare(server).await;
+    for name in asked.variants(server.kind()) {
+        lanes.push(Lane::new(name, Crowd::on_distinct_keys(vec![client(name, server, true).await])));
     }
+    interleave(&mut lanes, 1, 25, Duration::from_millis(100)).await;
+    table(&format!("{}: one caller, one key", server.kind().title()), &lanes);
+    close(lanes).await;
 }
 
-/// So many grants in all, shared among the waiters of all nodes.
-async fn hot_key(nodes: Vec<Arc<LockClient>>, grants: u64) {
-    let left = Arc::new(AtomicU64::new(grants));
-    let key: Arc<str> = format!("hot-{}", number()).into();
-    let mut waiters = JoinSet::new();
-    for waiter in 0..800 {
-        let (client, left, key) =
-            (Arc::clone(&nodes[waiter % nodes.len()]), Arc::clone(&left), Arc::clone(&key));
-        waiters.spawn(async move {
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-            {
-                client.acquire(ask(&key)).await.unwrap().release().await.unwrap();
+/// Many callers with a key each, on one session.
+async fn distinct(server: &Server, asked: &Asked) {
+    let mut lanes = bare(server).await;
+    for name in asked.variants(server.kind()) {
+        // A connection for each caller that holds: no crowd for one session.
+        if !["pg-session", "pg-xact"].contains(&name) {
+            lanes.push(Lane::new(name, Crowd::on_distinct_keys(vec![client(name, server, true).await])));
+        }
+    }
+    if server.kind() == ServerKind::Redis {
+        redis_benchmark(server);
+    }
+    interleave(&mut lanes, CALLERS, 15, Duration::from_millis(300)).await;
+    table(&format!("{}: {CALLERS} callers with a key each, one session", server.kind().title()), &lanes);
+    close(lanes).await;
+}
+
+/// Eight nodes, a hundred waiters each, one key. The first is the yardstick.
+async fn hot(server: &Server, asked: &Asked) {
+    let mut lanes = Vec::new();
+    for name in asked.variants(server.kind()) {
+        for local_fifo in [true, false] {
+            // Theirs cannot be switched off.
+            if !local_fifo && name.starts_with("pg-") {
+                continue;
             }
-        });
+            let mut clients = Vec::new();
+            for _ in 0..SESSIONS {
+                clients.push(client(name, server, local_fifo).await);
+            }
+            let label = if local_fifo { name.to_owned() } else { format!("{name}, no local FIFO") };
+            lanes.push(Lane::new(&label, Crowd::on_one_key(clients)));
+        }
     }
-    waiters.join_all().await;
+    interleave(&mut lanes, WAITERS, 7, Duration::from_millis(1_000)).await;
+    let title = server.kind().title();
+    table(&format!("{title}: one key, {SESSIONS} sessions, {WAITERS} waiters"), &lanes);
+    close(lanes).await;
 }
 
-fn ask(key: &Arc<str>) -> Request {
+async fn bare(server: &Server) -> Vec<Lane> {
+    let endpoint = server.endpoint();
+    let pairs: Arc<dyn Pairs> = match server.kind() {
+        ServerKind::Redis => Arc::new(bare::Redis::connect(endpoint).await),
+        ServerKind::Postgres => Arc::new(bare::Postgres::connect(endpoint).await),
+        ServerKind::Etcd => Arc::new(bare::Etcd::connect(endpoint).await),
+        ServerKind::Zookeeper => Arc::new(bare::Zookeeper::connect(endpoint).await),
+    };
+    vec![Lane::bare(pairs)]
+}
+
+async fn close(lanes: Vec<Lane>) {
+    for lane in lanes {
+        lane.close().await;
+    }
+}
+
+fn ask(key: &Arc<str>, deadline_ns: u64) -> Request {
     let owner = OwnerId(format!("bench:{}", number()).into());
-    Request { keys: vec![Arc::clone(key)], ..Request::exclusive("", owner, u64::MAX / 2) }
+    Request { keys: vec![Arc::clone(key)], ..Request::exclusive("", owner, deadline_ns) }
 }
 
 fn number() -> u64 {
@@ -192,11 +177,7 @@ fn number() -> u64 {
     NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
-}
-
-fn client(runtime: &Runtime, name: &str, server: &Server, local_fifo: bool) -> LockClient {
+async fn client(name: &str, server: &Server, local_fifo: bool) -> LockClient {
     let session = SessionOptions {
         node: format!("bench-{}", number()),
         ttl: Duration::from_secs(10),
@@ -204,19 +185,7 @@ fn client(runtime: &Runtime, name: &str, server: &Server, local_fifo: bool) -> L
     };
     let endpoint = Endpoint(server.endpoint().to_owned());
     let options = ClientOptions { local_fifo, ..ClientOptions::default() };
-    runtime.block_on(LockClient::connect(variant(name).unwrap(), &endpoint, session, options)).unwrap()
-}
-
-/// `None`, with the reason printed: not in this build or not on this machine.
-fn start(runtime: &Runtime, kind: ServerKind) -> Option<Server> {
-    let built = |name| variant(name).is_some();
-    if (kind == ServerKind::Etcd && !built("etcd-cas")) || (kind == ServerKind::Zookeeper && !built("zk-seq"))
-    {
-        eprintln!("skipped: built without {kind}");
-        return None;
-    }
-    let options = ServerOptions { durability: Durability::Memory, ..ServerOptions::default() };
-    runtime.block_on(Server::start(kind, &options)).map_err(|missing| eprintln!("skipped: {missing}")).ok()
+    LockClient::connect(variant(name).unwrap(), &endpoint, session, options).await.unwrap()
 }
 
 /// The yardstick that everybody knows: 50 connections, no pipelining.
@@ -226,15 +195,10 @@ fn redis_benchmark(server: &Server) {
         .args(["-p", &port, "-c", "50", "-n", "200000", "-t", "set", "-q"])
         .output();
     match output {
-        Ok(output) => eprintln!(
-            "redis-benchmark -c 50: {}",
-            String::from_utf8_lossy(&output.stdout)
-                .replace('\r', "\n")
-                .trim()
-                .lines()
-                .last()
-                .unwrap_or_default()
-        ),
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout).replace('\r', "\n");
+            println!("redis-benchmark -c 50: {}\n", text.trim().lines().last().unwrap_or_default());
+        }
         Err(error) => eprintln!("skipped: redis-benchmark: {error}"),
     }
 }

@@ -1,14 +1,17 @@
 //! Clients that do nothing but send the requests of a pair.
 
-use std::sync::Arc;
-
+use etcd_client::{Client, Compare, CompareOp, KvClient, PutOptions, Txn, TxnOp};
+use futures_util::FutureExt;
+use lock_backends::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, IntoConnectionInfo, Script};
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use zookeeper_client::{Acls, CreateMode};
 
+use super::lane::Pairs;
 use super::number;
 
 /// The scripts of `redis-fenced` on one multiplexed connection.
@@ -37,11 +40,13 @@ impl Redis {
         }
         Self { connection, acquire, release }
     }
+}
 
-    pub(crate) async fn pairs(self: Arc<Self>, rounds: u64) {
-        let lock = format!("lockbench:lock:bare-{}", number());
-        let mut connection = self.connection.clone();
-        for _ in 0..rounds {
+impl Pairs for Redis {
+    fn pair(&self, caller: usize) -> BoxFuture<'_, bool> {
+        async move {
+            let mut connection = self.connection.clone();
+            let lock = format!("lockbench:lock:bare-{caller}");
             let owner = format!("6:b:{};", number());
             let mut acquire = self.acquire.key("lockbench:fence");
             acquire.key(&lock).arg(&owner).arg(10_000).arg("");
@@ -49,8 +54,9 @@ impl Redis {
             let mut release = self.release.key(&lock);
             release.arg(&owner).arg(&lock);
             let released: u64 = release.invoke_async(&mut connection).await.unwrap();
-            assert_eq!(released, 1);
+            released == 1
         }
+        .boxed()
     }
 }
 
@@ -78,15 +84,76 @@ impl Postgres {
         });
         Self { statements, _owner: owner }
     }
+}
 
-    pub(crate) async fn pairs(self: Arc<Self>, rounds: u64) {
-        let key = number().cast_signed();
-        for _ in 0..rounds {
+impl Pairs for Postgres {
+    fn pair(&self, caller: usize) -> BoxFuture<'_, bool> {
+        async move {
             for sql in [TAKE, GIVE] {
                 let (reply, row) = oneshot::channel();
-                self.statements.send((sql, key, reply)).await.unwrap();
+                self.statements.send((sql, caller as i64, reply)).await.unwrap();
                 assert!(row.await.unwrap() > 0);
             }
+            true
         }
+        .boxed()
+    }
+}
+
+/// The transactions of `etcd-cas`, one for each caller and step.
+pub(crate) struct Etcd {
+    client: KvClient,
+    lease: i64,
+}
+
+impl Etcd {
+    pub(crate) async fn connect(endpoint: &str) -> Self {
+        let client = Client::connect([endpoint], None).await.unwrap();
+        let lease = client.lease_client().grant(3600, None).await.unwrap().id();
+        Self { client: client.kv_client(), lease }
+    }
+}
+
+impl Pairs for Etcd {
+    fn pair(&self, caller: usize) -> BoxFuture<'_, bool> {
+        async move {
+            let key = format!("lockbench/bare/{caller}");
+            let mut client = self.client.clone();
+            let absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
+            let put = TxnOp::put(key.as_str(), "", Some(PutOptions::new().with_lease(self.lease)));
+            let taken = client.txn(Txn::new().when([absent]).and_then([put])).await.unwrap();
+            let revision = taken.header().unwrap().revision();
+            let mine = Compare::create_revision(key.as_str(), CompareOp::Equal, revision);
+            let delete = Txn::new().when([mine]).and_then([TxnOp::delete(key, None)]);
+            taken.succeeded() && client.txn(delete).await.unwrap().succeeded()
+        }
+        .boxed()
+    }
+}
+
+/// Creates and deletes a node in the queue of each caller.
+pub(crate) struct Zookeeper(zookeeper_client::Client);
+
+impl Zookeeper {
+    pub(crate) async fn connect(endpoint: &str) -> Self {
+        let client = zookeeper_client::Client::connect(endpoint).await.unwrap();
+        let container = CreateMode::Container.with_acls(Acls::anyone_all());
+        for caller in 0..super::CALLERS {
+            client.mkdir(&format!("/bare/{caller}"), &container).await.unwrap();
+        }
+        Self(client)
+    }
+}
+
+impl Pairs for Zookeeper {
+    fn pair(&self, caller: usize) -> BoxFuture<'_, bool> {
+        async move {
+            let path = format!("/bare/{caller}/n-");
+            let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
+            let (_, sequence) = self.0.create(&path, b"", &options).await.unwrap();
+            self.0.delete(&format!("{path}{sequence}"), None).await.unwrap();
+            true
+        }
+        .boxed()
     }
 }

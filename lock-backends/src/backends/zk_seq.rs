@@ -2,21 +2,22 @@
 //!
 //! **Protocol.** Acquire creates `/lockbench/<key>/<owner>-<sequence>` and lists the queue in the same
 //! flight: the session's requests are answered in order, so the list shows the new node. Nobody before it:
-//! granted. Otherwise read and watch the nearest predecessor. If the list showed that one alone, its deletion
-//! is the grant; if there were more, list again once. Nodes before mine can only vanish. Release deletes the
+//! granted. Otherwise read and watch the nearest predecessor, and the one before that: when it is deleted, list again. Once
+//! the list shows the nearest alone, its deletion is the grant. Nodes before mine can only vanish. Release deletes the
 //! node.
 //!
 //! ```text
 //!  node A  0000000004 ── delete ──┐
 //!  node B  0000000005 watches 4 ◀─┘ deleted: granted, no further request
-//!  node C  0000000006 watches 5
+//!  node C  0000000006 watches 5, and 4: lists again when 4 is deleted, and knows that 5 is the last
 //! ```
 //!
 //! **A lost answer**: the node is found again by its name, or proven absent; see folder `zookeeper`.
 //!
 //! **Round trips.** 1 to acquire (a write and a read together), 1 to release. The first use of a key makes
-//! its parent, a container that the server removes when it has been empty for a while. Waiting: one read per
-//! predecessor watched. Renewal: a read for the session and one for each node held, pipelined.
+//! its parent, a container that the server removes when it has been empty for a while. Waiting: two reads to watch and
+//! a list, none of them between the predecessor's release and the grant if it held for as long as a list takes. Renewal: a
+//! read for the session and one for each node held, pipelined.
 //!
 //! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the margin, and
 //! fenced by a token.

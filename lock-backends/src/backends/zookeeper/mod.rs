@@ -11,6 +11,7 @@
 //! expiry up to a tick, which covers that.)
 
 pub(super) mod names;
+mod no_delay;
 mod queue;
 
 use std::collections::HashMap;
@@ -24,8 +25,9 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use zookeeper_client::{Client, Error as ZkError, StateWatcher};
+use zookeeper_client::{Client, Error as ZkError, SessionState, StateWatcher};
 
+use self::no_delay::no_delay;
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal,
     Request, SessionOptions, Survives, Token, Validity, valid_until,
@@ -106,7 +108,8 @@ impl LockBackend for Zookeeper {
             let lost = CancellationToken::new();
             let mut tasks = JoinSet::new();
             let client = Arc::new(Mutex::new(Some(client)));
-            tasks.spawn(end_together(client.clone(), states, lost.clone()));
+            no_delay(&self.cluster).await;
+            tasks.spawn(end_together(client.clone(), states, self.cluster.clone(), lost.clone()));
             let node = Node {
                 client,
                 ttl,
@@ -123,9 +126,22 @@ impl LockBackend for Zookeeper {
 }
 
 /// Fires `lost` when the library gives the session up, and has the session closed when `lost` fires: it would keep
-/// the nodes of lost locks alive. Ends when the session has.
-async fn end_together(client: Arc<Mutex<Option<Client>>>, mut states: StateWatcher, lost: CancellationToken) {
-    let mut ended = std::pin::pin!(async { while !states.changed().await.is_terminated() {} });
+/// the nodes of lost locks alive. Ends when the session has. Sets up each new connection in between.
+async fn end_together(
+    client: Arc<Mutex<Option<Client>>>,
+    mut states: StateWatcher,
+    cluster: String,
+    lost: CancellationToken,
+) {
+    let mut ended = std::pin::pin!(async {
+        loop {
+            match states.changed().await {
+                state if state.is_terminated() => return,
+                SessionState::SyncConnected => no_delay(&cluster).await,
+                _ => {}
+            }
+        }
+    });
     tokio::select! {
         biased;
         () = &mut ended => lost.cancel(),

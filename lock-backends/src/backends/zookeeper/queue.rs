@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{join_all, select_all};
 use tokio::time::sleep;
-use zookeeper_client::{Acls, Client, CreateMode, EventType, OneshotWatcher};
+use zookeeper_client::{Acls, Client, CreateMode, EventType, WatchedEvent};
 
 use super::{Failure, Node, RETRY_DELAY, names};
-use crate::session::{LockError, Request, Token};
+use crate::session::{BoxFuture, LockError, Request, Token};
 
 /// A node in a queue.
 #[derive(Debug)]
@@ -18,14 +19,10 @@ pub(in crate::backends) struct Place {
     pub(in crate::backends) before: Vec<(i64, String)>,
 }
 
-/// How a predecessor was passed.
-enum Passed {
-    /// Seen to be deleted.
-    Deleted,
-    /// Gone before it could be watched.
-    Absent,
-    /// Look at it again.
-    Unsure,
+/// A node before the place, under watch.
+struct Watched {
+    sequence: i64,
+    event: BoxFuture<'static, WatchedEvent>,
 }
 
 impl Node {
@@ -117,53 +114,75 @@ impl Node {
         Ok(stat.map(|stat| place(path, sequence, stat.czxid, children)))
     }
 
-    /// Waits until nobody is before the place.
+    /// Waits until nobody is before the place. Watches the nearest node and the one before it: when that one is gone, the
+    /// nearest is likely to be the holder, and a list that shows so in time makes its deletion the grant.
     pub(in crate::backends) async fn wait_turn(
         &self,
         name: &str,
         mut place: Place,
         request: &Request,
     ) -> Result<(), LockError> {
-        while let Some((sequence, predecessor)) = place.before.pop() {
-            let alone = place.before.is_empty();
-            match self.outlast(name, &predecessor, request).await? {
-                Passed::Deleted if alone => {}
-                Passed::Deleted => self.look_again(name, &mut place, request).await?,
-                // It was gone already: so may be others before it, one read each to find out.
-                Passed::Absent => {}
-                Passed::Unsure => place.before.push((sequence, predecessor)),
+        let mut watched: Vec<Watched> = Vec::new();
+        while !place.before.is_empty() {
+            let nearest = &place.before[place.before.len().saturating_sub(2)..];
+            watched.retain(|watched| nearest.iter().any(|(sequence, _)| *sequence == watched.sequence));
+            let unwatched = nearest
+                .iter()
+                .filter(|(sequence, _)| watched.iter().all(|watched| watched.sequence != *sequence));
+            // All are on their way before any is awaited.
+            for watch in join_all(unwatched.map(|node| self.watch(name, node, request))).await {
+                watched.extend(watch?);
             }
+            if watched.len() == nearest.len() {
+                let event = self.first_event(&mut watched, request).await?;
+                if event == EventType::NodeDeleted && place.before.len() == 1 {
+                    return Ok(());
+                }
+            }
+            self.look_again(name, &mut place, request).await?;
         }
         Ok(())
     }
 
-    /// Waits until a predecessor is gone.
-    async fn outlast(&self, name: &str, predecessor: &str, request: &Request) -> Result<Passed, LockError> {
+    /// Reads and watches a node. `None`: it is gone, or nobody answered.
+    async fn watch(
+        &self,
+        name: &str,
+        (sequence, node): &(i64, String),
+        request: &Request,
+    ) -> Result<Option<Watched>, LockError> {
         let (client, sent_ns) = (self.client()?, self.now.now_ns());
-        let path = format!("{}/{predecessor}", names::queue_path(name));
-        let watching = self.answer(sent_ns, self.limit(request), client.get_and_watch_data(&path)).await;
-        match watching.map(|(_, _, watcher)| watcher) {
-            Ok(watcher) => self.until_deleted(watcher, request).await,
-            Err(Failure::NoNode) => Ok(Passed::Absent),
+        let path = format!("{}/{node}", names::queue_path(name));
+        match self.answer(sent_ns, self.limit(request), client.get_and_watch_data(&path)).await {
+            Ok((_, _, watcher)) => {
+                Ok(Some(Watched { sequence: *sequence, event: Box::pin(watcher.changed()) }))
+            }
+            Err(Failure::NoNode) => Ok(None),
             Err(Failure::Unanswered(_)) if self.remaining(request).is_zero() => Err(LockError::TimedOut),
             Err(Failure::Unanswered(_)) => {
                 sleep(RETRY_DELAY.min(self.remaining(request))).await;
-                Ok(Passed::Unsure)
+                Ok(None)
             }
             Err(failure) => Err(self.failed(failure)),
         }
     }
 
-    async fn until_deleted(&self, watcher: OneshotWatcher, request: &Request) -> Result<Passed, LockError> {
-        tokio::select! {
+    /// The first event of any of them, which is under watch no longer.
+    async fn first_event(
+        &self,
+        watched: &mut Vec<Watched>,
+        request: &Request,
+    ) -> Result<EventType, LockError> {
+        let (event, of) = tokio::select! {
             biased;
-            () = self.lost.cancelled() => Err(self.gone()),
-            event = watcher.changed() => match event.event_type {
-                EventType::NodeDeleted => Ok(Passed::Deleted),
-                EventType::Session if event.session_state.is_terminated() => Err(self.gone()),
-                _ => Ok(Passed::Unsure),
-            },
-            () = request.over(&*self.now) => Err(LockError::TimedOut),
+            () = self.lost.cancelled() => return Err(self.gone()),
+            (event, of, _) = select_all(watched.iter_mut().map(|watched| &mut watched.event)) => (event, of),
+            () = request.over(&*self.now) => return Err(LockError::TimedOut),
+        };
+        watched.swap_remove(of);
+        match event.event_type {
+            EventType::Session if event.session_state.is_terminated() => Err(self.gone()),
+            kind => Ok(kind),
         }
     }
 

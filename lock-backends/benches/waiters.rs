@@ -1,0 +1,121 @@
+//! Thousands of waiters of one node on one key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::servers::{Server, ServerKind};
+use lock_backends::{LocalFifo, LockClient, Now, SinceStart, variant};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::{Asked, ask, client};
+
+const CROWDS: [usize; 3] = [1_000, 4_000, 10_000];
+
+/// How long all of them may take to come, and to be granted.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// For each variant: memory for each waiter, and how fast they join and are granted, with and without local FIFO.
+pub(crate) async fn waiters(server: &Server, asked: &Asked) {
+    println!(
+        "{}: waiters of one session on one key\n\n\
+         | | waiters | bytes a waiter | all stand after | granted, 1/s |\n| --- | --: | --: | --: | --: |",
+        server.kind().title()
+    );
+    for name in asked.variants(server.kind()) {
+        // A connection for each caller that waits.
+        if ["pg-session", "pg-xact"].contains(&name) {
+            continue;
+        }
+        for local_fifo in [true, false] {
+            if !local_fifo && variant(name).unwrap().capabilities.local_fifo == LocalFifo::Required {
+                continue;
+            }
+            for waiters in CROWDS {
+                if !local_fifo && waiters > most_at_the_server(server.kind()) {
+                    continue;
+                }
+                crowd(name, server, local_fifo, waiters).await;
+            }
+        }
+    }
+    println!();
+}
+
+/// What is worth showing where every waiter goes to the server.
+fn most_at_the_server(kind: ServerKind) -> usize {
+    match kind {
+        ServerKind::Redis => 10_000,
+        ServerKind::Postgres | ServerKind::Etcd | ServerKind::Zookeeper => 4_000,
+    }
+}
+
+async fn crowd(name: &str, server: &Server, local_fifo: bool, waiters: usize) {
+    let clock = SinceStart::default();
+    let client = Arc::new(client(name, server, local_fifo).await);
+    let key: Arc<str> = format!("crowd-{}", super::number()).into();
+    let holder = client.acquire(ask(&key, u64::MAX / 2)).await.unwrap();
+    let (empty, sent) = (resident(), client.counts().operations);
+    let start_ns = clock.now_ns();
+    let mut tasks = JoinSet::new();
+    for _ in 0..waiters {
+        let (client, key) = (Arc::clone(&client), Arc::clone(&key));
+        tasks.spawn(async move {
+            match client.acquire(ask(&key, u64::MAX / 2)).await {
+                Ok(guard) => guard.release().await.is_ok(),
+                Err(_) => false,
+            }
+        });
+    }
+    let wanted = if local_fifo { sent } else { sent + waiters as u64 };
+    let standing_ns = all_stand(&client, &clock, waiters as u64 + 1, wanted).await - start_ns;
+    let bytes = resident().saturating_sub(empty) / waiters as u64;
+    let from_ns = clock.now_ns();
+    holder.release().await.unwrap();
+    let drained = tokio::time::timeout(PATIENCE, async {
+        let mut granted = 0;
+        while let Some(ended) = tasks.join_next().await {
+            granted += u32::from(ended.unwrap());
+        }
+        granted
+    });
+    let speed = match drained.await {
+        Ok(granted) if granted as usize == waiters => {
+            format!("{:.0}", f64::from(granted) * 1e9 / (clock.now_ns() - from_ns) as f64)
+        }
+        Ok(granted) => format!("{granted} granted, the others failed"),
+        Err(_) => format!("{} left after {PATIENCE:?}", tasks.len()),
+    };
+    tasks.shutdown().await;
+    let line = if local_fifo { "" } else { ", no local FIFO" };
+    println!("| {name}{line} | {waiters} | {bytes} | {:.2} s | {speed} |", standing_ns as f64 / 1e9);
+    if let Some(client) = Arc::into_inner(client) {
+        client.close().await;
+    }
+}
+
+/// When every waiter had called and its first requests were sent.
+async fn all_stand(client: &LockClient, clock: &SinceStart, attempts: u64, operations: u64) -> u64 {
+    let until_ns = clock.now_ns() + PATIENCE.as_nanos() as u64;
+    let mut sent = client.counts().operations;
+    let mut still_ns = clock.now_ns();
+    while clock.now_ns() < until_ns {
+        sleep(Duration::from_millis(5)).await;
+        let counts = client.counts();
+        if counts.operations != sent {
+            (sent, still_ns) = (counts.operations, clock.now_ns());
+        }
+        let quiet = clock.now_ns() - still_ns > 200_000_000;
+        if counts.attempts >= attempts && sent >= operations && quiet {
+            break;
+        }
+    }
+    still_ns
+}
+
+/// Bytes of memory in use by this process.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
