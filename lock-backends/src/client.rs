@@ -355,7 +355,7 @@ impl Shared {
         tokio::select! {
             biased;
             () = session_lost.cancelled() => drop(self.leases.lose_all()),
-            () = self.leases.watch(&*self.now, session_lost) => {}
+            () = self.leases.watch(&*self.now, ttl, session_lost) => {}
             () = self.leases.renew(&*self.session, ttl) => {}
         }
         std::future::pending().await

@@ -120,10 +120,12 @@ impl Leases {
         held
     }
 
-    /// Tells every holder whose lease ends, for ever. Fires `session_lost` when the session's own lease ends.
-    pub(super) async fn watch(&self, now: &dyn Now, session_lost: &CancellationToken) {
+    /// Tells every holder whose lease ends, for ever. Fires `session_lost` when the session's own lease ends. Looks often
+    /// enough that a grant for the whole `ttl` need not wake it: that would cost as much as the request.
+    pub(super) async fn watch(&self, now: &dyn Now, ttl: Duration, session_lost: &CancellationToken) {
+        let period_ns = u64::try_from(ttl.as_nanos() / 4).unwrap_or(u64::MAX).max(4 * TIMER_GRAIN_NS);
         loop {
-            let (wake_ns, session_over) = self.sweep(now.now_ns());
+            let (wake_ns, session_over) = self.sweep(now.now_ns(), period_ns);
             if session_over {
                 session_lost.cancel();
             }
@@ -191,7 +193,7 @@ impl Leases {
     }
 
     /// Loses what is over; returns when to look again and whether the session's lease is over.
-    fn sweep(&self, now_ns: u64) -> (u64, bool) {
+    fn sweep(&self, now_ns: u64, period_ns: u64) -> (u64, bool) {
         let over_ns = now_ns.saturating_add(TIMER_GRAIN_NS);
         let until_ns = |lease: &Lease| lease.until_ns.load(Ordering::Acquire);
         let mut table = self.lock();
@@ -201,7 +203,7 @@ impl Leases {
             table.session_until_ns = NO_LEASE;
         }
         let first = table.held.values().map(|lease| until_ns(lease)).min().unwrap_or(NO_LEASE);
-        table.watched_until_ns = first.min(table.session_until_ns);
+        table.watched_until_ns = first.min(table.session_until_ns).min(now_ns.saturating_add(period_ns));
         let wake_ns = table.watched_until_ns;
         drop(table);
         for (_, lease) in over {
