@@ -10,18 +10,20 @@ use tokio::time::sleep;
 
 use super::{Asked, ask, client};
 
-const CROWDS: [usize; 3] = [1_000, 4_000, 10_000];
+/// The largest comes first: it alone finds no memory that others left behind.
+const CROWDS: [usize; 3] = [10_000, 4_000, 1_000];
 
 /// How long all of them may take to come, and to be granted.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// For each variant: memory for each waiter, and how fast they join and are granted, with and without local FIFO.
+/// For each variant how fast they join and are granted, with and without local FIFO; for the first, memory for each waiter.
 pub(crate) async fn waiters(server: &Server, asked: &Asked) {
     println!(
         "{}: waiters of one session on one key\n\n\
          | | waiters | bytes a waiter | all stand after | granted, 1/s |\n| --- | --: | --: | --: | --: |",
         server.kind().title()
     );
+    let mut memory = Memory::Fresh;
     for name in asked.variants(server.kind()) {
         // A connection for each caller that waits.
         if ["pg-session", "pg-xact"].contains(&name) {
@@ -35,7 +37,8 @@ pub(crate) async fn waiters(server: &Server, asked: &Asked) {
                 if !local_fifo && waiters > most_at_the_server(server.kind()) {
                     continue;
                 }
-                crowd(name, server, local_fifo, waiters).await;
+                crowd(name, server, local_fifo, waiters, memory).await;
+                memory = Memory::Used;
             }
         }
     }
@@ -50,7 +53,14 @@ fn most_at_the_server(kind: ServerKind) -> usize {
     }
 }
 
-async fn crowd(name: &str, server: &Server, local_fifo: bool, waiters: usize) {
+/// Whether this process had crowds before, whose memory it keeps.
+#[derive(Clone, Copy)]
+enum Memory {
+    Fresh,
+    Used,
+}
+
+async fn crowd(name: &str, server: &Server, local_fifo: bool, waiters: usize, memory: Memory) {
     let clock = SinceStart::default();
     let client = Arc::new(client(name, server, local_fifo).await);
     let key: Arc<str> = format!("crowd-{}", super::number()).into();
@@ -69,7 +79,10 @@ async fn crowd(name: &str, server: &Server, local_fifo: bool, waiters: usize) {
     }
     let wanted = if local_fifo { sent } else { sent + waiters as u64 };
     let standing_ns = all_stand(&client, &clock, waiters as u64 + 1, wanted).await - start_ns;
-    let bytes = resident().saturating_sub(empty) / waiters as u64;
+    let bytes = match memory {
+        Memory::Fresh => (resident().saturating_sub(empty) / waiters as u64).to_string(),
+        Memory::Used => "–".to_owned(),
+    };
     let from_ns = clock.now_ns();
     holder.release().await.unwrap();
     let drained = tokio::time::timeout(PATIENCE, async {

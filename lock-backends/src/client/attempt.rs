@@ -80,7 +80,9 @@ impl Attempt {
     }
 
     async fn take_all_or_nothing(&mut self) -> Result<u32, Ended> {
-        let mut taken = if self.as_slots() { self.take_slot().await } else { self.take_keys().await };
+        // In a box: the rare case must not make the common one too large for the allocator's fast path.
+        let mut taken =
+            if self.as_slots() { Box::pin(self.take_slot()).await } else { self.take_keys().await };
         let shared = &self.hold.shared;
         if taken.is_ok() && (self.hold.lost.is_cancelled() || shared.closing.is_cancelled()) {
             let error = match (shared.closing.is_cancelled(), shared.session.lost().is_cancelled()) {

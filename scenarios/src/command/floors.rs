@@ -91,6 +91,8 @@ struct Measured {
 struct Hot {
     grants_per_s: f64,
     operations: f64,
+    /// Part of the grants that went to the session that had most.
+    most_served: f64,
 }
 
 pub(super) async fn floors(args: &FloorsArgs) -> anyhow::Result<u8> {
@@ -203,27 +205,28 @@ async fn hot(nodes: &[Arc<LockClient>], contend: Duration) -> Hot {
     let until_ns = monotonic_ns() + contend.as_nanos() as u64;
     let sent = || nodes.iter().map(|node| node.counts().operations).sum::<u64>();
     let before = sent();
-    let grants = Arc::new(AtomicU64::new(0));
+    let grants: Arc<[AtomicU64; SESSIONS]> = Arc::default();
     let mut waiters = JoinSet::new();
     for waiter in 0..SESSIONS * WAITERS {
         let (client, grants) = (Arc::clone(&nodes[waiter % SESSIONS]), Arc::clone(&grants));
         waiters.spawn(async move {
             while let Ok(guard) = client.acquire(ask("hot", until_ns)).await {
-                grants.fetch_add(1, Ordering::Relaxed);
+                grants[waiter % SESSIONS].fetch_add(1, Ordering::Relaxed);
                 // Lost or not: it was granted, and who comes next is the server's affair.
                 let _ret = guard.release().await;
             }
         });
     }
-    let ended = async {
-        tokio::time::sleep(contend).await;
-        (grants.load(Ordering::Relaxed), sent())
-    };
-    let (granted, after) = ended.await;
+    tokio::time::sleep(contend).await;
+    let served: Vec<u64> = grants.iter().map(|grants| grants.load(Ordering::Relaxed)).collect();
+    let operations = sent() - before;
     waiters.join_all().await;
+    let granted = served.iter().sum::<u64>();
+    let part = |of: u64| of as f64 / granted.max(1) as f64;
     Hot {
         grants_per_s: granted as f64 / contend.as_secs_f64(),
-        operations: (after - before) as f64 / granted.max(1) as f64,
+        operations: part(operations),
+        most_served: part(served.into_iter().max().unwrap_or(0)),
     }
 }
 
@@ -255,8 +258,8 @@ fn table(args: &FloorsArgs, servers: &str, rows: &[Measured]) -> Result<String, 
         "Printed by `lockbench floors --durability {durability} --seconds {}` on {}, {} cores, fsync p50 {}. Medians of {} in \
          turns; only ratios of one table mean something.\n\n\
          | server | round trip p50 | write p50 | settings |\n| --- | --: | --: | --- |\n{servers}\n\
-         | variant | class | token | fair | key free after a crash | pair p50 | floor | × floor | operations / pair | hot key, grants/s | operations / grant |\n\
-         | --- | --- | --- | --- | --- | --: | --: | --: | --: | --: | --: |\n",
+         | variant | class | token | fair | key free after a crash | pair p50 | floor | × floor | operations / pair | hot key, grants/s | operations / grant | most served session |\n\
+         | --- | --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: |\n",
         args.seconds,
         machine.cpu,
         machine.cores,
@@ -278,8 +281,11 @@ fn table(args: &FloorsArgs, servers: &str, rows: &[Measured]) -> Result<String, 
         let pair = time(*pair_ns);
         writeln!(
             text,
-            "| `{}` | {class} | {token} | {fair} | {free} | {pair} | {floor} | {distance} | {pair_operations:.2} | {:.0} | {:.2} |",
-            variant.name, hot.grants_per_s, hot.operations
+            "| `{}` | {class} | {token} | {fair} | {free} | {pair} | {floor} | {distance} | {pair_operations:.2} | {:.0} | {:.2} | {:.0} % |",
+            variant.name,
+            hot.grants_per_s,
+            hot.operations,
+            100.0 * hot.most_served
         )?;
     }
     write!(
@@ -287,7 +293,9 @@ fn table(args: &FloorsArgs, servers: &str, rows: &[Measured]) -> Result<String, 
         "\nClass T: exclusive while clocks run at similar rates, pauses stay below the lease's margin and the server's \
          state survives. F: T with a token, exclusive at a resource that checks it. A: atomic with what it protects. Floor: \
          twice a round trip, or twice a write where acquire and release are writes. Hot key: {SESSIONS} sessions with {WAITERS} \
-         waiters each, no hold."
+         waiters each, no hold. The waiters of a session line up in it, and one of them goes to the server; where a variant is \
+         not fair, the session that gave the key back may take it again before the others know, which looks fast: see how \
+         much of it went to one."
     )?;
     Ok(text)
 }

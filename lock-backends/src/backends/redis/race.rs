@@ -211,7 +211,8 @@ impl<'a> Wait<'a> {
                     } else if subscribed {
                         self.tries.retry = RETRY_FIRST;
                         left + jitter(&self.request.owner, left)
-                    } else if self.subscribe().await.is_ok() {
+                    // In a box, as what is rare: a future too large for the allocator's fast path costs every acquire.
+                    } else if Box::pin(self.subscribe()).await.is_ok() {
                         continue;
                     } else {
                         self.tries.back_off(RETRY_MAX)
@@ -222,7 +223,7 @@ impl<'a> Wait<'a> {
             tokio::select! {
                 biased;
                 () = node.lost.cancelled() => return Err(LockError::SessionLost("closed".into())),
-                () = self.request.over(&*node.now) => return Err(self.give_up().await),
+                () = self.request.over(&*node.now) => return Err(Box::pin(self.give_up()).await),
                 () = woken(&mut self.listener) => {}
                 () = tokio::time::sleep(pause) => {}
             }
