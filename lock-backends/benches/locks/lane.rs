@@ -1,7 +1,7 @@
 //! Contenders side by side: each works for a slice of time in every round, so that all meet the same machine.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -23,6 +23,9 @@ pub(crate) struct Crowd {
     /// What the deadlines of requests are compared with.
     now: SinceStart,
     until_ns: AtomicU64,
+    /// Session of the last grant, and how often it was that of the one before.
+    last: AtomicUsize,
+    stayed: AtomicU64,
 }
 
 enum Keys {
@@ -42,7 +45,8 @@ impl Crowd {
     }
 
     fn new(clients: Vec<LockClient>, keys: Keys) -> Self {
-        Self { clients, keys, now: SinceStart::default(), until_ns: AtomicU64::new(u64::MAX) }
+        let (now, until_ns) = (SinceStart::default(), AtomicU64::new(u64::MAX));
+        Self { clients, keys, now, until_ns, last: AtomicUsize::new(0), stayed: AtomicU64::new(0) }
     }
 
     fn operations_per_grant(&self) -> f64 {
@@ -52,10 +56,10 @@ impl Crowd {
         operations as f64 / grants.max(1) as f64
     }
 
-    /// Share of the session that was served most, 1 over their number where all were served alike.
-    fn most_served(&self) -> f64 {
-        let grants: Vec<u64> = self.clients.iter().map(|client| client.counts().grants).collect();
-        grants.iter().copied().max().unwrap_or(0) as f64 / grants.iter().sum::<u64>().max(1) as f64
+    /// Part of the grants that went to the session that had the one before.
+    fn stayed(&self) -> f64 {
+        let grants: u64 = self.clients.iter().map(|client| client.counts().grants).sum();
+        self.stayed.load(Ordering::Relaxed) as f64 / grants.max(1) as f64
     }
 }
 
@@ -66,10 +70,12 @@ impl Pairs for Crowd {
             Keys::Distinct(keys) => &keys[caller],
         };
         async move {
+            let session = caller % self.clients.len();
             let request = ask(key, self.until_ns.load(Ordering::Relaxed));
-            let Ok(guard) = self.clients[caller % self.clients.len()].acquire(request).await else {
-                return false;
-            };
+            let Ok(guard) = self.clients[session].acquire(request).await else { return false };
+            if self.last.swap(session, Ordering::Relaxed) == session {
+                self.stayed.fetch_add(1, Ordering::Relaxed);
+            }
             guard.release().await.is_ok()
         }
         .boxed()
@@ -146,7 +152,7 @@ pub(crate) async fn interleave(lanes: &mut [Lane], callers: usize, rounds: usize
 pub(crate) fn table(title: &str, lanes: &[Lane]) {
     let Some(yardstick) = lanes.first() else { return };
     println!(
-        "{title}\n\n| | pairs/s | µs | × {} | operations / grant | most served session |",
+        "{title}\n\n| | pairs/s | µs | × {} | operations / grant | stayed in the session |",
         yardstick.label
     );
     println!("| --- | --: | --: | --: | --: | --: |");
@@ -157,10 +163,10 @@ pub(crate) fn table(title: &str, lanes: &[Lane]) {
         let operations =
             crowd.map_or_else(|| "–".to_owned(), |crowd| format!("{:.2}", crowd.operations_per_grant()));
         let several = crowd.filter(|crowd| crowd.clients.len() > 1);
-        let served =
-            several.map_or_else(|| "–".to_owned(), |crowd| format!("{:.0} %", 100.0 * crowd.most_served()));
+        let stayed =
+            several.map_or_else(|| "–".to_owned(), |crowd| format!("{:.0} %", 100.0 * crowd.stayed()));
         let label = &lane.label;
-        println!("| {label} | {per_s:.0} | {:.1} | {ratio:.2} | {operations} | {served} |", 1e6 / per_s);
+        println!("| {label} | {per_s:.0} | {:.1} | {ratio:.2} | {operations} | {stayed} |", 1e6 / per_s);
     }
     println!();
 }
