@@ -84,7 +84,7 @@ async fn crowd(name: &str, server: &Server, local_fifo: bool, waiters: usize, me
         Memory::Used => "–".to_owned(),
     };
     let from_ns = clock.now_ns();
-    holder.release().await.unwrap();
+    let released = holder.release().await;
     let drained = tokio::time::timeout(PATIENCE, async {
         let mut granted = 0;
         while let Some(ended) = tasks.join_next().await {
@@ -93,6 +93,7 @@ async fn crowd(name: &str, server: &Server, local_fifo: bool, waiters: usize, me
         granted
     });
     let speed = match drained.await {
+        _ if released.is_err() => "the server did not answer the release".to_owned(),
         Ok(granted) if granted as usize == waiters => {
             format!("{:.0}", f64::from(granted) * 1e9 / (clock.now_ns() - from_ns) as f64)
         }
