@@ -399,6 +399,12 @@ impl Plan {
         self.tasks.iter().map(|task| task.steps.iter().map(longest_ns).sum()).max().unwrap_or(0)
     }
 
+    /// Whether every resource is of level 0, so that nothing has to be kept apart.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        self.resources.iter().all(|resource| resource.level == 0)
+    }
+
     /// Load ρ of each resource of level ≥ 1, the busiest first. What is found or created is created once.
     #[must_use]
     pub fn loads(&self) -> Vec<(Resource, f64)> {

@@ -117,6 +117,9 @@ pub struct PlanFacts {
     pub busiest: Option<(String, f64)>,
     /// Whether the scenario declares that it saturates a resource.
     pub saturating: bool,
+    /// Whether every resource is of level 0, so that nothing has to be kept apart.
+    #[serde(default)]
+    pub unlimited: bool,
     /// Overlaps that the control `none` should show on steps of level ≥ 1.
     pub overlaps_predicted: u64,
     /// How often the keys had to be folded for that control, because the plan predicts too few; 1 = not.
@@ -347,7 +350,8 @@ pub struct Tally {
     pub unfinished: u64,
 }
 
-/// Distributions of one run; all over *steps* of level ≥ 1 unless said otherwise.
+/// Distributions of one run; all over *steps* of level ≥ 1 unless said otherwise, or over all steps where every resource is of
+/// level 0.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latency {

@@ -304,6 +304,7 @@ fn manifest(blocks: u32) -> Manifest {
             kinds: vec![("snapshot".to_owned(), 3_000), ("start-vm".to_owned(), 1_000)],
             busiest: Some(("volume/3".to_owned(), 0.62)),
             saturating: false,
+            unlimited: false,
             overlaps_predicted: 118,
             control_fold: 4,
         },

@@ -109,11 +109,11 @@ impl Standing {
 }
 
 impl Comparison {
-    /// Whether the bench itself was shown to work: something without exclusion was caught, in every block, what was
-    /// programmed was measured, and no control broke another promise.
+    /// Whether the bench itself was shown to work: something without exclusion was caught, in every block, if anything had
+    /// to be kept apart; what was programmed was measured, and no control broke another promise.
     pub(crate) fn controls_hold(&self) -> bool {
         let mut checks = self.controls().filter(|row| row.must_be_caught()).peekable();
-        checks.peek().is_some()
+        (checks.peek().is_some() || self.manifest.plan.unlimited)
             && checks.all(|row| row.standing().is_good())
             && self.controls().all(|row| match row.standing() {
                 Standing::Unknown | Standing::NotProven => true,
@@ -222,6 +222,15 @@ mod tests {
             run.programmed_delay_ns = Some(0);
         }
         assert_eq!(noop.standing(), Standing::NotJudged);
+        assert!(comparison.controls_hold());
+    }
+
+    #[test]
+    fn where_nothing_has_to_be_kept_apart_no_control_must_be_caught() {
+        let mut comparison = fixture::small();
+        comparison.rows.retain(|row| row.contender != "none");
+        assert!(!comparison.controls_hold());
+        comparison.manifest.plan.unlimited = true;
         assert!(comparison.controls_hold());
     }
 

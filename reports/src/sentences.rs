@@ -186,7 +186,12 @@ fn controls(comparison: &Comparison) -> Finding {
             Standing::Pass | Standing::NotJudged | Standing::NotProven | Standing::Unknown => {}
         }
     }
-    if !comparison.controls().any(Row::must_be_caught) {
+    if comparison.manifest.plan.unlimited {
+        sentences.push(
+            "Every resource is of level 0: nothing has to be kept apart, so that nobody can be caught."
+                .to_owned(),
+        );
+    } else if !comparison.controls().any(Row::must_be_caught) {
         sentences.push(
             "No control without exclusion ran, so that nothing shows that the checks can see.".to_owned(),
         );

@@ -362,7 +362,8 @@ impl Batch {
     ) -> CheckVerdict {
         let judgement = (check.judge)(run);
         let caught = match check.must_catch_none {
-            check::MustCatch::Yes => true,
+            // Where nothing has to be kept apart there is nothing to catch.
+            check::MustCatch::Yes => !run.plan.is_unlimited(),
             check::MustCatch::WhereItApplies => !matches!(judgement.verdict, Verdict::NotApplicable { .. }),
             check::MustCatch::No => false,
         };

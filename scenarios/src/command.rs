@@ -417,6 +417,7 @@ async fn manifest(batch: &Batch, plans: &[Arc<Plan>], started: jiff::Timestamp) 
             kinds,
             busiest: plan.loads().first().map(|(resource, load)| (resource.to_string(), *load)),
             saturating: spec.saturating,
+            unlimited: plan.is_unlimited(),
             overlaps_predicted: plan.overlaps_without_exclusion(),
             control_fold: workload::control_fold(plan),
         },

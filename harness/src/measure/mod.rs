@@ -46,11 +46,12 @@ pub fn measure(run: &Run) -> Figures {
     // Per resource and slot: when the last section left.
     let mut freed: BTreeMap<(u32, u32), u64> = BTreeMap::new();
     let mut returned: Vec<Option<(u64, &Outcome)>> = vec![None; plan.tasks.len()];
+    let unlimited = plan.is_unlimited();
     let intended_ns = |step: StepRef| run.origin_ns + plan.tasks[step.task.0 as usize].arrival_ns;
     for event in &run.events {
         let step = event.step;
         let resource = plan.step(step).resource;
-        let limited = plan.resources[resource as usize].level > 0;
+        let counts = plan.resources[resource as usize].level > 0 || unlimited;
         let life = lives.entry(step).or_default();
         match &event.what {
             What::Invoked => {
@@ -66,7 +67,7 @@ pub fn measure(run: &Run) -> Figures {
                 let first = life.entered_ns.replace(event.at_ns).is_none();
                 life.slot = *slot;
                 let asked_ns = life.invoked_ns.unwrap_or(event.at_ns);
-                if limited && first {
+                if counts && first {
                     figures.latency.wait.record_ns(event.at_ns.saturating_sub(asked_ns));
                 }
                 if let Some(freed_ns) = slot.and_then(|slot| freed.remove(&(resource, slot)))
@@ -82,7 +83,7 @@ pub fn measure(run: &Run) -> Figures {
                 }
             }
             What::Returned { outcome } => {
-                if let Some(left_ns) = life.left_ns.filter(|_| limited) {
+                if let Some(left_ns) = life.left_ns.filter(|_| counts) {
                     figures.latency.release.record_ns(event.at_ns.saturating_sub(left_ns));
                 }
                 if step.step == 0 {
