@@ -60,6 +60,7 @@ mod queue;
 mod ring;
 mod router;
 mod single_flight;
+mod sync;
 
 #[cfg(feature = "postgres")]
 pub use self::jobs::{

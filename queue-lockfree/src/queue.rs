@@ -13,7 +13,6 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use hashbrown::DefaultHashBuilder;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +27,7 @@ use self::ready::Ready;
 use self::shard::{Answer, Held, Shard};
 use self::task::{Cell, Pending as _};
 use crate::now::Now;
+use crate::sync::{AtomicU64, AtomicUsize};
 
 /// Shards of the table of keys, a power of two; two keys rarely meet at one lock.
 const SHARDS: usize = 64;
@@ -77,7 +77,6 @@ pub struct WorkQueues {
     shards: Arc<[Arc<Shard>]>,
     hasher: DefaultHashBuilder,
     node: Arc<NodeWide>,
-    ready: Arc<Ready>,
 }
 
 impl WorkQueues {
@@ -86,12 +85,13 @@ impl WorkQueues {
         let node = Arc::new(NodeWide {
             limits,
             now,
+            ready: Ready::default(),
             sequence: AtomicU64::new(0),
             pending: AtomicUsize::new(0),
             lost: CancellationToken::new(),
         });
         let shards = (0..SHARDS).map(|_| Arc::new(Shard::new(Arc::clone(&node)))).collect();
-        Self { shards, hasher: DefaultHashBuilder::default(), node, ready: Arc::default() }
+        Self { shards, hasher: DefaultHashBuilder::default(), node }
     }
 
     /// The chain form: calls `start` when the task's turn has come. Exactly one call is made for each accepted task:
@@ -112,7 +112,8 @@ impl WorkQueues {
     {
         let mut start = Some(start);
         let take = |start: &mut Option<F>| start.take().expect("a task starts once");
-        let admission = self.admit(submission, || Start::Call(Box::new(take(&mut start))))?;
+        let (hash, shard) = self.shard(submission.key);
+        let admission = shard.admit(hash, submission, || Start::Call(Box::new(take(&mut start))))?;
         if let Answer::Granted(completion) = admission {
             completion::call(take(&mut start), Ok(completion));
         }
@@ -127,7 +128,8 @@ impl WorkQueues {
     pub fn enqueue(&self, submission: Submission<'_>) -> Result<Turn, QueueError> {
         let mut outcome = None;
         let deadline_ns = submission.deadline_ns;
-        let admission = self.admit(submission, || {
+        let (hash, shard) = self.shard(submission.key);
+        let admission = shard.admit(hash, submission, || {
             let (sender, receiver) = tokio::sync::oneshot::channel();
             outcome = Some(receiver);
             Start::Wake(sender)
@@ -135,7 +137,8 @@ impl WorkQueues {
         Ok(match admission {
             Answer::Granted(completion) => Turn::granted_at_once(completion),
             Answer::Pending(place) => {
-                Turn::waiting(place, deadline_ns, outcome.expect("pending tasks have a receiver"))
+                let outcome = outcome.expect("pending tasks have a receiver");
+                Turn::waiting(Arc::clone(shard), place, deadline_ns, outcome)
             }
         })
     }
@@ -189,8 +192,9 @@ impl WorkQueues {
             })
         };
         let deadline_ns = submission.deadline_ns;
-        let cell = Arc::new(Cell::new(Arc::clone(&self.ready), begin));
-        let place = match self.admit(submission, || Start::Begin(cell.clone()))? {
+        let (hash, shard) = self.shard(submission.key);
+        let cell = Arc::new(Cell::new(Arc::clone(shard), begin));
+        let place = match shard.admit(hash, submission, || Start::Begin(cell.clone()))? {
             Answer::Pending(place) => Some(place),
             Answer::Granted(completion) => {
                 Arc::clone(&cell).begin(Ok(completion));
@@ -205,7 +209,7 @@ impl WorkQueues {
     ///
     /// Cancel safe: dropped, it leaves its tasks to the other workers.
     pub async fn serve(&self) {
-        self.ready.serve().await;
+        self.node.ready.serve().await;
     }
 
     /// Ends the holds of started tasks that have lasted longer than their [`Submission::hold_limit_ns`]; returns how many.
@@ -232,7 +236,7 @@ impl WorkQueues {
     /// Started tasks keep their slots and the queue its identity, so what is submitted next still waits for them. (In the
     /// original the purged queue lived on beside its successor: two tasks at level 1.)
     pub fn purge(&self, key: &str) -> usize {
-        self.shard(self.hasher.hash_one(key)).refuse(&|of| of == key, QueueError::Purged)
+        self.shard(key).1.refuse(&|of| of == key, QueueError::Purged)
     }
 
     /// Ends every wait with [`QueueError::Shutdown`] and refuses new tasks. Started tasks keep their slots.
@@ -266,8 +270,8 @@ impl WorkQueues {
 
     /// How many tasks of `key` hold a slot.
     pub fn running(&self, key: &str) -> u32 {
-        let hash = self.hasher.hash_one(key);
-        self.shard(hash).running(hash, key)
+        let (hash, shard) = self.shard(key);
+        shard.running(hash, key)
     }
 
     /// How many keys for which `of_interest` holds have a task that holds a slot; called as in [`WorkQueues::lose_keys`].
@@ -279,14 +283,11 @@ impl WorkQueues {
         &self.node.now
     }
 
-    fn admit(&self, submission: Submission<'_>, start: impl FnOnce() -> Start) -> Result<Answer, QueueError> {
-        let hash = self.hasher.hash_one(submission.key);
-        self.shard(hash).admit(hash, submission, start)
-    }
-
-    fn shard(&self, hash: u64) -> &Arc<Shard> {
+    /// A key's hash and its shard.
+    fn shard(&self, key: &str) -> (u64, &Arc<Shard>) {
+        let hash = self.hasher.hash_one(key);
         // The table inside a shard uses the lowest and the highest bits.
-        &self.shards[(hash >> 32) as usize % SHARDS]
+        (hash, &self.shards[(hash >> 32) as usize % SHARDS])
     }
 }
 
@@ -300,6 +301,8 @@ impl fmt::Debug for WorkQueues {
 struct NodeWide {
     limits: QueueLimits,
     now: Arc<dyn Now>,
+    /// Spawned tasks that can go on.
+    ready: Ready,
     /// Sequence of the last token.
     sequence: AtomicU64,
     /// Tasks pending in all queues.

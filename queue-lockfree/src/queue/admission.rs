@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::{Completion, Entitlement, QueueError, Submission, WorkQueues};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Admits no more tasks of a kind to a queue than may wait; clones share the counts.
 ///

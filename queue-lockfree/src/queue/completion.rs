@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::key::Start;
 use super::shard::{Ending, Held, Shard};
 use super::{Entitlement, Lost, QueueError};
+use crate::sync::{AtomicBool, thread_local};
 
 /// A started task's hold on its slot.
 ///
@@ -74,7 +75,9 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        self.signal(Ending::Abandoned);
+        if !*self.signalled.get_mut() {
+            self.signal(Ending::Abandoned);
+        }
     }
 }
 
@@ -140,11 +143,11 @@ fn delivering(first: impl FnOnce()) {
     }
     guarded(first);
     while let Some((start, outcome)) =
-        UNDELIVERED.with_borrow_mut(|undelivered| undelivered.as_mut().and_then(VecDeque::pop_front))
+        UNDELIVERED.with(|undelivered| undelivered.borrow_mut().as_mut().and_then(VecDeque::pop_front))
     {
         guarded(|| tell(start, outcome));
     }
-    UNDELIVERED.set(None);
+    UNDELIVERED.with(|undelivered| undelivered.replace(None));
 }
 
 fn tell(start: Start, outcome: Outcome) {

@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use crate::sync::{Mutex, MutexGuard, thread_local};
 
 /// Polls that a worker makes before it lets the runtime's other tasks go on.
 const BUDGET: usize = 128;
@@ -140,16 +142,16 @@ impl Drop for Worker<'_> {
 /// Polls `batch` and what becomes ready on this thread meanwhile, at most `limit` of them; the rest goes back to the
 /// front of the list. Returns how many were polled.
 fn work(ready: &Ready, batch: VecDeque<Job>, limit: usize) -> usize {
-    let outer = HANDS.replace(Some((ready, batch)));
+    let outer = HANDS.with(|hands| hands.replace(Some((&raw const *ready, batch))));
     let mut polled = 0;
     while polled < limit
         && let Some(job) =
-            HANDS.with_borrow_mut(|hands| hands.as_mut().and_then(|(_, jobs)| jobs.pop_front()))
+            HANDS.with(|hands| hands.borrow_mut().as_mut().and_then(|(_, jobs)| jobs.pop_front()))
     {
         job.run();
         polled += 1;
     }
-    if let Some((_, rest)) = HANDS.replace(outer)
+    if let Some((_, rest)) = HANDS.with(|hands| hands.replace(outer))
         && !rest.is_empty()
     {
         let mut state = ready.lock();

@@ -1,7 +1,8 @@
 //! A part of the table of keys, behind one short lock. No code of a caller runs under it, except its clock.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -12,6 +13,7 @@ use super::key::{KeyQueue, Next, Pending, Start};
 use super::slots::{Loss, Taken};
 use super::{NodeWide, QueueError, QueueMetrics, QueueSnapshot, Submission, Token};
 use crate::now::Now;
+use crate::sync::{Mutex, MutexGuard};
 
 /// One part of the table. Aligned so that two locks never share a cache line.
 #[repr(align(128))]
@@ -42,12 +44,11 @@ pub(super) enum Ending {
     Abandoned,
 }
 
-/// Where a pending task stands.
+/// Where a pending task stands in its shard; small, since each handle of one has it.
 pub(super) struct Place {
-    shard: Arc<Shard>,
     hash: u64,
     identity: u64,
-    ticket: u64,
+    ticket: NonZeroU64,
 }
 
 /// The slot of a started task.
@@ -90,12 +91,12 @@ impl Shard {
             return Ok(Answer::Granted(Completion::unlimited(Arc::clone(self))));
         }
         state.counter += 1;
-        let ticket = state.counter;
+        let ticket = NonZeroU64::new(state.counter).expect("it was raised");
         let same_key = |queue: &KeyQueue| queue.hash == hash && *queue.key == *key;
         let alarm = self.node.limits.alarm;
         let mut entry = match state.queues.entry(hash, same_key, |queue| queue.hash) {
             Entry::Occupied(entry) => entry,
-            Entry::Vacant(entry) => entry.insert(KeyQueue::new(key, hash, ticket, alarm)),
+            Entry::Vacant(entry) => entry.insert(KeyQueue::new(key, hash, ticket.get(), alarm)),
         };
         let queue = entry.get_mut();
         // A new queue always has a free slot, so a refused task never leaves an empty one behind.
@@ -115,7 +116,7 @@ impl Shard {
             state.metrics.refused += 1;
         } else {
             queue.push(Pending {
-                ticket,
+                ticket: ticket.get(),
                 deadline_ns,
                 hold_limit_ns,
                 generation,
@@ -132,8 +133,11 @@ impl Shard {
         if opens_slots {
             self.advance(hash, identity);
         }
-        let place = || Place { shard: Arc::clone(self), hash, identity, ticket };
-        if refused { Err(QueueError::QueueFull) } else { Ok(Answer::Pending(place())) }
+        if refused {
+            Err(QueueError::QueueFull)
+        } else {
+            Ok(Answer::Pending(Place { hash, identity, ticket }))
+        }
     }
 
     /// Starts whoever can start now, and ends the wait of those in front whose deadline has passed.
@@ -315,32 +319,30 @@ impl Shard {
         metrics
     }
 
-    /// A poisoned lock means that our own bookkeeping panicked; its assertion is the better message.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Place {
-    pub(super) fn now(&self) -> &dyn Now {
-        &*self.shard.node.now
-    }
-
-    /// Takes the task out of the queue; true proves that it will not start.
-    pub(super) fn withdraw(&self) -> bool {
-        let mut state = self.shard.lock();
-        let Some(mut entry) = state.find(self.hash, self.identity) else { return false };
-        let withdrawn = entry.get_mut().withdraw(self.ticket);
+    /// Takes a pending task out of its queue; true proves that it will not start.
+    pub(super) fn withdraw(&self, place: &Place) -> bool {
+        let mut state = self.lock();
+        let Some(mut entry) = state.find(place.hash, place.identity) else { return false };
+        let withdrawn = entry.get_mut().withdraw(place.ticket.get());
         if entry.get().is_idle() {
             entry.remove();
         }
         state.metrics.withdrawn += u64::from(withdrawn.is_some());
         drop(state);
         if withdrawn.is_some() {
-            self.shard.node.pending.fetch_sub(1, Ordering::Relaxed);
+            self.node.pending.fetch_sub(1, Ordering::Relaxed);
         }
         // What the start closure captured is the caller's and is dropped outside the lock.
         withdrawn.is_some()
+    }
+
+    pub(super) fn now(&self) -> &dyn Now {
+        &*self.node.now
+    }
+
+    /// A poisoned lock means that our own bookkeeping panicked; its assertion is the better message.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

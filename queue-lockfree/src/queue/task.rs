@@ -4,15 +4,16 @@ use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::QueueError;
 use super::completion::{Completion, Outcome};
 use super::ready::{Ready, Runnable};
-use super::shard::Place;
+use super::shard::{Place, Shard};
 use crate::now::reached;
+use crate::sync::{AtomicU8, Mutex, MutexGuard};
 
 /// The submitter's handle on a task that was [spawned](super::WorkQueues::spawn). Dropping it takes the task out of the queue if
 /// it has not started; a started one runs to its end unobserved.
@@ -61,7 +62,7 @@ impl<T> Task<T> {
                 self.place = None;
                 return answer;
             }
-            () = reached(place.now(), self.deadline_ns) => place.withdraw(),
+            () = reached(self.cell.shard().now(), self.deadline_ns) => self.cell.shard().withdraw(place),
         };
         self.place = None;
         if withdrawn {
@@ -74,7 +75,7 @@ impl<T> Task<T> {
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         if let Some(place) = &self.place {
-            place.withdraw();
+            self.cell.shard().withdraw(place);
         }
     }
 }
@@ -87,6 +88,9 @@ impl<T> fmt::Debug for Task<T> {
 
 /// What a handle needs of a task.
 pub(super) trait Answering<T>: Send + Sync {
+    /// Where its queue is.
+    fn shard(&self) -> &Shard;
+
     fn poll_answer(&self, context: &Context<'_>) -> Poll<Result<T, TaskError>>;
 }
 
@@ -100,10 +104,11 @@ type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A spawned task, from its submission to its answer.
 pub(super) struct Cell<B, T> {
-    ready: Arc<Ready>,
+    /// Where its queue is; it goes to the list of that node when it can go on.
+    shard: Arc<Shard>,
     /// One of [`phase`].
     phase: AtomicU8,
-    /// Locked by the queue when it begins, then by the worker that polls.
+    /// Locked by the queue when it begins, then by the worker that polls, one at a time: nobody ever waits for it.
     work: Mutex<Work<B, T>>,
     answer: Mutex<Answer<T>>,
 }
@@ -138,9 +143,9 @@ where
     B: FnOnce(Completion) -> Running<T> + Send + 'static,
     T: Send + 'static,
 {
-    pub(super) fn new(ready: Arc<Ready>, begin: B) -> Self {
+    pub(super) fn new(shard: Arc<Shard>, begin: B) -> Self {
         Self {
-            ready,
+            shard,
             phase: AtomicU8::new(phase::SUSPENDED),
             work: Mutex::new(Work::Waiting(begin)),
             answer: Mutex::new(Answer::Open(None)),
@@ -149,8 +154,9 @@ where
 
     /// Goes on when a worker polls it next.
     fn go_on(self: Arc<Self>) {
-        if let Err(this) = Ready::hand_over(Arc::as_ptr(&self.ready), self) {
-            Arc::clone(&this.ready).push(this);
+        if let Err(this) = Ready::hand_over(&raw const self.shard.node.ready, self) {
+            let shard = Arc::clone(&this.shard);
+            shard.node.ready.push(this);
         }
     }
 
@@ -258,6 +264,10 @@ impl<B, T> Cell<B, T> {
 }
 
 impl<B: Send, T: Send> Answering<T> for Cell<B, T> {
+    fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
     fn poll_answer(&self, context: &Context<'_>) -> Poll<Result<T, TaskError>> {
         let mut answer = lock(&self.answer);
         match std::mem::replace(&mut *answer, Answer::Taken) {

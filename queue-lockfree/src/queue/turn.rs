@@ -1,12 +1,13 @@
 //! A place in a queue that a future waits on.
 
 use std::fmt;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::QueueError;
 use super::completion::Completion;
-use super::shard::Place;
+use super::shard::{Place, Shard};
 use crate::now::reached;
 
 /// A task's place in its queue. Dropping it takes the task out, or passes on the slot that it was given.
@@ -21,6 +22,7 @@ enum State {
 }
 
 struct Waiting {
+    shard: Arc<Shard>,
     place: Place,
     deadline_ns: u64,
     outcome: oneshot::Receiver<Result<Completion, QueueError>>,
@@ -34,11 +36,12 @@ impl Turn {
     }
 
     pub(super) fn waiting(
+        shard: Arc<Shard>,
         place: Place,
         deadline_ns: u64,
         outcome: oneshot::Receiver<Result<Completion, QueueError>>,
     ) -> Self {
-        Self { state: State::Waiting(Waiting { place, deadline_ns, outcome, settled: false }) }
+        Self { state: State::Waiting(Waiting { shard, place, deadline_ns, outcome, settled: false }) }
     }
 
     /// Waits for the slot, at the longest until the deadline. Needs a tokio runtime with time, for the deadline.
@@ -62,8 +65,8 @@ impl Waiting {
         let outcome = tokio::select! {
             biased;
             outcome = &mut self.outcome => outcome,
-            () = reached(self.place.now(), self.deadline_ns) => {
-                if self.place.withdraw() {
+            () = reached(self.shard.now(), self.deadline_ns) => {
+                if self.shard.withdraw(&self.place) {
                     self.settled = true;
                     return Err(QueueError::TimedOut);
                 }
@@ -83,7 +86,7 @@ impl Drop for Waiting {
         }
         self.outcome.close();
         if self.outcome.try_recv().is_err() {
-            self.place.withdraw();
+            self.shard.withdraw(&self.place);
         }
     }
 }
