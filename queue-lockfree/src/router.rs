@@ -46,7 +46,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// What runs a task at its owner; one per node.
 pub trait Handler: Send + Sync + 'static {
     /// Runs a task and returns its answer. Called when the task has its slot, which it keeps until the future ends;
-    /// submitting other tasks meanwhile, here or elsewhere, is what nested holds are.
+    /// submitting other tasks meanwhile, here or elsewhere, is what nested holds are. It must not block: the first poll
+    /// may happen where requests are taken in.
     ///
     /// A panic frees the slot and fails the task alone. The future is dropped halfway only when the node is stopped
     /// and does not end in time; the submitter is then told that the outcome is unknown.

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -124,14 +126,36 @@ impl Inbound {
             Ok(accepted) => accepted,
             Err(refusal) => return self.reply(Frame::Reply { correlation, answer: Err(refusal) }).await,
         };
-        self.lock().insert(correlation, cancel);
         let inbound = self.another();
-        let serving = async move { inbound.serve(correlation, accepted, cancelled).await };
-        self.owner.tasks.spawn_on(serving, &self.owner.runtime);
+        let mut serving = Box::pin(async move {
+            let answer = inbound.owner.serve(accepted, cancelled).await;
+            (inbound, answer)
+        });
+        // What neither waits for its turn nor suspends needs no task of its own, and nobody can ask after it.
+        let at_once = serving.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready((inbound, answer)) = at_once {
+            let Some(answer) = answer else { return };
+            let reply = Frame::Reply { correlation, answer };
+            if let Err(TrySendError::Full(reply)) = self.outbox.try_send(reply) {
+                self.owner.tasks.spawn_on(async move { inbound.reply(reply).await }, &self.owner.runtime);
+            }
+            return;
+        }
+        self.lock().insert(correlation, cancel);
+        let going_on = async move {
+            let (inbound, answer) = serving.await;
+            inbound.end(correlation, answer).await;
+        };
+        self.owner.tasks.spawn_on(going_on, &self.owner.runtime);
     }
 
     async fn serve(&self, correlation: u64, accepted: Accepted, cancelled: oneshot::Receiver<()>) {
-        match self.owner.serve(accepted, cancelled).await {
+        let answer = self.owner.serve(accepted, cancelled).await;
+        self.end(correlation, answer).await;
+    }
+
+    async fn end(&self, correlation: u64, answer: Option<Result<Bytes, Refusal>>) {
+        match answer {
             Some(answer) => self.conclude(correlation, answer).await,
             None => drop(self.forget(correlation)),
         }

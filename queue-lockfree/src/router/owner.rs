@@ -124,7 +124,13 @@ impl Owner {
         };
         let delivery = Delivery { key, payload, deadline_ns, epoch, entitlement };
         let running = caught(async { self.handler.run(delivery).await });
-        let answer = match self.stop.run_until_cancelled(running).await {
+        // In this order one that ends at once does not wait for the stop, which would be entered in a list for all tasks.
+        let ended = tokio::select! {
+            biased;
+            ended = running => Some(ended),
+            () = self.stop.cancelled() => None,
+        };
+        let answer = match ended {
             Some(Ok(answer)) if answer.len() + FRAME_OVERHEAD <= self.frame_bytes => Ok(answer),
             Some(Ok(answer)) => Err(Refusal::Failed(format!(
                 "an answer of {} bytes exceeds the bound of frames",
