@@ -5,7 +5,9 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,15 +32,20 @@ struct Agent {
     rejected: usize,
     /// Who came in while how many others were inside.
     crowded: Vec<(String, usize)>,
-    /// Sections that overlapped under tokens of one generation.
+    /// Sections beyond the level under tokens of one generation.
     undecided: usize,
+    /// What was delivered, in this order: key, payload, and the epoch at which its owner took it in.
+    delivered: Vec<(String, Bytes, u64)>,
 }
 
 impl Agent {
     fn enter(&mut self, delivery: &Delivery, level: usize, fencing: bool) -> bool {
+        self.delivered.push((delivery.key.clone(), delivery.payload.clone(), delivery.epoch));
         let token = delivery.entitlement.token.unwrap();
         let highest = self.highest.entry(delivery.key.clone()).or_insert(token);
-        if fencing && token < *highest {
+        // The slots of one generation are entered in any order.
+        let stale = if level == 1 { token < *highest } else { token.generation < highest.generation };
+        if fencing && stale {
             self.rejected += 1;
             return false;
         }
@@ -46,8 +53,9 @@ impl Agent {
         let inside = self.inside.entry(delivery.key.clone()).or_default();
         if inside.len() >= level {
             self.crowded.push((delivery.key.clone(), inside.len()));
-            self.undecided += inside.iter().filter(|(other, _)| other.generation == token.generation).count();
         }
+        let alike = inside.iter().filter(|(other, _)| other.generation == token.generation).count();
+        self.undecided += usize::from(alike >= level);
         inside.push((token, delivery.payload.clone()));
         *self.entered.entry(delivery.payload.clone()).or_default() += 1;
         true
@@ -292,11 +300,18 @@ fn plan() -> impl Strategy<Value = Plan> {
 /// A task's number and what its submitter was told.
 type Answer = (usize, Result<Bytes, SubmitError>);
 
-/// Runs a plan; returns what the agent saw, and each task's answer by its number.
-fn play(plan: &Plan, takeover: Takeover, level: u32) -> (Agent, Vec<Answer>) {
+/// What came of a plan.
+struct Played {
+    agent: Agent,
+    answers: Vec<Answer>,
+    /// By task: the epoch that all nodes had come to when it was submitted; 0 = some had, some had not.
+    settled: Vec<u64>,
+}
+
+fn play(plan: &Plan, takeover: Takeover, level: u32) -> Played {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let agent = Arc::new(Mutex::new(Agent::default()));
-    let answers = runtime.block_on(async {
+    let (answers, settled) = runtime.block_on(async {
         let handler = {
             let (agent, plan) = (agent.clone(), plan.clone());
             let fencing = takeover == Takeover::Fenced;
@@ -321,22 +336,35 @@ fn play(plan: &Plan, takeover: Takeover, level: u32) -> (Agent, Vec<Answer>) {
         ringed.install_everywhere(1, &(0..NODES).collect::<Vec<_>>());
         let mut changes = JoinSet::new();
         let (inside, views, late) = (ringed.clone(), plan.views.clone(), plan.late.clone());
+        let settled = Arc::new(AtomicU64::new(1));
+        let told = settled.clone();
         changes.spawn(async move {
             for ((epoch, view), (first, pause_ms)) in (2..).zip(views).zip(late) {
+                told.store(0, Ordering::SeqCst);
                 for at in 0..inside.nodes.len() {
                     inside.install((first + at) % inside.nodes.len(), epoch, &view);
                     tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 }
+                told.store(epoch, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
             }
         });
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut settled_at) = (JoinSet::new(), Vec::new());
         for (number, &(at, key, _)) in plan.tasks.iter().enumerate() {
             let deadline_ns = ringed.now.now_ns() + u64::try_from(PATIENCE.as_nanos()).unwrap();
             let node = ringed.nodes[at].clone();
-            tasks.spawn(async move {
+            let mut submitting = Box::pin(async move {
                 let payload = Bytes::from(number.to_string());
                 (number, node.submit(&format!("vm-{key}"), level, payload, deadline_ns).await)
             });
+            // Polled here first, so that tasks are submitted in the order of their numbers.
+            let before = settled.load(Ordering::SeqCst);
+            match submitting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(answer) => drop(tasks.spawn(std::future::ready(answer))),
+                Poll::Pending => drop(tasks.spawn(submitting)),
+            }
+            let after = settled.load(Ordering::SeqCst);
+            settled_at.push(if before == after { before } else { 0 });
             if number % 8 == 0 {
                 tokio::time::sleep(Duration::from_micros(500)).await;
             }
@@ -344,14 +372,31 @@ fn play(plan: &Plan, takeover: Takeover, level: u32) -> (Agent, Vec<Answer>) {
         let answers = tokio::time::timeout(PATIENCE * 2, tasks.join_all()).await.expect("every task ends");
         changes.join_all().await;
         Arc::into_inner(ringed).unwrap().shutdown().await;
-        answers
+        (answers, settled_at)
     });
     let agent = std::mem::take(&mut *agent.lock().unwrap());
-    (agent, answers)
+    Played { agent, answers, settled }
+}
+
+/// Tasks of one key that entered at one node while all nodes went by one view, and that the owner by this view ran, ran in
+/// the order in which they were submitted. Returns how many times one followed another.
+fn check_order(plan: &Plan, played: &Played) -> Result<usize, TestCaseError> {
+    let (mut last, mut followed) = (BTreeMap::new(), 0);
+    for (key, payload, epoch) in &played.agent.delivered {
+        let number: usize = str::from_utf8(payload).unwrap().parse().unwrap();
+        if played.settled[number] == *epoch {
+            if let Some(before) = last.insert((plan.tasks[number].0, key, epoch), number) {
+                prop_assert!(before < number, "{key}: task {number} after {before}");
+                followed += 1;
+            }
+        }
+    }
+    Ok(followed)
 }
 
 /// Each task has one outcome, and ran as often as that says.
-fn check_outcomes(agent: &Agent, answers: &[Answer]) -> Result<(), TestCaseError> {
+fn check_outcomes(played: &Played) -> Result<(), TestCaseError> {
+    let Played { agent, answers, .. } = played;
     for (number, answer) in answers {
         let payload = Bytes::from(number.to_string());
         let times = agent.entered.get(&payload).copied().unwrap_or(0);
@@ -370,17 +415,25 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn drain_keeps_the_level_loses_nothing_and_runs_nothing_twice(plan in plan(), level in 1_u32..3) {
-        let (agent, answers) = play(&plan, Takeover::Drain, level);
-        prop_assert!(agent.crowded.is_empty(), "{:?}", agent.crowded);
-        check_outcomes(&agent, &answers)?;
+    fn drain_keeps_level_and_order_loses_nothing_and_runs_nothing_twice(plan in plan(), level in 1_u32..3) {
+        let played = play(&plan, Takeover::Drain, level);
+        prop_assert!(played.agent.crowded.is_empty(), "{:?}", played.agent.crowded);
+        check_outcomes(&played)?;
+        if level == 1 {
+            check_order(&plan, &played)?;
+        }
     }
 
     #[test]
-    fn fenced_loses_nothing_runs_nothing_twice_and_decides_every_overlap_by_generation(plan in plan()) {
-        let (agent, answers) = play(&plan, Takeover::Fenced, 1);
-        prop_assert_eq!(agent.undecided, 0);
-        check_outcomes(&agent, &answers)?;
+    fn fenced_keeps_level_and_order_within_a_generation_loses_nothing_and_runs_nothing_twice(
+        plan in plan(), level in 1_u32..3
+    ) {
+        let played = play(&plan, Takeover::Fenced, level);
+        prop_assert_eq!(played.agent.undecided, 0);
+        check_outcomes(&played)?;
+        if level == 1 {
+            check_order(&plan, &played)?;
+        }
     }
 }
 
@@ -389,7 +442,10 @@ fn without_changes_all_takeovers_give_the_same() {
     let tasks: Vec<_> = (0..200).map(|task| (task % 4, (task % 6) as u8, 0)).collect();
     for takeover in [Takeover::Faithful, Takeover::Drain, Takeover::Fenced] {
         let plan = Plan { views: Vec::new(), late: Vec::new(), tasks: tasks.clone(), direct: false };
-        let (agent, answers) = play(&plan, takeover, 1);
+        let played = play(&plan, takeover, 1);
+        // 4 nodes and 6 keys make 12 pairs that occur, each with a first task.
+        assert_eq!(check_order(&plan, &played).unwrap(), 200 - 12, "{takeover:?}");
+        let Played { agent, answers, .. } = played;
         assert!(agent.crowded.is_empty() && agent.rejected == 0, "{takeover:?}");
         assert!(
             answers.iter().all(|(number, answer)| answer.as_deref() == Ok(number.to_string().as_bytes()))

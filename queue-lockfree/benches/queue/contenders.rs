@@ -20,6 +20,26 @@ pub(crate) trait Contender: Clone + Send + Sync + 'static {
     fn stop(&self) {}
 }
 
+/// Nothing is kept apart: the yardstick of an idle submit.
+#[derive(Clone)]
+pub(crate) struct Spawned(Handle);
+
+impl Contender for Spawned {
+    type Open = JoinHandle<u64>;
+
+    fn start(runtime: &Runtime) -> Self {
+        Self(runtime.handle().clone())
+    }
+
+    fn submit(&self, _key: &str, task: impl Future<Output = u64> + Send + 'static) -> Self::Open {
+        self.0.spawn(task)
+    }
+
+    async fn finished(open: Self::Open) -> u64 {
+        open.await.expect("a task does not panic")
+    }
+}
+
 /// A concurrent map: as many shards as the work queues have, and the same hash.
 struct Map<V> {
     shards: Vec<Mutex<HashMap<String, V, DefaultHashBuilder>>>,

@@ -7,6 +7,12 @@
 //! * `pipelined`: 8 submitters keep 128 tasks each in flight, and look at the oldest;
 //! * `awaiting`: 1,024 submitters await each task before the next.
 //!
+//! In the groups `idle` there is one submitter and nothing else to do: it awaits a task that suspends nowhere, on a key of
+//! its own, beside a bare `tokio::spawn`.
+//!
+//! Only `mutex` (when it spawns), `spawn` and `queues` contain the panic of a task; only `queues` take one back that is
+//! dropped, and know levels, deadlines and ages.
+//!
 //! Measured is the CPU time of the process, since a neighbour on the machine takes from the wall clock; the groups whose
 //! name begins with `wall` have that. `LOCKBENCH_SUSPENSIONS=0` has the tasks end at their first poll.
 
@@ -26,7 +32,7 @@ use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use contenders::{Actors, Contender, Deques, Mutexes, Queues};
+use contenders::{Actors, Contender, Deques, Mutexes, Queues, Spawned};
 use cpu::CpuTime;
 
 const KEYS: [usize; 4] = [1, 100, 10_000, 1_000_000];
@@ -110,11 +116,40 @@ fn contender<C: Contender, M: Measurement>(
     group.finish();
 }
 
+/// One task at a time, with nothing else to do.
+fn idle<C: Contender, M: Measurement>(c: &mut Criterion<M>, name: &str) {
+    let runtime = Runtime::new().expect("a runtime starts");
+    let _context = runtime.enter();
+    let contender = C::start(&runtime);
+    let mut group = c.benchmark_group(format!("{}/queue/idle", clock::<M>()));
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(1)).sample_size(20);
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function(name, |b| {
+        b.iter(|| {
+            let contender = contender.clone();
+            let one_by_one = async move {
+                let sum = Arc::new(AtomicU64::new(0));
+                for _ in 0..1000 {
+                    C::finished(contender.submit("volume-1", task(0, Arc::clone(&sum)))).await;
+                }
+            };
+            runtime.block_on(runtime.spawn(one_by_one)).expect("it does not panic");
+        });
+    });
+    contender.stop();
+    group.finish();
+}
+
 fn clock<M: Measurement>() -> &'static str {
     if std::any::type_name::<M>() == std::any::type_name::<CpuTime>() { "cpu" } else { "wall" }
 }
 
 fn benches<M: Measurement>(c: &mut Criterion<M>) {
+    idle::<Spawned, M>(c, "spawn");
+    idle::<Mutexes<true>, M>(c, "mutex");
+    idle::<Actors, M>(c, "actor");
+    idle::<Deques, M>(c, "deques");
+    idle::<Queues, M>(c, "queues");
     let suspensions =
         std::env::var("LOCKBENCH_SUSPENSIONS").map_or(1, |text| text.parse().expect("a number"));
     for submitters in [8, IN_FLIGHT] {
