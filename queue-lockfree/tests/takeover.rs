@@ -384,11 +384,11 @@ fn check_order(plan: &Plan, played: &Played) -> Result<usize, TestCaseError> {
     let (mut last, mut followed) = (BTreeMap::new(), 0);
     for (key, payload, epoch) in &played.agent.delivered {
         let number: usize = str::from_utf8(payload).unwrap().parse().unwrap();
-        if played.settled[number] == *epoch {
-            if let Some(before) = last.insert((plan.tasks[number].0, key, epoch), number) {
-                prop_assert!(before < number, "{key}: task {number} after {before}");
-                followed += 1;
-            }
+        if played.settled[number] == *epoch
+            && let Some(before) = last.insert((plan.tasks[number].0, key, epoch), number)
+        {
+            prop_assert!(before < number, "{key}: task {number} after {before}");
+            followed += 1;
         }
     }
     Ok(followed)
