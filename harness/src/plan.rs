@@ -399,10 +399,10 @@ impl Plan {
         self.tasks.iter().map(|task| task.steps.iter().map(longest_ns).sum()).max().unwrap_or(0)
     }
 
-    /// Whether every resource is of level 0, so that nothing has to be kept apart.
+    /// Whether every resource of a task is of level 0, so that nothing has to be kept apart.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
-        self.resources.iter().all(|resource| resource.level == 0)
+        self.resources.iter().all(|resource| resource.level == 0 || resource.kind == ResourceKind::Bystander)
     }
 
     /// Load ρ of each resource of level ≥ 1, the busiest first. What is found or created is created once.
@@ -618,6 +618,18 @@ mod tests {
         // One creation, and four looks, of a window of 1,000.
         assert_eq!(stampede.loads()[0].1, 0.12);
         assert_eq!(at(&[0, 100, 105]).overlaps_without_exclusion(), 0);
+    }
+
+    #[test]
+    fn a_plan_is_unlimited_when_all_its_tasks_are() {
+        let at_level = |level| {
+            let limited = step(ResourceKind::Host, 1, 5, vec![]);
+            StepTree { resource: Resource { level, ..limited.resource }, ..limited }
+        };
+        assert!(plan(vec![(0, at_level(0)), (1, at_level(0))]).unwrap().is_unlimited());
+        assert!(!plan(vec![(0, at_level(1))]).unwrap().is_unlimited());
+        let vm = step(ResourceKind::Vm, 1, 5, vec![]);
+        assert!(!plan(vec![(0, at_level(0)), (1, vm)]).unwrap().is_unlimited());
     }
 
     #[test]
