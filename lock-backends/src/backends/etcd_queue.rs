@@ -1,7 +1,7 @@
 //! `etcd-queue`: waiters queue as keys under the lock's name; each watches the one before it.
 //!
-//! **Protocol.** Acquire is one transaction: put `queue/<name>/<owner>` on the node's lease, and read the last three keys
-//! of the queue by create revision: mine and up to two before it. None before it: granted. Otherwise watch the predecessor
+//! **Protocol.** Acquire is one transaction: put `queue/<name>/<lease>-<seat>` on the node's lease, and read the last three
+//! keys of the queue by create revision: mine and up to two before it. None before it: granted. Otherwise watch the predecessor
 //! for its deletion, and read once what came before the watch. If the queue held nobody else, its deletion is the grant;
 //! if it did, one more read finds the next older key, and that mine still exists. Keys before mine can only vanish.
 //! Release deletes the key if its create revision is still mine.
@@ -11,6 +11,10 @@
 //!  node B  key of revision 5, watches 4 ◀┘ deleted: granted, no further request
 //!  node C  key of revision 6, watches 5
 //! ```
+//!
+//! **Key names are used again**, since etcd's reads pass the names of deleted keys until the history is compacted: an
+//! attempt takes a *seat* of its session, and leaves it when it is proven that nothing of it is at the server or on its
+//! way there. Revisions, not names, tell attempts apart.
 //!
 //! **A lost answer** is withdrawn before anything is tried again, with a proof: see folder `etcd`.
 //!
@@ -29,15 +33,16 @@
 //! Sources: etcd documentation, "etcd API" (transactions, watch, lease) and "KV API guarantees"; etcd's Go package
 //! `concurrency` (the recipe; structure only).
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp};
 
 use super::etcd::{Answer, Etcd, Node, Recipe, SURVIVES, TxnError};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, Request, SafetyClass, Server,
-    Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, ReleaseRet, Request, SafetyClass,
+    Server, Variant,
 };
 
 /// The variant as registered.
@@ -57,11 +62,13 @@ pub(super) const VARIANT: Variant = Variant {
         fair: true,
     },
     survives: SURVIVES,
-    open: |endpoint| Etcd::open(endpoint, || Box::new(Queue)),
+    open: |endpoint| Etcd::open(endpoint, || Box::<Queue>::default()),
 };
 
-#[derive(Debug)]
-struct Queue;
+#[derive(Debug, Default)]
+struct Queue {
+    seats: Seats,
+}
 
 /// Where an attempt stands.
 struct Place {
@@ -76,8 +83,12 @@ struct Place {
 }
 
 impl Recipe for Queue {
-    fn key(&self, _: &Node, name: &str, owner: &OwnerId) -> String {
-        format!("{}{}", prefix(name), owner.0)
+    /// An attempt without a seat has a key that nobody puts.
+    fn key(&self, node: &Node, name: &str, owner: &OwnerId) -> String {
+        match self.seats.of(name, owner) {
+            Some(seat) => format!("{}{:x}-{seat}", prefix(name), node.lease()),
+            None => format!("{}{}", prefix(name), owner.0),
+        }
     }
 
     fn acquire<'a>(
@@ -87,24 +98,12 @@ impl Recipe for Queue {
         request: &'a Request,
     ) -> BoxFuture<'a, Result<Grant, LockError>> {
         Box::pin(async move {
-            let key = self.key(node, name, &request.owner);
-            let place = loop {
-                match enqueue(node, name, &key, request, Join::Always).await {
-                    Ok(place) => {
-                        break place.ok_or_else(|| LockError::Protocol("no place in the queue".into()))?;
-                    }
-                    Err(LockError::Unknown(_)) => {
-                        node.withdraw_by_deadline(&key, self.mine(&key, &request.owner), request).await?;
-                    }
-                    Err(error) => return Err(error),
-                }
-            };
-            let created = place.created;
-            if let Err(error) = wait_turn(node, name, &key, place, request).await {
-                self.withdraw(node, name, &request.owner).await?;
-                return Err(error);
+            self.seats.take(name, &request.owner);
+            let taken = self.queue_up(node, name, request).await;
+            if !matches!(taken, Ok(_) | Err(LockError::Unknown(_))) {
+                self.seats.leave(name, &request.owner);
             }
-            node.grant(name, request, created)
+            taken
         })
     }
 
@@ -115,16 +114,47 @@ impl Recipe for Queue {
         request: &'a Request,
     ) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
         Box::pin(async move {
+            self.seats.take(name, &request.owner);
             let key = self.key(node, name, &request.owner);
-            match enqueue(node, name, &key, request, Join::IfFree).await {
-                Ok(Some(place)) => node.grant(name, request, place.created).map(Some),
+            let refused = match enqueue(node, name, &key, request, Join::IfFree).await {
+                Ok(Some(place)) => return node.grant(name, request, place.created).map(Some),
                 Ok(None) => Ok(None),
                 Err(LockError::Unknown(why)) => {
                     self.withdraw(node, name, &request.owner).await?;
                     Err(LockError::Unavailable(why))
                 }
                 Err(error) => Err(error),
-            }
+            };
+            self.seats.leave(name, &request.owner);
+            refused
+        })
+    }
+
+    fn withdraw<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a str,
+        owner: &'a OwnerId,
+    ) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
+        Box::pin(async move {
+            let key = self.key(node, name, owner);
+            let withdrawn = node.withdraw(&key, self.mine(&key, owner)).await?;
+            self.seats.leave(name, owner);
+            Ok(withdrawn)
+        })
+    }
+
+    fn release<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a str,
+        grant: &'a Grant,
+    ) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
+        Box::pin(async move {
+            let key = self.key(node, name, &grant.owner);
+            let released = node.release_by_revision(name, key, grant).await?;
+            self.seats.leave(name, &grant.owner);
+            Ok(released)
         })
     }
 
@@ -136,6 +166,71 @@ impl Recipe for Queue {
         let first =
             GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend).with_limit(1);
         Box::pin(node.first_value(prefix(name), Some(first)))
+    }
+}
+
+impl Queue {
+    /// Joins the queue and waits for the grant. Unless it ends with that or with [`LockError::Unknown`], nothing of the
+    /// attempt is left at the server.
+    async fn queue_up(&self, node: &Node, name: &Arc<str>, request: &Request) -> Result<Grant, LockError> {
+        let key = self.key(node, name, &request.owner);
+        let place = loop {
+            match enqueue(node, name, &key, request, Join::Always).await {
+                Ok(place) => {
+                    break place.ok_or_else(|| LockError::Protocol("no place in the queue".into()))?;
+                }
+                Err(LockError::Unknown(_)) => {
+                    node.withdraw_by_deadline(&key, self.mine(&key, &request.owner), request).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let created = place.created;
+        if let Err(error) = wait_turn(node, name, &key, place, request).await {
+            let mine = Compare::create_revision(key.as_str(), CompareOp::Equal, created);
+            node.delete_if(name, mine, key).await?;
+            return Err(error);
+        }
+        node.grant(name, request, created)
+    }
+}
+
+/// The seats of a session's attempts: numbers from 0, for each lock as many as it ever had attempts at once.
+#[derive(Debug, Default)]
+struct Seats(Mutex<HashMap<Arc<str>, Row>>);
+
+/// The seats of one lock. It is there while any is taken.
+#[derive(Debug, Default)]
+struct Row {
+    taken: HashMap<OwnerId, usize>,
+    /// Those below the highest taken so far that are not.
+    free: Vec<usize>,
+}
+
+impl Seats {
+    fn rows(&self) -> MutexGuard<'_, HashMap<Arc<str>, Row>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, name: &str, owner: &OwnerId) -> Option<usize> {
+        self.rows().get(name)?.taken.get(owner).copied()
+    }
+
+    fn take(&self, name: &Arc<str>, owner: &OwnerId) {
+        let mut rows = self.rows();
+        let row = rows.entry(Arc::clone(name)).or_default();
+        let seat = row.free.pop().unwrap_or(row.taken.len());
+        row.taken.insert(owner.clone(), seat);
+    }
+
+    /// To be called only when nothing of the attempt is at the server or on its way there.
+    fn leave(&self, name: &str, owner: &OwnerId) {
+        let mut rows = self.rows();
+        let Some(row) = rows.get_mut(name) else { return };
+        row.free.extend(row.taken.remove(owner));
+        if row.taken.is_empty() {
+            rows.remove(name);
+        }
     }
 }
 
@@ -172,8 +267,8 @@ async fn enqueue(
             return place(&answer, 1, seen, seen).map(Some);
         }
         match (answer.first_key(0)?, answer.first_key(2)?) {
-            // My own earlier try, whose answer was lost.
-            (Some(mine), _) => return place(&answer, 2, mine.create_revision(), seen).map(Some),
+            // An earlier try was withdrawn, and who sat here before has left.
+            (Some(_), _) => return Err(LockError::Protocol("the seat in the queue is taken".to_owned())),
             (None, Some(_)) if join == Join::IfFree => return Ok(None),
             // Only the fence was outdated: again with the new one.
             _ => node.set_fence(answer.first_key(1)?)?,

@@ -66,8 +66,11 @@ impl Bench {
 
     /// A node whose way to the server can fail.
     pub(crate) async fn node_behind_a_link(&self) -> (Arc<LockClient>, Link) {
+        self.node_behind_a_link_with(ClientOptions::default()).await
+    }
+
+    pub(crate) async fn node_behind_a_link_with(&self, options: ClientOptions) -> (Arc<LockClient>, Link) {
         let (link, endpoint) = Link::to(&self.endpoint.0).await;
-        let options = ClientOptions::default();
         let client = LockClient::connect(self.variant, &Endpoint(endpoint), self.session(), options).await;
         (Arc::new(client.unwrap()), link)
     }

@@ -5,7 +5,8 @@
 //! proves nothing about a put that is still on its way. Each acquire therefore also compares the revision of
 //! a key of the session's own, the *fence*, and [`Node::withdraw`] rewrites the fence in the
 //! transaction that deletes what the lost request may have put: whatever was sent before can no longer
-//! succeed. That is the proof of withdrawal. After a lost answer nothing is tried again before the withdrawal
+//! succeed. That is the proof of withdrawal. Withdrawals compare the fence as well: a late one must not
+//! delete what was put after a later one was answered. After a lost answer nothing is tried again before the withdrawal
 //! is answered; what is not withdrawn by the deadline is *unknown*.
 
 mod members;
@@ -161,8 +162,10 @@ pub(super) struct Node {
     ttl: Duration,
     /// A key of this session's own, on its lease. Its deletion says that the lease ended.
     fence_key: String,
-    /// Revision of the fence; acquires compare it, withdrawals raise it.
+    /// Revision of the fence; acquires and withdrawals compare it, withdrawals raise it.
     fence: AtomicI64,
+    /// The turn to withdraw.
+    withdrawing: tokio::sync::Mutex<()>,
     /// The lease is alive until then at least, on the node's clock. Raised by acknowledged renewals alone.
     valid_until: AtomicU64,
     /// Streams to renew on. Empty while a renewal is under way and after one that failed: a late answer to an earlier
@@ -210,6 +213,7 @@ impl Node {
             ttl,
             fence_key,
             fence: AtomicI64::new(fence),
+            withdrawing: tokio::sync::Mutex::default(),
             valid_until: AtomicU64::new(stamp(valid_until(sent_ns, ttl))),
             keeper: tokio::sync::Mutex::new(None),
             watches,

@@ -15,8 +15,11 @@ impl Node {
     /// Holds while nothing was withdrawn since: to be part of every transaction that takes a key.
     pub(in crate::backends) fn fence(&self) -> Result<Compare, LockError> {
         self.ensure_alive()?;
-        let fence = self.fence.load(Ordering::Acquire);
-        Ok(Compare::mod_revision(self.fence_key.as_str(), CompareOp::Equal, fence))
+        Ok(self.fence_is(self.fence.load(Ordering::Acquire)))
+    }
+
+    fn fence_is(&self, revision: i64) -> Compare {
+        Compare::mod_revision(self.fence_key.as_str(), CompareOp::Equal, revision)
     }
 
     /// To be read where the fence did not hold.
@@ -41,25 +44,40 @@ impl Node {
         (self.remaining(request) + GRACE).min(self.patience())
     }
 
-    /// Deletes the key if `mine` holds, and makes sure that nothing that was sent before puts it later; says whether
-    /// it was there.
+    /// Deletes the key if `mine` holds, and makes sure that nothing that was sent before changes it later, neither a put
+    /// nor an earlier withdrawal; says whether it was there.
     pub(in crate::backends) async fn withdraw(
         &self,
         key: &str,
         mine: Compare,
     ) -> Result<ReleaseRet, LockError> {
+        // One after the other: each raises the fence that the next compares.
+        let Ok(_turn) = timeout(self.patience(), self.withdrawing.lock()).await else {
+            return Err(LockError::Unknown("earlier withdrawals are not answered".to_owned()));
+        };
         let lease = PutOptions::new().with_lease(self.lease);
         let raise = TxnOp::put(self.fence_key.as_str(), "", Some(lease));
-        let txn =
-            Txn::new().when([mine]).and_then([TxnOp::delete(key, None), raise.clone()]).or_else([raise]);
-        match self.wire.send(txn, self.patience()).await {
-            Ok(answer) => {
-                self.fence.fetch_max(answer.revision, Ordering::AcqRel);
-                Ok(if answer.succeeded { ReleaseRet::Released } else { ReleaseRet::AlreadyLost })
+        loop {
+            let fence = self.fence.load(Ordering::Acquire);
+            let txn = Txn::new()
+                .when([mine.clone(), self.fence_is(fence)])
+                .and_then([TxnOp::delete(key, None), raise.clone()])
+                .or_else([self.read_fence(), raise.clone()]);
+            let answer = match self.wire.send(txn, self.patience()).await {
+                Ok(answer) => answer,
+                // Nothing can be put on a lease that is gone.
+                Err(TxnError::LeaseGone) => return Err(self.gone()),
+                Err(TxnError::Unanswered(why)) => return Err(LockError::Unknown(why)),
+            };
+            self.fence.fetch_max(answer.revision, Ordering::AcqRel);
+            if answer.succeeded {
+                return Ok(ReleaseRet::Released);
             }
-            // Nothing can be put on a lease that is gone.
-            Err(TxnError::LeaseGone) => Err(self.gone()),
-            Err(TxnError::Unanswered(why)) => Err(LockError::Unknown(why)),
+            let before = answer.first_key(0)?.ok_or_else(|| self.gone())?;
+            if before.mod_revision() == fence {
+                return Ok(ReleaseRet::AlreadyLost);
+            }
+            // An earlier withdrawal, whose answer was lost, had raised it: again with the present one.
         }
     }
 
