@@ -7,10 +7,12 @@
 //!
 //! Jobs do nothing. Jobs/s: 256 are open all the time, counted from submission to outcome. p50, p99: from submission to
 //! outcome with one open. The bare loop is fed in batches, takes any row, deletes it and tells nobody: no order, no
-//! exclusion, no outcome. Its row holds the yardstick, and `ratio` is jobs/s against it.
+//! exclusion, no outcome. Its row holds the yardstick, and `ratio` is jobs/s against it. All take turns, five times;
+//! medians are printed.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a table for people; any failure ends it")]
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -30,6 +32,8 @@ use tokio::task::JoinSet;
 const OPEN: usize = 256;
 const WARM_UP: Duration = Duration::from_millis(300);
 const TIME: Duration = Duration::from_secs(2);
+/// Turns of all that is compared; medians are printed.
+const ROUNDS: usize = 5;
 
 struct Nothing;
 
@@ -51,22 +55,38 @@ async fn main() {
         "form", "workers", "queues", "jobs/s", "ratio", "p50 ms", "p99 ms"
     );
     for workers in [1, 4, 16] {
-        let bare = bare(server.endpoint(), workers).await;
+        let mut bare_rates = Vec::new();
+        let mut lines: BTreeMap<(usize, &str), Vec<[f64; 4]>> = BTreeMap::new();
+        for _ in 0..ROUNDS {
+            let bare = bare(server.endpoint(), workers).await;
+            bare_rates.push([bare]);
+            for queues in [1, 64] {
+                for form in JobForm::ALL {
+                    let [rate, p50, p99] = queue(server.endpoint(), *form, workers, queues).await;
+                    lines.entry((queues, form.name())).or_default().push([rate, rate / bare, p50, p99]);
+                }
+            }
+        }
+        let [bare] = medians(&bare_rates);
         println!(
             "{:<12} {workers:>7} {:>6} {bare:>8.0} {:>6} {:>9} {:>9}",
             "bare loop", "-", "1.00", "-", "-"
         );
-        for queues in [1, 64] {
-            for form in JobForm::ALL {
-                let [rate, p50, p99] = queue(server.endpoint(), *form, workers, queues).await;
-                let (name, ratio) = (form.name(), rate / bare);
-                println!(
-                    "{name:<12} {workers:>7} {queues:>6} {rate:>8.0} {ratio:>6.2} {p50:>9.2} {p99:>9.2}"
-                );
-            }
+        for ((queues, name), rounds) in lines {
+            let [rate, ratio, p50, p99] = medians(&rounds);
+            println!("{name:<12} {workers:>7} {queues:>6} {rate:>8.0} {ratio:>6.2} {p50:>9.2} {p99:>9.2}");
         }
     }
     server.stop().await.unwrap();
+}
+
+/// Of each column.
+fn medians<const N: usize>(rounds: &[[f64; N]]) -> [f64; N] {
+    std::array::from_fn(|column| {
+        let mut values: Vec<f64> = rounds.iter().map(|round| round[column]).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    })
 }
 
 /// Jobs/s, and p50 and p99 in ms.

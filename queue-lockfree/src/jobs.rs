@@ -7,6 +7,7 @@
 mod database;
 mod issuer;
 mod liveness;
+mod outcomes;
 mod worker;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -33,15 +35,19 @@ pub const NAME_BYTES: usize = 255;
 /// Longest payload and longest result, in bytes.
 pub const PAYLOAD_BYTES: usize = 1 << 20;
 
-/// How the queues are worked through. All nodes on one database use the same form.
+/// Submissions, and turns of workers, in one transaction.
+const BATCH: usize = 64;
+
+/// How the queues are worked through. All nodes on one database use the same form. Submissions of a node that come
+/// together share a transaction, and so do the turns of its workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JobForm {
-    /// As the original: one lock for everything, taken to submit a job and again to start it. The node whose submission
+    /// As the original: one lock for everything, taken to submit jobs and again to start them. The node whose submission
     /// makes a queue runs it until it is drained. When it dies, a survivor becomes the queue's worker; pending jobs of
     /// dead issuers are then dropped.
     Faithful,
     /// A row lock per queue. Each job runs at whichever node finds it first, the oldest job of an idle queue before
-    /// others, and many submissions share a transaction. A job outlives its issuer.
+    /// others. A job outlives its issuer.
     SkipLocked,
 }
 
@@ -246,8 +252,8 @@ impl JobNodeOptions {
 /// Invariant: a job's state leaves `pending` and `running` once, and only by the worker whose token it holds, by who
 /// took it over, or by its deadline.
 ///
-/// It holds a connection per worker and four more. Dropping it without [`JobNode::shutdown`] stops it where it is; others
-/// take over once it has been silent for long enough.
+/// It holds five connections. Dropping it without [`JobNode::shutdown`] stops it where it is; others take over once it has
+/// been silent for long enough.
 pub struct JobNode {
     shared: Arc<Shared>,
     tasks: TaskTracker,
@@ -299,11 +305,13 @@ impl JobNode {
         });
         let tasks = TaskTracker::new();
         tasks.spawn(liveness::keep(Arc::clone(&shared)));
-        tasks.spawn(issuer::listen(Arc::clone(&shared)));
+        tasks.spawn(outcomes::listen(Arc::clone(&shared)));
         tasks.spawn(issuer::submit(Arc::clone(&shared), orders));
-        tasks.spawn(issuer::collect(Arc::clone(&shared)));
+        tasks.spawn(outcomes::collect(Arc::clone(&shared)));
+        let (turns, requests) = mpsc::channel(shared.options.workers.max(1));
+        tasks.spawn(worker::take_turns(Arc::clone(&shared), requests));
         for slot in 0..shared.options.workers {
-            tasks.spawn(worker::work(Arc::clone(&shared), slot, Arc::clone(&handler)));
+            tasks.spawn(worker::work(Arc::clone(&shared), slot, Arc::clone(&handler), turns.clone()));
         }
         tasks.close();
         Ok(Self { shared, tasks, _stop_on_drop: stop.drop_guard() })

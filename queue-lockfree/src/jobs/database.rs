@@ -52,9 +52,27 @@ pub(super) enum Trouble {
 /// An outcome as its row has it.
 pub(super) type OutcomeRow = (i64, i64, String, Option<Vec<u8>>);
 
-/// The answer to [`Session::work`]: settled, job, queue, its name, number, payload, token, attempt.
-pub(super) type WorkRow =
-    (bool, Option<i64>, Option<i64>, Option<String>, Option<i64>, Option<Vec<u8>>, Option<i64>, Option<i32>);
+/// A row of the answer to [`Session::work`]: a job whose result is written, or else the source of the turn for which a job
+/// was started, and of that id, queue, its name, number, payload, token and attempt.
+pub(super) type WorkRow = (
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    Option<Vec<u8>>,
+    Option<i64>,
+    Option<i32>,
+);
+
+/// What a worker asks for: that a result be written, and the next job started.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// Its slot or, in the faithful form, the queue; `None` starts nothing.
+    pub(super) source: Option<i64>,
+    pub(super) done: Option<Done>,
+}
 
 /// A job that was run, and how it went.
 #[derive(Debug)]
@@ -172,27 +190,28 @@ impl Session {
         self.fetch(query).await
     }
 
-    /// A worker's turn; see the schema.
+    /// Workers' turns; see the schema.
     pub(super) async fn work(
         &mut self,
         node: i64,
         form: JobForm,
-        source: Option<i64>,
         repeated: bool,
-        done: Option<&Done>,
-    ) -> Result<WorkRow, Trouble> {
+        turns: &[Turn],
+    ) -> Result<Vec<WorkRow>, Trouble> {
+        fn column<'a, T>(turns: &'a [Turn], of: impl Fn(&'a Done) -> T) -> Vec<T> {
+            turns.iter().filter_map(|turn| turn.done.as_ref().map(&of)).collect()
+        }
         let query = sqlx::query_as("SELECT * FROM jobs.work($1, $2, $3, $4, $5, $6, $7, $8, $9)")
             .bind(node)
             .bind(form.is_sticky())
-            .bind(source)
             .bind(repeated)
-            .bind(done.map(|done| done.job))
-            .bind(done.map(|done| done.queue))
-            .bind(done.map(|done| done.token))
-            .bind(done.map(|done| done.outcome.name()))
-            .bind(done.and_then(|done| done.outcome.result()));
-        let rows = self.fetch(query).await?;
-        rows.into_iter().next().ok_or_else(|| Trouble::Refused("jobs.work returned no row".to_owned()))
+            .bind(turns.iter().filter_map(|turn| turn.source).collect::<Vec<_>>())
+            .bind(column(turns, |done| done.job))
+            .bind(column(turns, |done| done.queue))
+            .bind(column(turns, |done| done.token))
+            .bind(column(turns, |done| done.outcome.name()))
+            .bind(column(turns, |done| done.outcome.result()));
+        self.fetch(query).await
     }
 
     /// Removes acknowledged outcomes and returns those that are not.
@@ -255,8 +274,7 @@ impl Session {
 
     /// Faithful: the queues that are this node's to run.
     pub(super) async fn queues(&mut self, node: i64) -> Result<Vec<(i64,)>, Trouble> {
-        self.fetch(sqlx::query_as("SELECT id FROM jobs.queue WHERE worker = $1 ORDER BY head").bind(node))
-            .await
+        self.fetch(sqlx::query_as("SELECT id FROM jobs.queue WHERE worker = $1 ORDER BY id").bind(node)).await
     }
 
     /// Any error costs the connection: what it was in the middle of is unknown.
@@ -296,7 +314,7 @@ impl From<sqlx::Error> for Trouble {
                 other => Self::Refused(other.to_string()),
             };
         };
-        // Class by class: foreign keys all lead to this node's row; transaction rollback, resources, operator (a
+        // Class by class: what `jobs.dead` raises; transaction rollback, resources, operator (a
         // server that stops or starts), object not in state (locks), system errors.
         match &*code {
             "23503" => Self::Evicted,

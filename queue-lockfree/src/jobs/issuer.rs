@@ -1,28 +1,21 @@
-//! The issuer's side: submissions go out in batches, outcomes come back by notification or, at the latest, by a look.
+//! The issuer's side: submissions go out in batches, and their callers wait for outcomes.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
-use super::database::{Done, OutcomeRow, RETRY, Session, Trouble};
-use super::{JobError, JobForm, JobNodeOptions, JobOutcome, Shared};
+use super::database::{Done, RETRY, Session, Trouble};
+use super::{BATCH, JobError, JobNodeOptions, JobOutcome, Shared};
 use crate::now::{Now, reached};
 
 /// Submissions that may wait to be sent; more callers wait in line.
 const ORDERS: usize = 1024;
-
-/// Submissions in one transaction.
-const BATCH: usize = 64;
-
-/// Outcomes in one look, as the schema has it.
-const PAGE: usize = 1000;
 
 /// Told outcomes that are acknowledged without waiting for the next look.
 const ACKNOWLEDGE: usize = 256;
@@ -44,13 +37,16 @@ pub(super) struct Order {
 pub(super) struct Issuer {
     /// Written by callers, read by [`submit`].
     pub(super) orders: mpsc::Sender<Order>,
-    waiters: Waiters,
-    /// Jobs whose outcome was told, to be acknowledged. Bounded by [`ACKNOWLEDGE`] and what a round takes.
-    told: Mutex<Vec<i64>>,
+    pub(super) waiters: Waiters,
+    /// Numbers that are on their way to the database. What is acknowledged is forgotten there, and a submission that is
+    /// repeated after that would be a new job.
+    sending: Mutex<HashSet<i64>>,
+    /// Numbers and jobs whose outcome was told, to be acknowledged. Bounded by [`ACKNOWLEDGE`] and what a round takes.
+    pub(super) told: Mutex<Vec<(i64, i64)>>,
     /// Bounds the waiters.
     open: Arc<Semaphore>,
     /// There may be outcomes.
-    news: Notify,
+    pub(super) news: Notify,
     now: Arc<dyn Now>,
     grace_ns: u64,
     /// When the database last answered, on `now`.
@@ -59,17 +55,17 @@ pub(super) struct Issuer {
 }
 
 #[derive(Debug, Default)]
-struct Waiters {
+pub(super) struct Waiters {
     waiting: Mutex<HashMap<i64, Waiter>>,
     /// Numbers of jobs whose deadline has passed.
     overdue: Mutex<HashSet<i64>>,
 }
 
 #[derive(Debug)]
-struct Waiter {
+pub(super) struct Waiter {
     outcome: oneshot::Sender<JobOutcome>,
     /// Known once the database has told.
-    job: Option<i64>,
+    pub(super) job: Option<i64>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -79,6 +75,7 @@ impl Issuer {
         let issuer = Self {
             orders,
             waiters: Waiters::default(),
+            sending: Mutex::default(),
             told: Mutex::default(),
             open: Arc::new(Semaphore::new(options.open)),
             news: Notify::new(),
@@ -100,10 +97,14 @@ impl Issuer {
         let Some(number) = done.number else { return };
         self.waiters.tell(number, done.outcome);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.push(done.job);
+        told.push((number, done.job));
         if told.len().is_multiple_of(ACKNOWLEDGE) {
             self.look();
         }
+    }
+
+    pub(super) fn sending(&self) -> MutexGuard<'_, HashSet<i64>> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The database has not answered since `since_ns`, for longer than callers wait.
@@ -112,21 +113,21 @@ impl Issuer {
         self.now.now_ns() > since_ns.saturating_add(self.grace_ns)
     }
 
-    fn answered(&self) {
+    pub(super) fn answered(&self) {
         self.answered_ns.fetch_max(self.now.now_ns(), Ordering::Relaxed);
     }
 }
 
 impl Waiters {
-    fn waiting(&self) -> MutexGuard<'_, HashMap<i64, Waiter>> {
+    pub(super) fn waiting(&self) -> MutexGuard<'_, HashMap<i64, Waiter>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn overdue(&self) -> MutexGuard<'_, HashSet<i64>> {
+    pub(super) fn overdue(&self) -> MutexGuard<'_, HashSet<i64>> {
         self.overdue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, number: i64, outcome: JobOutcome) {
+    pub(super) fn tell(&self, number: i64, outcome: JobOutcome) {
         if let Some(waiter) = self.waiting().remove(&number) {
             // A caller that is gone does not need to know.
             drop(waiter.outcome.send(outcome));
@@ -217,17 +218,25 @@ impl Shared {
 /// Sends submissions until the node stops.
 pub(super) async fn submit(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>) {
     let mut session = shared.database.session();
-    let most = if shared.options.form == JobForm::Faithful { 1 } else { BATCH };
     let mut batch = Vec::new();
     loop {
-        match shared.stop.run_until_cancelled(orders.recv_many(&mut batch, most)).await {
+        match shared.stop.run_until_cancelled(orders.recv_many(&mut batch, BATCH)).await {
             None | Some(0) => break,
             Some(_) => {}
         }
-        let sending = send(&shared, &mut session, std::mem::take(&mut batch));
-        if shared.stop.run_until_cancelled(sending).await.is_none() {
+        // Who was told an outcome together with others asks again together with them.
+        yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(order) = orders.try_recv()
+        {
+            batch.push(order);
+        }
+        shared.issuer.sending().extend(batch.iter().map(|order| order.number));
+        let sent = send(&shared, &mut session, std::mem::take(&mut batch));
+        if shared.stop.run_until_cancelled(sent).await.is_none() {
             break;
         }
+        shared.issuer.sending().clear();
     }
     // Whose order is still in the channel, or is dropped with it, is told that the node has ended.
     orders.close();
@@ -307,117 +316,4 @@ fn confirm(shared: &Shared, orders: Vec<Order>, rows: &[(i64, i64, Option<i64>)]
     for order in orders {
         drop(order.reply.send(Ok(())));
     }
-}
-
-/// Brings outcomes to those who wait, until the node stops.
-pub(super) async fn collect(shared: Arc<Shared>) {
-    let mut session = shared.database.session();
-    shared.stop.run_until_cancelled(collect_on(&shared, &mut session)).await;
-    if shared.liveness.is_evicted() {
-        // The outcomes of a dead issuer are kept for a while; that is its chance to learn them.
-        let patience = shared.options.grace.min(shared.options.retain);
-        timeout(patience, inquire(&shared, &mut session)).await.ok();
-    }
-    shared.issuer.waiters.waiting().clear();
-}
-
-async fn collect_on(shared: &Shared, session: &mut Session) {
-    let issuer = &shared.issuer;
-    let mut acknowledged = Vec::new();
-    loop {
-        let pause = match look(shared, session, &mut acknowledged).await {
-            // They are acknowledged with the next look, which need not be soon.
-            Ok(found) if found < PAGE => shared.options.poll,
-            Ok(_) => continue,
-            Err(trouble) => {
-                tracing::debug!(%trouble, "outcomes are not to be had");
-                RETRY
-            }
-        };
-        timeout(pause, issuer.news.notified()).await.ok();
-    }
-}
-
-/// Withdraws what is overdue, then collects; returns how many outcomes there were.
-async fn look(shared: &Shared, session: &mut Session, acknowledged: &mut Vec<i64>) -> Result<usize, Trouble> {
-    let issuer = &shared.issuer;
-    let overdue: Vec<i64> = issuer.waiters.overdue().iter().copied().collect();
-    if !overdue.is_empty() {
-        session.withdraw(shared.id, shared.options.form, &overdue).await?;
-        let mut waiting = issuer.waiters.overdue();
-        waiting.retain(|number| !overdue.contains(number));
-    }
-    // Taken out only when they arrived: until then the next look repeats them.
-    acknowledged.append(&mut issuer.told.lock().unwrap_or_else(PoisonError::into_inner));
-    let rows = session.collect(shared.id, acknowledged).await?;
-    issuer.answered();
-    acknowledged.clear();
-    acknowledged.extend(rows.iter().map(|row| row.1));
-    let found = rows.len();
-    deliver(issuer, rows);
-    Ok(found)
-}
-
-/// For who was declared dead: what has become of its jobs. What has no outcome yet is asked for again.
-async fn inquire(shared: &Shared, session: &mut Session) {
-    loop {
-        let jobs: Vec<i64> =
-            shared.issuer.waiters.waiting().values().filter_map(|waiter| waiter.job).collect();
-        if jobs.is_empty() {
-            return;
-        }
-        match session.inquire(&jobs).await {
-            Ok(rows) => deliver(&shared.issuer, rows),
-            Err(trouble) => tracing::debug!(%trouble, "outcomes are not to be had"),
-        }
-        sleep(shared.options.poll).await;
-    }
-}
-
-fn deliver(issuer: &Issuer, rows: Vec<OutcomeRow>) {
-    for (number, _, state, result) in rows {
-        match JobOutcome::from_row(&state, result) {
-            Some(outcome) => issuer.waiters.tell(number, outcome),
-            None => tracing::error!(state, "not a state of ours"),
-        }
-    }
-}
-
-/// Hears of new work and of outcomes, until the node stops.
-pub(super) async fn listen(shared: Arc<Shared>) {
-    shared.stop.run_until_cancelled(listen_on(&shared)).await;
-}
-
-async fn listen_on(shared: &Shared) {
-    let outcomes = format!("jobs_outcome_{}", shared.id);
-    loop {
-        match hear(shared, &outcomes).await {
-            Ok(()) => tracing::debug!("the listening connection ended"),
-            Err(error) => tracing::debug!(%error, "cannot listen; nodes look by themselves"),
-        }
-        sleep(RETRY).await;
-    }
-}
-
-/// Ends with the connection.
-async fn hear(shared: &Shared, outcomes: &str) -> Result<(), sqlx::Error> {
-    const CONNECT: Duration = Duration::from_secs(10);
-    let pool = PgPoolOptions::new()
-        .max_connections(1)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .acquire_timeout(CONNECT);
-    let pool = pool.connect_lazy_with(shared.database.options().clone());
-    let mut listener = PgListener::connect_with(&pool).await?;
-    // A reconnect would hide that notifications were missed.
-    listener.eager_reconnect(false);
-    let listening = timeout(CONNECT, listener.listen_all(["jobs_ready", outcomes]));
-    listening.await.map_err(|elapsed| sqlx::Error::Io(std::io::Error::from(elapsed)))??;
-    // What was announced before.
-    shared.roster.wake();
-    shared.issuer.look();
-    while let Some(heard) = listener.try_recv().await? {
-        if heard.channel() == outcomes { shared.issuer.look() } else { shared.roster.wake() }
-    }
-    Ok(())
 }

@@ -1,15 +1,16 @@
-//! Workers: each writes the result of its last job and starts the next in one transaction.
+//! Workers: each writes the result of its last job and starts the next in one transaction, which it shares with others.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
-use super::database::{Done, RETRY, Trouble, WorkRow};
-use super::{Job, JobHandler, JobOutcome, PAYLOAD_BYTES, Shared};
+use super::database::{Done, RETRY, Trouble, Turn, WorkRow};
+use super::{BATCH, Job, JobHandler, JobOutcome, PAYLOAD_BYTES, Shared};
 use crate::caught::caught;
 
 /// What there is to do, as far as this node knows, and who is there to do it.
@@ -96,16 +97,78 @@ impl Roster {
     }
 }
 
-/// Works until the node stops.
-pub(super) async fn work(shared: Arc<Shared>, slot: usize, handler: Arc<dyn JobHandler>) {
-    let slot = i64::try_from(slot).expect("few workers");
-    let stop = shared.stop.clone();
-    stop.run_until_cancelled(work_on(&shared, slot, &*handler)).await;
+/// A turn on its way to the database.
+pub(super) struct Request {
+    turn: Turn,
+    /// Dropped when the node ends.
+    reply: oneshot::Sender<Answer>,
 }
 
-async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler) {
-    let (form, roster) = (shared.options.form, &shared.roster);
+/// What came of a turn.
+struct Answer {
+    done: Option<Done>,
+    /// The result of `done` is written.
+    settled: bool,
+    started: Option<Started>,
+}
+
+/// Takes the workers' turns to the database until the node stops: while some are on their way, others gather.
+pub(super) async fn take_turns(shared: Arc<Shared>, requests: mpsc::Receiver<Request>) {
+    shared.stop.run_until_cancelled(take_turns_on(&shared, requests)).await;
+}
+
+async fn take_turns_on(shared: &Shared, mut requests: mpsc::Receiver<Request>) {
     let mut session = shared.database.session();
+    let (mut turns, mut replies) = (Vec::new(), Vec::new());
+    let mut batch = Vec::new();
+    while requests.recv_many(&mut batch, BATCH).await > 0 {
+        for Request { turn, reply } in batch.drain(..) {
+            turns.push(turn);
+            replies.push(reply);
+        }
+        let mut repeated = false;
+        let rows = loop {
+            match session.work(shared.id, shared.options.form, repeated, &turns).await {
+                Ok(rows) => break rows,
+                Err(Trouble::Evicted) => {
+                    let refused = turns.iter().filter(|turn| turn.done.is_some()).count();
+                    shared.roster.refused.fetch_add(refused as u64, Ordering::Relaxed);
+                    return shared.liveness.evict();
+                }
+                Err(trouble) => tracing::debug!(%trouble, "workers repeat their turns"),
+            }
+            repeated = true;
+            sleep(RETRY).await;
+        };
+        let settled: HashSet<i64> = rows.iter().filter_map(|row| row.0).collect();
+        let mut started: HashMap<i64, WorkRow> =
+            rows.into_iter().filter_map(|row| Some((row.1?, row))).collect();
+        for (Turn { source, done }, reply) in turns.drain(..).zip(replies.drain(..)) {
+            let settled = done.as_ref().is_some_and(|done| settled.contains(&done.job));
+            let row = source.and_then(|source| started.remove(&source));
+            let started = row.and_then(|row| self::started(shared, row));
+            // A worker that is gone has been stopped.
+            drop(reply.send(Answer { done, settled, started }));
+        }
+        // Whose job is short asks again before the next are sent.
+        yield_now().await;
+    }
+}
+
+/// Works until the node stops.
+pub(super) async fn work(
+    shared: Arc<Shared>,
+    slot: usize,
+    handler: Arc<dyn JobHandler>,
+    turns: mpsc::Sender<Request>,
+) {
+    let slot = i64::try_from(slot).expect("few workers");
+    let stop = shared.stop.clone();
+    stop.run_until_cancelled(work_on(&shared, slot, &*handler, &turns)).await;
+}
+
+async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler, turns: &mpsc::Sender<Request>) {
+    let (form, roster) = (shared.options.form, &shared.roster);
     // The job that was run and whose result is to be written; the queue that it is from, if queues are in hand.
     let mut done: Option<Done> = None;
     let mut finished: Option<i64> = None;
@@ -119,28 +182,20 @@ async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler) {
             (false, true) => roster.next().or_else(|| finished.take()),
             (false, false) => Some(slot),
         };
-        let row = if source.is_none() && done.is_none() {
-            None
-        } else {
-            Some(turn(shared, &mut session, source, done.as_ref()).await)
-        };
-        let (settled, job) = match row {
-            Some(Some(row)) => (row.0, started(shared, row)),
-            Some(None) => {
-                roster.refused.fetch_add(u64::from(done.is_some()), Ordering::Relaxed);
-                return;
+        let mut job = None;
+        if source.is_some() || done.is_some() {
+            let Some(answer) = ask(turns, Turn { source, done: done.take() }).await else { return };
+            if let Some(done) = answer.done {
+                if answer.settled {
+                    shared.issuer.settled(done);
+                } else {
+                    roster.refused.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(job = done.job, "had been taken away; its result is not written");
+                }
+                roster.busy.fetch_sub(1, Ordering::AcqRel);
+                roster.settled.notify_waiters();
             }
-            None => (true, None),
-        };
-        if let Some(done) = done.take() {
-            if settled {
-                shared.issuer.settled(done);
-            } else {
-                roster.refused.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(job = done.job, "had been taken away; its result is not written");
-            }
-            roster.busy.fetch_sub(1, Ordering::AcqRel);
-            roster.settled.notify_waiters();
+            job = answer.started;
         }
         // Only now may another worker find it: before, its job looked like one whose start was not noticed.
         if let Some(queue) = finished.take() {
@@ -163,26 +218,11 @@ async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler) {
     }
 }
 
-/// Repeats the turn until it is answered. `None`: this node was declared dead.
-async fn turn(
-    shared: &Shared,
-    session: &mut super::database::Session,
-    source: Option<i64>,
-    done: Option<&Done>,
-) -> Option<WorkRow> {
-    let mut repeated = false;
-    loop {
-        match session.work(shared.id, shared.options.form, source, repeated, done).await {
-            Ok(row) => return Some(row),
-            Err(Trouble::Evicted) => {
-                shared.liveness.evict();
-                return None;
-            }
-            Err(trouble) => tracing::debug!(%trouble, "a worker repeats its turn"),
-        }
-        repeated = true;
-        sleep(RETRY).await;
-    }
+/// `None`: the node ends; others may have declared it dead.
+async fn ask(turns: &mpsc::Sender<Request>, turn: Turn) -> Option<Answer> {
+    let (reply, answer) = oneshot::channel();
+    turns.send(Request { turn, reply }).await.ok()?;
+    answer.await.ok()
 }
 
 /// Waits for a sign that there is work; not for ever, since one may have got lost.
@@ -205,7 +245,7 @@ struct Started {
 }
 
 fn started(shared: &Shared, row: WorkRow) -> Option<Started> {
-    let (_, id, queue, name, number, payload, token, attempt) = row;
+    let (_, _, id, queue, name, number, payload, token, attempt) = row;
     let token = token?;
     let job = Job {
         id: id?,

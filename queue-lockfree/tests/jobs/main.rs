@@ -6,5 +6,6 @@
 mod contract;
 mod defects;
 mod kill;
+mod lost_reply;
 mod support;
 mod take_over;
