@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -424,4 +425,19 @@ async fn enter(database: &Database, options: &JobNodeOptions) -> Result<i64, Job
 fn check_name(name: &str) -> Result<(), JobError> {
     let fits = (1..=NAME_BYTES).contains(&name.len()) && !name.contains('\0');
     if fits { Ok(()) } else { Err(JobError::Name) }
+}
+
+/// Fills a batch with what has been sent by then. Who was served together asks again together, given a chance. False:
+/// nobody asks any more. Cancel safe: what was taken out is in the batch.
+async fn gather<T>(from: &mut mpsc::Receiver<T>, batch: &mut Vec<T>) -> bool {
+    if from.recv_many(batch, BATCH).await == 0 {
+        return false;
+    }
+    yield_now().await;
+    while batch.len() < BATCH
+        && let Ok(next) = from.try_recv()
+    {
+        batch.push(next);
+    }
+    true
 }

@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::database::{Done, RETRY, Session, Trouble};
-use super::{BATCH, JobError, JobNodeOptions, JobOutcome, Shared};
+use super::{JobError, JobNodeOptions, JobOutcome, Shared, gather};
 use crate::now::{Now, reached};
 
 /// Submissions that may wait to be sent; more callers wait in line.
@@ -220,16 +219,9 @@ pub(super) async fn submit(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order
     let mut session = shared.database.session();
     let mut batch = Vec::new();
     loop {
-        match shared.stop.run_until_cancelled(orders.recv_many(&mut batch, BATCH)).await {
-            None | Some(0) => break,
-            Some(_) => {}
-        }
-        // Who was told an outcome together with others asks again together with them.
-        yield_now().await;
-        while batch.len() < BATCH
-            && let Ok(order) = orders.try_recv()
-        {
-            batch.push(order);
+        match shared.stop.run_until_cancelled(gather(&mut orders, &mut batch)).await {
+            Some(true) => {}
+            None | Some(false) => break,
         }
         shared.issuer.sending().extend(batch.iter().map(|order| order.number));
         let sent = send(&shared, &mut session, std::mem::take(&mut batch));

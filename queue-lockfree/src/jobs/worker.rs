@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::database::{Done, RETRY, Trouble, Turn, WorkRow};
-use super::{BATCH, Job, JobHandler, JobOutcome, PAYLOAD_BYTES, Shared};
+use super::{Job, JobHandler, JobOutcome, PAYLOAD_BYTES, Shared, gather};
 use crate::caught::caught;
 
 /// What there is to do, as far as this node knows, and who is there to do it.
@@ -121,7 +120,7 @@ async fn take_turns_on(shared: &Shared, mut requests: mpsc::Receiver<Request>) {
     let mut session = shared.database.session();
     let (mut turns, mut replies) = (Vec::new(), Vec::new());
     let mut batch = Vec::new();
-    while requests.recv_many(&mut batch, BATCH).await > 0 {
+    while gather(&mut requests, &mut batch).await {
         for Request { turn, reply } in batch.drain(..) {
             turns.push(turn);
             replies.push(reply);
@@ -150,8 +149,6 @@ async fn take_turns_on(shared: &Shared, mut requests: mpsc::Receiver<Request>) {
             // A worker that is gone has been stopped.
             drop(reply.send(Answer { done, settled, started }));
         }
-        // Whose job is short asks again before the next are sent.
-        yield_now().await;
     }
 }
 
