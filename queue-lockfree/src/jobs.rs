@@ -377,10 +377,11 @@ impl JobNode {
     pub async fn shutdown(self, patience: Duration) {
         self.shared.draining.cancel();
         self.shared.roster.wake_all();
-        timeout(patience, self.shared.roster.idle()).await.ok();
+        let idle = self.shared.stop.run_until_cancelled(self.shared.roster.idle());
+        timeout(patience, idle).await.ok();
         self.shared.stop.cancel();
         self.tasks.wait().await;
-        let leaving = self.shared.database.leave(self.shared.id);
+        let leaving = self.shared.database.leave(self.shared.id, self.shared.options.form);
         if !matches!(timeout(self.shared.options.detect, leaving).await, Ok(Ok(()))) {
             tracing::warn!(node = self.shared.options.name, "did not leave; others will notice its silence");
         }

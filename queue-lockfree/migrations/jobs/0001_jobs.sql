@@ -1,5 +1,5 @@
 -- Nodes, queues and jobs, and the operations on them. Each operation is one function, so one round trip and one
--- transaction. Rows are locked in one order: the one lock of the faithful form, a node, queues by id, the first jobs of
+-- transaction. Rows are locked in one order: the one lock of the faithful form, a node, queues by name, the first jobs of
 -- queues, other jobs. A worker that looks for a first job waits for none and locks no queue.
 --
 -- Two traps shape the code. A statement sees what was committed when it began, so what depends on a row lock is read
@@ -83,7 +83,7 @@ DECLARE
     v_queues bigint[] := ARRAY(
         SELECT q.id FROM jobs.queue q
          WHERE q.worker = OLD.id OR q.id IN (SELECT j.queue FROM jobs.job j WHERE OLD.id IN (j.worker, j.issuer))
-         ORDER BY q.id FOR UPDATE);
+         ORDER BY q.name FOR UPDATE);
 BEGIN
     -- Nobody starts one of these meanwhile.
     PERFORM FROM jobs.first f WHERE f.queue = ANY (v_queues) FOR UPDATE;
@@ -125,7 +125,9 @@ END $$;
 -- After a worker died in this queue: its job goes back, or is given up. The caller holds the queue.
 CREATE FUNCTION jobs.recover(p_job bigint, p_teller bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE jobs.job SET state = 'pending', slot = NULL WHERE id = p_job AND state = 'running' AND restartable;
+    -- It has started in time.
+    UPDATE jobs.job SET state = 'pending', slot = NULL, expires = NULL
+     WHERE id = p_job AND state = 'running' AND restartable;
     IF NOT FOUND THEN
         PERFORM jobs.conclude(p_job, 'worker-lost', p_teller);
     END IF;
@@ -153,7 +155,12 @@ BEGIN
             RETURN;
         END IF;
         PERFORM jobs.lock_all();
-        FOR v_queue IN SELECT id FROM jobs.queue WHERE worker IS NULL ORDER BY id FOR UPDATE LOOP
+        -- This may be a call that its node did not wait for.
+        PERFORM FROM jobs.node n WHERE n.id = p_node FOR KEY SHARE;
+        IF NOT FOUND THEN
+            PERFORM jobs.dead();
+        END IF;
+        FOR v_queue IN SELECT id FROM jobs.queue WHERE worker IS NULL ORDER BY name FOR UPDATE LOOP
             PERFORM jobs.adopt(v_queue, p_node);
         END LOOP;
     ELSE
@@ -161,7 +168,7 @@ BEGIN
         FOR v_queue IN
             SELECT q.id FROM jobs.queue q CROSS JOIN LATERAL (
                 SELECT j.state, j.worker FROM jobs.job j WHERE j.queue = q.id ORDER BY j.id LIMIT 1) AS first
-             WHERE first.state = 'running' AND first.worker IS NULL ORDER BY q.id FOR UPDATE OF q SKIP LOCKED
+             WHERE first.state = 'running' AND first.worker IS NULL ORDER BY q.name FOR UPDATE OF q SKIP LOCKED
         LOOP
             -- It may have been seen to while its lock was on the way to us.
             SELECT id INTO v_job FROM jobs.job WHERE queue = v_queue AND state = 'running' AND worker IS NULL;
@@ -170,7 +177,8 @@ BEGIN
                 v_ready := jobs.advance(v_queue) OR v_ready;
             END IF;
         END LOOP;
-        IF v_ready THEN
+        -- Workers that always find something to start do not look for what is too late.
+        IF jobs.expire(p_node) OR v_ready THEN
             PERFORM pg_notify('jobs_ready', '');
         END IF;
     END IF;
@@ -191,6 +199,15 @@ BEGIN
     INSERT INTO jobs.node (name, sticky) VALUES (p_name, p_sticky) RETURNING id INTO v_node;
     PERFORM jobs.take_over(v_node, p_sticky);
     RETURN v_node;
+END $$;
+
+-- A node goes; others take over what it has.
+CREATE FUNCTION jobs.leave(p_node bigint, p_sticky boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_sticky THEN
+        PERFORM jobs.lock_all();
+    END IF;
+    DELETE FROM jobs.node WHERE id = p_node;
 END $$;
 
 -- A sign of life. False: others have declared this node dead. Also removes outcomes that nobody can ask for any more.
@@ -220,6 +237,10 @@ BEGIN
     IF p_sticky THEN
         PERFORM jobs.lock_all();
     END IF;
+    PERFORM FROM jobs.node n WHERE n.id = p_node FOR KEY SHARE;
+    IF NOT FOUND THEN
+        PERFORM jobs.dead();
+    END IF;
     DELETE FROM jobs.node WHERE id = p_victim AND beats = p_beats;
     IF NOT FOUND THEN
         RETURN false;
@@ -236,8 +257,6 @@ CREATE FUNCTION jobs.submit(
 ) RETURNS TABLE (number bigint, job bigint, mine bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-    v_missing text[];
-    v_locked bigint;
     v_entered bigint;
 BEGIN
     IF p_sticky THEN
@@ -247,21 +266,10 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM jobs.dead();
     END IF;
-    LOOP
-        -- In one order, so that two submissions cannot wait for each other.
-        v_missing := ARRAY(SELECT DISTINCT u.name FROM unnest(p_queues) AS u (name)
-                            WHERE NOT EXISTS (SELECT FROM jobs.queue q WHERE q.name = u.name) ORDER BY u.name);
-        IF v_missing <> '{}' THEN
-            INSERT INTO jobs.queue (name, worker)
-            SELECT u.name, CASE WHEN p_sticky THEN p_issuer END FROM unnest(v_missing) AS u (name)
-                ON CONFLICT (name) DO NOTHING;
-        END IF;
-        SELECT count(*) INTO v_locked FROM (
-            SELECT FROM unnest(p_queues) AS u (name) JOIN jobs.queue q ON q.name = u.name
-             ORDER BY q.id FOR UPDATE OF q) AS locked;
-        -- Unless one that was there was drained and removed in between.
-        EXIT WHEN v_locked = cardinality(p_queues);
-    END LOOP;
+    -- Makes the queues that are not there and locks the others; the condition keeps it from writing them.
+    INSERT INTO jobs.queue AS q (name, worker)
+    SELECT DISTINCT u.name, CASE WHEN p_sticky THEN p_issuer END FROM unnest(p_queues) AS u (name) ORDER BY u.name
+        ON CONFLICT (name) DO UPDATE SET name = q.name WHERE false;
     RETURN QUERY
         WITH entered AS (
             INSERT INTO jobs.job (queue, issuer, number, payload, restartable, expires)
@@ -320,7 +328,7 @@ BEGIN
         PERFORM jobs.dead();
     END IF;
     IF p_done <> '{}' THEN
-        PERFORM FROM unnest(p_queues) AS u (queue) JOIN jobs.queue q ON q.id = u.queue ORDER BY q.id FOR UPDATE OF q;
+        PERFORM FROM unnest(p_queues) AS u (queue) JOIN jobs.queue q ON q.id = u.queue ORDER BY q.name FOR UPDATE OF q;
         RETURN QUERY
             WITH written AS (
                 UPDATE jobs.job j SET state = d.state, result = d.result, finished = clock_timestamp(),
@@ -397,7 +405,7 @@ DECLARE
 BEGIN
     FOR v_queue IN
         SELECT q.id FROM jobs.first f JOIN jobs.queue q ON q.id = f.queue
-         WHERE f.expires <= clock_timestamp() ORDER BY q.id FOR UPDATE OF q SKIP LOCKED
+         WHERE f.expires <= clock_timestamp() ORDER BY q.name FOR UPDATE OF q, f SKIP LOCKED
     LOOP
         -- It may have been seen to while its lock was on the way to us.
         DELETE FROM jobs.first f WHERE f.queue = v_queue AND f.expires <= clock_timestamp() RETURNING f.job INTO v_job;
@@ -422,8 +430,8 @@ BEGIN
     END IF;
     FOR v_job IN
         SELECT j.id, q.id AS queue FROM jobs.job j JOIN jobs.queue q ON q.id = j.queue
-         WHERE j.issuer = p_issuer AND j.number = ANY (p_numbers) AND j.state = 'pending'
-         ORDER BY q.id FOR UPDATE OF q
+         WHERE j.issuer = p_issuer AND j.number = ANY (p_numbers) AND j.state = 'pending' AND j.attempts = 0
+         ORDER BY q.name FOR UPDATE OF q
     LOOP
         -- Waits for whoever starts it.
         DELETE FROM jobs.first WHERE job = v_job.id;

@@ -21,6 +21,9 @@ pub(super) const RETRY: Duration = Duration::from_millis(50);
 /// For one statement. A global lock may be long in coming, as long as the original waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// For the server, which gives up before we do, so that nothing runs on that nobody waits for.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(55);
+
 /// For a connection and for setting up the schema.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -96,8 +99,7 @@ impl Database {
             // Where a table has to be scanned, that setting makes it look so dear that the server compiles the plan: 20 ms
             // each time, for a few rows.
             ("jit", "off".to_owned()),
-            // The server gives up before we do, so that nothing runs on that nobody waits for.
-            ("statement_timeout", PATIENCE.as_millis().to_string()),
+            ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
             ("tcp_user_timeout", PATIENCE.as_millis().to_string()),
         ]);
         Ok(Self { options: connect, operations: Arc::default() })
@@ -141,8 +143,8 @@ impl Database {
     }
 
     /// Takes the node's row away. Others take over what it has.
-    pub(super) async fn leave(&self, node: i64) -> Result<(), Trouble> {
-        let left = sqlx::query_as::<_, (i64,)>("DELETE FROM jobs.node WHERE id = $1 RETURNING id").bind(node);
+    pub(super) async fn leave(&self, node: i64, form: JobForm) -> Result<(), Trouble> {
+        let left = sqlx::query_as::<_, ((),)>("SELECT jobs.leave($1, $2)").bind(node).bind(form.is_sticky());
         self.session().fetch(left).await.map(drop)
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Roster {
     work: Notify,
     /// Workers without a job.
     idle: AtomicUsize,
-    /// Jobs that run, or whose result is not written yet.
+    /// Jobs that may be starting, that run, or whose result is not written yet.
     busy: AtomicUsize,
     /// A worker got rid of its job.
     settled: Notify,
@@ -72,6 +72,12 @@ impl Roster {
             }
             settled.await;
         }
+    }
+
+    /// One thing less to wait for.
+    fn release(&self) {
+        self.busy.fetch_sub(1, Ordering::AcqRel);
+        self.settled.notify_waiters();
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -170,9 +176,11 @@ async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler, turns: &m
     let mut done: Option<Done> = None;
     let mut finished: Option<i64> = None;
     loop {
+        // Before the look at `draining`: who waits for the last job counts this turn, or it starts nothing.
+        roster.busy.fetch_add(1, Ordering::AcqRel);
         let draining = shared.draining.is_cancelled();
         if draining && done.is_none() {
-            return;
+            return roster.release();
         }
         let source = match (draining, form.is_sticky()) {
             (true, _) => None,
@@ -189,8 +197,7 @@ async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler, turns: &m
                     roster.refused.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(job = done.job, "had been taken away; its result is not written");
                 }
-                roster.busy.fetch_sub(1, Ordering::AcqRel);
-                roster.settled.notify_waiters();
+                roster.release();
             }
             job = answer.started;
         }
@@ -201,16 +208,18 @@ async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler, turns: &m
         let in_hand = source.filter(|_| form.is_sticky());
         match job {
             Some(job) => {
-                roster.busy.fetch_add(1, Ordering::AcqRel);
                 // Where there was one there may be more.
                 roster.wake();
                 finished = in_hand;
                 done = Some(run(job, handler).await);
             }
-            None => match in_hand {
-                Some(drained) => roster.forget(drained),
-                None => rest(shared).await,
-            },
+            None => {
+                roster.release();
+                match in_hand {
+                    Some(drained) => roster.forget(drained),
+                    None => rest(shared).await,
+                }
+            }
         }
     }
 }

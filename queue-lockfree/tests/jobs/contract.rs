@@ -1,5 +1,6 @@
 //! What both forms promise while nobody dies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ in_both_forms! {
     each_job_is_told_how_it_ended;
     jobs_of_a_queue_start_in_order_one_at_a_time;
     queues_run_side_by_side;
+    nodes_that_share_short_lived_queues_do_not_wait_in_a_circle;
     an_issuer_learns_what_another_node_did;
     a_job_past_its_deadline_never_starts;
     a_started_job_is_not_bound_by_its_deadline;
@@ -55,6 +57,31 @@ async fn jobs_of_a_queue_start_in_order_one_at_a_time(bench: Bench) {
         assert!(of_node.is_sorted(), "{of_node:?}");
     }
     bench.end(nodes).await;
+}
+
+/// Batches from three nodes name the same five queues, which come and go all the time.
+async fn nodes_that_share_short_lived_queues_do_not_wait_in_a_circle(bench: Bench) {
+    let bench = Arc::new(bench);
+    let nodes = [bench.node("a").await, bench.node("b").await, bench.node("c").await].map(Arc::new);
+    let mut callers = JoinSet::new();
+    for caller in 0..12 {
+        let (bench, node) = (Arc::clone(&bench), Arc::clone(&nodes[caller % 3]));
+        callers.spawn(async move {
+            for round in 0..60 {
+                let (queue, payload) = (format!("q{}", (caller * 7 + round * 3) % 5), format!("say {round}"));
+                let told = bench.ask(&node, &queue, &payload).await;
+                assert!(matches!(told, Ok(JobOutcome::Completed(_))), "{told:?}");
+            }
+        });
+    }
+    callers.join_all().await;
+    assert_eq!(bench.script.started().len(), 12 * 60);
+    for node in nodes {
+        Arc::into_inner(node).unwrap().shutdown(PATIENCE).await;
+    }
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(bench.count(deadlocks).await, 0);
+    Arc::into_inner(bench).unwrap().end([]).await;
 }
 
 /// Each of two jobs waits for a gate that opens when both are inside.

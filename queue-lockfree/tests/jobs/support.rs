@@ -152,6 +152,7 @@ impl Bench {
     /// Everything is cleaned up and the server gone.
     pub(crate) async fn end(self, nodes: impl IntoIterator<Item = JobNode>) {
         self.until("SELECT count(*) FROM jobs.queue", 0).await;
+        self.until("SELECT count(*) FROM jobs.first", 0).await;
         self.until("SELECT count(*) FROM jobs.job WHERE issuer IS NOT NULL", 0).await;
         self.script.assert_exclusive();
         for node in nodes {

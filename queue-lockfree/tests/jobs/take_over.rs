@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use queue_lockfree::{JobError, JobForm, JobNodeOptions, JobOutcome};
+use queue_lockfree::{JobError, JobForm, JobNodeOptions, JobOutcome, JobSubmission, OnWorkerLoss};
+
+use tokio::task::JoinSet;
 
 use crate::support::{Bench, NEVER, completed, in_both_forms, outcome};
 
 in_both_forms! {
     a_dead_workers_running_job_is_given_up_and_the_others_run;
     a_dead_workers_restartable_job_runs_again;
+    a_job_that_runs_again_is_not_bound_by_its_deadline;
+    a_call_of_a_node_that_is_gone_takes_nothing_over;
     jobs_of_other_issuers_survive_their_worker;
     a_result_that_comes_too_late_is_not_written;
     a_dead_issuer_that_lives_still_learns_its_outcome;
@@ -35,6 +39,50 @@ async fn a_dead_workers_running_job_is_given_up_and_the_others_run(bench: Bench)
     let started = bench.script.started();
     assert_eq!(started.len(), 51, "the prelude, the lost one, 49 others");
     assert!(started[1..].is_sorted(), "{started:?}");
+    bench.end([issuer].into_iter().chain(taker)).await;
+}
+
+/// It had started in time, and its deadline passes before another node finds it.
+async fn a_job_that_runs_again_is_not_bound_by_its_deadline(bench: Bench) {
+    let worker = bench.node("worker").await;
+    let issuer = bench.issuer().await;
+    let prelude = bench.enqueue(&worker, "q", "hold prelude").await;
+    let submission = JobSubmission {
+        on_worker_loss: OnWorkerLoss::Restart,
+        deadline_ns: bench.deadline_ns(Duration::from_secs(1)),
+        ..bench.submission("q", "count gate")
+    };
+    let ticket = issuer.enqueue(submission).await.unwrap();
+    bench.script.open("prelude");
+    assert_eq!(outcome(prelude).await, Ok(completed("prelude")));
+    bench.script.until_started("gate", 1).await;
+    let mut told = JoinSet::new();
+    told.spawn(outcome(ticket));
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    drop(worker);
+    bench.script.until_dropped(1).await;
+    bench.script.open("gate");
+    let taker = bench.taker(&issuer).await;
+    assert_eq!(told.join_next().await.unwrap().unwrap(), Ok(completed("2")));
+    bench.end([issuer].into_iter().chain(taker)).await;
+}
+
+/// As it may happen long after the node has given up waiting for it. Queues that a dead node took over would be stuck.
+async fn a_call_of_a_node_that_is_gone_takes_nothing_over(bench: Bench) {
+    let gone = bench.node("gone").await;
+    let id = bench.count("SELECT id FROM jobs.node").await;
+    gone.shutdown(crate::support::PATIENCE).await;
+    let issuer = bench.issuer().await;
+    let held = bench.enqueue(&issuer, "q", "hold gate").await;
+    // Nobody else takes it over before.
+    let mut lock = bench.hold("SELECT jobs.lock_all(); UPDATE jobs.queue SET worker = NULL").await;
+    let late = sqlx::query("SELECT jobs.take_over($1, $2)").bind(id).bind(bench.form == JobForm::Faithful);
+    let late = late.execute(&mut *lock).await;
+    assert_eq!(late.is_err(), bench.form == JobForm::Faithful, "{late:?}");
+    lock.rollback().await.unwrap();
+    bench.script.open("gate");
+    let taker = bench.taker(&issuer).await;
+    assert_eq!(outcome(held).await, Ok(completed("gate")));
     bench.end([issuer].into_iter().chain(taker)).await;
 }
 
