@@ -27,11 +27,10 @@
 //! |---|---|
 //! | [`LockClient`], [`Guard`] | using a lock: waiting, tokens, leases, losing it, giving it back |
 //! | [`session`] | the contract of a backend: protocol only |
-//! | [`backends`] | the registry: one file per variant, one line each |
-//! | [`bare`] | clients that only ask: what a variant's speed is measured against |
+//! | [`backends`] | the registry: a folder per server, a file per variant, one line each |
 //!
 //! To add a variant, implement [`LockBackend`] and [`LockSession`] in a file of [`backends`], describe it in
-//! a [`Variant`] and add its line to [`backends::ALL`]; the conformance suite, command line and reports
+//! a [`Variant`] and add its line to its server's [`Server::variants`]; the conformance suite, command line and reports
 //! follow.
 //!
 //! Time: deadlines and validities are stamps in ns of the node's clock, [`Now`]; timers are tokio's.
@@ -42,12 +41,10 @@ pub mod client;
 
 pub mod backends;
 
-pub mod bare;
-
-pub use backends::variant;
+pub use backends::{server, server_of, variant};
 pub use client::{ClientOptions, Counts, Guard, LockClient};
 pub use session::{
-    BoxFuture, Capabilities, Endpoint, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Mode,
-    Now, OwnerId, ReleaseRet, Renewal, Request, SafetyClass, Server, SessionOptions, SinceStart, Survives,
-    Token, Validity, Variant, slot_key, split_slot,
+    Bare, BoxFuture, Capabilities, Endpoint, Grant, Least, LocalFifo, LockBackend, LockError, LockSession,
+    Mode, Now, OwnerId, ReleaseRet, Renewal, Request, SafetyClass, Server, SessionOptions, SinceStart,
+    Survives, Token, Validity, Variant, slot_key, split_slot,
 };

@@ -358,15 +358,13 @@ pub struct Survives {
     pub power_loss: &'static str,
 }
 
-/// A registered variant: one line in [`crate::backends::ALL`].
+/// A registered variant: one line in its server's [`Server::variants`].
 #[derive(Debug, Clone, Copy)]
 pub struct Variant {
     /// Name on the command line and in reports, such as `redis-fenced`.
     pub name: &'static str,
     /// One sentence on the protocol.
     pub summary: &'static str,
-    /// The server it needs.
-    pub server: Server,
     /// How far its exclusion goes.
     pub class: SafetyClass,
     /// What an uncontended pair of acquire and release cannot do without.
@@ -401,19 +399,35 @@ pub enum Least {
     Writes,
 }
 
-/// The kind of server that a variant talks to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Server {
-    /// None: inside one process.
-    None,
-    /// Redis.
-    Redis,
-    /// PostgreSQL.
-    Postgres,
-    /// etcd.
-    Etcd,
-    /// ZooKeeper.
-    Zookeeper,
+/// A server product and all that is asked of it: its one line in [`crate::backends::SERVERS`].
+#[derive(Debug)]
+pub struct Server {
+    /// Name on the command line, in records and in reports, such as `redis`.
+    pub name: &'static str,
+    /// Form of the URL under which it is reached.
+    pub url: &'static str,
+    /// The variants on it.
+    pub variants: &'static [&'static Variant],
+    /// Settings of the server that decide what a lock is worth, each with what it decides.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// Connects a client that only asks. Leaves a small key or table of its own on the server. The error says that the
+    /// server cannot be reached.
+    pub bare: fn(&Endpoint) -> BoxFuture<'_, Result<Box<dyn Bare>, LockError>>,
+}
+
+/// A connection to a server for one request at a time, through the detour that variants take too (a task that drives
+/// the connection): the yardstick of what a request and a write take there.
+pub trait Bare: Send + Sync + fmt::Debug {
+    /// A round trip that writes nothing.
+    fn ping(&self) -> BoxFuture<'_, Result<(), LockError>>;
+
+    /// A small write that the server acknowledges, round trip included.
+    fn write(&self) -> BoxFuture<'_, Result<(), LockError>>;
+}
+
+/// An error of a client crate that says that the server cannot be reached.
+pub(crate) fn unavailable(error: impl fmt::Display) -> LockError {
+    LockError::Unavailable(error.to_string())
 }
 
 /// Where a server listens. May hold a password: `Debug` hides it.

@@ -25,7 +25,7 @@ async fn bench(ttl: Duration) -> Option<(Server, Bench)> {
         eprintln!("skipped: built without the feature etcd");
         return None;
     };
-    let server = support::start(lock_backends::Server::Etcd).await??;
+    let server = support::start("etcd").await?;
     let bench = Bench::with_ttl(variant, server.endpoint(), ttl);
     Some((server, bench))
 }

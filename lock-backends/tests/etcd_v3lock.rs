@@ -14,7 +14,7 @@ use support::PATIENCE;
 /// says so: the next one is granted beside it.
 #[tokio::test]
 async fn series_3_4_grants_a_lock_to_a_lease_that_has_ended() {
-    let Some(Some(server)) = support::start(lock_backends::Server::Etcd).await else { return };
+    let Some(server) = support::start("etcd").await else { return };
     if !server.version().starts_with("3.4.") {
         eprintln!("skipped: etcd {} is not of the series with the defect", server.version());
         return server.stop().await.unwrap();

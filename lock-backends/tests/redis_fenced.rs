@@ -25,7 +25,7 @@ async fn server() -> Option<Server> {
         eprintln!("skipped: built without the feature redis");
         return None;
     }
-    support::start(lock_backends::Server::Redis).await?
+    support::start("redis").await
 }
 
 async fn node(server: &Server, name: &str) -> LockClient {

@@ -21,7 +21,7 @@ async fn bench(ttl: Duration) -> Option<(Server, Bench)> {
         eprintln!("skipped: built without the feature redis");
         return None;
     };
-    let server = support::start(lock_backends::Server::Redis).await??;
+    let server = support::start("redis").await?;
     let bench = Bench::with_ttl(variant, server.endpoint(), ttl);
     Some((server, bench))
 }

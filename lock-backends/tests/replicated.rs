@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::servers::{Durability, Server as Running, ServerError, ServerKind, ServerOptions, Topology};
-use lock_backends::{LockClient, Server, Variant, backends};
+use lock_backends::{LockClient, Variant, backends};
 use support::{Bench, PATIENCE, unique};
 
 /// Outlives an election, so that most sessions do.
@@ -28,8 +28,8 @@ async fn three(kind: ServerKind) -> Option<Running> {
     }
 }
 
-fn variants(of: Server) -> impl Iterator<Item = &'static Variant> {
-    backends::ALL.iter().copied().filter(move |variant| variant.server == of)
+fn variants(of: &str) -> impl Iterator<Item = &'static Variant> {
+    backends::server(of).into_iter().flat_map(|server| server.variants).copied()
 }
 
 /// Takes the key and gives it back, in a new session where the last was lost on the way.
@@ -55,7 +55,8 @@ async fn pass(bench: &Bench, node: &mut Arc<LockClient>, key: &str) -> u64 {
     tokio::time::timeout(PATIENCE, passed).await.unwrap_or_else(|_| panic!("{}: {key}", bench.variant.name))
 }
 
-async fn every_node_goes_on(of: Server, kind: ServerKind) {
+async fn every_node_goes_on(of: &str) {
+    let kind = of.parse().unwrap();
     let Some(mut server) = three(kind).await else { return };
     for variant in variants(of) {
         let bench = Bench::with_ttl(variant, server.endpoint(), TTL);
@@ -89,12 +90,12 @@ async fn every_node_goes_on(of: Server, kind: ServerKind) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_etcd_every_node_goes_on_whichever_member_fails() {
-    every_node_goes_on(Server::Etcd, ServerKind::Etcd).await;
+    every_node_goes_on("etcd").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_zookeeper_every_node_goes_on_whichever_member_fails() {
-    every_node_goes_on(Server::Zookeeper, ServerKind::Zookeeper).await;
+    every_node_goes_on("zookeeper").await;
 }
 
 /// Asks until there is an answer: during an election there is none.

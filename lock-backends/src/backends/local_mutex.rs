@@ -16,14 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, OwnerId,
-    ReleaseRet, Renewal, Request, SafetyClass, Server, SessionOptions, Survives, Token, Validity, Variant,
-    slot_key, split_slot,
+    ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Survives, Token, Validity, Variant, slot_key,
+    split_slot,
 };
 
 pub(super) const VARIANT: Variant = Variant {
     name: "local-mutex",
     summary: "a table in one process, served first come first served; a control",
-    server: Server::None,
     class: SafetyClass::Atomic,
     least: Least::Nothing,
     capabilities: Capabilities {

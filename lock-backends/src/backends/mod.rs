@@ -1,106 +1,86 @@
-//! The registry: one file per variant, one line each in [`ALL`]. A folder without a file of its name holds what the
-//! variants on one server share.
+//! The registry: a folder for each server with one line in [`SERVERS`], in it a file for each variant with one line in
+//! the server's own list. The other files of a folder are what its variants share.
 
-use crate::session::Variant;
+use crate::session::{Server, Variant};
+
+mod local_mutex;
 
 #[cfg(feature = "etcd")]
 mod etcd;
-#[cfg(feature = "etcd")]
-mod etcd_cas;
-#[cfg(feature = "etcd")]
-mod etcd_queue;
-#[cfg(feature = "etcd")]
-mod etcd_v3lock;
-mod local_mutex;
-#[cfg(feature = "postgres")]
-mod pg_lease;
-#[cfg(feature = "postgres")]
-mod pg_mux;
-#[cfg(feature = "postgres")]
-mod pg_session;
-#[cfg(feature = "postgres")]
-mod pg_xact;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "redis")]
-mod redis_fenced;
-#[cfg(feature = "redis")]
-mod redis_poll;
-#[cfg(feature = "redis")]
-mod redis_pubsub;
-#[cfg(feature = "redis")]
-mod redis_queue;
-#[cfg(feature = "zookeeper")]
-mod zk_crate;
-#[cfg(feature = "zookeeper")]
-mod zk_seq;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
 
-/// Every variant in this build. Command line, conformance suite and reports walk this list.
-pub const ALL: &[&Variant] = &[
-    &local_mutex::VARIANT,
+/// Every server in this build, each with its variants.
+pub const SERVERS: &[&Server] = &[
     #[cfg(feature = "redis")]
-    &redis_poll::VARIANT,
-    #[cfg(feature = "redis")]
-    &redis_pubsub::VARIANT,
-    #[cfg(feature = "redis")]
-    &redis_fenced::VARIANT,
-    #[cfg(feature = "redis")]
-    &redis_queue::VARIANT,
+    &redis::SERVER,
     #[cfg(feature = "postgres")]
-    &pg_session::VARIANT,
-    #[cfg(feature = "postgres")]
-    &pg_mux::VARIANT,
-    #[cfg(feature = "postgres")]
-    &pg_xact::VARIANT,
-    #[cfg(feature = "postgres")]
-    &pg_lease::VARIANT,
+    &postgres::SERVER,
     #[cfg(feature = "etcd")]
-    &etcd_cas::VARIANT,
-    #[cfg(feature = "etcd")]
-    &etcd_queue::VARIANT,
-    #[cfg(feature = "etcd")]
-    &etcd_v3lock::VARIANT,
+    &etcd::SERVER,
     #[cfg(feature = "zookeeper")]
-    &zk_seq::VARIANT,
-    #[cfg(feature = "zookeeper")]
-    &zk_crate::VARIANT,
+    &zookeeper::SERVER,
 ];
+
+/// The variants that need no server.
+pub const LOCAL: &[&Variant] = &[&local_mutex::VARIANT];
+
+/// Every variant in this build. Command line, conformance suite and reports walk them.
+pub fn all() -> impl Iterator<Item = &'static Variant> {
+    LOCAL.iter().chain(SERVERS.iter().flat_map(|server| server.variants)).copied()
+}
 
 /// The variant of that name, if it is in this build.
 #[must_use]
 pub fn variant(name: &str) -> Option<&'static Variant> {
-    ALL.iter().copied().find(|variant| variant.name == name)
+    all().find(|variant| variant.name == name)
+}
+
+/// The server of that name, if it is in this build.
+#[must_use]
+pub fn server(name: &str) -> Option<&'static Server> {
+    SERVERS.iter().copied().find(|server| server.name == name)
+}
+
+/// The server that a variant needs; `None`: it needs none.
+#[must_use]
+pub fn server_of(variant: &Variant) -> Option<&'static Server> {
+    let has = |server: &&&Server| server.variants.iter().any(|other| other.name == variant.name);
+    SERVERS.iter().find(has).copied()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::ALL;
+    use super::{LOCAL, SERVERS, all};
 
     #[test]
     fn names_are_unique() {
-        let names: BTreeSet<_> = ALL.iter().map(|variant| variant.name).collect();
-        assert_eq!(names.len(), ALL.len());
+        let names: BTreeSet<_> = all().map(|variant| variant.name).collect();
+        assert_eq!(names.len(), all().count());
     }
 
-    /// Only in a build with every feature; `redis_fenced.rs` holds `redis-fenced`.
+    /// `redis/redis_fenced.rs` holds `redis-fenced`: a file with a `VARIANT` has the name of a registered variant.
     #[test]
-    #[cfg(all(feature = "redis", feature = "postgres", feature = "etcd", feature = "zookeeper"))]
     fn every_file_is_registered() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backends");
-        let files: BTreeSet<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-            .map(|path| path.file_stem().unwrap().to_str().unwrap().replace('_', "-"))
-            .filter(|name| name != "mod")
-            .collect();
-        let names: BTreeSet<String> = ALL.iter().map(|variant| variant.name.to_owned()).collect();
-        assert_eq!(files, names);
+        for (place, variants) in
+            SERVERS.iter().map(|server| (server.name, server.variants)).chain([("", LOCAL)])
+        {
+            let files: BTreeSet<String> = std::fs::read_dir(format!("{folder}/{place}"))
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+                .filter(|path| std::fs::read_to_string(path).unwrap().contains("const VARIANT: Variant"))
+                .map(|path| path.file_stem().unwrap().to_str().unwrap().replace('_', "-"))
+                .collect();
+            let names: BTreeSet<String> = variants.iter().map(|variant| variant.name.to_owned()).collect();
+            assert_eq!(files, names);
+        }
     }
 }

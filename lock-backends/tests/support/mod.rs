@@ -100,18 +100,11 @@ pub(crate) fn unique(what: &str) -> String {
     format!("{what}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The server that a variant names, or `None` with the reason printed. Under CI a missing server is a
-/// failure.
-pub(crate) async fn start(server: lock_backends::Server) -> Option<Option<Server>> {
-    let kind = match server {
-        lock_backends::Server::None => return Some(None),
-        lock_backends::Server::Redis => ServerKind::Redis,
-        lock_backends::Server::Postgres => ServerKind::Postgres,
-        lock_backends::Server::Etcd => ServerKind::Etcd,
-        lock_backends::Server::Zookeeper => ServerKind::Zookeeper,
-    };
+/// The server of that name, or `None` with the reason printed. Under CI a missing server is a failure.
+pub(crate) async fn start(name: &str) -> Option<Server> {
+    let kind: ServerKind = name.parse().unwrap();
     match Server::start(kind, &ServerOptions { detect: TTL, ..ServerOptions::default() }).await {
-        Ok(server) => Some(Some(server)),
+        Ok(server) => Some(server),
         Err(missing @ ServerError::Missing { .. }) if std::env::var_os("CI").is_none() => {
             eprintln!("skipped: {missing}");
             None

@@ -11,10 +11,9 @@ use harness::clock::monotonic_ns;
 use harness::machine::survey;
 use harness::measure::Histogram;
 use harness::servers::{self, Server, ServerKind, ServerOptions};
-use lock_backends::bare::{self, Bare};
 use lock_backends::{
-    ClientOptions, Endpoint, Least, LockBackend, LockClient, LockError, Now, OwnerId, Request, SafetyClass,
-    SessionOptions, Variant,
+    Bare, ClientOptions, Endpoint, Least, LockBackend, LockClient, LockError, Now, OwnerId, Request,
+    SafetyClass, SessionOptions, Variant,
 };
 use tokio::task::JoinSet;
 
@@ -157,9 +156,9 @@ async fn of_server(
 ) -> anyhow::Result<(Option<Floor>, Vec<Measured>)> {
     let kind = server.map(Server::kind);
     let endpoint = Endpoint(server.map(|server| server.endpoint().to_owned()).unwrap_or_default());
-    let variants = lock_backends::backends::ALL.iter().filter(|variant| server_kind(variant.server) == kind);
+    let variants = lock_backends::backends::all().filter(|variant| server_kind(variant) == kind);
     let mut nodes = Vec::new();
-    for &variant in variants {
+    for variant in variants {
         let backend = (variant.open)(&endpoint)?;
         let mut clients = Vec::new();
         for _ in 0..SESSIONS {
@@ -169,7 +168,10 @@ async fn of_server(
         nodes.push((variant, clients));
     }
     let Some((first, _)) = nodes.first() else { return Ok((None, Vec::new())) };
-    let bare = bare::connect(first.server, &endpoint).await?;
+    let bare = match lock_backends::server_of(first) {
+        Some(server) => Some((server.bare)(&endpoint).await?),
+        None => None,
+    };
     let (mut pings, mut writes) = (Histogram::default(), Histogram::default());
     let mut pairs: Vec<Histogram> = nodes.iter().map(|_| Histogram::default()).collect();
     let mut operations = vec![0; nodes.len()];

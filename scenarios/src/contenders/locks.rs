@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Contender, Kind, Setting, server_kind};
 
 pub(super) fn contender(variant: &'static Variant) -> Contender {
-    let server = server_kind(variant.server);
+    let server = server_kind(variant);
     Contender {
         name: variant.name,
         summary: variant.summary,
@@ -249,7 +249,7 @@ impl Mechanism for LockMechanism {
     }
 
     fn operations(&self) -> Option<u64> {
-        server_kind(self.variant.server)?;
+        server_kind(self.variant)?;
         let operations = |sessions: &Sessions| {
             let current = sessions.current().as_ref().map_or(0, |client| client.counts().operations);
             current + sessions.operations.load(Ordering::Relaxed)
@@ -268,7 +268,7 @@ impl Mechanism for LockMechanism {
         // Servers notice the end of a lease by ticks of up to half of it; then the waiters must be woken.
         let free_within = self.ttl().map(|ttl| ttl + ttl / 2 + Duration::from_secs(1));
         // Elections: etcd notices after 1 to 2 s, ZooKeeper after half a session timeout; a vote may be split.
-        let replicated = server_kind(self.variant.server).is_some_and(ServerKind::can_be_replicated);
+        let replicated = server_kind(self.variant).is_some_and(ServerKind::can_be_replicated);
         let led_within = self.ttl().filter(|_| replicated).map(|ttl| ttl / 2 + Duration::from_secs(4));
         let ns = |within: Duration| within.as_nanos() as u64;
         Promises {

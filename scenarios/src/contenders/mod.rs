@@ -16,7 +16,7 @@ use harness::placement::Place;
 use harness::plan::{NodeId, Plan};
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
-use lock_backends::{Server, Variant};
+use lock_backends::Variant;
 use queue_lockfree::{JobForm, Takeover, Transport};
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +154,7 @@ pub fn all() -> Vec<Contender> {
         ),
         control("none", "grants at once and excludes nothing: the checks must catch it", Kind::None),
     ];
-    let locks = lock_backends::backends::ALL.iter().map(|variant| locks::contender(variant));
+    let locks = lock_backends::backends::all().map(locks::contender);
     let (controls, locks): (Vec<_>, Vec<_>) = locks.partition(|contender| contender.role == Role::Control);
     all.extend(controls);
     all.push(control(
@@ -296,7 +296,7 @@ impl Contender {
             Kind::Noop | Kind::None | Kind::Ring(Between::Tcp, ..) => false,
             Kind::Jobs(_) => return jobs::refuses(spec),
             Kind::Ring(Between::Calls, ..) => true,
-            Kind::Lock(name) => variant(name).server == Server::None,
+            Kind::Lock(name) => server_kind(variant(name)).is_none(),
         };
         (in_memory && spec.placement == Placement::Process)
             .then(|| "it lives in the memory of one process: use `--placement single`".to_owned())
@@ -345,19 +345,13 @@ impl Contender {
 }
 
 fn variant(name: &str) -> &'static Variant {
-    let all = lock_backends::backends::ALL;
-    all.iter().find(|variant| variant.name == name).expect("contenders are made from the registry")
+    lock_backends::variant(name).expect("contenders are made from the registry")
 }
 
 /// The server of a lock variant.
-pub(crate) fn server_kind(server: Server) -> Option<ServerKind> {
-    match server {
-        Server::None => None,
-        Server::Redis => Some(ServerKind::Redis),
-        Server::Postgres => Some(ServerKind::Postgres),
-        Server::Etcd => Some(ServerKind::Etcd),
-        Server::Zookeeper => Some(ServerKind::Zookeeper),
-    }
+pub(crate) fn server_kind(variant: &Variant) -> Option<ServerKind> {
+    let server = lock_backends::server_of(variant)?;
+    Some(server.name.parse().expect("lock servers are products of the harness"))
 }
 
 #[cfg(test)]

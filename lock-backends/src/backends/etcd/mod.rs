@@ -9,10 +9,15 @@
 //! delete what was put after a later one was answered. After a lost answer nothing is tried again before the withdrawal
 //! is answered; what is not withdrawn by the deadline is *unknown*.
 
+mod bare;
 mod members;
 mod transactions;
 mod watches;
 mod wire;
+
+mod etcd_cas;
+mod etcd_queue;
+mod etcd_v3lock;
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -32,7 +37,19 @@ use self::wire::Wire;
 pub(super) use self::wire::{Answer, TxnError};
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal,
-    Request, SessionOptions, Survives, Validity, valid_until,
+    Request, Server, SessionOptions, Survives, Validity, valid_until,
+};
+
+/// The product, and one line for each variant on it.
+pub(super) const SERVER: Server = Server {
+    name: "etcd",
+    url: "http://host:port[,http://host:port …]",
+    variants: &[&etcd_cas::VARIANT, &etcd_queue::VARIANT, &etcd_v3lock::VARIANT],
+    settings: &[
+        ("--unsafe-no-fsync", "whether a grant outlives a loss of power"),
+        ("--heartbeat-interval, --election-timeout", "how soon a new leader serves, and the least ttl"),
+    ],
+    bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Etcd::connect(endpoint).await?) as _) }),
 };
 
 /// What a grant of every variant here survives.

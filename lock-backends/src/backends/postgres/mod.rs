@@ -1,9 +1,14 @@
 //! What the variants on PostgreSQL share: connections and their settings, the token sequence, keys, announcements.
 
+mod bare;
 mod per_holder;
 pub(super) mod wakeups;
 
-use std::fmt::Display;
+mod pg_session;
+mod pg_mux;
+mod pg_xact;
+mod pg_lease;
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,7 +17,20 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use tokio::time::timeout;
 
 pub(super) use self::per_holder::{PerHolder, Statements};
-use crate::session::{Endpoint, LockError, SessionOptions, Survives};
+use crate::session::{Endpoint, LockError, Server, SessionOptions, Survives, unavailable};
+
+/// The product, and one line for each variant on it.
+pub(super) const SERVER: Server = Server {
+    name: "postgres",
+    url: "postgres://user[:password]@host:port/database",
+    variants: &[&pg_session::VARIANT, &pg_mux::VARIANT, &pg_xact::VARIANT, &pg_lease::VARIANT],
+    settings: &[
+        ("fsync, synchronous_commit", "whether rows of leases outlive a loss of power"),
+        ("idle_session_timeout", "whether an idle holder loses its session"),
+        ("max_connections", "how many holders a variant with a session each can have"),
+    ],
+    bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Postgres::connect(endpoint).await?) as _) }),
+};
 
 /// What a grant of a variant on advisory locks survives.
 pub(super) const ADVISORY_SURVIVES: Survives = Survives {
@@ -93,10 +111,6 @@ pub(super) async fn close(pool: PgPool) {
     if timeout(CLOSE_TIMEOUT, pool.close()).await.is_err() {
         tracing::debug!("a connection was dropped without a goodbye");
     }
-}
-
-pub(super) fn unavailable(error: impl Display) -> LockError {
-    LockError::Unavailable(error.to_string())
 }
 
 /// FNV-1a in 64 bits over a prefix of ours and the name: stable over builds, machines and languages.

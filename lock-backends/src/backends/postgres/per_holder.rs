@@ -13,10 +13,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{CONNECT_TIMEOUT, GRACE, PATIENCE_MIN, hash, session_settings, set_up, unavailable};
+use super::{CONNECT_TIMEOUT, GRACE, PATIENCE_MIN, hash, session_settings, set_up};
 use crate::session::{
     BoxFuture, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal, Request,
-    SessionOptions, Token, Validity,
+    SessionOptions, Token, Validity, unavailable,
 };
 
 /// Connections of one node. More holders and waiters than this wait in the node.

@@ -1,9 +1,15 @@
 //! What all variants on Redis share: the node's one connection, renewals, and what an error means for a lock.
 
+mod bare;
 mod channels;
 mod hand_over;
 mod race;
 mod scripts;
+
+mod redis_poll;
+mod redis_pubsub;
+mod redis_fenced;
+mod redis_queue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +26,21 @@ pub(super) use self::race::{Race, Wake};
 use self::scripts::Renew;
 pub(super) use self::scripts::Tokens;
 use crate::session::{
-    Endpoint, Grant, LockError, Now, OwnerId, Renewal, Request, SessionOptions, Survives, Token, Validity,
-    slot_key, valid_until,
+    Endpoint, Grant, LockError, Now, OwnerId, Renewal, Request, Server, SessionOptions, Survives, Token,
+    Validity, slot_key, valid_until,
+};
+
+/// The product, and one line for each variant on it.
+pub(super) const SERVER: Server = Server {
+    name: "redis",
+    url: "redis://[user:password@]host:port[/database]",
+    variants: &[&redis_poll::VARIANT, &redis_pubsub::VARIANT, &redis_fenced::VARIANT, &redis_queue::VARIANT],
+    settings: &[
+        ("appendonly, appendfsync", "whether a grant outlives the server"),
+        ("maxmemory-policy", "whether a lock can be evicted"),
+        ("timeout", "whether an idle session is closed"),
+    ],
+    bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Redis::connect(endpoint).await?) as _) }),
 };
 
 /// What a grant of every variant here survives.

@@ -10,9 +10,13 @@
 //! (With several servers, a follower reports its clients to the leader every half tick; the leader rounds
 //! expiry up to a tick, which covers that.)
 
+mod bare;
 pub(super) mod names;
 mod no_delay;
 mod queue;
+
+mod zk_seq;
+mod zk_crate;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,7 +34,19 @@ use zookeeper_client::{Client, Error as ZkError, SessionState, StateWatcher};
 use self::no_delay::no_delay;
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal,
-    Request, SessionOptions, Survives, Token, Validity, valid_until,
+    Request, Server, SessionOptions, Survives, Token, Validity, valid_until,
+};
+
+/// The product, and one line for each variant on it.
+pub(super) const SERVER: Server = Server {
+    name: "zookeeper",
+    url: "host:port[,host:port …]",
+    variants: &[&zk_seq::VARIANT, &zk_crate::VARIANT],
+    settings: &[
+        ("forceSync", "whether a grant outlives a loss of power"),
+        ("tickTime", "the least and the longest session timeout: 2 and 20 ticks"),
+    ],
+    bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Zookeeper::connect(endpoint).await?) as _) }),
 };
 
 /// What a grant of every variant here survives.

@@ -33,17 +33,15 @@ use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 
-use super::etcd::{Etcd, Node, Recipe, SURVIVES, TxnError, Watch};
+use super::{Etcd, Node, Recipe, SURVIVES, TxnError, Watch};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, Request, SafetyClass, Server,
-    Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, Request, SafetyClass, Variant,
 };
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "etcd-cas",
     summary: "one key per lock on the node's lease, put if absent; waiters watch for its deletion",
-    server: Server::Etcd,
     class: SafetyClass::Fenced,
     least: Least::Writes,
     capabilities: Capabilities {

@@ -28,13 +28,12 @@
 //! Sources: `redis-fenced`; Redisson `RedissonFairLock` (a line in the server; structure only); Redis documentation of
 //! PUBLISH (its answer) and of script atomicity.
 
-use super::redis::{HandOver, SURVIVES};
-use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Server, Variant};
+use super::{HandOver, SURVIVES};
+use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
     name: "redis-queue",
     summary: "waiters in line at the server; the release script hands the lock and its token to the first",
-    server: Server::Redis,
     class: SafetyClass::Fenced,
     least: Least::Writes,
     capabilities: Capabilities {

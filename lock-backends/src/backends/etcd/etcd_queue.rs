@@ -39,17 +39,16 @@ use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp};
 
-use super::etcd::{Answer, Etcd, Node, Recipe, SURVIVES, TxnError};
+use super::{Answer, Etcd, Node, Recipe, SURVIVES, TxnError};
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, ReleaseRet, Request, SafetyClass,
-    Server, Variant,
+    Variant,
 };
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "etcd-queue",
     summary: "keys on the node's lease in a queue by create revision; each waiter watches its predecessor",
-    server: Server::Etcd,
     class: SafetyClass::Fenced,
     least: Least::Writes,
     capabilities: Capabilities {

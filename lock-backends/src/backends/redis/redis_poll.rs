@@ -12,13 +12,12 @@
 //!
 //! Sources: redis.io "Distributed Locks with Redis"; redsync and Redisson `SpinLock` (polling with back-off).
 
-use super::redis::{Race, SURVIVES, Tokens, Wake};
-use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Server, Variant};
+use super::{Race, SURVIVES, Tokens, Wake};
+use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
     name: "redis-poll",
     summary: "SET NX PX with an owner, no token; waiters poll with back-off",
-    server: Server::Redis,
     class: SafetyClass::Timed,
     least: Least::Writes,
     capabilities: Capabilities {

@@ -53,21 +53,20 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::lock_connection::{Heartbeat, IfRefused, LockConnection, LockOp, Tried};
-use super::postgres::wakeups::{self, Waiter, Wakeups};
-use super::postgres::{
+use super::wakeups::{self, Waiter, Wakeups};
+use super::{
     ADVISORY_SURVIVES, GRACE, PATIENCE_MIN, close, hash, listener, options, session_settings, set_up,
-    unavailable,
 };
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Mode, Now,
-    OwnerId, ReleaseRet, Renewal, Request, SafetyClass, Server, SessionOptions, Token, Validity, Variant,
+    OwnerId, ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Token, Validity, Variant,
+    unavailable,
 };
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "pg-mux",
     summary: "advisory locks of a node on one connection, batched; waiters woken by NOTIFY",
-    server: Server::Postgres,
     class: SafetyClass::Fenced,
     least: Least::RoundTrips,
     capabilities: Capabilities {

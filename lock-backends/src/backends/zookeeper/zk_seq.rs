@@ -32,16 +32,15 @@
 
 use std::sync::Arc;
 
-use super::zookeeper::{Node, Recipe, SURVIVES, Zookeeper};
+use super::{Node, Recipe, SURVIVES, Zookeeper};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Server, Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Variant,
 };
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "zk-seq",
     summary: "ephemeral sequential nodes; each waiter watches its predecessor",
-    server: Server::Zookeeper,
     class: SafetyClass::Fenced,
     least: Least::Writes,
     capabilities: Capabilities {

@@ -15,14 +15,13 @@
 //!
 //! Sources: PostgreSQL documentation, "Advisory Locks" (transaction-level), "lock_timeout".
 
-use super::postgres::{ADVISORY_SURVIVES, PerHolder, Statements, options};
-use crate::session::{Capabilities, Least, LocalFifo, Mode, SafetyClass, Server, Variant};
+use super::{ADVISORY_SURVIVES, PerHolder, Statements, options};
+use crate::session::{Capabilities, Least, LocalFifo, Mode, SafetyClass, Variant};
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "pg-xact",
     summary: "advisory locks of a transaction, a connection for each holder and waiter",
-    server: Server::Postgres,
     class: SafetyClass::Fenced,
     least: Least::RoundTrips,
     capabilities: Capabilities {

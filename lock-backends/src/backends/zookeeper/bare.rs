@@ -4,7 +4,7 @@ use std::fmt;
 
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
-use super::{Bare, BoxFuture, Endpoint, LockError, unavailable};
+use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
 
 const NODE: &str = "/lockbench-bare";
 

@@ -24,16 +24,15 @@ use std::time::Duration;
 use tokio::time::sleep;
 use zookeeper_client::{Acls, CreateMode, LockOptions, LockPrefix};
 
-use super::zookeeper::{Node, Recipe, SURVIVES, Zookeeper, names};
+use super::{Node, Recipe, SURVIVES, Zookeeper, names};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Server, Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Variant,
 };
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "zk-crate",
     summary: "the lock recipe of the client library, a yardstick",
-    server: Server::Zookeeper,
     class: SafetyClass::Timed,
     least: Least::Writes,
     capabilities: Capabilities {

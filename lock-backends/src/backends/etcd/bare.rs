@@ -4,7 +4,7 @@ use std::fmt;
 
 use etcd_client::{Client, GetOptions, KvClient};
 
-use super::{Bare, BoxFuture, Endpoint, LockError, unavailable};
+use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
 
 const KEY: &str = "lockbench/bare";
 

@@ -9,13 +9,12 @@
 //!
 //! Sources: Redisson `RedissonLock` (structure only); redis.io "Distributed Locks with Redis".
 
-use super::redis::{Race, SURVIVES, Tokens, Wake};
-use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Server, Variant};
+use super::{Race, SURVIVES, Tokens, Wake};
+use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
     name: "redis-pubsub",
     summary: "SET NX PX with an owner, no token; waiters woken by pub/sub",
-    server: Server::Redis,
     class: SafetyClass::Timed,
     least: Least::Writes,
     capabilities: Capabilities {

@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Bare, BoxFuture, Endpoint, LockError, unavailable};
+use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS lockbench_bare (id bigint PRIMARY KEY, n bigint); \
                      INSERT INTO lockbench_bare VALUES (1, 0) ON CONFLICT DO NOTHING";

@@ -37,17 +37,16 @@ use std::time::Duration;
 use etcd_client::{GetOptions, LockOptions, LockResponse, SortOrder, SortTarget};
 use tokio::time::{sleep, timeout};
 
-use super::etcd::{Etcd, Node, Recipe, SURVIVES};
+use super::{Etcd, Node, Recipe, SURVIVES};
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, ReleaseRet, Request, SafetyClass,
-    Server, Variant,
+    Variant,
 };
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "etcd-v3lock",
     summary: "the server's own lock RPC, a yardstick; on 3.4 it grants locks to leases that ended",
-    server: Server::Etcd,
     class: SafetyClass::Fenced,
     least: Least::Writes,
     capabilities: Capabilities {

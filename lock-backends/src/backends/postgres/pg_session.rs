@@ -24,14 +24,13 @@
 //! Sources: PostgreSQL documentation, "Advisory Locks", "lock_timeout", "client_connection_check_interval"; sqlx
 //! `PgAdvisoryLock` (whose cancelled wait blocks its connection).
 
-use super::postgres::{ADVISORY_SURVIVES, PerHolder, Statements, options};
-use crate::session::{Capabilities, Least, LocalFifo, Mode, SafetyClass, Server, Variant};
+use super::{ADVISORY_SURVIVES, PerHolder, Statements, options};
+use crate::session::{Capabilities, Least, LocalFifo, Mode, SafetyClass, Variant};
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "pg-session",
     summary: "advisory locks that wait in the server, a connection for each holder and waiter",
-    server: Server::Postgres,
     class: SafetyClass::Fenced,
     least: Least::RoundTrips,
     capabilities: Capabilities {

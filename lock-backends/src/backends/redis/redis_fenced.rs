@@ -26,13 +26,12 @@
 //! `RedissonFencedLock` and its renewal in chunks (structure only); redis-rs 1.8 documentation of
 //! `ConnectionManager`.
 
-use super::redis::{Race, SURVIVES, Tokens, Wake};
-use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Server, Variant};
+use super::{Race, SURVIVES, Tokens, Wake};
+use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
     name: "redis-fenced",
     summary: "SET NX PX and a fencing token in one script, waiters woken by pub/sub",
-    server: Server::Redis,
     class: SafetyClass::Fenced,
     least: Least::Writes,
     capabilities: Capabilities {

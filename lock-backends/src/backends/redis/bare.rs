@@ -4,7 +4,7 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{IntoConnectionInfo, cmd};
 
-use super::{Bare, BoxFuture, Endpoint, LockError, unavailable};
+use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
 
 #[derive(Debug)]
 pub(super) struct Redis(MultiplexedConnection);

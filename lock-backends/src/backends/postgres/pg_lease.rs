@@ -32,19 +32,18 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::postgres::wakeups::{self, Wakeups};
-use super::postgres::{CONNECT_TIMEOUT, GRACE, hash, options, session_settings, set_up, unavailable};
+use super::wakeups::{self, Wakeups};
+use super::{CONNECT_TIMEOUT, GRACE, hash, options, session_settings, set_up};
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Mode, Now,
-    OwnerId, ReleaseRet, Renewal, Request, SafetyClass, Server, SessionOptions, Survives, Token, Validity,
-    Variant, valid_until,
+    OwnerId, ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Survives, Token, Validity, Variant,
+    unavailable, valid_until,
 };
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "pg-lease",
     summary: "a table of leases on the database's clock; waiters woken by NOTIFY",
-    server: Server::Postgres,
     class: SafetyClass::Fenced,
     least: Least::Writes,
     capabilities: Capabilities {
