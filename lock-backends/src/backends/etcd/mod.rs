@@ -34,16 +34,19 @@ pub(super) use self::watches::Watch;
 use self::watches::Watches;
 use self::wire::Wire;
 pub(super) use self::wire::{Answer, TxnError};
+use crate::backends::common;
 use crate::backends::common::{CONNECT_TIMEOUT, LeaseEnd, Recipe, Tasks, exclusive_key};
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Now, OwnerId, ReleaseRet, Renewal,
     Request, Server, SessionOptions, Survives, Validity, valid_until,
 };
 
+const URL: &str = "etcd://host[:port][,host[:port] …]";
+
 /// The product, and one line for each variant on it.
 pub(super) const SERVER: Server = Server {
     name: "etcd",
-    url: "http://host:port[,http://host:port …]",
+    url: URL,
     variants: &[&etcd_cas::VARIANT, &etcd_queue::VARIANT, &etcd_v3lock::VARIANT],
     settings: &[
         ("--unsafe-no-fsync", "whether a grant outlives a loss of power"),
@@ -77,11 +80,17 @@ impl Etcd {
         endpoint: &Endpoint,
         recipe: fn() -> Box<dyn KeyRecipe>,
     ) -> Result<Box<dyn LockBackend>, LockError> {
-        let endpoints: Vec<String> = endpoint.0.split(',').map(|one| one.trim().to_owned()).collect();
-        if endpoints.iter().any(String::is_empty) {
-            return Err(LockError::Protocol("empty etcd endpoint".to_owned()));
+        Ok(Box::new(Self { endpoints: urls(endpoint)?, recipe }))
+    }
+}
+
+/// The members as the client crate wants them: the scheme says whether to use TLS.
+fn urls(endpoint: &Endpoint) -> Result<Vec<String>, LockError> {
+    match common::members(endpoint, &["etcd", "http"], 2379, URL)? {
+        common::Members { hosts, path: "" } => {
+            Ok(hosts.iter().map(|host| format!("http://{host}")).collect())
         }
-        Ok(Box::new(Self { endpoints, recipe }))
+        _ => Err(LockError::BadUrl(URL)),
     }
 }
 

@@ -31,16 +31,19 @@ use tokio_util::sync::CancellationToken;
 use zookeeper_client::{Client, Error as ZkError, SessionState, StateWatcher};
 
 use self::no_delay::no_delay;
+use crate::backends::common;
 use crate::backends::common::{CONNECT_TIMEOUT, LeaseEnd, Recipe, Tasks, answer_within, exclusive_key, lock};
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Now, OwnerId, ReleaseRet, Renewal,
     Request, Server, SessionOptions, Survives, Token, Validity, valid_until,
 };
 
+const URL: &str = "zookeeper://host[:port][,host[:port] …][/root]";
+
 /// The product, and one line for each variant on it.
 pub(super) const SERVER: Server = Server {
     name: "zookeeper",
-    url: "host:port[,host:port …]",
+    url: URL,
     variants: &[&zk_seq::VARIANT, &zk_crate::VARIANT],
     settings: &[
         ("forceSync", "whether a grant outlives a loss of power"),
@@ -70,11 +73,14 @@ impl Zookeeper {
         endpoint: &Endpoint,
         recipe: fn() -> Box<dyn Recipe<Node>>,
     ) -> Result<Box<dyn LockBackend>, LockError> {
-        if endpoint.0.is_empty() {
-            return Err(LockError::Protocol("empty zookeeper endpoint".to_owned()));
-        }
-        Ok(Box::new(Self { cluster: endpoint.0.clone(), recipe }))
+        Ok(Box::new(Self { cluster: cluster(endpoint)?, recipe }))
     }
+}
+
+/// The members and the root as the client crate wants them.
+fn cluster(endpoint: &Endpoint) -> Result<String, LockError> {
+    let members = common::members(endpoint, &["zookeeper", "zk"], 2181, URL)?;
+    Ok(format!("{}{}", members.hosts.join(","), members.path))
 }
 
 impl fmt::Debug for Zookeeper {
