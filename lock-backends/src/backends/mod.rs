@@ -4,6 +4,8 @@
 use crate::session::{Server, Variant};
 
 mod local_mutex;
+#[cfg(any(feature = "etcd", feature = "zookeeper"))]
+mod recipe;
 
 #[cfg(feature = "etcd")]
 mod etcd;
