@@ -1,5 +1,6 @@
 //! What all variants on Redis share: the node's one connection, renewals, and what an error means for a lock.
 
+mod asked;
 mod bare;
 mod channels;
 mod hand_over;

@@ -8,22 +8,19 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::names;
 use super::requests::{Failure, Opened, Requests};
+use crate::backends::common::{LeaseEnd, Tasks, answer_within, lock};
 use crate::session::{
     BoxFuture, Grant, LockError, Now, OwnerId, Renewal, Request, Token, Validity, valid_until,
 };
-
-/// How long an answer that is due at the deadline may still take.
-const GRACE: Duration = Duration::from_millis(200);
 
 /// A node's session with ZooKeeper.
 pub(super) struct Node {
@@ -31,13 +28,13 @@ pub(super) struct Node {
     requests: Arc<Mutex<Option<Arc<dyn Requests>>>>,
     pub(super) ttl: Duration,
     /// The session is alive until then at least, on the node's clock. Raised by every answered request.
-    valid_until: AtomicU64,
+    valid_until: LeaseEnd,
     /// Node of each attempt that waits or holds, as its full path, by key and owner.
     nodes: Mutex<HashMap<(Arc<str>, OwnerId), String>>,
     pub(super) lost: CancellationToken,
     pub(super) operations: AtomicU64,
     now: Arc<dyn Now>,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
 }
 
 impl Node {
@@ -45,23 +42,23 @@ impl Node {
     pub(super) fn new(opened: Opened, sent_ns: u64, now: Arc<dyn Now>) -> Self {
         let Opened { requests, timeout: ttl, ended } = opened;
         let (requests, lost) = (Arc::new(Mutex::new(Some(requests))), CancellationToken::new());
-        let mut tasks = JoinSet::new();
+        let tasks = Tasks::default();
         tasks.spawn(end_together(requests.clone(), ended, lost.clone()));
         Self {
             requests,
             ttl,
-            valid_until: AtomicU64::new(stamp(valid_until(sent_ns, ttl))),
+            valid_until: LeaseEnd::new(valid_until(sent_ns, ttl)),
             nodes: Mutex::default(),
             lost,
             operations: AtomicU64::new(1),
             now,
-            tasks: Mutex::new(tasks),
+            tasks,
         }
     }
 
     /// How long a request may take for a caller.
     pub(super) fn limit(&self, request: &Request) -> Duration {
-        (self.remaining(request) + GRACE).min(self.patience())
+        answer_within(request, &*self.now, self.patience())
     }
 
     /// How long a request may take that nobody waits for.
@@ -95,7 +92,7 @@ impl Node {
 
     /// The way to ask, while the session is certainly alive.
     pub(super) fn requests(&self) -> Result<Arc<dyn Requests>, LockError> {
-        let expired = self.now_ns() >= self.valid_until.load(Ordering::Acquire);
+        let expired = self.valid_until.has_passed(&*self.now);
         let requests = lock(&self.requests).clone();
         match requests {
             Some(requests) if !expired && !self.lost.is_cancelled() => Ok(requests),
@@ -116,7 +113,7 @@ impl Node {
             Ok(Err(failure @ (Failure::Unanswered(_) | Failure::SessionEnded))) => return Err(failure),
             Ok(answer) => answer,
         };
-        self.valid_until.fetch_max(stamp(valid_until(sent_ns, self.ttl)), Ordering::AcqRel);
+        self.valid_until.raise(valid_until(sent_ns, self.ttl));
         answer
     }
 
@@ -168,7 +165,7 @@ impl Node {
             keys: vec![name.clone()],
             owner: request.owner.clone(),
             token,
-            validity: Validity::Until(self.valid_until.load(Ordering::Acquire)),
+            validity: self.valid_until.validity(),
         })
     }
 
@@ -191,7 +188,7 @@ impl Node {
                 return Err(self.failed(failure));
             }
         }
-        let session = Validity::Until(self.valid_until.load(Ordering::Acquire));
+        let session = self.valid_until.validity();
         let held = own.into_iter().map(|made| match made {
             None | Some(Ok(None) | Err(Failure::NoNode)) => Validity::Lost,
             Some(Ok(Some(_)) | Err(_)) => session,
@@ -202,9 +199,7 @@ impl Node {
     /// Ends the session, and waits until the server has confirmed that.
     pub(super) async fn close(&self) {
         drop(self.gone());
-        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
-        let ended = async { while tasks.join_next().await.is_some() {} };
-        if timeout(self.ttl, ended).await.is_err() {
+        if timeout(self.ttl, self.tasks.ended()).await.is_err() {
             tracing::debug!("session not closed in time; it expires");
         }
     }
@@ -225,16 +220,4 @@ async fn end_together(
             ended.await;
         }
     }
-}
-
-/// The stamp until which something is valid; 0 when it is not.
-fn stamp(validity: Validity) -> u64 {
-    match validity {
-        Validity::Until(stamp_ns) => stamp_ns,
-        Validity::NoLease | Validity::Lost => 0,
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::node::Node;
 use super::wire;
-use crate::backends::recipe::Recipe;
+use crate::backends::common::{Recipe, exclusive_key};
 use crate::session::{
-    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Mode, ReleaseRet, Renewal, Request,
+    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request,
     SessionOptions, Survives,
 };
 
@@ -65,11 +65,11 @@ pub(super) struct ZkSession {
 
 impl LockSession for ZkSession {
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
-        Box::pin(async move { self.recipe.try_acquire(&self.node, the_key(request)?, request).await })
+        Box::pin(async move { self.recipe.try_acquire(&self.node, exclusive_key(request)?, request).await })
     }
 
     fn acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Grant, LockError>> {
-        Box::pin(async move { self.recipe.acquire(&self.node, the_key(request)?, request).await })
+        Box::pin(async move { self.recipe.acquire(&self.node, exclusive_key(request)?, request).await })
     }
 
     fn renew<'a>(&'a self, grants: &'a [Arc<Grant>]) -> BoxFuture<'a, Result<Renewal, LockError>> {
@@ -117,13 +117,5 @@ impl fmt::Debug for ZkSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ttl = self.node.ttl;
         f.debug_struct("ZkSession").field("ttl", &ttl).field("recipe", &self.recipe).finish_non_exhaustive()
-    }
-}
-
-/// The single key of a request; levels, several keys and shared mode are not for this variant.
-fn the_key(request: &Request) -> Result<&Arc<str>, LockError> {
-    match (request.keys.as_slice(), request.mode, request.level) {
-        ([key], Mode::Exclusive, 1) => Ok(key),
-        _ => Err(LockError::Unsupported("one key of level 1 at a time, exclusively")),
     }
 }

@@ -10,10 +10,8 @@ use zookeeper_client::{Acls, Client, CreateMode, Error, EventType, LockOptions, 
 
 use super::no_delay::no_delay;
 use super::requests::{Created, Event, Failure, Opened, Reply, Requests, Watch};
+use crate::backends::common::CONNECT_TIMEOUT;
 use crate::session::LockError;
-
-/// Bound on opening a session.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The library keeps a session alive as long as a client exists.
 struct Wire(Client);

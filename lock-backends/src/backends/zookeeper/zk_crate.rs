@@ -26,7 +26,7 @@ use tokio::time::sleep;
 use super::names;
 use super::node::Node;
 use super::session::{SURVIVES, Zookeeper};
-use crate::backends::recipe::Recipe;
+use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Variant,
 };

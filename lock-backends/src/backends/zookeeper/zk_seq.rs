@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use super::node::Node;
 use super::session::{SURVIVES, Zookeeper};
-use crate::backends::recipe::Recipe;
+use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Variant,
 };
