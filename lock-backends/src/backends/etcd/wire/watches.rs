@@ -11,11 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::members::Members;
 use crate::backends::common::{CONNECT_TIMEOUT, RELISTEN_DELAY, lock};
+use crate::backends::etcd::requests::{Seen, Watch};
 
 /// Requests that may wait for the stream; more wait in their callers.
 const PENDING_MAX: usize = 1024;
-/// Id of the watch on the session's own key, which opens the stream.
-const FENCE_WATCH: i64 = 1;
 
 /// The watches of a session, and the way to ask for more.
 #[derive(Debug)]
@@ -35,44 +34,13 @@ pub(super) enum WatchOp {
     Cancel { id: i64 },
 }
 
-/// One key under watch; dropping it cancels the watch.
-#[derive(Debug)]
-pub(in crate::backends) struct Watch {
+/// Cancels a watch when it is dropped.
+struct Cancel {
     watches: Arc<Watches>,
     id: i64,
-    seen: watch::Receiver<Seen>,
 }
 
-/// What a watch has seen so far.
-#[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    /// The server watches.
-    opened: bool,
-    /// Revision of the last deletion, 0 before there was one.
-    deleted: i64,
-    /// Revision of the last put.
-    put: i64,
-}
-
-impl Watch {
-    /// Waits until the server watches: it tells of whatever is deleted from then on. False: the watch ended.
-    pub(super) async fn opened(&mut self) -> bool {
-        self.seen.wait_for(|seen| seen.opened).await.is_ok()
-    }
-
-    /// Waits for a deletion later than `revision`. False: the watch ended, and the key has to be looked at again.
-    pub(super) async fn deleted_after(&mut self, revision: i64) -> bool {
-        self.seen.wait_for(|seen| seen.deleted > revision).await.is_ok()
-    }
-
-    /// Revision of the put after the last deletion, if there was one by now.
-    pub(in crate::backends) fn put_again(&self) -> Option<i64> {
-        let Seen { deleted, put, .. } = *self.seen.borrow();
-        (put > deleted).then_some(put)
-    }
-}
-
-impl Drop for Watch {
+impl Drop for Cancel {
     fn drop(&mut self) {
         let known = self.watches.active().remove(&self.id).is_some();
         // A request that does not fit is left out: the server drops the watch with the stream.
@@ -85,7 +53,8 @@ impl Drop for Watch {
 impl Watches {
     pub(super) fn new(operations: Arc<AtomicU64>) -> (Arc<Self>, mpsc::Receiver<WatchOp>) {
         let (requests, inbox) = mpsc::channel(PENDING_MAX);
-        let next_id = AtomicI64::new(FENCE_WATCH + 1);
+        // The server gives an id of its own to a watch of id 0.
+        let next_id = AtomicI64::new(1);
         (Arc::new(Self { requests, active: Mutex::default(), next_id, operations }), inbox)
     }
 
@@ -95,7 +64,7 @@ impl Watches {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (news, seen) = watch::channel(Seen::default());
         self.active().insert(id, news);
-        let watch = Watch { watches: self.clone(), id, seen };
+        let watch = Watch::new(seen, Cancel { watches: self.clone(), id });
         self.requests.send(WatchOp::Watch { id, key: key.to_owned() }).await.ok()?;
         Some(watch)
     }
@@ -104,47 +73,53 @@ impl Watches {
         lock(&self.active)
     }
 
-    /// Keeps a stream open until the session is lost, which it also finds out: by the deletion of `fence_key`.
+    /// Opens a stream for the first watch that is asked for, again after each that broke, until the session is lost.
     pub(super) async fn run(
         self: Arc<Self>,
         members: Arc<Members>,
         mut inbox: mpsc::Receiver<WatchOp>,
-        fence_key: String,
-        mut fence_from: i64,
         lost: CancellationToken,
     ) {
-        while !lost.is_cancelled() {
-            let (place, client) = members.current();
-            let mut client = client.watch_client();
-            let opening =
-                client.watch(fence_key.as_str(), Some(options(FENCE_WATCH).with_start_revision(fence_from)));
-            self.operations.fetch_add(1, Ordering::Relaxed);
-            let patience = CONNECT_TIMEOUT / members.count() as u32;
-            match lost.run_until_cancelled(timeout(patience, opening)).await {
-                Some(Ok(Ok(stream))) => {
-                    let (sender, receiver) = stream.split();
-                    // Two halves side by side: a full send buffer must not keep answers from being read.
-                    let ended = tokio::select! {
-                        biased;
-                        () = lost.cancelled() => return,
-                        ended = self.receive(receiver, &lost) => ended,
-                        () = self.send(sender, &mut inbox) => Ended::Broken,
-                        // It may have missed what it does not tell.
-                        () = members.left(place) => Ended::Broken,
-                    };
-                    match ended {
-                        Ended::Cancelled { compacted_to } => fence_from = fence_from.max(compacted_to),
-                        Ended::Broken => members.leave(place),
+        let serving = async {
+            while let Some(first) = inbox.recv().await {
+                match first {
+                    // Of an earlier stream, whose watches all ended with it, is nothing left to do.
+                    WatchOp::Watch { id, key } if self.active().contains_key(&id) => {
+                        self.serve(&members, id, key, &mut inbox).await;
+                        self.active().clear();
                     }
+                    WatchOp::Watch { .. } | WatchOp::Cancel { .. } => {}
                 }
-                Some(failed) => {
-                    tracing::debug!(?failed, "cannot open a watch stream");
-                    members.leave(place);
-                    lost.run_until_cancelled(sleep(RELISTEN_DELAY)).await;
-                }
-                None => return,
             }
-            self.active().clear();
+        };
+        lost.run_until_cancelled(serving).await;
+        self.active().clear();
+    }
+
+    /// Opens a stream with that watch and serves it until it breaks.
+    async fn serve(&self, members: &Members, id: i64, key: String, inbox: &mut mpsc::Receiver<WatchOp>) {
+        let (place, client) = members.current();
+        let mut client = client.watch_client();
+        self.operations.fetch_add(1, Ordering::Relaxed);
+        let patience = CONNECT_TIMEOUT / members.count();
+        match timeout(patience, client.watch(key, Some(options(id)))).await {
+            Ok(Ok(stream)) => {
+                let (sender, receiver) = stream.split();
+                // Two halves side by side: a full send buffer must not keep answers from being read.
+                tokio::select! {
+                    biased;
+                    () = self.receive(receiver) => {}
+                    () = self.send(sender, inbox) => {}
+                    // It may have missed what it does not tell.
+                    () = members.left(place) => {}
+                }
+                members.leave(place);
+            }
+            failed => {
+                tracing::debug!(?failed, "cannot open a watch stream");
+                members.leave(place);
+                sleep(RELISTEN_DELAY).await;
+            }
         }
     }
 
@@ -161,37 +136,20 @@ impl Watches {
         }
     }
 
-    async fn receive(&self, mut receiver: WatchResponseStream, lost: &CancellationToken) -> Ended {
+    async fn receive(&self, mut receiver: WatchResponseStream) {
         while let Ok(Some(answer)) = receiver.message().await {
-            let deleted = last(&answer, EventType::Delete);
-            if answer.watch_id() == FENCE_WATCH {
-                if deleted > 0 {
-                    lost.cancel();
-                }
-                if answer.canceled() {
-                    return Ended::Cancelled { compacted_to: answer.compact_revision() };
-                }
-            } else if answer.canceled() {
+            if answer.canceled() {
                 // Compacted, or our own request. Whoever still waits looks again.
                 self.active().remove(&answer.watch_id());
             } else if let Some(news) = self.active().get(&answer.watch_id()) {
-                let put = last(&answer, EventType::Put);
+                let (deleted, put) = (last(&answer, EventType::Delete), last(&answer, EventType::Put));
                 news.send_modify(|seen| {
                     let (deleted, put) = (deleted.max(seen.deleted), put.max(seen.put));
                     *seen = Seen { opened: true, deleted, put };
                 });
             }
         }
-        Ended::Broken
     }
-}
-
-/// How a stream ended.
-enum Ended {
-    /// By the server, which can tell of the session's own key from this revision on; 0: no news.
-    Cancelled { compacted_to: i64 },
-    /// Without a word.
-    Broken,
 }
 
 fn options(id: i64) -> WatchOptions {
