@@ -1,11 +1,10 @@
 //! One sentence per question, made from the data, each with its condition. No sentence ranks.
 
-use harness::record::{Expected, Verdict};
+use harness::record::{Expected, Promise, Standing, Verdict};
 
 use crate::format::{self, duration, plural, significant};
-use crate::judge::{Promise, promise};
 use crate::table::{Cell, Mark};
-use crate::{Comparison, Row, Spread, Standing};
+use crate::{Comparison, Row, Spread};
 
 /// Blocks below which ranges are shown, but no difference is claimed.
 const FEW_BLOCKS: u32 = 5;
@@ -83,7 +82,7 @@ pub(crate) fn threats(comparison: &Comparison) -> Vec<String> {
 }
 
 fn correctness(comparison: &Comparison) -> Finding {
-    let standing = comparison.standing();
+    let standing = comparison.judgement().standing;
     let mut sentences = Vec::new();
     for row in comparison.contenders() {
         for (promised, verb) in
@@ -93,7 +92,7 @@ fn correctness(comparison: &Comparison) -> Finding {
             let mut blocks = Vec::new();
             for run in &row.records {
                 for answer in &run.verdicts {
-                    if answer.expected == promised && promise(answer) == Promise::Broken {
+                    if answer.expected == promised && answer.promise() == Promise::Broken {
                         checks.push(&answer.check);
                         blocks.push(run.block);
                     }
@@ -112,9 +111,18 @@ fn correctness(comparison: &Comparison) -> Finding {
             }
         }
     }
+    for row in comparison.contenders() {
+        if let standing @ Standing::Foretold(_) = comparison.standing_of(row) {
+            sentences.push(format!(
+                "{} did what was foretold: {}.",
+                row.contender,
+                Cell::from(standing).text
+            ));
+        }
+    }
     let held: Vec<&str> = standing_names(comparison, Standing::Pass);
     if !held.is_empty() {
-        sentences.push(format!("Every answer was as promised for {}.", list(&held)));
+        sentences.push(format!("Everything asked holds for {}.", list(&held)));
     }
     let untold = standing_names(comparison, Standing::Unknown);
     if !untold.is_empty() {
@@ -173,7 +181,7 @@ fn validity(comparison: &Comparison) -> Finding {
 fn controls(comparison: &Comparison) -> Finding {
     let mut sentences = Vec::new();
     for row in comparison.controls() {
-        match row.standing() {
+        match comparison.standing_of(row) {
             Standing::Caught(k, n) => sentences.push(format!(
                 "{} excludes nothing and was caught in {k} of {}.",
                 row.contender,
@@ -183,7 +191,11 @@ fn controls(comparison: &Comparison) -> Finding {
             Standing::Violated(_) | Standing::Held(_) => {
                 sentences.push(format!("{} broke what it promises: the bench is in doubt.", row.contender));
             }
-            Standing::Pass | Standing::NotJudged | Standing::NotProven | Standing::Unknown => {}
+            Standing::Pass
+            | Standing::Foretold(_)
+            | Standing::NotJudged
+            | Standing::NotProven
+            | Standing::Unknown => {}
         }
     }
     if comparison.manifest.plan.unlimited {
@@ -196,7 +208,7 @@ fn controls(comparison: &Comparison) -> Finding {
             "No control without exclusion ran, so that nothing shows that the checks can see.".to_owned(),
         );
     }
-    let badge = if comparison.controls_hold() {
+    let badge = if comparison.judgement().controls_hold {
         Cell::marked(Mark::Good, "CONTROLS HOLD")
     } else {
         Cell::marked(Mark::Doubt, "NOT PROVEN")
@@ -297,7 +309,7 @@ pub(crate) fn answer(verdict: &Verdict, expected: Expected, apart: bool) -> Cell
         (Verdict::Violated { .. }, Expected::Violated) if apart => {
             Cell::marked(Mark::Good, "caught (as it must be)")
         }
-        (Verdict::Violated { .. }, Expected::Violated) => Cell::marked(Mark::Good, "violated (as promised)"),
+        (Verdict::Violated { .. }, Expected::Violated) => Cell::marked(Mark::Bad, "violated (foretold)"),
         (Verdict::Violated { .. }, Expected::Either) => Cell::marked(Mark::Doubt, "violated (not judged)"),
         (Verdict::Unknown { reason }, _) => Cell::marked(Mark::Doubt, "unknown").noted(reason),
         (Verdict::NotApplicable { reason }, _) => Cell::text("not applicable").noted(reason),
@@ -343,7 +355,7 @@ mod tests {
     fn each_question_is_answered_from_the_data() {
         let text = text(&fixture::small());
         for part in [
-            "Correctness: VIOLATED 3 redis-naive violated exclusion in 3 of 3 runs. Every answer was as promised for ring-queue.",
+            "Correctness: 3 exclusion broken redis-naive violated exclusion in 3 of 3 runs. Everything asked holds for ring-queue.",
             "Validity: VALID None of 12 runs has a reason to be set aside.",
             "Controls: CONTROLS HOLD none excludes nothing and was caught in 3 of 3 blocks. noop was programmed to wait 5.00 ms; the measured median, start lag taken off, is ",
             "Cost: 3 blocks At 400 tasks/s offered on 4 nodes, median goodput went from ",

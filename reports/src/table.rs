@@ -1,6 +1,7 @@
 //! A table before it has a look: HTML and Markdown draw the same cells.
 
-use crate::Standing;
+use harness::record::{Deed, Standing};
+
 use crate::format::{self, MISSING};
 
 /// Rows under a head; the first cell of a row names it.
@@ -130,7 +131,7 @@ impl From<Standing> for Cell {
         let part = |mark, word: &str, k, n| Self::marked(mark, format!("{word} {k} of {n}"));
         match standing {
             Standing::Pass => Self::marked(Mark::Good, "PASS"),
-            Standing::Violated(n) => Self::marked(Mark::Bad, format!("VIOLATED {}", format::count(n))),
+            Standing::Violated(deeds) | Standing::Foretold(deeds) => Self::marked(Mark::Bad, told(&deeds)),
             Standing::Held(_) => Self::marked(Mark::Bad, "HELD, violation promised"),
             Standing::Unknown => Self::marked(Mark::Doubt, "UNKNOWN"),
             Standing::NotProven => Self::marked(Mark::Doubt, "NOT PROVEN"),
@@ -139,4 +140,13 @@ impl From<Standing> for Cell {
             Standing::Exact(k, n) => part(if k == n { Mark::Good } else { Mark::Bad }, "EXACT", k, n),
         }
     }
+}
+
+/// `36 updates lost (foretold), 2 entries out of order`.
+fn told(deeds: &[Deed]) -> String {
+    let each = |deed: &Deed| {
+        let foretold = if deed.foretold { " (foretold)" } else { "" };
+        format!("{} {}{foretold}", format::count(deed.times), deed.counted)
+    };
+    deeds.iter().map(each).collect::<Vec<_>>().join(", ")
 }

@@ -70,7 +70,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 1 + 1 + 2 + 1 + 2, "head, rule, contenders, rule, controls: {text}");
         assert!(lines[2].starts_with("ring-queue") && lines[2].ends_with("✓ PASS"), "{text}");
-        assert!(lines[3].ends_with("✗ VIOLATED 3"), "{text}");
+        assert!(lines[3].ends_with("✗ 3 exclusion broken"), "{text}");
         let verdicts: Vec<_> =
             [2, 3, 5, 6].map(|line| lines[line].chars().position(|c| "✓✗".contains(c))).into();
         assert!(verdicts.iter().all(|at| *at == verdicts[0]), "{text}");

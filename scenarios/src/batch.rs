@@ -1,6 +1,5 @@
 //! A batch: every contender in every block, interleaved in seeded random order, each on a server of its own.
 
-mod conclusion;
 mod lateness;
 
 use std::collections::BTreeMap;
@@ -28,7 +27,6 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-pub use self::conclusion::conclude;
 use self::lateness::{Lateness, only_late};
 use crate::contenders::{Contender, Here, LinksBetween, Setting};
 use crate::spec::{Durability, Placement, Scenario, ScenarioSpec, Topology};
@@ -427,6 +425,7 @@ fn verdict(
     };
     CheckVerdict {
         check: check.name.to_owned(),
+        counted: check.counted.to_owned(),
         verdict,
         examined: judgement.examined,
         violations: judgement.violations,

@@ -8,11 +8,13 @@ mod history;
 mod manifest;
 mod run;
 mod verdict;
+mod judgement;
 
 pub use faults::{FaultFacts, FaultRecord};
 pub use figures::{Latency, Tally};
 pub use file::write_json;
 pub use history::{encode_history, write_history};
+pub use judgement::{BatchEnd, Deed, Judgement, Promise, Standing, judge, must_be_caught, programmed_ns};
 pub use manifest::{End, HarnessCost, Machine, Manifest, PlanFacts, SCHEMA_VERSION, Skipped};
 pub use run::{Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives};
 pub use verdict::{Amount, CheckFigure, CheckVerdict, Expected, Verdict};

@@ -14,6 +14,9 @@ pub struct CheckVerdict {
     pub examined: u64,
     /// How many of them violated it.
     pub violations: u64,
+    /// What its violations are, in the plural, as in `36 updates lost`.
+    #[serde(default)]
+    pub counted: String,
     /// What the scenario promises of this check for this contender.
     pub expected: Expected,
     /// What was measured beside the answer.

@@ -122,7 +122,10 @@ mod tests {
             text.starts_with("# hot-volumes\n\n2026-11-22 20:15:04 UTC. 2 contenders and 2 controls"),
             "{text}"
         );
-        assert!(text.contains("- **Correctness: ✗ VIOLATED 3.** redis-naive violated exclusion"), "{text}");
+        assert!(
+            text.contains("- **Correctness: ✗ 3 exclusion broken.** redis-naive violated exclusion"),
+            "{text}"
+        );
         assert!(text.ends_with("    lockbench run hot-volumes --seed 42\n"), "{text}");
     }
 }

@@ -10,6 +10,7 @@ use crate::model::{Event, Facts, Mode, Outcome, StepRef, TaskId, What};
 pub(super) const CHECK: Check = Check {
     name: "conservation",
     question: "Did every task that claims completion run all of its steps, and every refused one none?",
+    counted: "tasks unaccounted for",
     must_catch_none: MustCatch::No,
     judge,
 };

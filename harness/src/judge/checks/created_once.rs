@@ -12,6 +12,7 @@ use crate::model::{Event, Facts, Outcome, StepRef, What};
 pub(super) const CHECK: Check = Check {
     name: "created-once",
     question: "Was nothing that steps find or create created twice, or found before it existed?",
+    counted: "creations too many or too early",
     must_catch_none: MustCatch::WhereItApplies,
     judge,
 };

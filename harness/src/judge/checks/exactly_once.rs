@@ -15,6 +15,7 @@ use crate::model::{Event, Facts, NodeId, Outcome, StepRef, What};
 pub(super) const CHECK: Check = Check {
     name: "exactly-once",
     question: "Did every step have one outcome, and did none run twice or after it was withdrawn?",
+    counted: "steps not done exactly once",
     must_catch_none: MustCatch::No,
     judge,
 };

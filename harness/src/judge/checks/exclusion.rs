@@ -16,6 +16,7 @@ use crate::model::{Crowd, Event, Facts, StepRef, What};
 pub(super) const CHECK: Check = Check {
     name: "exclusion",
     question: "Were there ever more steps inside a resource than its level allows?",
+    counted: "times too many inside",
     must_catch_none: MustCatch::Yes,
     judge,
 };

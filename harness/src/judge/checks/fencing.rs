@@ -19,6 +19,7 @@ use crate::model::{Event, Facts, Mode, StepRef, Token, What};
 pub(super) const CHECK: Check = Check {
     name: "fencing",
     question: "Did tokens rise with every grant and entry of a slot, and was no stale write accepted?",
+    counted: "stale tokens",
     must_catch_none: MustCatch::No,
     judge,
 };

@@ -11,6 +11,7 @@ use crate::model::{Event, Facts, StepRef, What};
 pub(super) const CHECK: Check = Check {
     name: "lost-update",
     question: "Did every write build on the value that it replaced?",
+    counted: "updates lost",
     must_catch_none: MustCatch::Yes,
     judge,
 };

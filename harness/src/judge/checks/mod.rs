@@ -25,6 +25,8 @@ pub struct Check {
     pub name: &'static str,
     /// The question.
     pub question: &'static str,
+    /// What its violations are, in the plural, as in `36 updates lost`.
+    pub counted: &'static str,
     /// Whether it judges the exclusion that the control `none` lacks, and so must catch it.
     pub must_catch_none: MustCatch,
     /// The answer.

@@ -16,6 +16,7 @@ use crate::record::Verdict;
 pub(super) const CHECK: Check = Check {
     name: "order",
     question: "Did steps enter in the order in which they were asked for?",
+    counted: "entries out of order",
     must_catch_none: MustCatch::No,
     judge,
 };

@@ -21,6 +21,7 @@ const GRACE_NS: u64 = 5_000_000_000;
 pub(super) const CHECK: Check = Check {
     name: "progress",
     question: "Was everyone served or told so, and every free key taken within the promised bound?",
+    counted: "waiters left unserved",
     must_catch_none: MustCatch::No,
     judge,
 };

@@ -22,6 +22,7 @@ use crate::model::{Event, Facts, Mode, ReleaseRet, StepRef, What};
 pub(super) const CHECK: Check = Check {
     name: "release-safety",
     question: "Did every release free the releaser's own lock, or say that it was lost?",
+    counted: "releases of what was not held",
     must_catch_none: MustCatch::No,
     judge,
 };

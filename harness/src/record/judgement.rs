@@ -1,0 +1,383 @@
+//! The one judgement of a batch: what each row did, whether that was foretold, whether the bench itself was proven, and
+//! the exit code that follows. Command line, terminal, report and JUnit all ask here, so that they cannot disagree.
+//!
+//! What a contender did and what the scenario foretold are two things: whoever let two in or lost a write never passes,
+//! also where that was to be shown. A foretold violation breaks no promise, so the batch may still end with exit code 0.
+
+use super::manifest::Manifest;
+use super::run::{Role, RunRecord};
+use super::verdict::{CheckVerdict, Expected, Verdict};
+
+/// How a batch ended, other than by its answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchEnd {
+    /// Every run that was asked for took place.
+    Complete,
+    /// Somebody ended it early.
+    Interrupted,
+    /// A server or a session could not be had, and why.
+    Failed(String),
+    /// It still runs, or was killed.
+    Missing,
+}
+
+impl BatchEnd {
+    /// The end that a manifest tells of.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Self {
+        match &manifest.end {
+            None => Self::Missing,
+            Some(end) if end.exit_code == 130 => Self::Interrupted,
+            Some(end) if end.exit_code == 2 => Self::Failed(end.reasons.join("; ")),
+            Some(_) => Self::Complete,
+        }
+    }
+}
+
+/// What can be said of a row, or of all contenders together, after all checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Everything asked holds, in valid runs, and the controls worked.
+    Pass,
+    /// It did what had to be left undone; a witness stands even in an invalid run. The gravest deed first.
+    Violated(Vec<Deed>),
+    /// It did what the scenario foretold, and nothing else that is wrong.
+    Foretold(Vec<Deed>),
+    /// A violation that the scenario foretold did not show in so many answers.
+    Held(u64),
+    /// A check could not tell.
+    Unknown,
+    /// The answers are right but prove nothing: a run is invalid, a control failed, or the batch has no end.
+    NotProven,
+    /// A control of which no check asks anything.
+    NotJudged,
+    /// A control that must be caught was caught in so many of its runs.
+    Caught(usize, usize),
+    /// A control measured what was programmed, in so many of its runs.
+    Exact(usize, usize),
+}
+
+/// What a row did against one check, over all its runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deed {
+    /// Name of the check.
+    pub check: String,
+    /// What was counted, such as `updates lost`.
+    pub counted: String,
+    /// How many.
+    pub times: u64,
+    /// Whether the scenario foretold it.
+    pub foretold: bool,
+}
+
+/// Whether one answer is what was promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// It is, or nothing was promised.
+    Kept,
+    /// It is not.
+    Broken,
+    /// The check could not tell.
+    Untold,
+}
+
+impl CheckVerdict {
+    /// Compares the answer with what the scenario promised.
+    #[must_use]
+    pub fn promise(&self) -> Promise {
+        match (&self.verdict, self.expected) {
+            (Verdict::NotApplicable { .. }, Expected::Holds) | (_, Expected::Either) => Promise::Kept,
+            (Verdict::Unknown { .. }, _) => Promise::Untold,
+            (Verdict::Violated { .. }, Expected::Holds)
+            | (Verdict::Holds | Verdict::NotApplicable { .. }, Expected::Violated) => Promise::Broken,
+            (Verdict::Violated { .. }, Expected::Violated) | (Verdict::Holds, Expected::Holds) => {
+                Promise::Kept
+            }
+        }
+    }
+
+    fn is_violated(&self) -> bool {
+        matches!(self.verdict, Verdict::Violated { .. })
+    }
+}
+
+/// The judgement of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// 130 interrupted, 2 it could not be run, 3 a contender broke a promise, 4 invalid or not proven, 0 otherwise.
+    pub exit_code: u8,
+    /// All that speaks against the batch, one sentence each, the gravest first.
+    pub reasons: Vec<String>,
+    /// Of all contenders together: the gravest.
+    pub standing: Standing,
+    /// Of each row, in the order given.
+    pub rows: Vec<Standing>,
+    /// Whether the bench itself was shown to work.
+    pub controls_hold: bool,
+}
+
+/// Something that speaks against a batch.
+struct Reason {
+    weight: Weight,
+    text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// A contender broke a promise.
+    Broken,
+    /// The batch does not prove what it says.
+    Unproven,
+}
+
+/// Judges a batch. Each row is all runs of one contender or control, at least one.
+#[must_use]
+pub fn judge(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> Judgement {
+    let mut reasons: Vec<Reason> = rows.iter().flat_map(|row| against_row(row)).collect();
+    let controls = against_controls(manifest, rows, end);
+    let controls_hold = controls.is_empty();
+    reasons.extend(controls);
+    if !rows.iter().any(|row| role(row) == Role::Contender) && *end != BatchEnd::Interrupted {
+        reasons.push(unproven("no contender ran".to_owned()));
+    }
+    if *end == BatchEnd::Missing {
+        reasons.push(unproven("the batch still runs or was killed".to_owned()));
+    }
+    let proven = controls_hold && *end == BatchEnd::Complete;
+    let rows: Vec<(Role, Standing)> = rows
+        .iter()
+        .map(|row| match (role(row), standing(row)) {
+            (Role::Contender, Standing::Pass) if !proven => (Role::Contender, Standing::NotProven),
+            of => of,
+        })
+        .collect();
+    let (broken, unproven): (Vec<_>, Vec<_>) =
+        reasons.into_iter().partition(|reason| reason.weight == Weight::Broken);
+    let exit_code = match end {
+        BatchEnd::Interrupted => 130,
+        BatchEnd::Failed(_) => 2,
+        _ if !broken.is_empty() => 3,
+        _ if !unproven.is_empty() => 4,
+        _ => 0,
+    };
+    let first = match end {
+        BatchEnd::Interrupted => Some("interrupted".to_owned()),
+        BatchEnd::Failed(why) => Some(why.clone()),
+        BatchEnd::Complete | BatchEnd::Missing => None,
+    };
+    let texts = broken.into_iter().chain(unproven).map(|reason| reason.text);
+    Judgement {
+        exit_code,
+        reasons: first.into_iter().chain(texts).collect(),
+        standing: gravest(rows.iter().filter(|(role, _)| *role == Role::Contender).map(|(_, of)| of)),
+        rows: rows.into_iter().map(|(_, standing)| standing).collect(),
+        controls_hold,
+    }
+}
+
+fn role(row: &[RunRecord]) -> Role {
+    row.first().map_or(Role::Control, |run| run.role)
+}
+
+fn unproven(text: String) -> Reason {
+    Reason { weight: Weight::Unproven, text }
+}
+
+/// A control that excludes nothing, so that the checks must catch it.
+#[must_use]
+pub fn must_be_caught(row: &[RunRecord]) -> bool {
+    role(row) == Role::Control
+        && row.iter().flat_map(|run| &run.verdicts).any(|answer| answer.expected == Expected::Violated)
+}
+
+/// The wait that a control promised; a promise of 0 cannot be met to a share and is not judged.
+#[must_use]
+pub fn programmed_ns(row: &[RunRecord]) -> Option<u64> {
+    row.iter().find_map(|run| run.programmed_delay_ns).filter(|_| role(row) == Role::Control)
+}
+
+/// What the answers about a row say, leaving the controls of the batch aside.
+fn standing(row: &[RunRecord]) -> Standing {
+    let answers = || row.iter().flat_map(|run| &run.verdicts);
+    let broken = || answers().filter(|answer| answer.promise() == Promise::Broken);
+    let control = role(row) == Role::Control;
+    let deeds = deeds(row);
+    if broken().any(CheckVerdict::is_violated) {
+        Standing::Violated(deeds)
+    } else if must_be_caught(row) {
+        let caught = |run: &&RunRecord| {
+            run.verdicts.iter().any(|answer| answer.expected == Expected::Violated && answer.is_violated())
+        };
+        Standing::Caught(row.iter().filter(caught).count(), row.len())
+    } else if programmed_ns(row).is_some_and(|ns| ns > 0) {
+        Standing::Exact(row.iter().filter(|run| run.delay_is_exact() == Some(true)).count(), row.len())
+    } else if answers().all(|answer| matches!(answer.verdict, Verdict::NotApplicable { .. })) {
+        if control { Standing::NotJudged } else { Standing::NotProven }
+    } else if broken().next().is_some() {
+        Standing::Held(broken().count() as u64)
+    } else if row.iter().any(|run| too_few_regressions(run).is_some()) {
+        Standing::Held(row.iter().filter(|run| too_few_regressions(run).is_some()).count() as u64)
+    } else if !control && !deeds.is_empty() {
+        Standing::Foretold(deeds)
+    } else if answers().any(|answer| answer.promise() == Promise::Untold) {
+        Standing::Unknown
+    } else if row.iter().any(|run| !run.invalid.is_empty()) {
+        Standing::NotProven
+    } else {
+        Standing::Pass
+    }
+}
+
+/// What a row did, those deeds first that were not foretold, then the more frequent.
+fn deeds(row: &[RunRecord]) -> Vec<Deed> {
+    let mut deeds: Vec<Deed> = Vec::new();
+    for answer in row.iter().flat_map(|run| &run.verdicts).filter(|answer| answer.is_violated()) {
+        let (times, foretold) = (answer.violations.max(1), answer.expected != Expected::Holds);
+        match deeds.iter_mut().find(|deed| deed.check == answer.check && deed.foretold == foretold) {
+            Some(deed) => deed.times += times,
+            None => deeds.push(Deed {
+                check: answer.check.clone(),
+                counted: answer.counted.clone(),
+                times,
+                foretold,
+            }),
+        }
+    }
+    deeds.sort_by_key(|deed| (deed.foretold, std::cmp::Reverse(deed.times)));
+    deeds
+}
+
+/// The gravest of several standings.
+fn gravest<'a>(all: impl Iterator<Item = &'a Standing> + Clone) -> Standing {
+    let together = |part: fn(&Standing) -> &[Deed]| -> Vec<Deed> {
+        let mut sum: Vec<Deed> = Vec::new();
+        for deed in all.clone().flat_map(part) {
+            match sum.iter_mut().find(|other| other.check == deed.check && other.foretold == deed.foretold) {
+                Some(other) => other.times += deed.times,
+                None => sum.push(deed.clone()),
+            }
+        }
+        sum.sort_by_key(|deed| (deed.foretold, std::cmp::Reverse(deed.times)));
+        sum
+    };
+    let held: u64 = all.clone().map(|of| if let Standing::Held(n) = of { *n } else { 0 }).sum();
+    let violated = together(|of| if let Standing::Violated(deeds) = of { deeds } else { &[] });
+    let foretold = together(|of| if let Standing::Foretold(deeds) = of { deeds } else { &[] });
+    let any = |standing: &Standing| all.clone().any(|of| of == standing);
+    if !violated.is_empty() {
+        Standing::Violated(violated)
+    } else if held > 0 {
+        Standing::Held(held)
+    } else if any(&Standing::Unknown) {
+        Standing::Unknown
+    } else if all.clone().next().is_none() || any(&Standing::NotProven) {
+        Standing::NotProven
+    } else if !foretold.is_empty() {
+        Standing::Foretold(foretold)
+    } else {
+        Standing::Pass
+    }
+}
+
+/// What speaks against one row.
+fn against_row(row: &[RunRecord]) -> Vec<Reason> {
+    let weight = match role(row) {
+        Role::Contender => Weight::Broken,
+        // A control can leave a batch unproven, and nothing graver.
+        Role::Control => Weight::Unproven,
+    };
+    let mut reasons = Vec::new();
+    let mut answers = 0;
+    for run in row {
+        let place = format!("{}, block {}", run.contender, run.block);
+        reasons.extend(run.invalid.iter().map(|why| unproven(format!("{place}: invalid: {why}"))));
+        for answer in &run.verdicts {
+            answers += u32::from(!matches!(answer.verdict, Verdict::NotApplicable { .. }));
+            let (promise, check) = (answer.promise(), &answer.check);
+            let (weight, what) = match &answer.verdict {
+                _ if promise == Promise::Kept => continue,
+                Verdict::Unknown { reason } => (Weight::Unproven, format!("{check}: cannot tell: {reason}")),
+                Verdict::Violated { .. } => {
+                    (weight, format!("{check} was violated {} times", answer.violations))
+                }
+                Verdict::Holds | Verdict::NotApplicable { .. } if run.role == Role::Control => {
+                    (weight, format!("{check} did not catch it"))
+                }
+                Verdict::Holds | Verdict::NotApplicable { .. } => {
+                    (weight, format!("{check} held where a violation was promised"))
+                }
+            };
+            reasons.push(Reason { weight, text: format!("{place}: {what}") });
+        }
+        if let Some(what) = too_few_regressions(run) {
+            reasons.push(Reason { weight, text: format!("{place}: {what}") });
+        }
+        if let Some(off) = noop_is_off(run) {
+            reasons.push(unproven(format!("{place}: {off}")));
+        }
+    }
+    if answers == 0 && role(row) == Role::Contender {
+        let contender = row.first().map_or("", |run| &run.contender);
+        reasons.push(unproven(format!("{contender}: no check answered anything")));
+    }
+    reasons
+}
+
+/// What leaves the bench itself unproven: something without exclusion must have been caught, in every block, if anything had
+/// to be kept apart; what was programmed must have been measured; no control may have broken another promise.
+fn against_controls(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> Vec<Reason> {
+    let controls = || rows.iter().filter(|row| role(row) == Role::Control);
+    let mut reasons = Vec::new();
+    for name in ["noop", "none"] {
+        let ran = controls().any(|row| row[0].contender == name);
+        let skipped = manifest.skipped.iter().any(|skipped| skipped.contender == name);
+        if !ran && !skipped && *end != BatchEnd::Interrupted {
+            reasons
+                .push(unproven(format!("the control {name} did not take part, so nothing proves the bench")));
+        }
+    }
+    if !manifest.plan.unlimited && !controls().any(|row| must_be_caught(row)) {
+        reasons.push(unproven(
+            "no control without exclusion was judged: nothing shows that the checks can see".into(),
+        ));
+    }
+    for row in controls() {
+        let name = &row[0].contender;
+        match standing(row) {
+            Standing::Caught(k, n) if k < n => {
+                reasons
+                    .push(unproven(format!("{name} excludes nothing and was caught in {k} of {n} blocks")));
+            }
+            Standing::Exact(k, n) if k < n => {
+                reasons.push(unproven(format!("{name} measured what was programmed in {k} of {n} blocks")));
+            }
+            Standing::Violated(_) | Standing::Held(_) => {
+                reasons.push(unproven(format!("{name} broke what it promises: the bench is in doubt")));
+            }
+            _ => {}
+        }
+    }
+    reasons
+}
+
+/// The control `noop` proves the measuring.
+fn noop_is_off(record: &RunRecord) -> Option<String> {
+    let (measured_ns, programmed_ns) = (record.latency.delay_ns()?, record.programmed_delay_ns?);
+    (record.delay_is_exact() == Some(false)).then(|| {
+        let (measured, programmed) = (measured_ns as f64 / 1e6, programmed_ns as f64 / 1e6);
+        format!("measured a wait of {measured:.3} ms where {programmed:.3} ms were programmed")
+    })
+}
+
+/// Whether fewer hits than promised ended in a token regression.
+fn too_few_regressions(record: &RunRecord) -> Option<String> {
+    let faults = &record.faults;
+    let (hits, regressed) = (faults.hit_a_holder(), faults.regressed());
+    let share = faults.least_share?;
+    (hits >= faults.least_hits.max(1) && (regressed as f64) < share * hits as f64).then(|| {
+        let share = share * 100.0;
+        format!(
+            "{regressed} of {hits} faults that hit a holder ended in a token regression, {share:.0} % were promised"
+        )
+    })
+}

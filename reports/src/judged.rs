@@ -1,0 +1,206 @@
+//! The judgement of [`harness::record`], asked of a comparison.
+
+use harness::record::{BatchEnd, Judgement, RunRecord, Standing, judge, must_be_caught, programmed_ns};
+
+use crate::{Comparison, Row};
+
+impl Comparison {
+    /// What the batch amounts to.
+    #[must_use]
+    pub fn judgement(&self) -> Judgement {
+        let rows: Vec<&[RunRecord]> = self.rows.iter().map(|row| row.records.as_slice()).collect();
+        judge(&self.manifest, &rows, &BatchEnd::of(&self.manifest))
+    }
+
+    /// What can be said of a row of this comparison.
+    #[must_use]
+    pub fn standing_of(&self, row: &Row) -> Standing {
+        let place = self.rows.iter().position(|other| other.contender == row.contender);
+        let mut rows = self.judgement().rows;
+        rows.swap_remove(place.expect("the row is of this comparison"))
+    }
+}
+
+impl Row {
+    /// A control that excludes nothing, so that the checks must catch it.
+    pub(crate) fn must_be_caught(&self) -> bool {
+        must_be_caught(&self.records)
+    }
+
+    /// The wait that a control promised.
+    pub(crate) fn programmed_ns(&self) -> Option<u64> {
+        programmed_ns(&self.records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::record::{Deed, Expected, Verdict};
+
+    use super::*;
+    use crate::fixture;
+
+    fn deed(check: &str, times: u64, foretold: bool) -> Deed {
+        Deed { check: check.to_owned(), counted: format!("{check} broken"), times, foretold }
+    }
+
+    fn standing(comparison: &Comparison, name: &str) -> Standing {
+        comparison.standing_of(row(comparison, name))
+    }
+
+    fn row<'a>(comparison: &'a Comparison, name: &str) -> &'a Row {
+        comparison.rows.iter().find(|row| row.contender == name).unwrap()
+    }
+
+    #[test]
+    fn a_violation_outweighs_everything() {
+        let comparison = fixture::small();
+        assert_eq!(
+            standing(&comparison, "redis-naive"),
+            Standing::Violated(vec![deed("exclusion", 3, false)])
+        );
+        assert_eq!(standing(&comparison, "ring-queue"), Standing::Pass);
+        assert_eq!(comparison.judgement().standing, Standing::Violated(vec![deed("exclusion", 3, false)]));
+        assert_eq!(comparison.judgement().exit_code, 3);
+    }
+
+    #[test]
+    fn controls_are_judged_by_what_they_must_show() {
+        let comparison = fixture::small();
+        assert_eq!(standing(&comparison, "none"), Standing::Caught(3, 3));
+        assert_eq!(standing(&comparison, "noop"), Standing::Exact(3, 3));
+    }
+
+    #[test]
+    fn a_control_that_escapes_leaves_a_pass_unproven() {
+        let mut comparison = fixture::small();
+        let none = comparison.rows.iter_mut().find(|row| row.contender == "none").unwrap();
+        for answer in &mut none.records[1].verdicts {
+            answer.verdict = Verdict::Holds;
+        }
+        assert_eq!(standing(&comparison, "none"), Standing::Caught(2, 3));
+        assert_eq!(standing(&comparison, "ring-queue"), Standing::NotProven);
+    }
+
+    #[test]
+    fn a_control_that_is_off_by_more_than_a_tenth_leaves_a_pass_unproven() {
+        let mut comparison = fixture::small();
+        let noop = comparison.rows.iter_mut().find(|row| row.contender == "noop").unwrap();
+        noop.records[0].programmed_delay_ns = Some(4_000_000);
+        assert_eq!(standing(&comparison, "noop"), Standing::Exact(2, 3));
+        assert_eq!(standing(&comparison, "ring-queue"), Standing::NotProven);
+    }
+
+    #[test]
+    fn an_invalid_run_or_a_killed_batch_proves_nothing() {
+        let mut comparison = fixture::small();
+        comparison.rows[0].records[0].invalid.push("generator saturated".to_owned());
+        assert_eq!(comparison.standing_of(&comparison.rows[0]), Standing::NotProven);
+        let mut killed = fixture::small();
+        killed.manifest.end = None;
+        assert_eq!(killed.standing_of(&killed.rows[0]), Standing::NotProven);
+    }
+
+    #[test]
+    fn a_promised_violation_that_does_not_show_is_not_a_pass() {
+        let mut comparison = fixture::small();
+        comparison.rows[0].records[0].verdicts[0].expected = Expected::Violated;
+        assert_eq!(comparison.standing_of(&comparison.rows[0]), Standing::Held(1));
+    }
+
+    #[test]
+    fn without_any_answer_nothing_passes() {
+        let mut comparison = fixture::small();
+        comparison.rows[0].records.iter_mut().for_each(|run| run.verdicts.clear());
+        assert_eq!(comparison.standing_of(&comparison.rows[0]), Standing::NotProven);
+        let noop = comparison.rows.iter_mut().find(|row| row.contender == "noop").unwrap();
+        for run in &mut noop.records {
+            run.verdicts.clear();
+            run.programmed_delay_ns = Some(0);
+        }
+        assert_eq!(standing(&comparison, "noop"), Standing::NotJudged);
+        assert!(comparison.judgement().controls_hold);
+    }
+
+    #[test]
+    fn where_nothing_has_to_be_kept_apart_no_control_must_be_caught() {
+        let mut comparison = fixture::small();
+        comparison.rows.retain(|row| row.contender != "none");
+        assert!(!comparison.judgement().controls_hold);
+        comparison.manifest.plan.unlimited = true;
+        assert!(comparison.judgement().controls_hold);
+    }
+
+    #[test]
+    fn a_control_that_loses_tasks_is_not_excused_by_being_caught() {
+        let mut comparison = fixture::small();
+        let none = comparison.rows.iter_mut().find(|row| row.contender == "none").unwrap();
+        let conservation = none.records[0].verdicts.last_mut().unwrap();
+        conservation.verdict = Verdict::Violated { witness: Vec::new() };
+        conservation.violations = 4;
+        assert_eq!(
+            standing(&comparison, "none"),
+            Standing::Violated(vec![
+                deed("conservation", 4, false),
+                deed("exclusion", 336, true),
+                deed("lost-update", 291, true)
+            ])
+        );
+        assert!(!comparison.judgement().controls_hold);
+    }
+
+    #[test]
+    fn who_did_what_was_foretold_does_not_pass_and_breaks_no_promise() {
+        let mut comparison = fixture::small();
+        let naive = comparison.rows.iter_mut().find(|row| row.contender == "redis-naive").unwrap();
+        for answer in naive.records.iter_mut().flat_map(|run| &mut run.verdicts) {
+            if answer.check == "exclusion" {
+                answer.expected = Expected::Violated;
+            }
+        }
+        let foretold = Standing::Foretold(vec![deed("exclusion", 3, true)]);
+        assert_eq!(standing(&comparison, "redis-naive"), foretold);
+        let judgement = comparison.judgement();
+        assert_eq!((judgement.exit_code, judgement.standing), (0, foretold), "{:?}", judgement.reasons);
+    }
+
+    #[test]
+    fn controls_alone_prove_nothing() {
+        let mut comparison = fixture::small();
+        comparison.rows.retain(|row| row.role == harness::record::Role::Control);
+        let judgement = comparison.judgement();
+        assert_eq!((judgement.exit_code, judgement.standing), (4, Standing::NotProven));
+        assert_eq!(judgement.reasons, ["no contender ran"]);
+    }
+
+    /// Over everything that the fixtures can be bent to: nobody passes beside an exit code, and the other way round.
+    #[test]
+    fn the_exit_code_and_the_standing_never_disagree() {
+        let mut bent = vec![fixture::small(), fixture::rich(), fixture::faulted()];
+        for expected in [Expected::Holds, Expected::Violated, Expected::Either] {
+            for verdict in [
+                Verdict::Holds,
+                Verdict::Violated { witness: Vec::new() },
+                Verdict::Unknown { reason: "too few".to_owned() },
+                Verdict::NotApplicable { reason: "level 0".to_owned() },
+            ] {
+                for of in 0..4 {
+                    let mut comparison = fixture::small();
+                    let answer = &mut comparison.rows[of].records[1].verdicts[0];
+                    (answer.expected, answer.verdict) = (expected, verdict.clone());
+                    bent.push(comparison);
+                }
+            }
+        }
+        for comparison in bent {
+            let Judgement { exit_code, reasons, standing, .. } = comparison.judgement();
+            let agree = match standing {
+                Standing::Pass | Standing::Foretold(_) => exit_code == 0 && reasons.is_empty(),
+                Standing::Violated(_) | Standing::Held(_) => exit_code == 3,
+                Standing::Unknown | Standing::NotProven => exit_code == 4,
+                Standing::NotJudged | Standing::Caught(..) | Standing::Exact(..) => false,
+            };
+            assert!(agree, "exit {exit_code} beside {standing:?}: {reasons:?}");
+        }
+    }
+}
