@@ -88,6 +88,7 @@ fn help() -> String {
         }
         groups.push('\n');
     }
+    groups.push_str("What a verb takes: lockbench VERB --help\n\n");
     format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{heading}Options:{heading:#}\n{{options}}{{after-help}}"
     )
