@@ -1,10 +1,10 @@
 //! From a run to its record.
 
-use harness::check;
-use harness::fault::{FaultTarget, FaultVerb, aftermath};
-use harness::measure::{Figures, measure};
+use harness::judge::checks;
+use harness::judge::{Figures, aftermath};
+use harness::model::{FaultTarget, FaultVerb};
+use harness::placement::Run;
 use harness::record::{CheckVerdict, Expected, FaultFacts, RunRecord, SCHEMA_VERSION, Verdict};
-use harness::run::Run;
 
 use super::lateness::Lateness;
 use super::place::Place;
@@ -13,7 +13,7 @@ use crate::spec::Scenario;
 
 /// The record of a run, its server's part aside.
 pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, run: &Run) -> RunRecord {
-    let figures = measure(run);
+    let figures = run.measure();
     let faults = faults(scenario, contender, run);
     let (invalid, warnings) = doubts(scenario, contender, run, &figures, &faults);
     RunRecord {
@@ -23,16 +23,16 @@ pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, r
         role: contender.role,
         block: place.block,
         order: place.order,
-        plan_digest: run.plan.digest(),
+        plan_digest: run.facts.plan.digest(),
         invalid,
         repeated: Vec::new(),
         warnings,
         tasks: figures.tasks,
-        window_ns: run.plan.settings.window_ns,
+        window_ns: run.facts.plan.settings.window_ns,
         goodput_per_s: figures.goodput_per_s,
         latency: figures.latency,
         completed_per_slice: figures.completed_per_slice,
-        verdicts: check::ALL.iter().map(|check| verdict(scenario, contender, check, run, &faults)).collect(),
+        verdicts: checks::ALL.iter().map(|check| verdict(scenario, contender, check, run, &faults)).collect(),
         survives: contender.survives.clone(),
         detection: run.detection.clone(),
         server: None,
@@ -61,7 +61,7 @@ fn doubts(
     if figures.tasks.not_offered > 0 {
         invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
     }
-    for outage in &run.outages {
+    for outage in &run.facts.outages {
         if let Some(how) = &outage.unplanned {
             invalid.push(format!("node {} died: {how}", outage.node.0));
         }
@@ -86,7 +86,7 @@ fn doubts(
             warnings.push(format!("{late}; latencies include it"));
         }
     }
-    warnings.extend(contender.caveats(&run.plan));
+    warnings.extend(contender.caveats(&run.facts.plan));
     if run.bystander_failed > 0 {
         warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
     }
@@ -96,34 +96,34 @@ fn doubts(
 /// What came of the faults, and what the scenario promises of it.
 fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> FaultFacts {
     let spec = &scenario.spec;
-    let aimed = run.plan.faults.iter().any(|fault| fault.target == FaultTarget::Holder);
-    let killed = run.plan.faults.iter().any(|fault| fault.verb == FaultVerb::Kill);
+    let aimed = run.facts.plan.faults.iter().any(|fault| fault.target == FaultTarget::Holder);
+    let killed = run.facts.plan.faults.iter().any(|fault| fault.verb == FaultVerb::Kill);
     let shares =
-        check::ALL.iter().filter_map(|check| match scenario.expected(check.name, contender.class()) {
+        checks::ALL.iter().filter_map(|check| match scenario.expected(check.name, contender.class()) {
             (Expected::Violated, share) => share,
             _ => None,
         });
     FaultFacts {
         least_hits: if aimed { u64::from(spec.least_hits) } else { 0 },
         least_share: shares.reduce(f64::max).filter(|_| aimed),
-        freed_bound_ns: run.promises.free_within_ns.filter(|_| aimed && killed),
-        ..aftermath(run)
+        freed_bound_ns: run.facts.promises.free_within_ns.filter(|_| aimed && killed),
+        ..aftermath(&run.facts, &run.events)
     }
 }
 
 fn verdict(
     scenario: &Scenario,
     contender: &Contender,
-    check: &check::Check,
+    check: &checks::Check,
     run: &Run,
     faults: &FaultFacts,
 ) -> CheckVerdict {
-    let judgement = (check.judge)(run);
+    let judgement = (check.judge)(&run.facts, &run.events);
     let caught = match check.must_catch_none {
         // Where nothing has to be kept apart there is nothing to catch.
-        check::MustCatch::Yes => !run.plan.is_unlimited(),
-        check::MustCatch::WhereItApplies => !matches!(judgement.verdict, Verdict::NotApplicable { .. }),
-        check::MustCatch::No => false,
+        checks::MustCatch::Yes => !run.facts.plan.is_unlimited(),
+        checks::MustCatch::WhereItApplies => !matches!(judgement.verdict, Verdict::NotApplicable { .. }),
+        checks::MustCatch::No => false,
     };
     let expected = match caught {
         true if contender.proves() == Some(Proof::Checks) => Expected::Violated,
@@ -135,8 +135,8 @@ fn verdict(
 
 /// A check that found nothing where too few faults hit a holder has not seen what it was asked about.
 fn proven(
-    check: &check::Check,
-    judgement: check::Judgement,
+    check: &checks::Check,
+    judgement: checks::Judgement,
     expected: Expected,
     faults: &FaultFacts,
 ) -> CheckVerdict {

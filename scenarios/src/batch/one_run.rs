@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::agent::{AgentOptions, WhenBusy};
-use harness::clock::Clock;
-use harness::event::Progress;
-use harness::link::{Link, Links};
-use harness::placement::{self, NodeCommand};
-use harness::plan::{Plan, splitmix};
+use harness::engine::{AgentOptions, Clock, Link, Links, Progress, WhenBusy};
+use harness::model::{Plan, splitmix};
+use harness::placement::process::{self, NodeCommand};
+use harness::placement::single;
+use harness::placement::{Run, RunOptions};
 use harness::record::{Role, RunRecord};
-use harness::run::{Run, RunOptions, run};
 use harness::servers::{Member, Server};
 use tokio::sync::Mutex;
 
@@ -121,14 +119,14 @@ impl Batch {
     ) -> anyhow::Result<Run> {
         let (plan, clock) = (Arc::clone(&setting.plan), setting.clock.clone());
         match self.scenario.spec.placement {
-            Placement::Single => Ok(run(plan, contender.build(setting).await?, clock, options).await),
+            Placement::Single => Ok(single::run(plan, contender.build(setting).await?, clock, options).await),
             Placement::Process => {
                 let command = NodeCommand {
                     program: self.program.clone(),
                     args: vec!["node".into()],
                     mechanism: serde_json::to_value(contender.recipe(setting))?,
                 };
-                Ok(placement::run(plan, command, clock, options).await?)
+                Ok(process::run(plan, command, clock, options).await?)
             }
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use harness::plan::{Plan, splitmix};
+use harness::model::{Plan, splitmix};
 use harness::record::{RunRecord, Tally};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;

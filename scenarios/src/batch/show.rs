@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use harness::event::Progress;
+use harness::engine::Progress;
 
 /// Tells a user what goes on.
 pub trait Show: Send + Sync {

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use harness::event::write_history;
-use harness::record::{RunRecord, write_json};
-use harness::run::Run;
+use harness::placement::Run;
+use harness::record::{RunRecord, write_history, write_json};
 
 /// A directory for a batch that nobody has yet: `<scenario>-<UTC>`, with a number behind when that is taken.
 ///

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::clock::{Clock, process_cpu_ns};
-use harness::control::Open;
-use harness::event::encode_history;
-use harness::measure::measure;
-use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
-use harness::record::HarnessCost;
-use harness::run::{Run, RunOptions, run};
+use harness::engine::{Clock, Open, process_cpu_ns};
+use harness::model::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
+use harness::placement::single;
+use harness::placement::{Run, RunOptions};
+use harness::record::{HarnessCost, encode_history};
 
 /// The harness's own cost, by the control `noop`: without locks, what is left is ours.
 pub(super) async fn harness_cost() -> anyhow::Result<HarnessCost> {
@@ -26,7 +24,7 @@ pub(super) async fn harness_cost() -> anyhow::Result<HarnessCost> {
         rate_per_s: f64::from(RATE_PER_S),
         paced_cpu_per_task_ns: paced.process_cpu_ns / u64::from(RATE_PER_S),
         timer_cpu_per_task_ns: paced.timer_cpu_ns / u64::from(RATE_PER_S),
-        lag_p99_ns: measure(&paced).latency.lag.quantile_ns(0.99).unwrap_or(0),
+        lag_p99_ns: paced.measure().latency.lag.quantile_ns(0.99).unwrap_or(0),
     })
 }
 
@@ -54,5 +52,5 @@ async fn run_noop(tasks: u32, apart_ns: u64) -> anyhow::Result<Run> {
     let plan = Arc::new(Plan::new(settings, vec!["noop".to_owned()], arrivals.collect())?);
     let clock = Clock::real()?;
     let mechanism = Arc::new(Open::new(Arc::clone(&plan), clock.clone(), Duration::ZERO));
-    Ok(run(plan, mechanism, clock, RunOptions::default()).await)
+    Ok(single::run(plan, mechanism, clock, RunOptions::default()).await)
 }

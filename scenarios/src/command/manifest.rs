@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use harness::agent::WhenBusy;
-use harness::plan::Plan;
+use harness::engine::WhenBusy;
+use harness::model::Plan;
 use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
 use harness::servers;
 
@@ -37,7 +37,7 @@ pub(super) async fn manifest(
         lockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: option_env!("LOCKBENCH_COMMIT").map(str::to_owned),
         clients: clients.map(|(name, version)| (name.to_owned(), version.to_owned())).collect(),
-        machine: harness::machine::survey(&std::env::temp_dir()),
+        machine: harness::engine::machine::survey(&std::env::temp_dir()),
         plan: PlanFacts {
             nodes: u32::from(plan.settings.nodes),
             tasks: plan.tasks.len() as u64,

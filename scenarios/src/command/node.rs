@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use clap::Args;
-use harness::placement::{self, Invitation};
-use harness::plan::NodeId;
+use harness::model::NodeId;
+use harness::placement::process::{self, Invitation};
 
 use super::verb::{Group, Work};
 use crate::contenders;
@@ -30,12 +30,12 @@ impl Work for Node {
 
     async fn work(self) -> anyhow::Result<u8> {
         let Self { driver, agent, node } = self;
-        let secret = std::env::var(placement::SECRET).with_context(|| {
-            format!("{} is not set; `lockbench run` starts nodes itself", placement::SECRET)
+        let secret = std::env::var(process::SECRET).with_context(|| {
+            format!("{} is not set; `lockbench run` starts nodes itself", process::SECRET)
         })?;
         let agent = agent.unwrap_or(driver);
         let invitation = Invitation { driver, agent, node: NodeId(node), secret: secret.into() };
-        placement::serve(invitation, contenders::node).await.with_context(|| format!("node {node}"))?;
+        process::serve(invitation, contenders::node).await.with_context(|| format!("node {node}"))?;
         Ok(0)
     }
 }

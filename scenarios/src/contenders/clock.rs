@@ -1,6 +1,6 @@
 //! The run's clock, as mechanisms want it.
 
-use harness::clock::Clock;
+use harness::engine::Clock;
 
 /// The clock of a run for lock clients, nodes of the ring and nodes of the job queue.
 #[derive(Debug)]

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use harness::agent::Fencing;
-use harness::fault::{Fault, FaultTarget, LinkTo};
-use harness::mechanism::{BoxFuture, Mechanism};
-use harness::plan::{Mode, Plan};
+use harness::engine::{BoxFuture, Fencing, Mechanism};
+use harness::model::{Fault, FaultTarget, LinkTo, Mode, Plan};
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 

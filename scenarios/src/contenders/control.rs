@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::control::Open;
-use harness::mechanism::{BoxFuture, Mechanism};
+use harness::engine::{BoxFuture, Mechanism, Open};
 
 use super::contender::{Contender, Design, Proof};
 use super::setting::Setting;

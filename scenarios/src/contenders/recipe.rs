@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::mechanism::Mechanism;
-use harness::placement::Place;
+use harness::engine::Mechanism;
+use harness::placement::process::Place;
 use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;

@@ -20,8 +20,7 @@ pub fn all() -> Vec<Contender> {
 
 #[cfg(test)]
 mod tests {
-    use harness::fault::{Direction, Fault, FaultTarget, FaultVerb, LinkTo};
-    use harness::plan::NodeId;
+    use harness::model::{Direction, Fault, FaultTarget, FaultVerb, LinkTo, NodeId};
 
     use super::*;
     use crate::spec::Members;

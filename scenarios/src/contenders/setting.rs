@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::clock::Clock;
-use harness::plan::{NodeId, Plan};
+use harness::engine::Clock;
+use harness::model::{NodeId, Plan};
 use serde::{Deserialize, Serialize};
 
 /// What a mechanism is made for.

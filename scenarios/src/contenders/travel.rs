@@ -1,8 +1,8 @@
 //! What travels where steps run elsewhere than they were asked for: the reference of a step, and the right to run it.
 
 use bytes::Bytes;
-use harness::mechanism::Lease;
-use harness::plan::{StepRef, TaskId};
+use harness::engine::Lease;
+use harness::model::{StepRef, TaskId};
 use tokio_util::sync::CancellationToken;
 
 /// A queue's slot is held until it is given back, or until whoever works the queue off is told that it no longer does.

@@ -1,6 +1,6 @@
 //! What the checks must answer, as a scenario says it.
 
-use harness::plan::Holder;
+use harness::model::Holder;
 use harness::record::Expected;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;

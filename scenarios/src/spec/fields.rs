@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use harness::agent::WhenBusy;
-use harness::plan::{Holder, ResourceKind};
+use harness::engine::WhenBusy;
+use harness::model::{Holder, ResourceKind};
 use serde::Deserialize;
 use toml::Spanned;
 

@@ -1,4 +1,4 @@
-//! What was asked: a scenario file, strict about its keys. What will run is a [`Plan`](harness::plan::Plan), drawn by
+//! What was asked: a scenario file, strict about its keys. What will run is a [`Plan`](harness::model::Plan), drawn by
 //! [`crate::workload`].
 //!
 //! The sections of a file first, then the file as a whole ([`ScenarioSpec`]), shapes of load (`load`), the file with its

@@ -1,7 +1,7 @@
 //! A scenario with the text that it came from, and what follows from its fields.
 
-use harness::fault::LinkTo;
-use harness::link::Ways;
+use harness::engine::Ways;
+use harness::model::LinkTo;
 use harness::record::Expected;
 
 use super::error::SpecError;

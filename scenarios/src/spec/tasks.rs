@@ -1,6 +1,6 @@
 //! Resources and kinds of task, as a scenario says them.
 
-use harness::plan::{Mode, ResourceKind};
+use harness::model::{Mode, ResourceKind};
 use serde::Deserialize;
 use toml::Spanned;
 

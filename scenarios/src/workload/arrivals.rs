@@ -1,6 +1,6 @@
 //! Which task arrives when, where, and with which tree of steps.
 
-use harness::plan::{Arrival, NodeId, Resource, StepTree, splitmix};
+use harness::model::{Arrival, NodeId, Resource, StepTree, splitmix};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, LogNormal, Zipf};

@@ -1,6 +1,6 @@
 //! What the control without exclusion must be given to be caught.
 
-use harness::plan::Plan;
+use harness::model::Plan;
 
 /// The overlaps that the control `none` must be predicted to show, so that a check that misses it is a broken check.
 pub const LEAST_OVERLAPS: u64 = 50;

@@ -1,6 +1,6 @@
 //! The plan of a run and of its warm-up.
 
-use harness::plan::{Plan, PlanError, PlanSettings, splitmix};
+use harness::model::{Plan, PlanError, PlanSettings, splitmix};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -153,7 +153,7 @@ mod tests {
             setting("resources.host.count", "2"),
         ];
         let plan = draw(&catalog::load("thundering-1000", &settings).unwrap(), 1).unwrap();
-        let resource = |task: &harness::plan::Task| plan.resources[task.steps[0].resource as usize].id;
+        let resource = |task: &harness::model::Task| plan.resources[task.steps[0].resource as usize].id;
         let bursts: Vec<_> = plan.tasks.iter().map(|task| (task.arrival_ns, resource(task))).collect();
         let expected = [(0, 0), (2_000_000_000, 1), (4_000_000_000, 0)];
         assert_eq!(bursts, expected.map(|burst| [burst; 4]).concat());

@@ -1,7 +1,6 @@
 //! When what is broken on purpose is broken.
 
-use harness::fault::Fault;
-use harness::plan::splitmix;
+use harness::model::{Fault, splitmix};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 

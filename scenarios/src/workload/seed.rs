@@ -1,6 +1,6 @@
 //! Where seeds come from.
 
-use harness::plan::splitmix;
+use harness::model::splitmix;
 use rand::Rng as _;
 
 /// A seed from the operating system, for runs that name none.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use harness::mechanism::{BoxFuture, Entitlement, Mechanism, Outcome, Promises, StepRunner, Token};
-use harness::plan::{NodeId, Plan, StepRef};
+use harness::engine::{BoxFuture, Entitlement, Mechanism, StepRunner};
+use harness::model::{NodeId, Outcome, Plan, Promises, StepRef, Token};
 use queue_lockfree::{
     Job, JobError, JobForm, JobHandler, JobNode, JobNodeOptions, JobOutcome, JobSubmission, OnWorkerLoss,
 };

@@ -4,7 +4,7 @@ mod mechanism;
 
 use std::sync::Arc;
 
-use harness::mechanism::{BoxFuture, Mechanism};
+use harness::engine::{BoxFuture, Mechanism};
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 use queue_lockfree::JobForm;

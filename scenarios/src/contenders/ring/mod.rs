@@ -5,7 +5,7 @@ mod mechanism;
 
 use std::sync::Arc;
 
-use harness::mechanism::{BoxFuture, Mechanism};
+use harness::engine::{BoxFuture, Mechanism};
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 use queue_lockfree::{Directory, Takeover, Transport};

@@ -1,13 +1,13 @@
 //! Expectations that a scenario can have.
 
-use harness::check;
+use harness::judge::checks;
 
 use crate::spec::error::SpecError;
 use crate::spec::expect::ExpectSpec;
 use crate::spec::scenario::Scenario;
 
 pub(super) fn expect(scenario: &Scenario, expect: &ExpectSpec) -> Result<(), SpecError> {
-    let names: Vec<_> = check::ALL.iter().map(|check| check.name).collect();
+    let names: Vec<_> = checks::ALL.iter().map(|check| check.name).collect();
     let (name, span) = (expect.check.get_ref(), expect.check.span());
     if !names.contains(&name.as_str()) {
         let what = format!("unknown check `{name}`; there are {}", names.join(", "));

@@ -1,6 +1,6 @@
 //! Faults that a scenario can have.
 
-use harness::fault::{FaultTarget, LinkTo};
+use harness::model::{FaultTarget, LinkTo};
 
 use crate::spec::error::SpecError;
 use crate::spec::faults::{FaultSpec, VerbSpec};

@@ -1,6 +1,6 @@
 //! Sizes and switches of a scenario as a whole.
 
-use harness::agent::WhenBusy;
+use harness::engine::WhenBusy;
 
 use crate::spec::error::{SpecError, Wrong, positive};
 use crate::spec::load::SHAPES;

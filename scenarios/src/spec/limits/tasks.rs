@@ -1,6 +1,6 @@
 //! Resources and tasks that a scenario can have.
 
-use harness::plan::{Mode, ResourceKind};
+use harness::model::{Mode, ResourceKind};
 
 use crate::spec::error::SpecError;
 use crate::spec::scenario::Scenario;
