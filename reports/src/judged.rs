@@ -8,8 +8,14 @@ impl Comparison {
     /// What the batch amounts to.
     #[must_use]
     pub fn judgement(&self) -> Judgement {
+        self.judged(&BatchEnd::of(&self.manifest))
+    }
+
+    /// What the batch amounts to, where it ended so.
+    #[must_use]
+    pub fn judged(&self, end: &BatchEnd) -> Judgement {
         let rows: Vec<&[RunRecord]> = self.rows.iter().map(|row| row.records.as_slice()).collect();
-        judge(&self.manifest, &rows, &BatchEnd::of(&self.manifest))
+        judge(&self.manifest, &rows, end)
     }
 
     /// What can be said of a row of this comparison.

@@ -3,19 +3,25 @@
 //! This crate knows *what*: which tasks, how hot, which mechanisms. It has no clock, no histogram and no check; those
 //! are in `harness`.
 //!
-//! In reading order:
+//! From the ground up, which is the reading order too:
 //!
-//! * [`spec`]: a scenario file, what was asked. [`catalog`] has those that come with lockbench.
+//! * [`spec`]: a scenario file, what was asked.
 //! * [`workload`]: draws the plan, what will run.
-//! * [`contenders`]: controls, the ring and the lock variants as mechanisms.
+//! * [`catalog`]: the scenarios that come with lockbench.
+//! * [`contenders`]: controls, lock variants, the ring and the job queue as mechanisms.
 //! * [`batch`]: every contender in every block, each on a fresh server; the exit code.
-//! * [`command`]: the command line; [`progress`]: what it shows meanwhile; `ring`: the subcommand of that name.
+//! * [`command`]: the command line, a file for each verb; [`progress`]: what it shows meanwhile.
+
+pub mod spec;
+
+pub mod workload;
+
+pub mod catalog;
+
+pub mod contenders;
 
 pub mod batch;
-pub mod catalog;
-pub mod command;
-pub mod contenders;
+
 pub mod progress;
-mod ring;
-pub mod spec;
-pub mod workload;
+
+pub mod command;

@@ -57,6 +57,27 @@ fn smoke_runs_without_servers_and_leaves_a_whole_batch() {
 }
 
 #[test]
+fn the_help_lists_verbs_by_what_a_person_wants() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = lockbench(folder.path()).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let mut listed = Vec::new();
+    for line in help.lines() {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        if ["Measure:", "Judge:", "Look:", "Place:"].contains(&line) || line.starts_with("  ") {
+            listed.push(word);
+        }
+    }
+    let expected = [
+        "Measure:", "run", "floors", "Judge:", "check", "Look:", "report", "list", "ring", "doctor",
+        "Place:", "node", "-h,", "-V,",
+    ];
+    assert_eq!(listed, expected, "{help}");
+    // Without a verb there is nothing to do: the same help, as an error.
+    assert_eq!(refused(&[]), help);
+}
+
+#[test]
 fn an_unknown_scenario_is_refused_with_the_names_there_are() {
     assert!(refused(&["run", "smokey"]).contains("unknown scenario; there are smoke, vm-lifecycle"));
 }

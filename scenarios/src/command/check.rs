@@ -14,16 +14,18 @@ use harness::record::SCHEMA_VERSION;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::print;
+use super::print::print;
+use super::verb::{Group, Work};
 use crate::spec::Scenario;
-use crate::{batch, workload};
+use crate::workload;
 
 /// For shrinking a violation to what shows it: a second or two.
 const WITNESS: Budget = Budget { steps: 50_000_000, bytes: 256 << 20 };
 
+/// Judge stored histories: is there an order of the operations that explains every answer (linearizability)?
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
-pub(super) struct CheckArgs {
+pub(super) struct Check {
     /// What the history is of: register, kv, mutex, fenced-mutex, semaphore=N. Guessed from each file's operations
     /// where not given; the guess is told on standard error.
     #[arg(long, value_name = "MODEL")]
@@ -49,8 +51,17 @@ counted as well, on standard error.
 Exit codes: 2 a file cannot be read (the others are still judged), 3 a history is violated, 5 one is unknown, 0 all hold; \
 in this order.";
 
+impl Work for Check {
+    const NAME: &str = "check";
+    const GROUP: Group = Group::Judge;
+
+    async fn work(self) -> anyhow::Result<u8> {
+        Ok(check(&self))
+    }
+}
+
 /// The worst of what the files gave, as exit code.
-pub(super) fn check(args: &CheckArgs) -> u8 {
+fn check(args: &Check) -> u8 {
     let (mut unreadable, mut violated, mut unknown) = (false, false, false);
     for path in &args.files {
         let start_ns = monotonic_ns();
@@ -86,7 +97,7 @@ pub(super) fn check(args: &CheckArgs) -> u8 {
     }
 }
 
-fn judge_file(path: &Path, args: &CheckArgs) -> anyhow::Result<(History, ModelKind, Judged)> {
+fn judge_file(path: &Path, args: &Check) -> anyhow::Result<(History, ModelKind, Judged)> {
     let at = |error: ReadError| anyhow!("{}, line {}: {}", path.display(), error.line, error.what);
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let history = match read::format(&bytes).map_err(at)? {
@@ -106,7 +117,7 @@ fn judge_file(path: &Path, args: &CheckArgs) -> anyhow::Result<(History, ModelKi
     Ok((history, kind, judged))
 }
 
-fn remark(history: &History, kind: ModelKind, judged: &Judged, args: &CheckArgs) -> String {
+fn remark(history: &History, kind: ModelKind, judged: &Judged, args: &Check) -> String {
     let guessed = if args.model.is_none() { " (guessed)" } else { "" };
     let mut remark = format!(
         "{}, judged as {kind}{guessed}, {} operations on {} objects",
@@ -152,7 +163,7 @@ fn plan_of(history: &Path) -> anyhow::Result<Plan> {
         bail!("{} has schema_version {found}; this lockbench reads {SCHEMA_VERSION}", manifest.display());
     }
     let scenario = Scenario::parse(&manifest.display().to_string(), &drawn.spec_toml, &[])?;
-    let plan = workload::draw(&scenario, batch::block_seed(drawn.seed, had.block))?;
+    let plan = workload::draw(&scenario, workload::block_seed(drawn.seed, had.block))?;
     if plan.digest() == had.plan_digest {
         return Ok(plan);
     }

@@ -17,7 +17,8 @@ use lock_backends::{
 };
 use tokio::task::JoinSet;
 
-use super::print;
+use super::print::print;
+use super::verb::{Group, Work};
 use crate::batch::Show as _;
 use crate::contenders::server_kind;
 use crate::progress::Display;
@@ -32,10 +33,12 @@ const ROUNDS: u32 = 25;
 /// How often each is done in a round.
 const EACH: u32 = 20;
 
+/// Measure how far each lock variant is from the least that its server could take, and print a table.
+///
 /// Measures the floor of each server (round trip, write) and each lock variant's distance to it, and prints a table in
 /// Markdown. Starts private servers; takes about ten seconds and twice `--seconds` per variant.
 #[derive(Debug, Args)]
-pub(super) struct FloorsArgs {
+pub(super) struct Floors {
     /// What an acknowledged write of the servers survives.
     #[arg(long, value_enum, default_value = "memory", value_name = "durable|memory")]
     durability: Durability,
@@ -112,7 +115,16 @@ impl Grants {
     }
 }
 
-pub(super) async fn floors(args: &FloorsArgs) -> anyhow::Result<u8> {
+impl Work for Floors {
+    const NAME: &str = "floors";
+    const GROUP: Group = Group::Measure;
+
+    async fn work(self) -> anyhow::Result<u8> {
+        floors(&self).await
+    }
+}
+
+async fn floors(args: &Floors) -> anyhow::Result<u8> {
     servers::sweep_leftovers();
     let durability = match args.durability {
         Durability::Durable => servers::Durability::Durable,
@@ -267,7 +279,7 @@ fn number() -> u64 {
     NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
-fn table(args: &FloorsArgs, servers: &str, rows: &[Measured]) -> Result<String, std::fmt::Error> {
+fn table(args: &Floors, servers: &str, rows: &[Measured]) -> Result<String, std::fmt::Error> {
     let machine = survey(&std::env::temp_dir());
     let durability = match args.durability {
         Durability::Durable => "durable",

@@ -1,4 +1,4 @@
-//! A lock variant as a mechanism: the step runs at the node where it was asked for, under a guard.
+//! A lock variant as a mechanism of the harness.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,42 +8,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use harness::engine::{BoxFuture, Clock, Entitlement, Lease, Mechanism, NoLease, StepRunner};
 use harness::model::{Mode, NodeId, Outcome, Plan, Promises, ReleaseRet, StepRef, Token};
-use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 use lock_backends::{
-    ClientOptions, Endpoint, Guard, LockBackend, LockClient, LockError, Now, OwnerId, Request,
-    SessionOptions, Validity, Variant,
+    ClientOptions, Endpoint, Guard, LockBackend, LockClient, LockError, OwnerId, Request, SessionOptions,
+    Validity, Variant,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Contender, Kind, Setting, server_kind};
-
-pub(super) fn contender(variant: &'static Variant) -> Contender {
-    let server = server_kind(variant);
-    Contender {
-        name: variant.name,
-        summary: variant.summary,
-        // Without a server it excludes within one process only: nothing to compare with.
-        role: if server.is_some() { Role::Contender } else { Role::Control },
-        server,
-        survives: Survives {
-            node_crash: variant.survives.node_crash.to_owned(),
-            server_kill: variant.survives.server_kill.to_owned(),
-            power_loss: variant.survives.power_loss.to_owned(),
-        },
-        kind: Kind::Lock(variant.name),
-    }
-}
-
-/// The run's clock, as lock clients want it.
-#[derive(Debug)]
-struct NodeClock(Clock);
-
-impl Now for NodeClock {
-    fn now_ns(&self) -> u64 {
-        self.0.now_ns()
-    }
-}
+use crate::contenders::clock::NodeClock;
+use crate::contenders::products::server_kind;
+use crate::contenders::setting::Setting;
 
 /// One lock client per node that lives here: its own session, also when all nodes live in one process.
 #[derive(Debug)]

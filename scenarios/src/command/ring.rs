@@ -7,6 +7,10 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use queue_lockfree::{HashKind, Member, NodeId, Ring, zstack_node_id};
 
+use super::verb::{Group, Work};
+
+/// Say which node of a hash ring owns which key, and what a join moves.
+///
 /// Standard output has one line per key, `KEY<tab>HASH<tab>OWNER`, and nothing else, so that it can be cut and sorted;
 /// the shares and the keys that a join moves go to standard error.
 #[derive(Debug, Args)]
@@ -14,7 +18,7 @@ use queue_lockfree::{HashKind, Member, NodeId, Ring, zstack_node_id};
     after_help = "Keys are also read from standard input, one a line, if none is given or one is `-`.\n\
                         HASH and OWNER are those of --nodes, before the join."
 )]
-pub(crate) struct RingArgs {
+pub(super) struct RingArgs {
     /// How nodes and keys are placed.
     #[arg(long, value_name = "zstack-compat|mixed", hide_possible_values = true, default_value = "mixed")]
     hash: Hash,
@@ -35,8 +39,17 @@ enum Hash {
     Mixed,
 }
 
+impl Work for RingArgs {
+    const NAME: &str = "ring";
+    const GROUP: Group = Group::Look;
+
+    async fn work(self) -> anyhow::Result<u8> {
+        answer(self, io::stdout().lock(), io::stderr().lock()).map(|()| 0)
+    }
+}
+
 /// Answers on `out` and `summary`, the two streams of a process. A reader of `out` that goes away ends it quietly.
-pub(crate) fn run(args: RingArgs, out: impl Write, summary: impl Write) -> anyhow::Result<()> {
+fn answer(args: RingArgs, out: impl Write, summary: impl Write) -> anyhow::Result<()> {
     let mut lookup = Lookup::new(&args, io::BufWriter::new(out), summary)?;
     let answered = lookup.answer(args.keys);
     match answered.and_then(|()| Ok(lookup.out.flush()?)) {

@@ -1,5 +1,4 @@
-//! The job queue in the database as a mechanism: a step is a job in the queue of its resource, and runs at whichever node
-//! works it off.
+//! The job queue as a mechanism of the harness.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,71 +10,21 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use harness::engine::{BoxFuture, Entitlement, Mechanism, StepRunner};
 use harness::model::{NodeId, Outcome, Plan, Promises, StepRef, Token};
-use harness::record::{Role, Survives};
-use harness::servers::ServerKind;
 use queue_lockfree::{
     Job, JobError, JobForm, JobHandler, JobNode, JobNodeOptions, JobOutcome, JobSubmission, OnWorkerLoss,
 };
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::ring::{Held, NodeClock, decode, encode};
-use super::{Contender, Kind, Setting};
-use crate::spec::ScenarioSpec;
+use crate::contenders::clock::NodeClock;
+use crate::contenders::setting::Setting;
+use crate::contenders::travel::{Held, decode, encode};
 
 /// At the end of a run, for what still runs there.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// In front of a step in a payload: the run's seed.
 const SEED_BYTES: usize = 8;
-
-pub(super) fn contender(form: JobForm) -> Contender {
-    let (name, summary) = match form {
-        JobForm::Faithful => (
-            "jobs-faithful",
-            "queue of jobs in PostgreSQL, as ZStack had it: one lock for all queues; the node that makes a queue works it \
-             off until it is empty",
-        ),
-        JobForm::SkipLocked => (
-            "jobs-skip-locked",
-            "queue of jobs in PostgreSQL with a row lock per queue: each job runs at whichever node finds it first, and \
-             submissions share transactions",
-        ),
-    };
-    let kept = "kept, with synchronous_commit";
-    Contender {
-        name,
-        summary,
-        role: Role::Contender,
-        server: Some(ServerKind::Postgres),
-        survives: Survives {
-            node_crash: match form {
-                JobForm::Faithful => {
-                    "its jobs are dropped with it; others take over its queues, and run what ran there again"
-                }
-                JobForm::SkipLocked => "its jobs outlive it; others run what ran there again",
-            }
-            .to_owned(),
-            server_kill: format!("{kept} on; nobody is let in meanwhile"),
-            power_loss: format!("{kept} and fsync on"),
-        },
-        kind: Kind::Jobs(form),
-    }
-}
-
-/// Why the steps of a scenario cannot be jobs, where they cannot.
-pub(super) fn refuses(spec: &ScenarioSpec) -> Option<String> {
-    if let Some((kind, resource)) = spec.resources.iter().find(|(_, resource)| resource.level != 1) {
-        let (kind, level) = (kind.name(), resource.level);
-        return Some(format!("its queues work jobs off one by one, and {kind} has level {level}, not 1"));
-    }
-    let nested = spec.tasks.iter().find(|task| !task.step.steps.is_empty())?;
-    Some(format!(
-        "a job holds its worker until it is done: those of `{}`, which ask for further steps, could hold all workers and \
-         wait for one",
-        nested.name.get_ref()
-    ))
-}
 
 /// A node of the job queue per node that lives here: its own workers and connections.
 pub(super) struct JobMechanism {

@@ -1,6 +1,4 @@
-//! The ring as a mechanism: the step runs at the owner of its resource, when its queue lets it.
-
-mod heartbeats;
+//! The ring as a mechanism of the harness.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,28 +9,19 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use harness::engine::{BoxFuture, Clock, Entitlement, Lease, Link, Mechanism, StepRunner, Ways};
-use harness::model::{FaultVerb, NodeId, Outcome, Plan, Promises, StepRef, TaskId, Token, View, splitmix};
+use harness::engine::{BoxFuture, Entitlement, Link, Mechanism, StepRunner, Ways};
+use harness::model::{FaultVerb, NodeId, Outcome, Plan, Promises, StepRef, Token, View, splitmix};
 use queue_lockfree::{
-    Delivery, Handler, HashKind, Member as RingMember, Membership, Node, NodeOptions, Now, Ring, Secret,
+    Delivery, Handler, HashKind, Member as RingMember, Membership, Node, NodeOptions, Ring, Secret,
     SubmitError, Takeover, Transport, zstack_node_id,
 };
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
-use self::heartbeats::{Entrant, Heartbeats, gathered};
-use super::{LinksBetween, Setting};
+use super::heartbeats::{Entrant, Heartbeats, gathered};
+use crate::contenders::clock::NodeClock;
+use crate::contenders::setting::{LinksBetween, Setting};
+use crate::contenders::travel::{Held, decode, encode};
 use crate::spec::Members;
-
-/// The run's clock, as nodes of the ring and of the job queue want it.
-#[derive(Debug)]
-pub(super) struct NodeClock(pub(super) Clock);
-
-impl Now for NodeClock {
-    fn now_ns(&self) -> u64 {
-        self.0.now_ns()
-    }
-}
 
 /// The ring's nodes that live in this process, each going by the view that it was told last, or that it read where there is
 /// a table of members. What travels is a step's
@@ -275,31 +264,4 @@ impl Handler for Sections {
             serde_json::to_vec(&outcome).expect("an outcome is plain data").into()
         })
     }
-}
-
-/// A queue's slot is held until it is given back, or until whoever works the queue off is told that it no longer does.
-#[derive(Debug)]
-pub(super) struct Held(pub(super) CancellationToken);
-
-impl Lease for Held {
-    fn valid_until_ns(&self) -> Option<u64> {
-        None
-    }
-
-    fn lost(&self) -> CancellationToken {
-        self.0.clone()
-    }
-}
-
-pub(super) fn encode(step: StepRef) -> Bytes {
-    let mut payload = [0; 6];
-    payload[..4].copy_from_slice(&step.task.0.to_le_bytes());
-    payload[4..].copy_from_slice(&step.step.to_le_bytes());
-    Bytes::copy_from_slice(&payload)
-}
-
-pub(super) fn decode(payload: &[u8]) -> Option<StepRef> {
-    let (task, step) = payload.split_at_checked(4)?;
-    let task = TaskId(u32::from_le_bytes(task.try_into().ok()?));
-    Some(StepRef { task, step: u16::from_le_bytes(step.try_into().ok()?) })
 }

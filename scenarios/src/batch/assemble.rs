@@ -1,0 +1,160 @@
+//! From a run to its record.
+
+use harness::judge::checks;
+use harness::judge::{Figures, aftermath};
+use harness::model::{FaultTarget, FaultVerb};
+use harness::placement::Run;
+use harness::record::{CheckVerdict, Expected, FaultFacts, RunRecord, SCHEMA_VERSION, Verdict};
+
+use super::lateness::Lateness;
+use super::place::Place;
+use crate::contenders::{Contender, Proof};
+use crate::spec::Scenario;
+
+/// The record of a run, its server's part aside.
+pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, run: &Run) -> RunRecord {
+    let figures = run.measure();
+    let faults = faults(scenario, contender, run);
+    let (invalid, warnings) = doubts(scenario, contender, run, &figures, &faults);
+    RunRecord {
+        schema_version: SCHEMA_VERSION,
+        contender: contender.name.to_owned(),
+        summary: contender.summary.to_owned(),
+        role: contender.role,
+        block: place.block,
+        order: place.order,
+        plan_digest: run.facts.plan.digest(),
+        invalid,
+        repeated: Vec::new(),
+        warnings,
+        tasks: figures.tasks,
+        window_ns: run.facts.plan.settings.window_ns,
+        goodput_per_s: figures.goodput_per_s,
+        latency: figures.latency,
+        completed_per_slice: figures.completed_per_slice,
+        verdicts: checks::ALL.iter().map(|check| verdict(scenario, contender, check, run, &faults)).collect(),
+        survives: contender.survives.clone(),
+        detection: run.detection.clone(),
+        server: None,
+        operations: run.operations,
+        grants: figures.grants,
+        server_cpu_ns: None,
+        process_cpu_ns: run.process_cpu_ns,
+        timer_cpu_ns: run.timer_cpu_ns,
+        peak: run.peak,
+        programmed_delay_ns: (contender.proves() == Some(Proof::Measuring))
+            .then_some((scenario.spec.noop_delay_ms * 1e6) as u64),
+        faults,
+    }
+}
+
+/// Why the run counts for nothing, and what a reader of its figures must know.
+fn doubts(
+    scenario: &Scenario,
+    contender: &Contender,
+    run: &Run,
+    figures: &Figures,
+    faults: &FaultFacts,
+) -> (Vec<String>, Vec<String>) {
+    let mut invalid = figures.implausible.clone();
+    let mut warnings = Vec::new();
+    if figures.tasks.not_offered > 0 {
+        invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
+    }
+    for outage in &run.facts.outages {
+        if let Some(how) = &outage.unplanned {
+            invalid.push(format!("node {} died: {how}", outage.node.0));
+        }
+    }
+    for fault in &faults.faults {
+        if let Some(failure) = &fault.failure {
+            invalid.push(format!("a fault ({} {}) failed: {failure}", fault.verb, fault.target));
+        }
+    }
+    if !faults.faults.is_empty() && !faults.last_completed {
+        warnings.push("the last task to return did not complete: it had not come back yet".to_owned());
+    }
+    if figures.tasks.completed == 0 {
+        invalid.push("no task completed".to_owned());
+    }
+    // A burst is late by nature: its tasks are started one after the other.
+    let paced = scenario.spec.load().is_some_and(|load| load.is_paced());
+    match Lateness::of(&figures.latency) {
+        Lateness::Saturated(late) | Lateness::Stalled(late) if paced => invalid.push(late),
+        Lateness::None => {}
+        Lateness::Slight(late) | Lateness::Saturated(late) | Lateness::Stalled(late) => {
+            warnings.push(format!("{late}; latencies include it"));
+        }
+    }
+    warnings.extend(contender.caveats(&run.facts.plan));
+    if run.bystander_failed > 0 {
+        warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
+    }
+    (invalid, warnings)
+}
+
+/// What came of the faults, and what the scenario promises of it.
+fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> FaultFacts {
+    let spec = &scenario.spec;
+    let aimed = run.facts.plan.faults.iter().any(|fault| fault.target == FaultTarget::Holder);
+    let killed = run.facts.plan.faults.iter().any(|fault| fault.verb == FaultVerb::Kill);
+    let shares =
+        checks::ALL.iter().filter_map(|check| match scenario.expected(check.name, contender.class()) {
+            (Expected::Violated, share) => share,
+            _ => None,
+        });
+    FaultFacts {
+        least_hits: if aimed { u64::from(spec.least_hits) } else { 0 },
+        least_share: shares.reduce(f64::max).filter(|_| aimed),
+        freed_bound_ns: run.facts.promises.free_within_ns.filter(|_| aimed && killed),
+        ..aftermath(&run.facts, &run.events)
+    }
+}
+
+fn verdict(
+    scenario: &Scenario,
+    contender: &Contender,
+    check: &checks::Check,
+    run: &Run,
+    faults: &FaultFacts,
+) -> CheckVerdict {
+    let judgement = (check.judge)(&run.facts, &run.events);
+    let caught = match check.must_catch_none {
+        // Where nothing has to be kept apart there is nothing to catch.
+        checks::MustCatch::Yes => !run.facts.plan.is_unlimited(),
+        checks::MustCatch::WhereItApplies => !matches!(judgement.verdict, Verdict::NotApplicable { .. }),
+        checks::MustCatch::No => false,
+    };
+    let expected = match caught {
+        true if contender.proves() == Some(Proof::Checks) => Expected::Violated,
+        true if contender.proves() == Some(Proof::Measuring) => Expected::Either,
+        _ => scenario.expected(check.name, contender.class()).0,
+    };
+    proven(check, judgement, expected, faults)
+}
+
+/// A check that found nothing where too few faults hit a holder has not seen what it was asked about.
+fn proven(
+    check: &checks::Check,
+    judgement: checks::Judgement,
+    expected: Expected,
+    faults: &FaultFacts,
+) -> CheckVerdict {
+    let hits = faults.hit_a_holder();
+    let verdict = match judgement.verdict {
+        Verdict::Holds if hits < faults.least_hits => {
+            let least = faults.least_hits;
+            Verdict::Unknown { reason: format!("only {hits} faults hit a holder, {least} are needed") }
+        }
+        verdict => verdict,
+    };
+    CheckVerdict {
+        check: check.name.to_owned(),
+        counted: check.counted.to_owned(),
+        verdict,
+        examined: judgement.examined,
+        violations: judgement.violations,
+        expected,
+        figures: judgement.figures,
+    }
+}

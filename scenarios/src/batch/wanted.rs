@@ -1,0 +1,57 @@
+//! What a batch is to run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use harness::record::Skipped;
+use harness::servers::{self, Finding, ServerKind};
+use tokio_util::sync::CancellationToken;
+
+use crate::contenders::Contender;
+use crate::spec::{Scenario, ScenarioSpec};
+
+/// What to run.
+#[derive(Debug)]
+pub struct Batch {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Who takes part, with a server on this machine or at a URL.
+    pub contenders: Vec<Contender>,
+    /// Who does not, and why.
+    pub skipped: Vec<Skipped>,
+    /// Servers that already run, by kind.
+    pub attached: BTreeMap<ServerKind, String>,
+    /// The seed of everything drawn.
+    pub seed: u64,
+    /// Where batch directories are made.
+    pub out: PathBuf,
+    /// The program that is started for each node in a process of its own: lockbench itself.
+    pub program: PathBuf,
+    /// Ends the batch early.
+    pub stop: CancellationToken,
+}
+
+/// Sorts contenders into those that can run and those that cannot, with the reason.
+#[must_use]
+pub fn sort(
+    wanted: Vec<Contender>,
+    attached: &BTreeMap<ServerKind, String>,
+    spec: &ScenarioSpec,
+) -> (Vec<Contender>, Vec<Skipped>) {
+    let mut skipped = Vec::new();
+    let mut contenders = Vec::new();
+    for contender in wanted {
+        let missing =
+            contender.server.filter(|kind| !attached.contains_key(kind)).and_then(
+                |kind| match servers::find(kind) {
+                    Finding::Found { .. } => None,
+                    Finding::Missing { remedy } => Some(remedy),
+                },
+            );
+        match contender.refuses(spec).or(missing) {
+            Some(reason) => skipped.push(Skipped { contender: contender.name.to_owned(), reason }),
+            None => contenders.push(contender),
+        }
+    }
+    (contenders, skipped)
+}

@@ -1,0 +1,101 @@
+//! What is told of a batch beside its runs.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use harness::engine::WhenBusy;
+use harness::model::Plan;
+use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
+use harness::servers;
+
+use super::harness_cost::harness_cost;
+use crate::batch::Batch;
+use crate::spec::Topology;
+use crate::workload;
+
+/// The manifest of a batch that is about to begin.
+pub(super) async fn manifest(
+    batch: &Batch,
+    plans: &[Arc<Plan>],
+    started: jiff::Timestamp,
+) -> anyhow::Result<Manifest> {
+    let spec = &batch.scenario.spec;
+    let plan = plans.first().context("a batch has at least one block")?;
+    let mut kinds: Vec<_> = plan.kinds.iter().map(|kind| (kind.clone(), 0)).collect();
+    for task in &plan.tasks {
+        kinds[usize::from(task.kind)].1 += 1;
+    }
+    let clients = env!("LOCKBENCH_CLIENTS").split(',').filter_map(|client| client.split_once('='));
+    Ok(Manifest {
+        schema_version: SCHEMA_VERSION,
+        scenario: spec.name.clone(),
+        summary: spec.summary.clone(),
+        spec_toml: batch.scenario.text.clone(),
+        seed: batch.seed,
+        started_utc: started.to_string(),
+        command: std::env::args().map(|argument| redact_argument(&argument)).collect(),
+        lockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("LOCKBENCH_COMMIT").map(str::to_owned),
+        clients: clients.map(|(name, version)| (name.to_owned(), version.to_owned())).collect(),
+        machine: harness::engine::machine::survey(&std::env::temp_dir()),
+        plan: PlanFacts {
+            nodes: u32::from(plan.settings.nodes),
+            tasks: plan.tasks.len() as u64,
+            steps: plan.tasks.iter().map(|task| task.steps.len() as u64).sum(),
+            window_ns: plan.settings.window_ns,
+            kinds,
+            busiest: plan.loads().first().map(|(resource, load)| (resource.to_string(), *load)),
+            saturating: spec.saturating,
+            unlimited: plan.is_unlimited(),
+            overlaps_predicted: plan.overlaps_without_exclusion(),
+            control_fold: workload::control_fold(plan),
+        },
+        blocks: spec.blocks,
+        harness: harness_cost().await?,
+        skipped: batch.skipped.clone(),
+        threats: threats(batch),
+        end: None,
+    })
+}
+
+/// A password may stand in any URL on the command line.
+fn redact_argument(argument: &str) -> String {
+    match argument.split_once("://") {
+        Some(_) => servers::redact(argument),
+        None => argument.to_owned(),
+    }
+}
+
+fn threats(batch: &Batch) -> Vec<String> {
+    let mut threats = vec![
+        "Driver, nodes and server share one machine: its processors are contended, and no network lies between.".to_owned(),
+        match batch.scenario.spec.topology {
+            Topology::Single => "Servers are single members; replication adds round trips and failure modes that this batch does not show.",
+            Topology::Replicated => "All three members of a server are on this machine: its round trips between members cost next to nothing, its flushes share one disk.",
+        }
+        .to_owned(),
+    ];
+    if batch.scenario.spec.faults.is_empty() {
+        threats.push(
+            "No faults were injected: nothing here says what happens when a process pauses or a link breaks."
+                .to_owned(),
+        );
+    }
+    if batch.scenario.spec.blocks < 5 {
+        threats.push(format!(
+            "{} block{}: the spread over blocks is an indication, not an interval.",
+            batch.scenario.spec.blocks,
+            if batch.scenario.spec.blocks == 1 { "" } else { "s" }
+        ));
+    }
+    if batch.scenario.spec.when_busy != WhenBusy::Admit {
+        threats.push(
+            "Agents turn an overlap away or let it wait (when_busy): races that a mechanism lets through do not show."
+                .to_owned(),
+        );
+    }
+    if !batch.skipped.is_empty() {
+        threats.push(format!("{} contender(s) of the scenario did not take part.", batch.skipped.len()));
+    }
+    threats
+}

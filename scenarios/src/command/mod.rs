@@ -1,0 +1,25 @@
+//! The command line: a file for each verb, one line for it in `verbs`.
+//!
+//! What a verb is (`verb`); what several verbs need (`print`, `servers`, `signals`, and for what is told of a batch `manifest`
+//! and `harness_cost`); the verbs; and the command line that they make up (`verbs`).
+
+mod print;
+mod servers;
+mod signals;
+mod verb;
+
+mod harness_cost;
+mod manifest;
+
+mod check;
+mod doctor;
+mod floors;
+mod list;
+mod node;
+mod report;
+mod ring;
+mod run;
+
+mod verbs;
+
+pub use self::verbs::main;

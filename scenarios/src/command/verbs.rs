@@ -1,0 +1,121 @@
+//! The verbs, and the command line that they make up.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Command;
+use clap::builder::Styles;
+
+use super::verb::{Group, Verb};
+use super::{check, doctor, floors, list, node, report, ring, run};
+
+/// Every verb, in the order in which the help lists them within their groups; one line for each file.
+pub(super) const VERBS: &[Verb] = &[
+    Verb::of::<run::Run>(),
+    Verb::of::<floors::Floors>(),
+    Verb::of::<check::Check>(),
+    Verb::of::<report::Report>(),
+    Verb::of::<list::List>(),
+    Verb::of::<ring::RingArgs>(),
+    Verb::of::<doctor::Doctor>(),
+    Verb::of::<node::Node>(),
+];
+
+const ABOUT: &str =
+    "Compares distributed locks with a lock-free design under one workload, and says which was wrong";
+
+const EXIT_CODES: &str = "Exit codes: 0 pass, 2 usage or configuration, 3 correctness violated by a contender (or a \
+                          promised violation did not show), 4 run invalid or controls not proven, 130 interrupted (1 and 5 need a gate); \
+                          those of check: see its help.";
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let given = lockbench().get_matches();
+    let (name, given) = given.subcommand().expect("a verb is required");
+    let verb = VERBS.iter().find(|verb| verb.name == name).expect("no verb is accepted but ours");
+    let working = match (verb.begin)(given) {
+        Ok(working) => working,
+        Err(error) => error.format(&mut lockbench()).exit(),
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LOCKBENCH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("lockbench: cannot start: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let code = runtime.block_on(working);
+    // Whatever still runs has been told to stop; do not wait for it for ever.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match code {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("lockbench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The whole command line.
+fn lockbench() -> Command {
+    Command::new("lockbench")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(EXIT_CODES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(VERBS.iter().map(|verb| (verb.command)()))
+        .help_template(help())
+}
+
+/// The help, with verbs by what a person wants: of its own accord clap lists all under one heading.
+fn help() -> String {
+    let styles = Styles::styled();
+    let (heading, literal) = (styles.get_header(), styles.get_literal());
+    let widest = VERBS.iter().map(|verb| verb.name.len()).max().unwrap_or(0);
+    let mut groups = String::new();
+    for group in Group::ALL {
+        writeln!(groups, "{heading}{}:{heading:#}", group.title()).expect("a text can be written to");
+        for verb in VERBS.iter().filter(|verb| verb.group == group) {
+            let command = (verb.command)();
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            writeln!(groups, "  {literal}{:<widest$}{literal:#}  {about}", verb.name)
+                .expect("a text can be written to");
+        }
+        groups.push('\n');
+    }
+    groups.push_str("What a verb takes: lockbench VERB --help\n\n");
+    format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}{heading}Options:{heading:#}\n{{options}}{{after-help}}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        lockbench().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_is_registered_once() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/command");
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file())
+            .filter(|path| std::fs::read_to_string(path).unwrap().contains("\nimpl Work for "))
+            .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        files.sort();
+        let mut names: Vec<_> = VERBS.iter().map(|verb| verb.name).collect();
+        names.sort_unstable();
+        assert_eq!(files, names);
+    }
+}

@@ -1,0 +1,178 @@
+//! What can take part in a comparison.
+
+use std::fmt;
+use std::sync::Arc;
+
+use harness::engine::{BoxFuture, Fencing, Mechanism};
+use harness::model::{Fault, FaultTarget, LinkTo, Mode, Plan};
+use harness::record::{Role, Survives};
+use harness::servers::ServerKind;
+
+use super::setting::Setting;
+use crate::spec::{Class, Members, Placement, ScenarioSpec, Topology};
+
+/// How a class of mechanisms takes part: one file, one line in the [registry](super::registry), which asks the class for its
+/// contenders; each of them has one of these.
+///
+/// To implement it: [`Design::class`] and [`Design::build`]; all else has an answer that fits a plain lock without a lease.
+/// Everything but `build` is asked before anything runs, and must give the same answer each time.
+pub trait Design: fmt::Debug + Send + Sync {
+    /// How it behaves when a node stands still or dies: what scenarios expect turns on it.
+    fn class(&self) -> Class;
+
+    /// What it proves of the bench, where it is a control that does.
+    fn proves(&self) -> Option<Proof> {
+        None
+    }
+
+    /// Whether shared steps of one resource may be inside together; otherwise they wait for each other.
+    fn shares(&self) -> bool {
+        false
+    }
+
+    /// Whether its nodes form a ring, which can change, and whose links can break.
+    fn has_ring(&self) -> bool {
+        false
+    }
+
+    /// Whether it keeps nothing apart unless the agents reject stale tokens.
+    fn needs_fencing(&self) -> bool {
+        false
+    }
+
+    /// Why it cannot run a scenario, where it cannot.
+    fn refuses(&self, _spec: &ScenarioSpec) -> Option<String> {
+        None
+    }
+
+    /// How its nodes know who is a member; only a ring has a choice.
+    fn members(&self) -> Members {
+        Members::default()
+    }
+
+    /// The contender, which has this design, with nodes that know of each other in this way; `None` where that makes no
+    /// difference.
+    fn with_members(&self, _contender: &Contender, _members: Members) -> Option<Contender> {
+        None
+    }
+
+    /// Makes the mechanism of the nodes that live here, connected and ready to run.
+    ///
+    /// # Errors
+    /// When a session or a node cannot be opened.
+    fn build<'a>(&'a self, setting: &'a Setting) -> BoxFuture<'a, anyhow::Result<Arc<dyn Mechanism>>>;
+}
+
+/// What a control proves of the bench.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// That waits are measured as they are: it makes each as long as it is programmed to, and excludes nothing.
+    Measuring,
+    /// That the checks see what goes wrong: it excludes nothing, and they must catch it.
+    Checks,
+}
+
+/// A configured mechanism in a comparison.
+#[derive(Debug, Clone)]
+pub struct Contender {
+    /// Name on the command line and in reports.
+    pub name: &'static str,
+    /// One sentence on how it works.
+    pub summary: &'static str,
+    /// Compared, or a control.
+    pub role: Role,
+    /// The server that it needs.
+    pub server: Option<ServerKind>,
+    /// What a grant survives.
+    pub survives: Survives,
+    /// How it works.
+    pub design: Arc<dyn Design>,
+}
+
+impl Contender {
+    /// A control inside one process.
+    pub(super) fn control(name: &'static str, summary: &'static str, design: impl Design + 'static) -> Self {
+        let nothing = "no: a control inside one process".to_owned();
+        let survives = Survives {
+            node_crash: nothing.clone(),
+            server_kill: "no server".to_owned(),
+            power_loss: nothing,
+        };
+        Self { name, summary, role: Role::Control, server: None, survives, design: Arc::new(design) }
+    }
+
+    /// The same where the nodes of a ring know of each other in this way; all that have none, and controls, stay as they are.
+    #[must_use]
+    pub fn with_members(self, members: Members) -> Self {
+        self.design.with_members(&self, members).unwrap_or(self)
+    }
+
+    /// How it behaves when a node stands still or dies.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self.role {
+            Role::Control => Class::Control,
+            Role::Contender => self.design.class(),
+        }
+    }
+
+    /// What it proves of the bench, where it is a control that does.
+    #[must_use]
+    pub fn proves(&self) -> Option<Proof> {
+        self.design.proves()
+    }
+
+    /// The agents of its runs: a takeover that is a higher token is none without agents that reject the lower one.
+    #[must_use]
+    pub fn fencing(&self, wanted: bool) -> Fencing {
+        if wanted || self.design.needs_fencing() { Fencing::On } else { Fencing::Off }
+    }
+
+    /// Whether it is spared a fault: controls prove the bench, undisturbed, and what it has not cannot break.
+    #[must_use]
+    pub fn is_spared(&self, fault: &Fault) -> bool {
+        let of_nodes = fault.verb.is_of_link() && fault.link == LinkTo::Nodes;
+        let of_server = matches!(fault.target, FaultTarget::Server | FaultTarget::Leader)
+            || fault.verb.is_of_link() && fault.link == LinkTo::Server;
+        self.role == Role::Control
+            || of_server && self.server.is_none()
+            || (fault.verb.is_of_ring() || of_nodes) && !self.design.has_ring()
+    }
+
+    /// Why it cannot run a scenario, where it cannot.
+    #[must_use]
+    pub fn refuses(&self, spec: &ScenarioSpec) -> Option<String> {
+        let replicated = spec.topology == Topology::Replicated;
+        let single = self.server.filter(|kind| replicated && !kind.can_be_replicated());
+        if let Some(kind) = single {
+            return Some(format!(
+                "{kind} has no replicated form here, only etcd and ZooKeeper have: use `--topology single`"
+            ));
+        }
+        self.design.refuses(spec)
+    }
+
+    /// Makes the mechanism of the nodes that live here, connected and ready to run.
+    ///
+    /// # Errors
+    /// When a session or a node cannot be opened.
+    pub async fn build(&self, setting: &Setting) -> anyhow::Result<Arc<dyn Mechanism>> {
+        self.design.build(setting).await
+    }
+
+    /// What a reader of its figures must know, of steps such as the plan's.
+    #[must_use]
+    pub fn caveats(&self, plan: &Plan) -> Vec<String> {
+        let mut steps = plan.tasks.iter().flat_map(|task| &task.steps);
+        if !self.design.shares() && steps.any(|step| step.mode == Mode::Shared) {
+            return vec!["it has no shared mode: shared steps waited for each other".to_owned()];
+        }
+        Vec::new()
+    }
+}
+
+/// Why what lives in the memory of one process cannot run a scenario whose nodes are several.
+pub(super) fn only_in_one_process(spec: &ScenarioSpec) -> Option<String> {
+    (spec.placement == Placement::Process)
+        .then(|| "it lives in the memory of one process: use `--placement single`".to_owned())
+}

@@ -1,0 +1,58 @@
+//! What a mechanism is made for, and where.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::engine::Clock;
+use harness::model::{NodeId, Plan};
+use serde::{Deserialize, Serialize};
+
+/// What a mechanism is made for.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The plan that it will run.
+    pub plan: Arc<Plan>,
+    /// The run's clock.
+    pub clock: Clock,
+    /// Address of the server, where it needs one.
+    pub endpoint: Option<String>,
+    /// Time to live, session timeout, membership suspicion.
+    pub detect: Duration,
+    /// Delay of the control `noop`.
+    pub noop_delay: Duration,
+    /// Unique per run: part of owner ids and of the ring's secret.
+    pub run_seed: u64,
+    /// Which nodes live in this process.
+    pub here: Here,
+}
+
+/// The nodes that live in one process.
+#[derive(Debug, Clone, Default)]
+pub struct Here {
+    /// Their numbers.
+    pub nodes: Vec<NodeId>,
+    /// How often they were started before in this run.
+    pub incarnation: u32,
+    /// What their mechanism introduced itself with then: others still know it by that.
+    pub former: Option<String>,
+    /// What lies between: the server as each node of the run reaches it over its own link, and how links between nodes
+    /// are. None where nothing lies between.
+    pub between: Option<LinksBetween>,
+}
+
+/// Links that can be slow or broken.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct LinksBetween {
+    /// The server's endpoint for each node, by number; empty where there is no server.
+    pub endpoints: Vec<String>,
+    /// Delay of each way between nodes.
+    pub one_way: Duration,
+}
+
+impl Here {
+    /// All nodes of the plan, in this process.
+    #[must_use]
+    pub fn all(plan: &Plan) -> Self {
+        Self { nodes: (0..plan.settings.nodes).map(NodeId).collect(), ..Self::default() }
+    }
+}

@@ -1,0 +1,111 @@
+//! The fields of a scenario file.
+
+use std::collections::BTreeMap;
+
+use harness::engine::WhenBusy;
+use harness::model::{Holder, ResourceKind};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::expect::ExpectSpec;
+use super::faults::FaultSpec;
+use super::placement::{Members, Placement};
+use super::server::{Durability, Topology};
+use super::tasks::{ResourceSpec, TaskSpec};
+
+/// A scenario: which tasks, how hot, against which contenders.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScenarioSpec {
+    /// Name; the batch directory starts with it.
+    pub name: String,
+    /// What it asks, and what is fair or unfair about it.
+    pub summary: String,
+    /// Management nodes.
+    pub nodes: u16,
+    /// Tasks per second, Poisson arrivals; leave out with `burst`.
+    pub rate_per_s: Option<f64>,
+    /// Length of the arrival window; leave out with a single `burst`.
+    pub duration_s: Option<f64>,
+    /// This many tasks, all at once, instead of a rate.
+    pub burst: Option<u32>,
+    /// Such a burst again and again, at this distance, for `duration_s`. The tasks of one are then all on one resource, the
+    /// next one each time.
+    pub burst_every_s: Option<f64>,
+    /// Length of the run before each measured one, on the same server; not measured.
+    #[serde(default)]
+    pub warm_up_s: f64,
+    /// How often each contender runs.
+    #[serde(default = "one")]
+    pub blocks: u32,
+    /// Deadline of each task, from its intended start; bounds its waiting.
+    pub deadline_ms: f64,
+    /// Time to live, session timeout and membership suspicion alike.
+    pub detect_ms: f64,
+    /// Divides every duration of the tasks.
+    #[serde(default = "one_f64")]
+    pub time_scale: f64,
+    /// Replaces the own hold of every step, after scaling; creations take as long as they take.
+    pub hold_ms: Option<f64>,
+    /// What holders do about a lost lease.
+    #[serde(default)]
+    pub holder: Holder,
+    /// Where the nodes live.
+    #[serde(default)]
+    pub placement: Placement,
+    /// How the nodes of a ring know who is a member.
+    #[serde(default)]
+    pub membership: Members,
+    /// Whether the agents reject stale tokens.
+    #[serde(default)]
+    pub fencing: bool,
+    /// What the agents do with an entry while somebody is inside the slot: `admit` it, so that an overlap shows,
+    /// `refuse` it (a resource's state machine), or let it wait (`serialise`). The latter two hide races.
+    #[serde(default)]
+    pub when_busy: WhenBusy,
+    /// What an acknowledged write of a server survives.
+    #[serde(default)]
+    pub durability: Durability,
+    /// Of how many members a server is: contenders whose server cannot be so are skipped.
+    #[serde(default)]
+    pub topology: Topology,
+    /// Declares that a resource is loaded beyond 0.8 on purpose.
+    #[serde(default)]
+    pub saturating: bool,
+    /// The delay that the control `noop` is programmed with.
+    #[serde(default)]
+    pub noop_delay_ms: f64,
+    /// What is broken on purpose.
+    #[serde(default)]
+    pub faults: Vec<FaultSpec>,
+    /// Round trip that is added to every link between a node and its server, another node of the ring, and the agent where
+    /// that is in another process; controls are spared.
+    #[serde(default)]
+    pub rtt_ms: f64,
+    /// How many faults must hit a holder for a verdict to mean anything, where faults are aimed at holders.
+    #[serde(default = "three")]
+    pub least_hits: u32,
+    /// What the checks must answer; where nothing is said, that they hold.
+    #[serde(default)]
+    pub expect: Vec<ExpectSpec>,
+    /// Seed of everything drawn; `--seed` replaces it.
+    pub seed: Option<u64>,
+    /// Who takes part, controls included.
+    pub contenders: Vec<Spanned<String>>,
+    /// How many resources of each kind there are.
+    pub resources: BTreeMap<ResourceKind, ResourceSpec>,
+    /// Kinds of task.
+    pub tasks: Vec<TaskSpec>,
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn one_f64() -> f64 {
+    1.0
+}

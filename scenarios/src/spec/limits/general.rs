@@ -1,0 +1,47 @@
+//! Sizes and switches of a scenario as a whole.
+
+use harness::engine::WhenBusy;
+
+use crate::spec::error::{SpecError, Wrong, positive};
+use crate::spec::load::SHAPES;
+use crate::spec::scenario::Scenario;
+
+pub(super) fn general(scenario: &Scenario) -> Result<(), SpecError> {
+    let spec = &scenario.spec;
+    let at_field = |Wrong { key, what }: Wrong| scenario.error_of(key, what);
+    match spec.load() {
+        Some(load) => load.validate().map_err(at_field)?,
+        None => {
+            let fields: Vec<_> = SHAPES.iter().map(|shape| shape.fields).collect();
+            let what = format!("the scenario needs either {}", fields.join(", or "));
+            return Err(scenario.error_of("name", what));
+        }
+    }
+    if !(1..=1000).contains(&spec.nodes) {
+        return Err(scenario.error_of("nodes", "must be from 1 to 1000"));
+    }
+    if !(1..=1000).contains(&spec.blocks) {
+        return Err(scenario.error_of("blocks", "must be from 1 to 1000"));
+    }
+    positive("deadline_ms", spec.deadline_ms).map_err(at_field)?;
+    positive("detect_ms", spec.detect_ms).map_err(at_field)?;
+    positive("time_scale", spec.time_scale).map_err(at_field)?;
+    for (key, value) in [
+        ("warm_up_s", spec.warm_up_s),
+        ("noop_delay_ms", spec.noop_delay_ms),
+        ("rtt_ms", spec.rtt_ms),
+        ("hold_ms", spec.hold_ms.unwrap_or(0.0)),
+    ] {
+        if !(0.0..=3_600_000.0).contains(&value) {
+            return Err(scenario.error_of(key, format!("{value} must be from 0 to an hour")));
+        }
+    }
+    if spec.fencing && spec.when_busy == WhenBusy::Serialise {
+        return Err(scenario.error_of(
+            "when_busy",
+            "`serialise` and `fencing = true` exclude each other: a higher token could not supersede the section \
+             that it waits for; use `refuse` or `admit`, or drop fencing",
+        ));
+    }
+    Ok(())
+}

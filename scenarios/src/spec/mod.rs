@@ -1,0 +1,34 @@
+//! What was asked: a scenario file, strict about its keys. What will run is a [`Plan`](harness::model::Plan), drawn by
+//! [`crate::workload`].
+//!
+//! The sections of a file first, then the file as a whole ([`ScenarioSpec`]), shapes of load (`load`), the file with its
+//! text ([`Scenario`]), what it must keep to (`limits`), and the way there from a text (`parse`).
+
+mod units;
+
+mod error;
+
+mod placement;
+mod server;
+
+mod expect;
+mod faults;
+mod tasks;
+
+mod fields;
+mod load;
+mod scenario;
+
+mod limits;
+mod parse;
+
+pub use self::error::{SpecError, Wrong};
+pub use self::expect::{Class, ExpectSpec};
+pub use self::faults::{FaultSpec, VerbSpec};
+pub use self::fields::ScenarioSpec;
+pub use self::load::{Load, Poisson, SHAPES, Shape, Start};
+pub use self::placement::{Members, Placement};
+pub use self::scenario::Scenario;
+pub use self::server::{Durability, Topology};
+pub use self::tasks::{Duration, ResourceSpec, StepSpec, TaskSpec};
+pub use self::units::nanos;

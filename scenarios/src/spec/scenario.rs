@@ -1,0 +1,81 @@
+//! A scenario with the text that it came from, and what follows from its fields.
+
+use harness::engine::Ways;
+use harness::model::LinkTo;
+use harness::record::Expected;
+
+use super::error::SpecError;
+use super::expect::{Class, ExpectSpec};
+use super::fields::ScenarioSpec;
+use super::placement::Placement;
+
+/// A scenario with the text that it came from, for messages and for the record.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// The parsed text.
+    pub spec: ScenarioSpec,
+    /// The text as it will run, with every `--set` in it.
+    pub text: String,
+    /// Where it came from.
+    pub origin: String,
+}
+
+impl Scenario {
+    /// An error at the place of a spanned value.
+    #[must_use]
+    pub fn error_at(&self, span: std::ops::Range<usize>, what: impl Into<String>) -> SpecError {
+        let line = self.text[..span.start.min(self.text.len())].matches('\n').count() + 1;
+        SpecError { place: format!("{}, line {line}", self.origin), what: what.into() }
+    }
+
+    /// An error at the first line that sets a key.
+    #[must_use]
+    pub fn error_of(&self, key: &str, what: impl Into<String>) -> SpecError {
+        let sets = |line: &&str| {
+            line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
+        };
+        let start = self
+            .text
+            .lines()
+            .find(sets)
+            .map_or(0, |line| line.as_ptr() as usize - self.text.as_ptr() as usize);
+        self.error_at(start..start, format!("`{key}`: {}", what.into()))
+    }
+
+    /// How links to servers, and between nodes of the ring, are where they are in the path: of all contenders or of none.
+    /// One way takes half a round trip.
+    #[must_use]
+    pub fn links(&self) -> Option<Ways> {
+        let broken = self.breaks_links(LinkTo::Server) || self.breaks_links(LinkTo::Nodes);
+        (self.spec.rtt_ms > 0.0 || broken).then(|| self.delayed())
+    }
+
+    /// How links to the agent are where they are in the path: where it is in another process.
+    #[must_use]
+    pub fn agent_links(&self) -> Option<Ways> {
+        let far = self.spec.rtt_ms > 0.0 && self.spec.placement == Placement::Process;
+        (far || self.breaks_links(LinkTo::Agent)).then(|| self.delayed())
+    }
+
+    fn delayed(&self) -> Ways {
+        Ways::delayed(std::time::Duration::from_secs_f64(self.spec.rtt_ms / 2e3))
+    }
+
+    fn breaks_links(&self, to: LinkTo) -> bool {
+        self.spec.faults.iter().any(|fault| fault.link == to && fault.fault().is_of_link())
+    }
+
+    /// What a check must answer for contenders of a class, and the share of hits that must end in a regression.
+    #[must_use]
+    pub fn expected(&self, check: &str, class: Class) -> (Expected, Option<f64>) {
+        let spec = &self.spec;
+        let fits = |expect: &&ExpectSpec| {
+            expect.check.get_ref() == check
+                && expect.class.is_none_or(|of| of == class)
+                && expect.fencing.is_none_or(|fencing| fencing == spec.fencing)
+                && expect.holder.is_none_or(|holder| holder == spec.holder)
+        };
+        let found = spec.expect.iter().find(fits);
+        found.map_or((Expected::Holds, None), |expect| (expect.verdict, expect.share_of_hits))
+    }
+}
