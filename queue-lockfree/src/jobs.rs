@@ -27,8 +27,8 @@ use self::database::{Database, Trouble};
 use self::issuer::{Issuer, Order};
 use self::liveness::Liveness;
 use self::worker::Roster;
+use crate::future::BoxFuture;
 use crate::now::Now;
-use crate::router::BoxFuture;
 
 /// Longest name of a queue or of a node, in bytes.
 pub const NAME_BYTES: usize = 255;

@@ -50,18 +50,20 @@
 //! # }
 //! ```
 
-mod caught;
-mod frame;
-#[cfg(feature = "postgres")]
-mod jobs;
-mod membership;
+mod sync;
+mod poison;
 mod now;
-mod queue;
+mod future;
 mod ring;
+mod membership;
+mod queue;
+mod frame;
 mod router;
 mod single_flight;
-mod sync;
+#[cfg(feature = "postgres")]
+mod jobs;
 
+pub use self::future::BoxFuture;
 #[cfg(feature = "postgres")]
 pub use self::jobs::{
     Job, JobError, JobForm, JobHandler, JobNode, JobNodeOptions, JobOutcome, JobSubmission, NAME_BYTES,
@@ -77,7 +79,6 @@ pub use self::queue::{
 };
 pub use self::ring::{HashKind, Member, NodeId, Ring, zstack_node_id};
 pub use self::router::{
-    BoxFuture, Delivery, Directory, Handler, Node, NodeOptions, RouterLimits, Secret, SubmitError, Takeover,
-    Transport,
+    Delivery, Directory, Handler, Node, NodeOptions, RouterLimits, Secret, SubmitError, Takeover, Transport,
 };
 pub use self::single_flight::{FlightError, SingleFlight, SingleFlightHandler};

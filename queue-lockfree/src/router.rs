@@ -12,7 +12,6 @@ mod ways;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +31,7 @@ use self::peer::Surroundings;
 use self::takeover::Handovers;
 use self::ways::Ways;
 use crate::frame::{FRAME_OVERHEAD, Frame, Refusal, Request};
+use crate::future::BoxFuture;
 use crate::membership::Membership;
 use crate::now::reached;
 use crate::queue::{Entitlement, QueueSnapshot, WorkQueues};
@@ -39,9 +39,6 @@ use crate::ring::{Member, NodeId};
 
 /// How long tasks that were told to stop may take to do so, before shutdown goes on without them.
 const STOP_WAIT: Duration = Duration::from_secs(1);
-
-/// A boxed future, as object-safe traits return it.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What runs a task at its owner; one per node.
 pub trait Handler: Send + Sync + 'static {

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::database::{Done, RETRY, Trouble, Turn, WorkRow};
 use super::{Job, JobHandler, JobOutcome, PAYLOAD_BYTES, Shared, gather};
-use crate::caught::caught;
+use crate::future::caught;
 
 /// What there is to do, as far as this node knows, and who is there to do it.
 #[derive(Debug, Default)]

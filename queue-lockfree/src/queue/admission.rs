@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use super::{Completion, Entitlement, QueueError, Submission, WorkQueues};
+use super::completion::Completion;
+use super::entitlement::Entitlement;
+use super::submission::{QueueError, Submission};
+use super::work_queues::WorkQueues;
+use crate::poison::lock;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Admits no more tasks of a kind to a queue than may wait; clones share the counts.
@@ -156,7 +160,7 @@ impl Kinds {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 

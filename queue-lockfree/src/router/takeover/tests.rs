@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::super::{BoxFuture, Delivery, Directory, Handler, Node, NodeOptions, Secret, Transport};
+use super::super::{Delivery, Directory, Handler, Node, NodeOptions, Secret, Transport};
 use super::*;
+use crate::future::BoxFuture;
 use crate::now::TokioNow;
 use crate::ring::HashKind;
 
