@@ -57,7 +57,6 @@ mod future;
 mod ring;
 mod membership;
 mod queue;
-mod frame;
 mod router;
 mod single_flight;
 #[cfg(feature = "postgres")]

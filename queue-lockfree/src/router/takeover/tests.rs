@@ -1,12 +1,17 @@
 //! What the nodes still have to ask each other.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::time::{sleep, timeout};
 
 use super::super::{Delivery, Directory, Handler, Node, NodeOptions, Secret, Transport};
 use super::*;
 use crate::future::BoxFuture;
+use crate::membership::Membership;
 use crate::now::TokioNow;
-use crate::ring::HashKind;
+use crate::ring::{HashKind, NodeId, Ring};
 
 struct Echo;
 
@@ -44,9 +49,7 @@ async fn settles(transport: &dyn Fn() -> Transport) {
         }
     }
     let settled = async {
-        let open = |node: &Node| node.owner.handovers.open.load(Ordering::Acquire);
-        let seen = |node: &Node| node.owner.handovers.seen_epoch.load(Ordering::Acquire);
-        while nodes.iter().any(|node| open(node) > 0 || seen(node) < 6) {
+        while !nodes.iter().all(|node| node.is_settled(6)) {
             sleep(Duration::from_millis(5)).await;
         }
     };
