@@ -281,7 +281,7 @@ impl From<sqlx::Error> for Trouble {
                 other => Self::Refused(other.to_string()),
             };
         };
-        // Class by class: what `jobs.dead` raises; transaction rollback, resources, operator (a
+        // Class by class: what `jobs.lives` raises; transaction rollback, resources, operator (a
         // server that stops or starts), object not in state (locks), system errors.
         match &*code {
             "23503" => Self::Evicted,

@@ -64,7 +64,26 @@ pub struct JobSubmission<'a> {
     pub deadline_ns: u64,
 }
 
+impl<'a> JobSubmission<'a> {
+    /// A job without deadline that is started at most once.
+    pub fn new(queue: &'a str, payload: impl Into<Bytes>) -> Self {
+        let (payload, on_worker_loss) = (payload.into(), OnWorkerLoss::GiveUp);
+        Self { queue, payload, on_worker_loss, deadline_ns: u64::MAX }
+    }
+
+    /// The same with a deadline, in ns on the node's clock: [`Now::deadline_in`](crate::Now::deadline_in) makes one.
+    pub fn until(self, deadline_ns: u64) -> Self {
+        Self { deadline_ns, ..self }
+    }
+
+    /// The same, to be started again when its worker dies: its effects must be idempotent.
+    pub fn restartable(self) -> Self {
+        Self { on_worker_loss: OnWorkerLoss::Restart, ..self }
+    }
+}
+
 /// How a job ended. Each job has exactly one, written once, whoever dies.
+#[must_use = "only the outcome says whether the job was done"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobOutcome {
     /// The handler returned this.
@@ -121,22 +140,22 @@ pub enum JobError {
     #[error("a queue's name has 1 to {NAME_BYTES} bytes and no NUL")]
     Name,
     /// It was not submitted.
-    #[error("a payload has at most {PAYLOAD_BYTES} bytes")]
+    #[error("a payload has at most {PAYLOAD_BYTES} bytes: send what names it instead")]
     Payload,
     /// In the faithful form an issuer runs the queues that it makes, so it needs workers.
     #[error("a node of the faithful form has at least one worker")]
     NoWorkers,
     /// [`JobNodeOptions::open`] submissions wait for their outcome. It was not submitted.
-    #[error("too many jobs of this node are open")]
+    #[error("too many jobs of this node are open: submit later, or raise JobNodeOptions::open")]
     QueueFull,
     /// The job may have been submitted, may run and may have run: the database, or this node, went away for too long.
-    #[error("the outcome is unknown: {0}")]
+    #[error("the job may have run: {0}; look at its effects before you submit it again")]
     Unknown(String),
     /// The node stops. Of a [`Ticket`]: the job goes on without its issuer.
-    #[error("the node is shut down")]
+    #[error("the node is shut down; submit to another one")]
     Shutdown,
     /// Others declared this node dead. It was not submitted; start a new node.
-    #[error("this node was declared dead by others")]
+    #[error("this node was declared dead by others; start a new one")]
     Evicted,
     /// The database refuses what no retry will change.
     #[error("the database refuses: {0}")]
@@ -149,6 +168,27 @@ pub trait JobHandler: Send + Sync + 'static {
     ///
     /// The future is dropped halfway only when the node is stopped or evicted; the job is then taken over.
     fn run(&self, job: Job) -> BoxFuture<'_, Result<Bytes, String>>;
+}
+
+/// A [`JobHandler`] from a closure.
+pub fn job_handler_fn<F, W>(run: F) -> impl JobHandler
+where
+    F: Fn(Job) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<Bytes, String>> + Send + 'static,
+{
+    JobHandlerFn(run)
+}
+
+struct JobHandlerFn<F>(F);
+
+impl<F, W> JobHandler for JobHandlerFn<F>
+where
+    F: Fn(Job) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<Bytes, String>> + Send + 'static,
+{
+    fn run(&self, job: Job) -> BoxFuture<'_, Result<Bytes, String>> {
+        Box::pin((self.0)(job))
+    }
 }
 
 /// A job whose turn has come.

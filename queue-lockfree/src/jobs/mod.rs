@@ -25,6 +25,7 @@ mod node;
 
 pub use self::job::{
     Job, JobError, JobForm, JobHandler, JobOutcome, JobSubmission, NAME_BYTES, OnWorkerLoss, PAYLOAD_BYTES,
+    job_handler_fn,
 };
 pub use self::node::JobNode;
 pub use self::options::JobNodeOptions;

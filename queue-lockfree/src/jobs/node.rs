@@ -34,8 +34,9 @@ use super::{heartbeat, outcomes, submitter, worker};
 /// Invariant: a job's state leaves `pending` and `running` once, and only by the worker whose token it holds, by who
 /// took it over, or by its deadline.
 ///
-/// It holds five connections. Dropping it without [`JobNode::shutdown`] stops it where it is; others take over once it has
+/// It holds five connections. Several owners of one node share it in an [`Arc`]. Dropping it without [`JobNode::shutdown`] stops it where it is; others take over once it has
 /// been silent for long enough.
+#[must_use = "a dropped node stops"]
 pub struct JobNode {
     shared: Arc<Shared>,
     tasks: TaskTracker,

@@ -98,7 +98,7 @@ impl fmt::Debug for Admission {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmissionError {
     /// As many of its kind as may wait do so, or at 0 one runs. It was not queued.
-    #[error("work of this kind is on its way")]
+    #[error("work of this kind is on its way; nothing needs to be done")]
     Duplicate,
     /// The queue does not take it.
     #[error(transparent)]

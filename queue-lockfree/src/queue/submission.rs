@@ -23,7 +23,7 @@ impl<'a> Submission<'a> {
         Self { key, level, deadline_ns: u64::MAX, hold_limit_ns: u64::MAX, generation: 1 }
     }
 
-    /// The same with a deadline.
+    /// The same with a deadline, in ns on the queues' clock: [`Now::deadline_in`](crate::Now::deadline_in) makes one.
     pub fn until(self, deadline_ns: u64) -> Self {
         Self { deadline_ns, ..self }
     }
@@ -65,18 +65,18 @@ impl Default for QueueLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
     /// A bound of [`QueueLimits`] is reached; it was not queued.
-    #[error("the queue is full")]
+    #[error("the queue is full: submit later, or raise the bounds in QueueLimits")]
     QueueFull,
     /// The deadline passed; it has left the queue and will not start.
     #[error("the deadline passed before a slot was free")]
     TimedOut,
     /// It was purged; it has left the queue and will not start.
-    #[error("the queue was purged")]
+    #[error("the queue was purged; submit again what is still wanted")]
     Purged,
     /// The queues were closed; it will not start.
-    #[error("the queues are closed")]
+    #[error("the queues are closed; submit to another node")]
     Shutdown,
     /// This node does not own the key any more; it will not start here.
-    #[error("the key has moved to another node")]
+    #[error("the key has moved to another node; submit it there")]
     Moved,
 }

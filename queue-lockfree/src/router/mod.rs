@@ -19,4 +19,4 @@ pub use self::limits::{RouterLimits, Secret};
 pub use self::node::Node;
 pub use self::options::NodeOptions;
 pub use self::takeover::Takeover;
-pub use self::task::{Delivery, Handler, SubmitError};
+pub use self::task::{Delivery, Handler, SubmitError, handler_fn};

@@ -39,8 +39,9 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 /// Between two nodes there is one connection per direction of asking, opened by the one that asks, also if both live
 /// in one process. If the node itself owns the key, its queue is used directly, as in the original.
 ///
-/// Dropping a node without [`Node::shutdown`] stops its tasks where they are. A handler that submits to its node
+/// Several owners of one node share it in an [`Arc`]. Dropping a node without [`Node::shutdown`] stops its tasks where they are. A handler that submits to its node
 /// should hold it weakly, or both live for ever.
+#[must_use = "a dropped node stops"]
 pub struct Node {
     owner: Arc<Owner>,
     name: String,
@@ -107,7 +108,7 @@ impl Node {
     /// Runs a task at the owner of `key`, at most `level` at a time (0 = unlimited), and returns the handler's answer.
     ///
     /// Tasks of one key start in the order in which one submitter has first polled these futures. `deadline_ns`, on
-    /// the nodes' clock, bounds the wait; a started task is waited for as long as its owner says that it runs.
+    /// the nodes' clock ([`Now::deadline_in`](crate::Now::deadline_in) makes one), bounds the wait; a started task is waited for as long as its owner says that it runs.
     ///
     /// Cancel safe: dropping the future takes the task back if it has not started; if it has, it runs to its end
     /// unobserved. Over a connection that is best effort.

@@ -17,6 +17,27 @@ pub trait Handler: Send + Sync + 'static {
     fn run(&self, delivery: Delivery) -> BoxFuture<'_, Bytes>;
 }
 
+/// A [`Handler`] from a closure; what `run` returns is the task. See the example of the [crate].
+pub fn handler_fn<F, W>(run: F) -> impl Handler
+where
+    F: Fn(Delivery) -> W + Send + Sync + 'static,
+    W: Future<Output = Bytes> + Send + 'static,
+{
+    HandlerFn(run)
+}
+
+struct HandlerFn<F>(F);
+
+impl<F, W> Handler for HandlerFn<F>
+where
+    F: Fn(Delivery) -> W + Send + Sync + 'static,
+    W: Future<Output = Bytes> + Send + 'static,
+{
+    fn run(&self, delivery: Delivery) -> BoxFuture<'_, Bytes> {
+        Box::pin((self.0)(delivery))
+    }
+}
+
 /// A task whose turn has come.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -36,25 +57,25 @@ pub struct Delivery {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
     /// A bound on waiting tasks, or on calls to one node, is reached. It did not run.
-    #[error("the queue is full")]
+    #[error("the queue is full: submit later, or raise QueueLimits or RouterLimits::calls")]
     QueueFull,
     /// The deadline passed, and the task is proven not to run.
     #[error("the deadline passed before the task was started")]
     TimedOut,
     /// The owner cannot be reached, or stops. The task did not run.
-    #[error("node {node} is unavailable")]
+    #[error("node {node} is unavailable; submit again once the ring has another owner")]
     NodeUnavailable {
         /// The owner.
         node: NodeId,
     },
     /// The views of the nodes differ: the owner was not found with one redirect. The task did not run.
-    #[error("the owner of the key was not found")]
+    #[error("the owner of the key was not found: the views of the nodes differ; submit again shortly")]
     WrongOwner,
     /// The task may have run, or may yet run.
-    #[error("the outcome is unknown: {0}")]
+    #[error("the task may have run: {0}; look at its resource before you submit it again")]
     Unknown(String),
     /// This node stops. The task did not run.
-    #[error("the node is shut down")]
+    #[error("the node is shut down; submit to another one")]
     Shutdown,
     /// The handler panicked, the task or its answer is larger than a frame, or its queue was purged.
     #[error("the task failed: {0}")]

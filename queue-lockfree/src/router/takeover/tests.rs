@@ -3,23 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
-use super::super::{Delivery, Directory, Handler, Node, NodeOptions, Secret, Transport};
+use super::super::{Directory, Node, NodeOptions, Secret, Transport, handler_fn};
 use super::*;
-use crate::future::BoxFuture;
 use crate::membership::Membership;
 use crate::now::TokioNow;
 use crate::ring::{HashKind, NodeId, Ring};
-
-struct Echo;
-
-impl Handler for Echo {
-    fn run(&self, delivery: Delivery) -> BoxFuture<'_, Bytes> {
-        Box::pin(async move { delivery.payload })
-    }
-}
 
 /// Nobody submits anything, so nobody asks after a key; some of the nodes only lose keys, or are out of the ring.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,7 +29,11 @@ async fn settles(transport: &dyn Fn() -> Transport) {
         let (name, secret) = (format!("node-{id}"), Secret::new([7; 32]));
         let options = NodeOptions::new(NodeId(id), &name, Membership::new(), secret, now.clone());
         let options = NodeOptions { takeover: Takeover::Drain, transport: transport(), ..options };
-        nodes.push(Node::start(options, Arc::new(Echo)).await.unwrap());
+        nodes.push(
+            Node::start(options, Arc::new(handler_fn(|delivery| async move { delivery.payload })))
+                .await
+                .unwrap(),
+        );
     }
     let views: [&[u16]; 6] = [&[0, 1, 2], &[0, 1, 2, 3], &[0, 1, 2], &[1, 2, 3], &[0, 1, 2, 3], &[2]];
     for (epoch, members) in (1..).zip(views) {
