@@ -17,10 +17,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use queue_lockfree::{
-    BoxFuture, Delivery, Handler, HashKind, Membership, Node, NodeId, NodeOptions, Now, Ring, Secret,
-    TokioNow,
-};
+use queue_lockfree::{HashKind, Membership, Node, NodeId, NodeOptions, Now, Ring, Secret, TokioNow};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
@@ -38,14 +35,6 @@ const CALLERS: [usize; 2] = [64, 1024];
 /// Frames that are written together at most, as the router has it.
 const BATCH: usize = 256;
 
-struct Echo;
-
-impl Handler for Echo {
-    fn run(&self, delivery: Delivery) -> BoxFuture<'_, Bytes> {
-        Box::pin(async move { delivery.payload })
-    }
-}
-
 /// Two nodes, and keys that the second owns; tasks enter at the first.
 struct Routed {
     nodes: Vec<Node>,
@@ -60,7 +49,11 @@ impl Routed {
         for id in 0..2 {
             let (name, secret) = (format!("node-{id}"), Secret::new([7; 32]));
             let options = NodeOptions::new(NodeId(id), &name, membership.clone(), secret, now.clone());
-            nodes.push(Node::start(options, Arc::new(Echo)).await.expect("a node starts"));
+            nodes.push(
+                Node::start(options, Arc::new(handler_fn(|delivery| async move { delivery.payload })))
+                    .await
+                    .expect("a node starts"),
+            );
         }
         membership.install(Ring::new(1, HashKind::Mixed, nodes.iter().map(Node::member)));
         let keys = (0..).map(|key| format!("volume-{key:04}"));

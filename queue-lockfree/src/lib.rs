@@ -15,18 +15,13 @@
 //! * [`JobNode`]: the queue in the database, for what no ring can own because it does not exist yet (feature
 //!   `postgres`).
 //!
+//! Deadlines are absolute, in ns on the clock that queues and nodes are given ([`Now`]); [`Now::deadline_in`] makes one.
+//! A runnable program for each piece is in `examples/`: `work_queue`, `ring`, `jobs`.
+//!
 //! ```
 //! use std::sync::Arc;
-//! use bytes::Bytes;
+//! use std::time::Duration;
 //! use queue_lockfree::*;
-//!
-//! struct Echo;
-//!
-//! impl Handler for Echo {
-//!     fn run(&self, delivery: Delivery) -> BoxFuture<'_, Bytes> {
-//!         Box::pin(async move { delivery.payload })
-//!     }
-//! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,12 +31,13 @@
 //! for id in 0..3 {
 //!     let (name, secret) = (format!("node-{id}"), Secret::new([7; 32]));
 //!     let options = NodeOptions::new(NodeId(id), &name, membership.clone(), secret, now.clone());
-//!     nodes.push(Node::start(options, Arc::new(Echo)).await?);
+//!     let handler = handler_fn(|delivery| async move { delivery.payload });
+//!     nodes.push(Node::start(options, Arc::new(handler)).await?);
 //! }
 //! membership.install(Ring::new(1, HashKind::Mixed, nodes.iter().map(Node::member)));
 //!
-//! let deadline_ns = now.now_ns() + 5_000_000_000;
-//! let answer = nodes[0].submit("volume-17", 1, Bytes::from("snapshot"), deadline_ns).await?;
+//! let deadline_ns = now.deadline_in(Duration::from_secs(5));
+//! let answer = nodes[0].submit("volume-17", 1, "snapshot".into(), deadline_ns).await?;
 //! assert_eq!(answer, "snapshot");
 //! for node in nodes {
 //!     node.shutdown().await;
@@ -49,35 +45,46 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! * `postgres` (on by default): membership by heartbeats in a table ([`postgres`]) and the queue in the database
+//!   ([`JobNode`]). Without it the crate needs no database client.
 
-mod caught;
-mod frame;
-#[cfg(feature = "postgres")]
-mod jobs;
-mod membership;
+mod sync;
+mod poison;
 mod now;
-mod queue;
+mod future;
 mod ring;
+mod membership;
+mod queue;
 mod router;
 mod single_flight;
-mod sync;
+#[cfg(feature = "postgres")]
+mod jobs;
 
+pub use self::future::BoxFuture;
 #[cfg(feature = "postgres")]
 pub use self::jobs::{
     Job, JobError, JobForm, JobHandler, JobNode, JobNodeOptions, JobOutcome, JobSubmission, NAME_BYTES,
-    OnWorkerLoss, PAYLOAD_BYTES, Ticket,
+    OnWorkerLoss, PAYLOAD_BYTES, Ticket, job_handler_fn,
 };
 pub use self::membership::Membership;
 #[cfg(feature = "postgres")]
 pub use self::membership::postgres;
-pub use self::now::{Now, TokioNow};
+pub use self::now::{Now, TokioNow, UnixNow};
 pub use self::queue::{
     Admission, AdmissionError, Admitted, Completion, Entitlement, Lost, QueueError, QueueLimits,
     QueueMetrics, QueueSnapshot, RunningSnapshot, Submission, Task, TaskError, Token, Turn, WorkQueues,
 };
 pub use self::ring::{HashKind, Member, NodeId, Ring, zstack_node_id};
 pub use self::router::{
-    BoxFuture, Delivery, Directory, Handler, Node, NodeOptions, RouterLimits, Secret, SubmitError, Takeover,
-    Transport,
+    Delivery, Directory, Handler, Node, NodeOptions, RouterLimits, Secret, SubmitError, Takeover, Transport,
+    handler_fn,
 };
 pub use self::single_flight::{FlightError, SingleFlight, SingleFlightHandler};
+
+/// The README's examples, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::caught::caught;
+use crate::future::{BoxFuture, caught};
 use crate::now::{Now, reached};
-use crate::router::{BoxFuture, Delivery, Handler};
+use crate::poison::lock;
+use crate::router::{Delivery, Handler};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Runs the work of a key once for all who ask while it runs; clones share the flights.
 ///
@@ -125,7 +127,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<Option<Landing<T>>>>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.flights)
     }
 }
 

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Cluster, PATIENCE, Run};
+use common::{Cluster, PATIENCE};
 use queue_lockfree::{
     Admission, AdmissionError, Admitted, BoxFuture, FlightError, Now, QueueError, QueueLimits, SingleFlight,
-    SingleFlightHandler, Submission, TokioNow, WorkQueues,
+    SingleFlightHandler, Submission, TokioNow, WorkQueues, handler_fn,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -240,7 +240,7 @@ async fn through_the_ring_a_key_runs_once_for_all_nodes() {
     let now = Arc::new(TokioNow::start());
     let cluster = Cluster::start(3, |_| {
         let (work, now) = (work.clone(), now.clone());
-        let inner = Run(move |_| {
+        let inner = handler_fn(move |_| {
             let work = work.clone();
             async move { Bytes::from(work.run().await.to_string()) }
         });

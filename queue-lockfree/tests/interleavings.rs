@@ -10,6 +10,7 @@
 #[path = "../src"]
 pub mod model {
     pub mod now;
+    pub mod poison;
     pub mod queue;
 
     /// Stands in for `src/sync.rs`.
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
-use model::{now, queue, sync};
+use model::{now, poison, queue, sync};
 use now::Now;
 use queue::{QueueError, QueueLimits, Submission, Task, TaskError, WorkQueues};
 use shuttle::future::block_on;

@@ -11,17 +11,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use queue_lockfree::{
     Delivery, Directory, Handler, Member, Membership, Node, NodeId, NodeOptions, SubmitError, TokioNow,
-    Transport,
+    Transport, handler_fn,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use common::{Cluster, PATIENCE, Run, options, ring};
+use common::{Cluster, PATIENCE, options, ring};
 
 /// Answers with the number of the node that runs it.
 fn whoami(id: u16) -> Arc<dyn Handler> {
-    Arc::new(Run(move |_| async move { Bytes::from(id.to_string()) }))
+    Arc::new(handler_fn(move |_| async move { Bytes::from(id.to_string()) }))
 }
 
 /// A handler that counts its runs and ends each when the gate lets one through.
@@ -38,7 +38,7 @@ impl Gate {
 
     fn handler(&self) -> Arc<dyn Handler> {
         let gate = self.clone();
-        Arc::new(Run(move |delivery: Delivery| {
+        Arc::new(handler_fn(move |delivery: Delivery| {
             let gate = gate.clone();
             async move {
                 gate.started.lock().unwrap().push(delivery.payload.clone());
@@ -92,7 +92,7 @@ async fn what_a_handler_gets_is_what_was_submitted() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let cluster = Cluster::start(2, |_| {
         let seen = seen.clone();
-        Arc::new(Run(move |delivery: Delivery| {
+        Arc::new(handler_fn(move |delivery: Delivery| {
             seen.lock().unwrap().push(delivery);
             async { Bytes::from_static(&[0, 255, 7]) }
         }))
@@ -121,7 +121,7 @@ async fn tasks_of_a_key_exclude_each_other_over_real_connections() {
     let overlaps = Arc::new(AtomicU32::new(0));
     let cluster = Cluster::start(3, |_| {
         let (inside, overlaps) = (inside.clone(), overlaps.clone());
-        Arc::new(Run(move |delivery: Delivery| {
+        Arc::new(handler_fn(move |delivery: Delivery| {
             let (inside, overlaps) = (inside.clone(), overlaps.clone());
             async move {
                 let inside = &inside[delivery.key.parse::<usize>().unwrap()];
@@ -156,7 +156,7 @@ async fn tasks_of_one_submitter_start_in_order() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let cluster = Cluster::start(2, |_| {
         let order = order.clone();
-        Arc::new(Run(move |delivery: Delivery| {
+        Arc::new(handler_fn(move |delivery: Delivery| {
             order.lock().unwrap().push(u32::from_be_bytes(delivery.payload[..].try_into().unwrap()));
             async move { delivery.payload }
         }))
@@ -186,7 +186,7 @@ async fn nested_tasks_hold_their_slots_across_three_nodes() {
     // The payload is the rest of the path: each step runs the next one from its own node, and holds its slot.
     let cluster = Cluster::start(3, |id| {
         let (nodes, deepest) = (nodes.clone(), deepest.clone());
-        Arc::new(Run(move |delivery: Delivery| {
+        Arc::new(handler_fn(move |delivery: Delivery| {
             let (nodes, deepest) = (nodes.clone(), deepest.clone());
             async move {
                 let path = String::from_utf8(delivery.payload.to_vec()).unwrap();
@@ -223,7 +223,7 @@ async fn nested_tasks_hold_their_slots_across_three_nodes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panicking_handler_fails_its_task_and_nothing_else() {
     let cluster = Cluster::start(2, |_| {
-        Arc::new(Run(|delivery: Delivery| {
+        Arc::new(handler_fn(|delivery: Delivery| {
             assert!(delivery.payload != "early", "before the first poll");
             async move {
                 tokio::task::yield_now().await;
@@ -271,7 +271,7 @@ async fn a_waiting_task_is_withdrawn_at_its_deadline() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_started_task_is_waited_for_past_its_deadline_while_its_owner_lives() {
     let cluster = Cluster::start(2, |_| {
-        Arc::new(Run(|delivery: Delivery| async move {
+        Arc::new(handler_fn(|delivery: Delivery| async move {
             // Past the deadline, 20 ms, and five grace periods of 250 ms.
             tokio::time::sleep(Duration::from_millis(1270)).await;
             delivery.payload
@@ -432,7 +432,7 @@ async fn a_submit_waits_for_the_first_view() {
 async fn tasks_and_answers_larger_than_a_frame_fail() {
     let cluster = Cluster::start_with(
         2,
-        |_| Arc::new(Run(|_| async { Bytes::from(vec![0; 5000]) })),
+        |_| Arc::new(handler_fn(|_| async { Bytes::from(vec![0; 5000]) })),
         |options| options.limits.frame_bytes = 4096,
     )
     .await;

@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use queue_lockfree::{Delivery, Handler, Member, Membership, Node, NodeId, Secret, SubmitError, TokioNow};
+use queue_lockfree::{
+    Delivery, Handler, Member, Membership, Node, NodeId, Secret, SubmitError, TokioNow, handler_fn,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use common::{Cluster, PATIENCE, Run, SECRET, options, ring};
+use common::{Cluster, PATIENCE, SECRET, options, ring};
 
 fn echo(_: u16) -> Arc<dyn Handler> {
-    Arc::new(Run(|delivery: Delivery| async move { delivery.payload }))
+    Arc::new(handler_fn(|delivery: Delivery| async move { delivery.payload }))
 }
 
 /// A frame by the format's definition: length, version, kind, correlation, fields.

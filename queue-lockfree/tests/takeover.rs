@@ -14,12 +14,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use queue_lockfree::{
     Delivery, Directory, Handler, Membership, Node, NodeId, NodeOptions, Now, RouterLimits, SubmitError,
-    Takeover, Token, TokioNow, Transport,
+    Takeover, Token, TokioNow, Transport, handler_fn,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use common::{PATIENCE, Run, options, ring};
+use common::{PATIENCE, options, ring};
 
 /// The resource side, as one process that all nodes reach: who is inside, and what ran.
 #[derive(Default)]
@@ -156,7 +156,7 @@ async fn story_of(takeover: Takeover, after: &[u16]) -> Story {
         (Arc::new(Mutex::new(Agent::default())), Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let handler = {
         let (agent, gate, lost) = (agent.clone(), gate.clone(), lost.clone());
-        Run(move |delivery: Delivery| {
+        handler_fn(move |delivery: Delivery| {
             let (agent, gate, lost) = (agent.clone(), gate.clone(), lost.clone());
             async move {
                 agent.lock().unwrap().enter(&delivery, 1, false);
@@ -256,7 +256,7 @@ async fn fenced_starts_at_once_under_a_higher_generation_and_tells_who_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drain_goes_on_without_an_old_owner_that_has_died() {
-    let handler = Run(|delivery: Delivery| async move {
+    let handler = handler_fn(|delivery: Delivery| async move {
         let generation = delivery.entitlement.token.unwrap().generation;
         Bytes::from(generation.to_string())
     });
@@ -315,7 +315,7 @@ fn play(plan: &Plan, takeover: Takeover, level: u32) -> Played {
         let handler = {
             let (agent, plan) = (agent.clone(), plan.clone());
             let fencing = takeover == Takeover::Fenced;
-            Run(move |delivery: Delivery| {
+            handler_fn(move |delivery: Delivery| {
                 let agent = agent.clone();
                 let number: usize = str::from_utf8(&delivery.payload).unwrap().parse().unwrap();
                 let suspensions = plan.tasks[number].2;

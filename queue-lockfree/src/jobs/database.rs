@@ -12,8 +12,9 @@ use sqlx::query::QueryAs;
 use sqlx::{ConnectOptions, Connection, FromRow, Postgres, SqlSafeStr};
 use tokio::time::timeout;
 
-use super::{JobError, JobForm, JobNodeOptions, JobOutcome};
-use crate::jobs::issuer::Order;
+use super::job::{JobError, JobForm};
+use super::options::JobNodeOptions;
+use super::rows::{Done, Order, OutcomeRow, Turn, WorkRow};
 
 /// Between two tries at a database that does not answer.
 pub(super) const RETRY: Duration = Duration::from_millis(50);
@@ -50,42 +51,6 @@ pub(super) enum Trouble {
     /// Repeating it is no use.
     #[error("{0}")]
     Refused(String),
-}
-
-/// An outcome as its row has it.
-pub(super) type OutcomeRow = (i64, i64, String, Option<Vec<u8>>);
-
-/// A row of the answer to [`Session::work`]: a job whose result is written, or else the source of the turn for which a job
-/// was started, and of that id, queue, its name, number, payload, token and attempt.
-pub(super) type WorkRow = (
-    Option<i64>,
-    Option<i64>,
-    Option<i64>,
-    Option<i64>,
-    Option<String>,
-    Option<i64>,
-    Option<Vec<u8>>,
-    Option<i64>,
-    Option<i32>,
-);
-
-/// What a worker asks for: that a result be written, and the next job started.
-#[derive(Debug)]
-pub(super) struct Turn {
-    /// Its slot or, in the faithful form, the queue; `None` starts nothing.
-    pub(super) source: Option<i64>,
-    pub(super) done: Option<Done>,
-}
-
-/// A job that was run, and how it went.
-#[derive(Debug)]
-pub(super) struct Done {
-    pub(super) job: i64,
-    pub(super) queue: i64,
-    /// If it is this node's own.
-    pub(super) number: Option<i64>,
-    pub(super) token: i64,
-    pub(super) outcome: JobOutcome,
 }
 
 impl Database {
@@ -316,7 +281,7 @@ impl From<sqlx::Error> for Trouble {
                 other => Self::Refused(other.to_string()),
             };
         };
-        // Class by class: what `jobs.dead` raises; transaction rollback, resources, operator (a
+        // Class by class: what `jobs.lives` raises; transaction rollback, resources, operator (a
         // server that stops or starts), object not in state (locks), system errors.
         match &*code {
             "23503" => Self::Evicted,

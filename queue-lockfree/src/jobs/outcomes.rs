@@ -1,14 +1,17 @@
 //! How outcomes come back to the issuer: by notification or, at the latest, by a look.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::time::{sleep, timeout};
 
-use super::database::{OutcomeRow, RETRY, Session, Trouble};
+use super::database::{RETRY, Session, Trouble};
 use super::issuer::Issuer;
-use super::{JobOutcome, Shared};
+use super::job::JobOutcome;
+use super::rows::OutcomeRow;
+use super::shared::Shared;
+use crate::poison::lock;
 
 /// Outcomes in one look, as the schema has it.
 const PAGE: usize = 1000;
@@ -56,7 +59,7 @@ async fn look(
         waiting.retain(|number| !overdue.contains(number));
     }
     // Taken out only when they arrived: until then the next look repeats them.
-    acknowledged.append(&mut issuer.told.lock().unwrap_or_else(PoisonError::into_inner));
+    acknowledged.append(&mut lock(&issuer.told));
     // Those that have to wait are found again.
     acknowledged.retain({
         let sending = issuer.sending();

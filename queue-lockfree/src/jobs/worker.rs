@@ -1,106 +1,18 @@
 //! Workers: each writes the result of its last job and starts the next in one transaction, which it shares with others.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 
-use super::database::{Done, RETRY, Trouble, Turn, WorkRow};
-use super::{Job, JobHandler, JobOutcome, PAYLOAD_BYTES, Shared, gather};
-use crate::caught::caught;
-
-/// What there is to do, as far as this node knows, and who is there to do it.
-#[derive(Debug, Default)]
-pub(super) struct Roster {
-    queues: Mutex<Queues>,
-    /// There may be work.
-    work: Notify,
-    /// Workers without a job.
-    idle: AtomicUsize,
-    /// Jobs that may be starting, that run, or whose result is not written yet.
-    busy: AtomicUsize,
-    /// A worker got rid of its job.
-    settled: Notify,
-    refused: AtomicU64,
-}
-
-/// Faithful: the queues that are this node's to run, one job of each at a time, in turn.
-///
-/// Invariant: a queue in `known` is in `waiting` or in the hand of one worker, never in two places.
-#[derive(Debug, Default)]
-struct Queues {
-    waiting: VecDeque<i64>,
-    known: HashSet<i64>,
-}
-
-impl Roster {
-    /// A queue is this node's to run.
-    pub(super) fn add(&self, queue: i64) {
-        let mut queues = self.lock();
-        if queues.known.insert(queue) {
-            queues.waiting.push_back(queue);
-            drop(queues);
-            self.wake();
-        }
-    }
-
-    /// There may be work for one more.
-    pub(super) fn wake(&self) {
-        self.work.notify_one();
-    }
-
-    /// Everyone has a look.
-    pub(super) fn wake_all(&self) {
-        self.work.notify_waiters();
-        self.settled.notify_waiters();
-    }
-
-    /// Workers without a job.
-    pub(super) fn idlers(&self) -> usize {
-        self.idle.load(Ordering::Relaxed)
-    }
-
-    /// No worker has a job.
-    pub(super) async fn idle(&self) {
-        loop {
-            let settled = self.settled.notified();
-            if self.busy.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            settled.await;
-        }
-    }
-
-    /// One thing less to wait for.
-    fn release(&self) {
-        self.busy.fetch_sub(1, Ordering::AcqRel);
-        self.settled.notify_waiters();
-    }
-
-    pub(super) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
-
-    fn next(&self) -> Option<i64> {
-        self.lock().waiting.pop_front()
-    }
-
-    fn put_back(&self, queue: i64) {
-        self.lock().waiting.push_back(queue);
-        self.wake();
-    }
-
-    fn forget(&self, queue: i64) {
-        self.lock().known.remove(&queue);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queues> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use super::batch::gather;
+use super::database::{RETRY, Trouble};
+use super::job::{Job, JobHandler, JobOutcome, PAYLOAD_BYTES};
+use super::rows::{Done, Turn, WorkRow};
+use super::shared::Shared;
+use crate::future::caught;
 
 /// A turn on its way to the database.
 pub(super) struct Request {
@@ -137,7 +49,7 @@ async fn take_turns_on(shared: &Shared, mut requests: mpsc::Receiver<Request>) {
                 Ok(rows) => break rows,
                 Err(Trouble::Evicted) => {
                     let refused = turns.iter().filter(|turn| turn.done.is_some()).count();
-                    shared.roster.refused.fetch_add(refused as u64, Ordering::Relaxed);
+                    shared.roster.refuse(refused as u64);
                     return shared.liveness.evict();
                 }
                 Err(trouble) => tracing::debug!(%trouble, "workers repeat their turns"),
@@ -177,7 +89,7 @@ async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler, turns: &m
     let mut finished: Option<i64> = None;
     loop {
         // Before the look at `draining`: who waits for the last job counts this turn, or it starts nothing.
-        roster.busy.fetch_add(1, Ordering::AcqRel);
+        roster.engage();
         let draining = shared.draining.is_cancelled();
         if draining && done.is_none() {
             return roster.release();
@@ -194,7 +106,7 @@ async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler, turns: &m
                 if answer.settled {
                     shared.issuer.settled(done);
                 } else {
-                    roster.refused.fetch_add(1, Ordering::Relaxed);
+                    roster.refuse(1);
                     tracing::warn!(job = done.job, "had been taken away; its result is not written");
                 }
                 roster.release();
@@ -217,7 +129,8 @@ async fn work_on(shared: &Shared, slot: i64, handler: &dyn JobHandler, turns: &m
                 roster.release();
                 match in_hand {
                     Some(drained) => roster.forget(drained),
-                    None => rest(shared).await,
+                    // Not for ever, since a sign that there is work may have got lost.
+                    None => roster.rest(shared.options.poll, &shared.draining).await,
                 }
             }
         }
@@ -229,17 +142,6 @@ async fn ask(turns: &mpsc::Sender<Request>, turn: Turn) -> Option<Answer> {
     let (reply, answer) = oneshot::channel();
     turns.send(Request { turn, reply }).await.ok()?;
     answer.await.ok()
-}
-
-/// Waits for a sign that there is work; not for ever, since one may have got lost.
-async fn rest(shared: &Shared) {
-    shared.roster.idle.fetch_add(1, Ordering::Relaxed);
-    tokio::select! {
-        biased;
-        () = shared.draining.cancelled() => {}
-        _ = timeout(shared.options.poll, shared.roster.work.notified()) => {}
-    }
-    shared.roster.idle.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// A job that was started, and what its result is written with.

@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use super::{Completion, Entitlement, QueueError, Submission, WorkQueues};
+use super::completion::Completion;
+use super::entitlement::Entitlement;
+use super::submission::{QueueError, Submission};
+use super::work_queues::WorkQueues;
+use crate::poison::lock;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Admits no more tasks of a kind to a queue than may wait; clones share the counts.
@@ -94,7 +98,7 @@ impl fmt::Debug for Admission {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmissionError {
     /// As many of its kind as may wait do so, or at 0 one runs. It was not queued.
-    #[error("work of this kind is on its way")]
+    #[error("work of this kind is on its way; nothing needs to be done")]
     Duplicate,
     /// The queue does not take it.
     #[error(transparent)]
@@ -156,7 +160,7 @@ impl Kinds {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 

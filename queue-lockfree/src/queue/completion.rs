@@ -7,9 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::key::Start;
-use super::shard::{Ending, Held, Shard};
-use super::{Entitlement, Lost, QueueError};
+use tokio::sync::oneshot;
+
+use super::shard::{self, Ending, Held, Place};
+use super::submission::{QueueError, Submission};
 use crate::sync::{AtomicBool, thread_local};
 
 /// A started task's hold on its slot.
@@ -27,38 +28,25 @@ pub struct Completion {
     signalled: AtomicBool,
 }
 
-enum Hold {
-    Slot(Held),
+/// What a started task holds.
+pub(super) enum Hold {
+    Slot(Arc<Shard>, Held),
     /// Level 0: nothing to free.
     Unlimited(Arc<Shard>),
 }
 
 impl Completion {
-    pub(super) fn of(held: Held) -> Self {
-        Self { hold: Hold::Slot(held), signalled: AtomicBool::new(false) }
+    fn of(hold: Hold) -> Self {
+        Self { hold, signalled: AtomicBool::new(false) }
     }
 
-    pub(super) fn unlimited(shard: Arc<Shard>) -> Self {
-        Self { hold: Hold::Unlimited(shard), signalled: AtomicBool::new(false) }
+    pub(super) fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     /// The task is done: frees the slot and starts the next task.
     pub fn done(&self) {
         self.signal(Ending::Done);
-    }
-
-    /// Slot, token and lost signal of the task.
-    pub fn entitlement(&self) -> Entitlement {
-        match &self.hold {
-            Hold::Slot(held) => Entitlement {
-                slot: Some(held.slot),
-                token: Some(held.token),
-                lost: Lost::of_slot(held.clone()),
-            },
-            Hold::Unlimited(shard) => {
-                Entitlement { slot: None, token: None, lost: Lost::of_node(Arc::clone(shard)) }
-            }
-        }
     }
 
     fn signal(&self, ending: Ending) {
@@ -67,7 +55,7 @@ impl Completion {
             return;
         }
         match &self.hold {
-            Hold::Slot(held) => held.shard.free(held, ending),
+            Hold::Slot(shard, held) => shard.free(held, ending),
             Hold::Unlimited(shard) => shard.count_unlimited(ending),
         }
     }
@@ -84,7 +72,7 @@ impl Drop for Completion {
 impl fmt::Debug for Completion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Completion");
-        if let Hold::Slot(held) = &self.hold {
+        if let Hold::Slot(_, held) = &self.hold {
             out.field("slot", &held.slot).field("token", &held.token);
         }
         out.field("signalled", &self.signalled).finish()
@@ -93,17 +81,64 @@ impl fmt::Debug for Completion {
 
 /// How a wait ends.
 pub(super) type Outcome = Result<Completion, QueueError>;
-type Job = (Start, Outcome);
+
+/// A part of the table of keys, for tasks of all forms.
+pub(super) type Shard = shard::Shard<Form>;
+
+/// What stands in a queue for a task: how it learns of its outcome.
+pub(super) enum Form {
+    /// Send it to the [`super::Turn`] that waits.
+    Wake(oneshot::Sender<Outcome>),
+    /// Call the chain task.
+    Call(Box<dyn FnOnce(Outcome) + Send>),
+    /// Have a worker poll it.
+    Begin(Arc<dyn Begin>),
+}
+
+/// A task that the queues run themselves, as long as it waits.
+pub(super) trait Begin: Send + Sync {
+    /// The wait is over. With a slot, a worker polls the task next.
+    fn begin(self: Arc<Self>, outcome: Outcome);
+}
+
+impl shard::Start for Form {
+    fn tell(self, shard: &Arc<Shard>, outcome: Result<Held, QueueError>) {
+        deliver(self, outcome.map(|held| Completion::of(Hold::Slot(Arc::clone(shard), held))));
+    }
+}
+
+/// The answer to a task that was accepted.
+pub(super) enum Answer {
+    Granted(Completion),
+    Pending(Place),
+}
+
+/// Takes a task into its queue, or past it if a slot is free; `form` is called only if the task has to wait.
+pub(super) fn admit(
+    shard: &Arc<Shard>,
+    hash: u64,
+    submission: Submission<'_>,
+    form: impl FnOnce() -> Form,
+) -> Result<Answer, QueueError> {
+    Ok(match shard.admit(hash, submission, form)? {
+        shard::Answer::Started(held) => Answer::Granted(Completion::of(Hold::Slot(Arc::clone(shard), held))),
+        shard::Answer::Unlimited => Answer::Granted(Completion::of(Hold::Unlimited(Arc::clone(shard)))),
+        shard::Answer::Pending(place) => Answer::Pending(place),
+    })
+}
+
+type Job = (Form, Outcome);
 
 thread_local! {
     /// Outcomes that came up while this thread was delivering another; `None` when it is not.
     static UNDELIVERED: RefCell<Option<VecDeque<Job>>> = const { RefCell::new(None) };
 }
 
-/// Tells a task its outcome. Only chain tasks run code of a caller then: if this thread is inside a start already (a chain task that was done when it returned),
-/// the task waits until that one has returned, so the stack does not grow with the queue.
-pub(super) fn deliver(start: Start, outcome: Outcome) {
-    if !matches!(start, Start::Call(_)) {
+/// Tells a task its outcome. Only chain tasks run code of a caller then: if this thread is inside a start already (a chain
+/// task that was done when it returned), the task waits until that one has returned, so the stack does not grow with the
+/// queue.
+fn deliver(start: Form, outcome: Outcome) {
+    if !matches!(start, Form::Call(_)) {
         return tell(start, outcome);
     }
     if let Some((start, outcome)) = postpone((start, outcome)) {
@@ -117,7 +152,7 @@ where
     F: FnOnce(Outcome) + Send + 'static,
 {
     if UNDELIVERED.try_with(|undelivered| undelivered.borrow().is_some()) == Ok(true) {
-        deliver(Start::Call(Box::new(start)), outcome);
+        deliver(Form::Call(Box::new(start)), outcome);
     } else {
         delivering(|| start(outcome));
     }
@@ -150,12 +185,12 @@ fn delivering(first: impl FnOnce()) {
     UNDELIVERED.with(|undelivered| undelivered.replace(None));
 }
 
-fn tell(start: Start, outcome: Outcome) {
+fn tell(start: Form, outcome: Outcome) {
     match start {
-        Start::Call(start) => start(outcome),
+        Form::Call(start) => start(outcome),
         // A turn that is gone gives its slot back through the drop of the completion.
-        Start::Wake(turn) => drop(turn.send(outcome)),
-        Start::Begin(task) => task.begin(outcome),
+        Form::Wake(turn) => drop(turn.send(outcome)),
+        Form::Begin(task) => task.begin(outcome),
     }
 }
 

@@ -1,29 +1,14 @@
 //! The queue of one key as plain state: no lock, no clock, no callback.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
-use super::completion::Outcome;
+use super::census::{QueueSnapshot, RunningSnapshot};
 use super::slots::{Slots, Taken};
-use super::task;
-use super::{QueueSnapshot, RunningSnapshot};
 
-/// How a pending task learns of its outcome.
-pub(super) enum Start {
-    /// Send it to the [`super::Turn`] that waits.
-    Wake(oneshot::Sender<Outcome>),
-    /// Call the chain task.
-    Call(Box<dyn FnOnce(Outcome) + Send>),
-    /// Have a worker poll it.
-    Begin(Arc<dyn task::Pending>),
-}
-
-/// The tasks of one key.
+/// The tasks of one key; `S` is what starts one.
 ///
 /// Invariant: it is in its shard's table exactly while it is not [idle](KeyQueue::is_idle).
-pub(super) struct KeyQueue {
+pub(super) struct KeyQueue<S> {
     pub(super) key: Box<str>,
     pub(super) hash: u64,
     /// Tells this queue from a later one of the same key.
@@ -35,30 +20,30 @@ pub(super) struct KeyQueue {
     /// How many may wait before that is called abnormal.
     alarm: usize,
     /// In order of ticket. Withdrawn tasks leave a hole, which is never at either end.
-    pending: VecDeque<Pending>,
+    pending: VecDeque<Pending<S>>,
     holes: usize,
 }
 
 /// A task that waits.
-pub(super) struct Pending {
+pub(super) struct Pending<S> {
     pub(super) ticket: u64,
     pub(super) deadline_ns: u64,
     pub(super) hold_limit_ns: u64,
     pub(super) generation: u64,
     pub(super) since_ns: u64,
     /// `None` once withdrawn.
-    pub(super) start: Option<Start>,
+    pub(super) start: Option<S>,
 }
 
 /// A task that leaves the queue.
-pub(super) enum Next {
+pub(super) enum Next<S> {
     /// A slot is free for it.
-    Granted { start: Start, generation: u64, hold_limit_ns: u64 },
+    Granted { start: S, generation: u64, hold_limit_ns: u64 },
     /// Its deadline has passed.
-    Expired(Start),
+    Expired(S),
 }
 
-impl KeyQueue {
+impl<S> KeyQueue<S> {
     pub(super) fn new(key: &str, hash: u64, identity: u64, alarm: usize) -> Self {
         Self {
             key: key.into(),
@@ -117,7 +102,7 @@ impl KeyQueue {
     }
 
     /// Appends a task. Tickets must rise.
-    pub(super) fn push(&mut self, task: Pending) {
+    pub(super) fn push(&mut self, task: Pending<S>) {
         self.pending.push_back(task);
     }
 
@@ -136,7 +121,7 @@ impl KeyQueue {
     }
 
     /// The task to start now, or to give up; `None` if all slots are taken or nobody waits.
-    pub(super) fn next(&mut self, now_ns: u64) -> Option<Next> {
+    pub(super) fn next(&mut self, now_ns: u64) -> Option<Next<S>> {
         let expired = self.pending.front()?.deadline_ns <= now_ns;
         if !expired && self.slots.taken() >= self.level {
             return None;
@@ -148,7 +133,7 @@ impl KeyQueue {
     }
 
     /// Takes a pending task out; `None` if it has left already.
-    pub(super) fn withdraw(&mut self, ticket: u64) -> Option<Start> {
+    pub(super) fn withdraw(&mut self, ticket: u64) -> Option<S> {
         let index = self.pending.binary_search_by_key(&ticket, |task| task.ticket).ok()?;
         let start = self.pending[index].start.take()?;
         self.holes += 1;
@@ -162,7 +147,7 @@ impl KeyQueue {
     }
 
     /// Empties the queue without starting anybody.
-    pub(super) fn drain(&mut self) -> Vec<Start> {
+    pub(super) fn drain(&mut self) -> Vec<S> {
         self.holes = 0;
         self.pending.drain(..).filter_map(|task| task.start).collect()
     }
@@ -201,7 +186,7 @@ mod tests {
     use super::super::slots::Loss;
     use super::*;
 
-    fn queue_of(tickets: std::ops::Range<u64>) -> KeyQueue {
+    fn queue_of(tickets: std::ops::Range<u64>) -> KeyQueue<()> {
         let mut queue = KeyQueue::new("vm-1", 0, 0, 50);
         queue.raise_level(1);
         for ticket in tickets {
@@ -210,8 +195,8 @@ mod tests {
         queue
     }
 
-    fn task(ticket: u64, deadline_ns: u64) -> Pending {
-        let start = Some(Start::Call(Box::new(|_| ())));
+    fn task(ticket: u64, deadline_ns: u64) -> Pending<()> {
+        let start = Some(());
         Pending { ticket, deadline_ns, hold_limit_ns: u64::MAX, generation: 1, since_ns: 0, start }
     }
 

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use crate::poison::lock;
 use crate::sync::{Mutex, MutexGuard, thread_local};
 
 /// Polls that a worker makes before it lets the runtime's other tasks go on.
@@ -80,7 +81,7 @@ impl Ready {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

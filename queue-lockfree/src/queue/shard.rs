@@ -1,29 +1,38 @@
 //! A part of the table of keys, behind one short lock. No code of a caller runs under it, except its clock.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use tokio_util::sync::CancellationToken;
 
-use super::completion::{self, Completion, Outcome};
-use super::key::{KeyQueue, Next, Pending, Start};
+use super::census::{QueueMetrics, QueueSnapshot};
+use super::key::{KeyQueue, Next, Pending};
+use super::node::NodeWide;
 use super::slots::{Loss, Taken};
-use super::{NodeWide, QueueError, QueueMetrics, QueueSnapshot, Submission, Token};
+use super::submission::{QueueError, Submission, Token};
 use crate::now::Now;
+use crate::poison::lock;
 use crate::sync::{Mutex, MutexGuard};
+
+/// What stands in a queue for a task, whatever its form.
+pub(super) trait Start: Sized {
+    /// The wait is over: with a slot, which is the task's to free from now on, or with the reason why it does not start.
+    /// Called once, on the thread that ended the wait, without the shard's lock.
+    fn tell(self, shard: &Arc<Shard<Self>>, outcome: Result<Held, QueueError>);
+}
 
 /// One part of the table. Aligned so that two locks never share a cache line.
 #[repr(align(128))]
-pub(super) struct Shard {
-    state: Mutex<State>,
+pub(super) struct Shard<S> {
+    state: Mutex<State<S>>,
     pub(super) node: Arc<NodeWide>,
 }
 
-struct State {
-    queues: HashTable<KeyQueue>,
+struct State<S> {
+    queues: HashTable<KeyQueue<S>>,
     /// Next ticket, and next identity of a queue: one counter serves both.
     counter: u64,
     closed: bool,
@@ -33,7 +42,9 @@ struct State {
 
 /// The answer to a task that was accepted.
 pub(super) enum Answer {
-    Granted(Completion),
+    Started(Held),
+    /// At level 0: started without a slot.
+    Unlimited,
     Pending(Place),
 }
 
@@ -51,17 +62,17 @@ pub(super) struct Place {
     ticket: NonZeroU64,
 }
 
-/// The slot of a started task.
-#[derive(Clone)]
+/// Where a started task stands in its shard: its slot, which it has until somebody frees it.
+#[derive(Clone, Copy)]
+#[must_use = "nobody else frees the slot"]
 pub(super) struct Held {
-    pub(super) shard: Arc<Shard>,
     hash: u64,
     identity: u64,
     pub(super) slot: u32,
     pub(super) token: Token,
 }
 
-impl Shard {
+impl<S: Start> Shard<S> {
     pub(super) fn new(node: Arc<NodeWide>) -> Self {
         let (queues, metrics) = (HashTable::new(), QueueMetrics::default());
         Self { state: Mutex::new(State { queues, counter: 0, closed: false, metrics }), node }
@@ -71,7 +82,7 @@ impl Shard {
         self: &Arc<Self>,
         hash: u64,
         submission: Submission<'_>,
-        start: impl FnOnce() -> Start,
+        start: impl FnOnce() -> S,
     ) -> Result<Answer, QueueError> {
         let Submission { key, level, deadline_ns, hold_limit_ns, generation } = submission;
         let now_ns = self.node.now.now_ns();
@@ -88,11 +99,11 @@ impl Shard {
         }
         if level == 0 {
             state.metrics.started += 1;
-            return Ok(Answer::Granted(Completion::unlimited(Arc::clone(self))));
+            return Ok(Answer::Unlimited);
         }
         state.counter += 1;
         let ticket = NonZeroU64::new(state.counter).expect("it was raised");
-        let same_key = |queue: &KeyQueue| queue.hash == hash && *queue.key == *key;
+        let same_key = |queue: &KeyQueue<S>| queue.hash == hash && *queue.key == *key;
         let alarm = self.node.limits.alarm;
         let mut entry = match state.queues.entry(hash, same_key, |queue| queue.hash) {
             Entry::Occupied(entry) => entry,
@@ -107,7 +118,7 @@ impl Shard {
         if queue.has_room() {
             queue.reset_alarm(alarm);
             state.metrics.started += 1;
-            return Ok(Answer::Granted(self.grant(queue, generation, now_ns, hold_limit_ns)));
+            return Ok(Answer::Started(self.grant(queue, generation, now_ns, hold_limit_ns)));
         }
         let refused = self.count_pending(queue).is_err();
         let identity = queue.identity;
@@ -145,7 +156,7 @@ impl Shard {
         let mut state = self.lock();
         while let Some((start, outcome)) = self.next(&mut state, hash, identity, None) {
             drop(state);
-            completion::deliver(start, outcome);
+            start.tell(self, outcome);
             state = self.lock();
         }
     }
@@ -158,7 +169,7 @@ impl Shard {
         while let Some((start, outcome)) = self.next(&mut state, hash, identity, freed.take()) {
             let started = outcome.is_ok();
             drop(state);
-            completion::deliver(start, outcome);
+            start.tell(self, outcome);
             if started {
                 return;
             }
@@ -174,11 +185,11 @@ impl Shard {
     /// removes the queue if it is idle.
     fn next(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut State<S>,
         hash: u64,
         identity: u64,
         freed: Option<(&Held, Ending)>,
-    ) -> Option<(Start, Outcome)> {
+    ) -> Option<(S, Result<Held, QueueError>)> {
         let mut entry = state.queues.find_entry(hash, |queue| queue.identity == identity).ok()?;
         let queue = entry.get_mut();
         if let Some((held, ending)) = freed {
@@ -209,13 +220,7 @@ impl Shard {
         })
     }
 
-    fn grant(
-        self: &Arc<Self>,
-        queue: &mut KeyQueue,
-        generation: u64,
-        now_ns: u64,
-        hold_limit_ns: u64,
-    ) -> Completion {
+    fn grant(&self, queue: &mut KeyQueue<S>, generation: u64, now_ns: u64, hold_limit_ns: u64) -> Held {
         // Drawn under the shard's lock, so it rises from grant to grant of a key; from one counter for all shards, so
         // that it does not depend on which keys a random hash puts together.
         let sequence = self.node.sequence.fetch_add(1, Ordering::Relaxed) + 1;
@@ -223,11 +228,10 @@ impl Shard {
         let until_ns = now_ns.saturating_add(hold_limit_ns);
         let taken = Taken { since_ns: now_ns, until_ns, sequence: token.sequence, lost: Loss::Held };
         let slot = queue.take_slot(taken);
-        let shard = Arc::clone(self);
-        Completion::of(Held { shard, hash: queue.hash, identity: queue.identity, slot, token })
+        Held { hash: queue.hash, identity: queue.identity, slot, token }
     }
 
-    fn count_pending(&self, queue: &KeyQueue) -> Result<(), QueueError> {
+    fn count_pending(&self, queue: &KeyQueue<S>) -> Result<(), QueueError> {
         let limits = self.node.limits;
         if queue.pending_len() >= limits.pending_per_key {
             return Err(QueueError::QueueFull);
@@ -272,23 +276,23 @@ impl Shard {
         }
     }
 
-    pub(super) fn close(&self) {
+    pub(super) fn close(self: &Arc<Self>) {
         self.lock().closed = true;
         self.refuse(&|_| true, QueueError::Shutdown);
     }
 
     /// Ends the waits for some keys; how many they were.
-    pub(super) fn refuse(&self, of_interest: &dyn Fn(&str) -> bool, error: QueueError) -> usize {
+    pub(super) fn refuse(self: &Arc<Self>, of_interest: &dyn Fn(&str) -> bool, error: QueueError) -> usize {
         let mut state = self.lock();
         let queues = state.queues.iter_mut().filter(|queue| of_interest(&queue.key));
-        let waiting: Vec<Start> = queues.flat_map(KeyQueue::drain).collect();
+        let waiting: Vec<S> = queues.flat_map(KeyQueue::drain).collect();
         state.queues.retain(|queue| !queue.is_idle());
         state.metrics.refused += waiting.len() as u64;
         drop(state);
         let refused = waiting.len();
         self.node.pending.fetch_sub(refused, Ordering::Relaxed);
         for start in waiting {
-            completion::deliver(start, Err(error));
+            start.tell(self, Err(error));
         }
         refused
     }
@@ -340,19 +344,12 @@ impl Shard {
         &*self.node.now
     }
 
-    /// A poisoned lock means that our own bookkeeping panicked; its assertion is the better message.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Held {
     /// A token that is cancelled when the node does not own the key any more while the task has its slot.
-    pub(super) fn watch(&self) -> CancellationToken {
+    pub(super) fn watch(&self, held: &Held) -> CancellationToken {
         let token = CancellationToken::new();
-        let mut state = self.shard.lock();
-        let lost = state.find(self.hash, self.identity).and_then(|entry| {
-            match &mut entry.into_mut().slots.get_mut(self.slot, self.token.sequence)?.lost {
+        let mut state = self.lock();
+        let lost = state.find(held.hash, held.identity).and_then(|entry| {
+            match &mut entry.into_mut().slots.get_mut(held.slot, held.token.sequence)?.lost {
                 Loss::Watched(watched) => Some(Some(watched.clone())),
                 Loss::Lost => Some(None),
                 held @ Loss::Held => {
@@ -372,6 +369,10 @@ impl Held {
             None => token,
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        lock(&self.state)
+    }
 }
 
 impl QueueMetrics {
@@ -383,12 +384,12 @@ impl QueueMetrics {
     }
 }
 
-impl State {
+impl<S> State<S> {
     fn find(
         &mut self,
         hash: u64,
         identity: u64,
-    ) -> Option<hashbrown::hash_table::OccupiedEntry<'_, KeyQueue>> {
+    ) -> Option<hashbrown::hash_table::OccupiedEntry<'_, KeyQueue<S>>> {
         self.queues.find_entry(hash, |queue| queue.identity == identity).ok()
     }
 

@@ -4,16 +4,17 @@ use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::QueueError;
-use super::completion::{Completion, Outcome};
+use super::completion::{Begin, Completion, Outcome, Shard};
 use super::ready::{Ready, Runnable};
-use super::shard::{Place, Shard};
+use super::shard::Place;
+use super::submission::QueueError;
 use crate::now::reached;
-use crate::sync::{AtomicU8, Mutex, MutexGuard};
+use crate::poison::lock;
+use crate::sync::{AtomicU8, Mutex};
 
 /// The submitter's handle on a task that was [spawned](super::WorkQueues::spawn). Dropping it takes the task out of the queue if
 /// it has not started; a started one runs to its end unobserved.
@@ -94,12 +95,6 @@ pub(super) trait Answering<T>: Send + Sync {
     fn poll_answer(&self, context: &Context<'_>) -> Poll<Result<T, TaskError>>;
 }
 
-/// What a queue needs of a task.
-pub(super) trait Pending: Send + Sync {
-    /// The wait is over. With a slot, a worker polls the task next.
-    fn begin(self: Arc<Self>, outcome: Outcome);
-}
-
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A spawned task, from its submission to its answer.
@@ -168,7 +163,7 @@ where
     }
 }
 
-impl<B, T> Pending for Cell<B, T>
+impl<B, T> Begin for Cell<B, T>
 where
     B: FnOnce(Completion) -> Running<T> + Send + 'static,
     T: Send + 'static,
@@ -280,9 +275,4 @@ impl<B: Send, T: Send> Answering<T> for Cell<B, T> {
             Answer::Taken => unreachable!("an answer is taken once: the handle is used up by it"),
         }
     }
-}
-
-/// No lock here guards anything that a panic could leave half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::QueueError;
-use super::completion::Completion;
-use super::shard::{Place, Shard};
+use super::completion::{Completion, Outcome, Shard};
+use super::shard::Place;
+use super::submission::QueueError;
 use crate::now::reached;
 
 /// A task's place in its queue. Dropping it takes the task out, or passes on the slot that it was given.
@@ -25,7 +25,7 @@ struct Waiting {
     shard: Arc<Shard>,
     place: Place,
     deadline_ns: u64,
-    outcome: oneshot::Receiver<Result<Completion, QueueError>>,
+    outcome: oneshot::Receiver<Outcome>,
     /// The task has left the queue, and this turn knows.
     settled: bool,
 }
@@ -39,7 +39,7 @@ impl Turn {
         shard: Arc<Shard>,
         place: Place,
         deadline_ns: u64,
-        outcome: oneshot::Receiver<Result<Completion, QueueError>>,
+        outcome: oneshot::Receiver<Outcome>,
     ) -> Self {
         Self { state: State::Waiting(Waiting { shard, place, deadline_ns, outcome, settled: false }) }
     }

@@ -1,7 +1,7 @@
 //! Connections that other nodes have opened, and the requests that come over them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::link::{FrameReader, FrameWriter, LinkError};
-use super::owner::{Accepted, Errand, Owner};
-use super::peer::Surroundings;
-use super::takeover::Drained;
-use crate::frame::{Frame, Refusal, Request};
+use super::directory::{Drained, Errand};
+use super::owner::{Accepted, Owner};
+use super::wire::{Frame, FrameReader, FrameWriter, LinkError, Refusal, Request, Surroundings};
+use crate::poison::lock;
 use crate::ring::NodeId;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Frames that are written together at most.
 const BATCH: usize = 256;
@@ -65,7 +65,7 @@ async fn serve(stream: TcpStream, owner: Arc<Owner>, around: Surroundings) -> Re
     let inbound = Inbound { owner, outbox, open: Arc::default() };
     let served = gone.run_until_cancelled(inbound.take_in(reader)).await;
     // Who asked over this connection cannot be answered any more: what has not started is taken back.
-    inbound.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    inbound.lock().clear();
     gone.cancel();
     match served {
         None | Some(Err(LinkError::Closed)) => Ok(()),
@@ -108,12 +108,12 @@ impl Inbound {
         let Request { correlation, epoch, level, deadline_ns, key, payload } = request;
         let errand = Errand { key, level, payload, deadline_ns, epoch };
         let (cancel, cancelled) = oneshot::channel();
-        if self.owner.is_behind(epoch) {
+        if self.owner.ownership.is_behind(epoch) {
             // It must not hold up those behind it, which may be for keys that are not concerned.
             self.lock().insert(correlation, cancel);
             let inbound = self.another();
             let late = async move {
-                inbound.owner.catch_up(epoch, deadline_ns).await;
+                inbound.owner.ownership.catch_up(epoch, deadline_ns).await;
                 match inbound.owner.accept(errand) {
                     Ok(accepted) => inbound.serve(correlation, accepted, cancelled).await,
                     Err(refusal) => inbound.conclude(correlation, Err(refusal)).await,
@@ -170,7 +170,7 @@ impl Inbound {
     fn drain(&self, correlation: u64, epoch: u64, key: String) {
         let inbound = self.another();
         let asking = async move {
-            let answer = match inbound.owner.drained(epoch, &key).await {
+            let answer = match inbound.owner.ownership.drained(epoch, &key).await {
                 Drained::Busy => &[0],
                 Drained::Key => &[1],
                 Drained::All => &[2],
@@ -195,8 +195,8 @@ impl Inbound {
         self.lock().remove(&correlation)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<()>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<()>>> {
+        lock(&self.open)
     }
 }
 

@@ -1,12 +1,10 @@
 //! What a node is started with.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
-use super::owner::Owner;
+use super::directory::Transport;
+use super::limits::{RouterLimits, Secret};
 use super::takeover::Takeover;
 use crate::membership::Membership;
 use crate::now::Now;
@@ -52,106 +50,6 @@ impl NodeOptions {
             now,
             queue_limits: QueueLimits::default(),
             limits: RouterLimits::default(),
-        }
-    }
-}
-
-/// How a node reaches others. All nodes of a ring use the same.
-#[derive(Clone, Debug)]
-pub enum Transport {
-    /// Real connections, also between nodes of one process.
-    Tcp,
-    /// Calls into the owner's queue, without network: a control. Only nodes of one process that share the directory.
-    Direct(Directory),
-}
-
-/// Where nodes of one process find each other; clones share it.
-#[derive(Clone, Default)]
-pub struct Directory {
-    owners: Arc<RwLock<HashMap<NodeId, Weak<Owner>>>>,
-}
-
-impl Directory {
-    /// An empty directory.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    pub(super) fn enter(&self, owner: &Arc<Owner>) {
-        let mut owners = self.owners.write().unwrap_or_else(PoisonError::into_inner);
-        owners.insert(owner.id, Arc::downgrade(owner));
-    }
-
-    pub(super) fn leave(&self, id: NodeId) {
-        self.owners.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
-    }
-
-    pub(super) fn find(&self, id: NodeId) -> Option<Arc<Owner>> {
-        self.owners.read().unwrap_or_else(PoisonError::into_inner).get(&id)?.upgrade()
-    }
-}
-
-impl fmt::Debug for Directory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Directory").finish_non_exhaustive()
-    }
-}
-
-/// What both ends of a connection must know. It keeps out strangers and nodes of another run; it is sent in the
-/// clear, so it is no protection from who can read the network.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Secret(pub(super) [u8; 32]);
-
-impl Secret {
-    /// A secret of the run's own random bytes.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// Takes the same time wherever the first difference is.
-    pub(super) fn matches(&self, other: &[u8; 32]) -> bool {
-        self.0.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-/// Bounds on connections and on waits for other nodes.
-#[derive(Clone, Copy, Debug)]
-pub struct RouterLimits {
-    /// Longest frame, in bytes; a task, or an answer, must fit with its key.
-    pub frame_bytes: usize,
-    /// Requests that may be open at one other node; more are refused as [`QueueFull`](crate::SubmitError::QueueFull).
-    pub calls: usize,
-    /// Frames that wait to be written to one connection; who has another one waits.
-    pub outbox: usize,
-    /// Connections that a node accepts.
-    pub connections: usize,
-    /// For connecting and shaking hands.
-    pub connect: Duration,
-    /// For writing one batch of frames.
-    pub write: Duration,
-    /// How long after the deadline an owner may be silent before it is asked, and then before it is given up.
-    pub grace: Duration,
-    /// How long started tasks may go on after [`shutdown`](crate::Node::shutdown).
-    pub shutdown: Duration,
-}
-
-impl Default for RouterLimits {
-    fn default() -> Self {
-        Self {
-            frame_bytes: 1 << 20,
-            calls: 100_000,
-            outbox: 4096,
-            connections: 1024,
-            connect: Duration::from_secs(2),
-            write: Duration::from_secs(5),
-            grace: Duration::from_secs(1),
-            shutdown: Duration::from_secs(5),
         }
     }
 }

@@ -8,23 +8,18 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::takeover::{Handovers, Takeover};
-use super::ways::Ways;
-use super::{Delivery, Handler};
-use crate::caught::caught;
-use crate::frame::{FRAME_OVERHEAD, Refusal};
-use crate::membership::Membership;
-use crate::queue::{Completion, Entitlement, QueueError, Submission, Token, Turn, WorkQueues};
+use super::directory::{Drained, Errand, Neighbour};
+use super::takeover::{Ownership, Takeover};
+use super::task::{Delivery, Handler};
+use super::wire::{FRAME_OVERHEAD, Refusal};
+use crate::future::{BoxFuture, caught};
+use crate::queue::{Completion, Entitlement, QueueError, Submission, Token, Turn};
 use crate::ring::NodeId;
 
 /// One node as owner of keys.
 pub(super) struct Owner {
     pub(super) id: NodeId,
-    pub(super) membership: Membership,
-    pub(super) takeover: Takeover,
-    pub(super) handovers: Handovers,
-    pub(super) ways: Arc<Ways>,
-    pub(super) queues: WorkQueues,
+    pub(super) ownership: Ownership,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) frame_bytes: usize,
     /// Every accepted task, from its place in the queue to its answer.
@@ -32,16 +27,6 @@ pub(super) struct Owner {
     pub(super) runtime: Handle,
     /// Cancelled when handlers are to stop where they are.
     pub(super) stop: CancellationToken,
-}
-
-/// A task that was submitted to an owner.
-pub(super) struct Errand {
-    pub(super) key: String,
-    pub(super) level: u32,
-    pub(super) payload: Bytes,
-    pub(super) deadline_ns: u64,
-    /// Of the newest view by which this node was chosen.
-    pub(super) epoch: u64,
 }
 
 /// A task that has its place in the queue.
@@ -55,7 +40,7 @@ impl Owner {
     /// Checks that this node owns the key and takes the place in the queue, both now.
     pub(super) fn accept(&self, errand: Errand) -> Result<Accepted, Refusal> {
         let (epoch, generation) = {
-            let view = self.membership.view();
+            let view = self.ownership.membership.view();
             let (owner, epoch) = (view.owner(&errand.key), view.epoch());
             if owner != Some(self.id) {
                 return Err(Refusal::WrongOwner { owner, epoch });
@@ -64,7 +49,8 @@ impl Owner {
         };
         let Errand { ref key, level, deadline_ns, .. } = errand;
         let submission = Submission { generation, ..Submission::new(key, level).until(deadline_ns) };
-        let turn = self.queues.enqueue(submission).map_err(|error| self.refusal(error, &errand.key))?;
+        let turn =
+            self.ownership.queues.enqueue(submission).map_err(|error| self.refusal(error, &errand.key))?;
         Ok(Accepted { errand, turn, epoch })
     }
 
@@ -75,7 +61,7 @@ impl Owner {
             QueueError::Purged => Refusal::Failed(error.to_string()),
             QueueError::Shutdown => Refusal::Shutdown,
             QueueError::Moved => {
-                let view = self.membership.view();
+                let view = self.ownership.membership.view();
                 Refusal::WrongOwner { owner: view.owner(key), epoch: view.epoch() }
             }
         }
@@ -90,8 +76,8 @@ impl Owner {
     ) -> Result<(Completion, Entitlement), Refusal> {
         let completion = turn.granted().await.map_err(|error| self.refusal(error, key))?;
         let mut entitlement = completion.entitlement();
-        if self.takeover != Takeover::Faithful {
-            match self.may_start(key, deadline_ns).await {
+        if self.ownership.takeover != Takeover::Faithful {
+            match self.ownership.may_start(key, deadline_ns).await {
                 // The key may have come back since the task was accepted.
                 Ok(generation) => {
                     entitlement.token = entitlement.token.map(|token| Token { generation, ..token });
@@ -150,7 +136,7 @@ impl Owner {
     /// [`Owner::accept`] and [`Owner::serve`] for a submitter in this process. The handler runs in a task of this
     /// node; a dropped future cancels it if it has not started.
     pub(super) async fn submit(self: &Arc<Self>, errand: Errand) -> Result<Bytes, Refusal> {
-        self.catch_up(errand.epoch, errand.deadline_ns).await;
+        self.ownership.catch_up(errand.epoch, errand.deadline_ns).await;
         let accepted = self.accept(errand)?;
         let (answer, answered) = oneshot::channel();
         let (_cancel, cancelled) = oneshot::channel();
@@ -164,5 +150,15 @@ impl Owner {
         self.tasks.spawn_on(serving, &self.runtime);
         let stopped = || Refusal::Unknown(format!("the runtime of node {} stopped", self.id));
         answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+impl Neighbour for Owner {
+    fn run(self: Arc<Self>, errand: Errand) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        Box::pin(async move { self.submit(errand).await })
+    }
+
+    fn drained<'a>(&'a self, epoch: u64, key: &'a str) -> BoxFuture<'a, Drained> {
+        Box::pin(self.ownership.drained(epoch, key))
     }
 }

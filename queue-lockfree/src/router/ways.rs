@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::SubmitError;
-use super::options::{Directory, Transport};
-use super::owner::Owner;
-use super::peer::{Peer, Surroundings};
-use super::takeover::Drained;
-use crate::frame::{Frame, Refusal};
+use super::directory::{Directory, Drained, Transport};
+use super::task::SubmitError;
+use super::wire::{Frame, Peer, Refusal, Surroundings};
+use crate::poison::lock;
 use crate::ring::{Member, NodeId};
+use crate::sync::Mutex;
 
 /// The connections that a node has opened, or the directory that it goes by instead.
 pub(super) struct Ways {
@@ -39,7 +38,7 @@ impl Ways {
     /// The way to a node at its present address.
     pub(super) fn peer(&self, member: &Member) -> Arc<Peer> {
         let start = || Arc::new(Peer::start(member.id, member.address, self.around.clone()));
-        match self.peers.lock().unwrap_or_else(PoisonError::into_inner).entry(member.id) {
+        match lock(&self.peers).entry(member.id) {
             Entry::Vacant(entry) => Arc::clone(entry.insert(start())),
             Entry::Occupied(mut entry) => {
                 if entry.get().address != member.address {
@@ -51,11 +50,6 @@ impl Ways {
         }
     }
 
-    /// Another node's [`Owner`] in this process.
-    pub(super) fn neighbour(&self, directory: &Directory, node: NodeId) -> Result<Arc<Owner>, SubmitError> {
-        directory.find(node).ok_or(SubmitError::NodeUnavailable { node })
-    }
-
     /// Asks an old owner whether `key` is drained there.
     pub(super) async fn is_drained(
         &self,
@@ -64,7 +58,7 @@ impl Ways {
         key: &str,
     ) -> Result<Drained, SubmitError> {
         if let Some(directory) = self.directory() {
-            return Ok(self.neighbour(directory, member.id)?.drained(epoch, key).await);
+            return Ok(directory.find(member.id)?.drained(epoch, key).await);
         }
         let ask = |correlation| Frame::Drain { correlation, epoch, key: key.to_owned() };
         let answer = self.peer(member).call(u64::MAX, ask).await?;

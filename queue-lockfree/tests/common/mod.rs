@@ -7,27 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use queue_lockfree::{
-    BoxFuture, Delivery, Handler, HashKind, Member, Membership, Node, NodeId, NodeOptions, Now, Ring,
-    RouterLimits, Secret, SubmitError, TokioNow, Transport,
+    Handler, HashKind, Member, Membership, Node, NodeId, NodeOptions, Now, Ring, RouterLimits, Secret,
+    SubmitError, TokioNow, Transport,
 };
 
 /// Long enough for anything that is not meant to wait, short enough for a test that hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) const SECRET: [u8; 32] = [42; 32];
-
-/// Makes a handler of a closure.
-pub(crate) struct Run<F>(pub(crate) F);
-
-impl<F, W> Handler for Run<F>
-where
-    F: Fn(Delivery) -> W + Send + Sync + 'static,
-    W: Future<Output = Bytes> + Send + 'static,
-{
-    fn run(&self, delivery: Delivery) -> BoxFuture<'_, Bytes> {
-        Box::pin((self.0)(delivery))
-    }
-}
 
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Arc<Node>>,

@@ -1,19 +1,15 @@
 //! What the nodes still have to ask each other.
 
-use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::super::{BoxFuture, Delivery, Directory, Handler, Node, NodeOptions, Secret, Transport};
+use tokio::time::{sleep, timeout};
+
+use super::super::{Directory, Node, NodeOptions, Secret, Transport, handler_fn};
 use super::*;
+use crate::membership::Membership;
 use crate::now::TokioNow;
-use crate::ring::HashKind;
-
-struct Echo;
-
-impl Handler for Echo {
-    fn run(&self, delivery: Delivery) -> BoxFuture<'_, Bytes> {
-        Box::pin(async move { delivery.payload })
-    }
-}
+use crate::ring::{HashKind, NodeId, Ring};
 
 /// Nobody submits anything, so nobody asks after a key; some of the nodes only lose keys, or are out of the ring.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,7 +29,11 @@ async fn settles(transport: &dyn Fn() -> Transport) {
         let (name, secret) = (format!("node-{id}"), Secret::new([7; 32]));
         let options = NodeOptions::new(NodeId(id), &name, Membership::new(), secret, now.clone());
         let options = NodeOptions { takeover: Takeover::Drain, transport: transport(), ..options };
-        nodes.push(Node::start(options, Arc::new(Echo)).await.unwrap());
+        nodes.push(
+            Node::start(options, Arc::new(handler_fn(|delivery| async move { delivery.payload })))
+                .await
+                .unwrap(),
+        );
     }
     let views: [&[u16]; 6] = [&[0, 1, 2], &[0, 1, 2, 3], &[0, 1, 2], &[1, 2, 3], &[0, 1, 2, 3], &[2]];
     for (epoch, members) in (1..).zip(views) {
@@ -43,9 +43,7 @@ async fn settles(transport: &dyn Fn() -> Transport) {
         }
     }
     let settled = async {
-        let open = |node: &Node| node.owner.handovers.open.load(Ordering::Acquire);
-        let seen = |node: &Node| node.owner.handovers.seen_epoch.load(Ordering::Acquire);
-        while nodes.iter().any(|node| open(node) > 0 || seen(node) < 6) {
+        while !nodes.iter().all(|node| node.is_settled(6)) {
             sleep(Duration::from_millis(5)).await;
         }
     };

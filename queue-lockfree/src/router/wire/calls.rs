@@ -1,17 +1,18 @@
 //! The requests that one node has open at another, and how each of them ends.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::frame::Refusal;
+use super::frame::Refusal;
+use crate::poison::lock;
+use crate::sync::{Mutex, MutexGuard};
 
 /// All open calls to one peer.
 ///
 /// Invariant: a call that is in the table has not ended, and each ends once, by being taken out.
-pub(super) struct Calls {
+pub(in crate::router) struct Calls {
     table: Mutex<Table>,
     limit: usize,
 }
@@ -31,7 +32,7 @@ struct Call {
 
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(in crate::router) enum Phase {
     /// No byte of it has been given to a connection.
     Queued,
     /// It went to the connection of this number; the peer may have it.
@@ -40,7 +41,7 @@ pub(super) enum Phase {
 
 /// How a call ends.
 #[derive(Debug)]
-pub(super) enum Ending {
+pub(in crate::router) enum Ending {
     /// The peer answered.
     Answered(Result<Bytes, Refusal>),
     /// No connection to the peer could be made; nothing was sent.
@@ -53,18 +54,18 @@ pub(super) enum Ending {
 
 /// Why no call can be opened.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum OpenError {
+pub(in crate::router) enum OpenError {
     Full,
     Closed,
 }
 
 impl Calls {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(in crate::router) fn new(limit: usize) -> Self {
         Self { table: Mutex::new(Table { open: HashMap::new(), next: 0, closed: false }), limit }
     }
 
     /// Opens a call and names it.
-    pub(super) fn open(&self) -> Result<(u64, oneshot::Receiver<Ending>), OpenError> {
+    pub(in crate::router) fn open(&self) -> Result<(u64, oneshot::Receiver<Ending>), OpenError> {
         let (ending, receiver) = oneshot::channel();
         let mut table = self.lock();
         if table.closed {
@@ -80,52 +81,52 @@ impl Calls {
     }
 
     /// The request is about to be written to connection `link`; false if the caller has taken it back.
-    pub(super) fn sending(&self, correlation: u64, link: u64) -> bool {
+    pub(in crate::router) fn sending(&self, correlation: u64, link: u64) -> bool {
         self.lock().open.get_mut(&correlation).map(|call| call.phase = Phase::Sent(link)).is_some()
     }
 
     /// The peer answered. Nobody may be waiting any more.
-    pub(super) fn answered(&self, correlation: u64, answer: Result<Bytes, Refusal>) {
+    pub(in crate::router) fn answered(&self, correlation: u64, answer: Result<Bytes, Refusal>) {
         let call = self.lock().open.remove(&correlation);
         end(call, Ending::Answered(answer));
     }
 
     /// The peer says that it still has the request.
-    pub(super) fn alive(&self, correlation: u64) {
+    pub(in crate::router) fn alive(&self, correlation: u64) {
         if let Some(call) = self.lock().open.get_mut(&correlation) {
             call.heard = true;
         }
     }
 
     /// Has the peer said so since the last look?
-    pub(super) fn was_alive(&self, correlation: u64) -> bool {
+    pub(in crate::router) fn was_alive(&self, correlation: u64) -> bool {
         self.lock().open.get_mut(&correlation).is_some_and(|call| std::mem::take(&mut call.heard))
     }
 
     /// Takes a call back if nothing of it was sent; true proves that the peer will never see it.
-    pub(super) fn withdraw(&self, correlation: u64) -> bool {
+    pub(in crate::router) fn withdraw(&self, correlation: u64) -> bool {
         let mut table = self.lock();
         let queued = table.open.get(&correlation).is_some_and(|call| call.phase == Phase::Queued);
         queued && table.open.remove(&correlation).is_some()
     }
 
     /// The caller is gone; returns how far the call had come if it was open.
-    pub(super) fn abandon(&self, correlation: u64) -> Option<Phase> {
+    pub(in crate::router) fn abandon(&self, correlation: u64) -> Option<Phase> {
         self.lock().open.remove(&correlation).map(|call| call.phase)
     }
 
     /// No connection could be made: ends all calls that wait for one.
-    pub(super) fn unreachable(&self) {
+    pub(in crate::router) fn unreachable(&self) {
         self.end_where(|phase| (phase == Phase::Queued).then_some(Ending::Unreachable));
     }
 
     /// The connection `link` is gone: ends all calls that were sent over it.
-    pub(super) fn broken(&self, link: u64) {
+    pub(in crate::router) fn broken(&self, link: u64) {
         self.end_where(|phase| (phase == Phase::Sent(link)).then_some(Ending::Broken));
     }
 
     /// Ends all calls and opens no more.
-    pub(super) fn close(&self) {
+    pub(in crate::router) fn close(&self) {
         self.lock().closed = true;
         self.end_where(|phase| Some(if phase == Phase::Queued { Ending::Stopped } else { Ending::Broken }));
     }
@@ -145,7 +146,7 @@ impl Calls {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 

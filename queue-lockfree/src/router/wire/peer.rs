@@ -10,31 +10,31 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::SubmitError;
 use super::calls::{Calls, Ending, OpenError, Phase};
+use super::frame::{Frame, Refusal};
 use super::link::{FrameReader, FrameWriter, Identity, LinkError};
-use crate::frame::{Frame, Refusal};
 use crate::now::{Now, reached};
 use crate::ring::NodeId;
+use crate::router::task::SubmitError;
 
 /// Frames that are written together at most.
 const BATCH: usize = 256;
 
 /// What a peer's tasks run on, and what stops them.
 #[derive(Clone)]
-pub(super) struct Surroundings {
-    pub(super) identity: Identity,
-    pub(super) now: Arc<dyn Now>,
-    pub(super) tasks: TaskTracker,
-    pub(super) runtime: Handle,
+pub(in crate::router) struct Surroundings {
+    pub(in crate::router) identity: Identity,
+    pub(in crate::router) now: Arc<dyn Now>,
+    pub(in crate::router) tasks: TaskTracker,
+    pub(in crate::router) runtime: Handle,
     /// Cancelled when connections are to close.
-    pub(super) closing: CancellationToken,
+    pub(in crate::router) closing: CancellationToken,
 }
 
 /// Another node, as seen from one that submits to it.
-pub(super) struct Peer {
+pub(in crate::router) struct Peer {
     node: NodeId,
-    pub(super) address: SocketAddr,
+    pub(in crate::router) address: SocketAddr,
     calls: Arc<Calls>,
     outbox: mpsc::Sender<Frame>,
     around: Surroundings,
@@ -42,7 +42,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Starts the task that writes to `node`; it ends with the last handle, or when the node closes.
-    pub(super) fn start(node: NodeId, address: SocketAddr, around: Surroundings) -> Self {
+    pub(in crate::router) fn start(node: NodeId, address: SocketAddr, around: Surroundings) -> Self {
         let limits = around.identity.limits;
         let (outbox, inbox) = mpsc::channel(limits.outbox);
         let calls = Arc::new(Calls::new(limits.calls));
@@ -62,7 +62,7 @@ impl Peer {
     /// says that it runs.
     ///
     /// Cancel safe in this sense: dropping the future asks the peer to take the task back if it has not started.
-    pub(super) async fn call(
+    pub(in crate::router) async fn call(
         &self,
         deadline_ns: u64,
         request: impl FnOnce(u64) -> Frame,

@@ -1,13 +1,4 @@
-//! Work queues: tasks of one key start in order, never more at a time than the key's level.
-
-mod admission;
-mod completion;
-mod key;
-mod ready;
-mod shard;
-mod slots;
-mod task;
-mod turn;
+//! The queues of one node: every form in which a task is submitted, and what is asked of all queues.
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -15,19 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hashbrown::DefaultHashBuilder;
-use tokio_util::sync::CancellationToken;
 
-pub use self::admission::{Admission, AdmissionError, Admitted};
-pub use self::completion::Completion;
-pub use self::task::{Task, TaskError};
-pub use self::turn::Turn;
-
-use self::key::Start;
-use self::ready::Ready;
-use self::shard::{Answer, Held, Shard};
-use self::task::{Cell, Pending as _};
+use super::census::{QueueMetrics, QueueSnapshot};
+use super::completion::{self, Answer, Begin as _, Completion, Form, Shard};
+use super::entitlement::Entitlement;
+use super::node::NodeWide;
+use super::submission::{QueueError, QueueLimits, Submission};
+use super::task::{Cell, Task};
+use super::turn::Turn;
 use crate::now::Now;
-use crate::sync::{AtomicU64, AtomicUsize};
 
 /// Shards of the table of keys, a power of two; two keys rarely meet at one lock.
 const SHARDS: usize = 64;
@@ -82,14 +69,7 @@ pub struct WorkQueues {
 impl WorkQueues {
     /// Empty queues that count deadlines and ages on `now`.
     pub fn new(limits: QueueLimits, now: Arc<dyn Now>) -> Self {
-        let node = Arc::new(NodeWide {
-            limits,
-            now,
-            ready: Ready::default(),
-            sequence: AtomicU64::new(0),
-            pending: AtomicUsize::new(0),
-            lost: CancellationToken::new(),
-        });
+        let node = Arc::new(NodeWide::new(limits, now));
         let shards = (0..SHARDS).map(|_| Arc::new(Shard::new(Arc::clone(&node)))).collect();
         Self { shards, hasher: DefaultHashBuilder::default(), node }
     }
@@ -113,7 +93,8 @@ impl WorkQueues {
         let mut start = Some(start);
         let take = |start: &mut Option<F>| start.take().expect("a task starts once");
         let (hash, shard) = self.shard(submission.key);
-        let admission = shard.admit(hash, submission, || Start::Call(Box::new(take(&mut start))))?;
+        let admission =
+            completion::admit(shard, hash, submission, || Form::Call(Box::new(take(&mut start))))?;
         if let Answer::Granted(completion) = admission {
             completion::call(take(&mut start), Ok(completion));
         }
@@ -129,10 +110,10 @@ impl WorkQueues {
         let mut outcome = None;
         let deadline_ns = submission.deadline_ns;
         let (hash, shard) = self.shard(submission.key);
-        let admission = shard.admit(hash, submission, || {
+        let admission = completion::admit(shard, hash, submission, || {
             let (sender, receiver) = tokio::sync::oneshot::channel();
             outcome = Some(receiver);
-            Start::Wake(sender)
+            Form::Wake(sender)
         })?;
         Ok(match admission {
             Answer::Granted(completion) => Turn::granted_at_once(completion),
@@ -194,7 +175,7 @@ impl WorkQueues {
         let deadline_ns = submission.deadline_ns;
         let (hash, shard) = self.shard(submission.key);
         let cell = Arc::new(Cell::new(Arc::clone(shard), begin));
-        let place = match shard.admit(hash, submission, || Start::Begin(cell.clone()))? {
+        let place = match completion::admit(shard, hash, submission, || Form::Begin(cell.clone()))? {
             Answer::Pending(place) => Some(place),
             Answer::Granted(completion) => {
                 Arc::clone(&cell).begin(Ok(completion));
@@ -294,218 +275,5 @@ impl WorkQueues {
 impl fmt::Debug for WorkQueues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkQueues").field("limits", &self.node.limits).finish_non_exhaustive()
-    }
-}
-
-/// What all shards of a node share.
-struct NodeWide {
-    limits: QueueLimits,
-    now: Arc<dyn Now>,
-    /// Spawned tasks that can go on.
-    ready: Ready,
-    /// Sequence of the last token.
-    sequence: AtomicU64,
-    /// Tasks pending in all queues.
-    pending: AtomicUsize,
-    /// What tasks of level 0 are told by.
-    lost: CancellationToken,
-}
-
-/// What a task asks of the queues.
-#[derive(Clone, Copy, Debug)]
-pub struct Submission<'a> {
-    /// The queue.
-    pub key: &'a str,
-    /// How many tasks of the key may be started at a time; 0 = unlimited.
-    pub level: u32,
-    /// When the wait ends, in ns on the queues' clock; `u64::MAX` = never. A started task is not bound by it.
-    pub deadline_ns: u64,
-    /// How long the task may hold its slot, in ns; `u64::MAX` = as long as it likes, the default. Beyond it the task counts as
-    /// abandoned and the next one starts, even if it is in fact still at work: that is what makes a key survive a
-    /// completion that was leaked, at the price of every lease.
-    pub hold_limit_ns: u64,
-    /// Epoch at which this node got the key; goes into the [`Token`].
-    pub generation: u64,
-}
-
-impl<'a> Submission<'a> {
-    /// A task without deadline, of generation 1.
-    pub fn new(key: &'a str, level: u32) -> Self {
-        Self { key, level, deadline_ns: u64::MAX, hold_limit_ns: u64::MAX, generation: 1 }
-    }
-
-    /// The same with a deadline.
-    pub fn until(self, deadline_ns: u64) -> Self {
-        Self { deadline_ns, ..self }
-    }
-
-    /// The same with a limit on the hold.
-    pub fn for_at_most(self, hold_limit_ns: u64) -> Self {
-        Self { hold_limit_ns, ..self }
-    }
-}
-
-/// What a started task may show for itself.
-#[derive(Clone, Debug)]
-pub struct Entitlement {
-    /// The lowest slot of the key that was free; `None` at level 0.
-    pub slot: Option<u32>,
-    /// Fencing token; `None` at level 0.
-    pub token: Option<Token>,
-    /// Tells when this node stops owning the key.
-    pub lost: Lost,
-}
-
-/// Tells a started task that its node does not own the key any more. It costs nothing until it is asked.
-#[derive(Clone)]
-pub struct Lost {
-    of: LostOf,
-}
-
-#[derive(Clone)]
-enum LostOf {
-    Slot(Held),
-    Node(Arc<Shard>),
-}
-
-impl Lost {
-    fn of_slot(held: Held) -> Self {
-        Self { of: LostOf::Slot(held) }
-    }
-
-    fn of_node(shard: Arc<Shard>) -> Self {
-        Self { of: LostOf::Node(shard) }
-    }
-
-    /// Cancelled when the key is lost, at once if it is already. Never, once the task has ended; at level 0 only when
-    /// the node stops.
-    pub fn signal(&self) -> CancellationToken {
-        match &self.of {
-            LostOf::Slot(held) => held.watch(),
-            LostOf::Node(shard) => shard.node.lost.clone(),
-        }
-    }
-}
-
-impl fmt::Debug for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lost").finish_non_exhaustive()
-    }
-}
-
-/// A fencing token, compared by generation and then by sequence: a later grant of a key has a higher one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token {
-    /// Epoch at which the granting owner got the key.
-    pub generation: u64,
-    /// From one counter of the granting node; rises strictly from grant to grant of a key.
-    pub sequence: u64,
-}
-
-/// Bounds on tasks that wait. Started tasks are bound by their levels alone.
-#[derive(Clone, Copy, Debug)]
-pub struct QueueLimits {
-    /// Tasks pending for one key.
-    pub pending_per_key: usize,
-    /// Tasks pending at this node.
-    pub pending: usize,
-    /// Not a bound: when more than this many are pending for one key, that is logged and counted, again at five times
-    /// as many and so on, until a task finds a free slot.
-    pub alarm: usize,
-}
-
-impl Default for QueueLimits {
-    fn default() -> Self {
-        Self { pending_per_key: 100_000, pending: 1_000_000, alarm: 50 }
-    }
-}
-
-/// Why a task was not started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueueError {
-    /// A bound of [`QueueLimits`] is reached; it was not queued.
-    #[error("the queue is full")]
-    QueueFull,
-    /// The deadline passed; it has left the queue and will not start.
-    #[error("the deadline passed before a slot was free")]
-    TimedOut,
-    /// It was purged; it has left the queue and will not start.
-    #[error("the queue was purged")]
-    Purged,
-    /// The queues were closed; it will not start.
-    #[error("the queues are closed")]
-    Shutdown,
-    /// This node does not own the key any more; it will not start here.
-    #[error("the key has moved to another node")]
-    Moved,
-}
-
-/// One key's tasks at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueSnapshot {
-    /// The key.
-    pub key: Arc<str>,
-    /// The highest level seen since the queue was created.
-    pub level: u32,
-    /// Started tasks by slot.
-    pub running: Vec<RunningSnapshot>,
-    /// For how long each pending task has waited, in ns; the next one to start first.
-    pub pending_ages_ns: Vec<u64>,
-}
-
-/// One started task at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunningSnapshot {
-    /// Its slot.
-    pub slot: u32,
-    /// For how long it has held the slot, in ns.
-    pub age_ns: u64,
-}
-
-/// What has happened in the queues of a node since they were made, and, in the last three, what is there now.
-///
-/// Tasks submitted = started + refused + expired + withdrawn + pending; started = completed + abandoned + those that run,
-/// of level 0 too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueMetrics {
-    /// Tasks submitted.
-    pub submitted: u64,
-    /// Tasks that were given a slot, or started at once at level 0.
-    pub started: u64,
-    /// Tasks that said that they were done.
-    pub completed: u64,
-    /// Tasks that ended otherwise: dropped, panicked, or past their limit.
-    pub abandoned: u64,
-    /// Tasks whose deadline passed before they were started.
-    pub expired: u64,
-    /// Tasks taken back by who had submitted them, some of them at their deadline.
-    pub withdrawn: u64,
-    /// Tasks refused by a bound or by closed queues.
-    pub refused: u64,
-    /// Times that an abnormal depth was reached.
-    pub alarms: u64,
-    /// Keys that have tasks.
-    pub keys: u64,
-    /// Slots taken.
-    pub running: u64,
-    /// Tasks that wait.
-    pub pending: u64,
-}
-
-impl QueueMetrics {
-    fn plus(self, other: Self) -> Self {
-        Self {
-            submitted: self.submitted + other.submitted,
-            started: self.started + other.started,
-            completed: self.completed + other.completed,
-            abandoned: self.abandoned + other.abandoned,
-            expired: self.expired + other.expired,
-            withdrawn: self.withdrawn + other.withdrawn,
-            refused: self.refused + other.refused,
-            alarms: self.alarms + other.alarms,
-            keys: self.keys + other.keys,
-            running: self.running + other.running,
-            pending: self.pending + other.pending,
-        }
     }
 }

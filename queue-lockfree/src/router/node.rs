@@ -1,18 +1,8 @@
-//! Nodes: a task submitted at any of them runs at the owner of its key, in the owner's queue.
-
-mod calls;
-mod inbound;
-mod link;
-mod options;
-mod owner;
-mod peer;
-mod takeover;
-mod ways;
+//! A node: where tasks are submitted, and where those of its keys run.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,80 +13,21 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::options::{Directory, NodeOptions, RouterLimits, Secret, Transport};
-pub use self::takeover::Takeover;
-
-use self::link::Identity;
-use self::owner::{Errand, Owner};
-use self::peer::Surroundings;
-use self::takeover::Handovers;
-use self::ways::Ways;
-use crate::frame::{FRAME_OVERHEAD, Frame, Refusal, Request};
+use super::directory::Errand;
+use super::inbound;
+use super::options::NodeOptions;
+use super::owner::Owner;
+use super::takeover::{Ownership, Takeover};
+use super::task::{Handler, SubmitError};
+use super::ways::Ways;
+use super::wire::{FRAME_OVERHEAD, Frame, Identity, Refusal, Request, Surroundings};
 use crate::membership::Membership;
 use crate::now::reached;
-use crate::queue::{Entitlement, QueueSnapshot, WorkQueues};
+use crate::queue::{QueueSnapshot, WorkQueues};
 use crate::ring::{Member, NodeId};
 
 /// How long tasks that were told to stop may take to do so, before shutdown goes on without them.
 const STOP_WAIT: Duration = Duration::from_secs(1);
-
-/// A boxed future, as object-safe traits return it.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// What runs a task at its owner; one per node.
-pub trait Handler: Send + Sync + 'static {
-    /// Runs a task and returns its answer. Called when the task has its slot, which it keeps until the future ends;
-    /// submitting other tasks meanwhile, here or elsewhere, is what nested holds are. It must not block: the first poll
-    /// may happen where requests are taken in.
-    ///
-    /// A panic frees the slot and fails the task alone. The future is dropped halfway only when the node is stopped
-    /// and does not end in time; the submitter is then told that the outcome is unknown.
-    fn run(&self, delivery: Delivery) -> BoxFuture<'_, Bytes>;
-}
-
-/// A task whose turn has come.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Its key.
-    pub key: String,
-    /// As submitted.
-    pub payload: Bytes,
-    /// As submitted, in ns. It bounded the wait; the task may run past it.
-    pub deadline_ns: u64,
-    /// Epoch of the owner's view when it accepted the task.
-    pub epoch: u64,
-    /// Slot, token and lost signal.
-    pub entitlement: Entitlement,
-}
-
-/// Why a task has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubmitError {
-    /// A bound on waiting tasks, or on calls to one node, is reached. It did not run.
-    #[error("the queue is full")]
-    QueueFull,
-    /// The deadline passed, and the task is proven not to run.
-    #[error("the deadline passed before the task was started")]
-    TimedOut,
-    /// The owner cannot be reached, or stops. The task did not run.
-    #[error("node {node} is unavailable")]
-    NodeUnavailable {
-        /// The owner.
-        node: NodeId,
-    },
-    /// The views of the nodes differ: the owner was not found with one redirect. The task did not run.
-    #[error("the owner of the key was not found")]
-    WrongOwner,
-    /// The task may have run, or may yet run.
-    #[error("the outcome is unknown: {0}")]
-    Unknown(String),
-    /// This node stops. The task did not run.
-    #[error("the node is shut down")]
-    Shutdown,
-    /// The handler panicked, the task or its answer is larger than a frame, or its queue was purged.
-    #[error("the task failed: {0}")]
-    Failed(String),
-}
 
 /// A node: entry for tasks of all keys, owner of some.
 ///
@@ -108,8 +39,9 @@ pub enum SubmitError {
 /// Between two nodes there is one connection per direction of asking, opened by the one that asks, also if both live
 /// in one process. If the node itself owns the key, its queue is used directly, as in the original.
 ///
-/// Dropping a node without [`Node::shutdown`] stops its tasks where they are. A handler that submits to its node
+/// Several owners of one node share it in an [`Arc`]. Dropping a node without [`Node::shutdown`] stops its tasks where they are. A handler that submits to its node
 /// should hold it weakly, or both live for ever.
+#[must_use = "a dropped node stops"]
 pub struct Node {
     owner: Arc<Owner>,
     name: String,
@@ -147,28 +79,26 @@ impl Node {
             runtime: runtime.clone(),
             closing: CancellationToken::new(),
         };
+        let ways = Ways::new(transport, around.clone());
+        let queues = WorkQueues::new(queue_limits, now);
         let owner = Arc::new(Owner {
             id,
-            membership,
-            takeover,
-            handovers: Handovers::new(),
-            ways: Arc::new(Ways::new(transport, around.clone())),
-            queues: WorkQueues::new(queue_limits, now),
+            ownership: Ownership::new(id, membership, takeover, ways, queues),
             handler,
             frame_bytes: limits.frame_bytes,
             tasks: TaskTracker::new(),
             runtime,
             stop: CancellationToken::new(),
         });
-        if let Some(directory) = owner.ways.directory() {
-            directory.enter(&owner);
+        if let Some(directory) = owner.ownership.ways.directory() {
+            directory.enter(id, &owner);
         }
         let listening = inbound::listen(listener, Arc::clone(&owner), around.clone());
         around.tasks.spawn_on(listening, &around.runtime);
         if takeover != Takeover::Faithful {
-            let (following, closing) = (Arc::clone(&owner).follow(), around.closing.clone());
+            let (following, closing) = (Arc::clone(&owner), around.closing.clone());
             let following = async move {
-                closing.run_until_cancelled(following).await;
+                closing.run_until_cancelled(following.ownership.follow()).await;
             };
             around.tasks.spawn_on(following, &around.runtime);
         }
@@ -178,7 +108,7 @@ impl Node {
     /// Runs a task at the owner of `key`, at most `level` at a time (0 = unlimited), and returns the handler's answer.
     ///
     /// Tasks of one key start in the order in which one submitter has first polled these futures. `deadline_ns`, on
-    /// the nodes' clock, bounds the wait; a started task is waited for as long as its owner says that it runs.
+    /// the nodes' clock ([`Now::deadline_in`](crate::Now::deadline_in) makes one), bounds the wait; a started task is waited for as long as its owner says that it runs.
     ///
     /// Cancel safe: dropping the future takes the task back if it has not started; if it has, it runs to its end
     /// unobserved. Over a connection that is best effort.
@@ -200,7 +130,7 @@ impl Node {
         let first = self.owner_of(key, deadline_ns).await?;
         let errand =
             |epoch| Errand { key: key.to_owned(), level, payload: payload.clone(), deadline_ns, epoch };
-        let chosen_by = self.owner.membership.view().epoch();
+        let chosen_by = self.owner.ownership.membership.view().epoch();
         let (owner, answer) = match self.ask(first, errand(chosen_by)).await? {
             Err(Refusal::WrongOwner { owner: Some(second), epoch }) if second != first => {
                 (second, self.ask(second, errand(chosen_by.max(epoch))).await?)
@@ -225,12 +155,12 @@ impl Node {
 
     /// The view that this node goes by.
     pub fn membership(&self) -> &Membership {
-        &self.owner.membership
+        &self.owner.ownership.membership
     }
 
     /// What runs and waits in this node's queues.
     pub fn snapshot(&self) -> Vec<QueueSnapshot> {
-        self.owner.queues.snapshot()
+        self.owner.ownership.queues.snapshot()
     }
 
     /// Stops the node: refuses new tasks, gives up those that wait, lets started ones end within
@@ -244,7 +174,7 @@ impl Node {
         if !drained {
             tracing::warn!(node = %self.owner.id, tasks = self.owner.tasks.len(), "started tasks are stopped halfway");
         }
-        self.owner.queues.lose();
+        self.owner.ownership.queues.lose();
         self.owner.stop.cancel();
         closing.cancel();
         tasks.close();
@@ -257,16 +187,21 @@ impl Node {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_settled(&self, epoch: u64) -> bool {
+        self.owner.ownership.is_settled(epoch)
+    }
+
     fn retire(&self) {
-        if let Some(directory) = self.owner.ways.directory() {
+        if let Some(directory) = self.owner.ownership.ways.directory() {
             directory.leave(self.owner.id);
         }
-        self.owner.queues.close();
+        self.owner.ownership.queues.close();
     }
 
     /// The owner by this node's view; waits for the first view.
     async fn owner_of(&self, key: &str, deadline_ns: u64) -> Result<NodeId, SubmitError> {
-        let membership = &self.owner.membership;
+        let membership = &self.owner.ownership.membership;
         if let Some(owner) = membership.view().owner(key) {
             return Ok(owner);
         }
@@ -288,12 +223,12 @@ impl Node {
         if node == self.owner.id {
             return Ok(self.owner.submit(errand).await);
         }
-        let ways = &self.owner.ways;
+        let ways = &self.owner.ownership.ways;
         if let Some(directory) = ways.directory() {
-            return Ok(ways.neighbour(directory, node)?.submit(errand).await);
+            return Ok(directory.find(node)?.run(errand).await);
         }
         let peer = {
-            let view = self.owner.membership.view();
+            let view = self.owner.ownership.membership.view();
             ways.peer(view.member(node).ok_or(SubmitError::WrongOwner)?)
         };
         let Errand { key, level, payload, deadline_ns, epoch } = errand;
@@ -306,7 +241,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.retire();
-        self.owner.queues.lose();
+        self.owner.ownership.queues.lose();
         self.owner.stop.cancel();
         self.around.closing.cancel();
     }

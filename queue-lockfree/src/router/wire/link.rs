@@ -10,9 +10,9 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::{RouterLimits, Secret};
-use crate::frame::{Frame, FrameError};
+use super::frame::{Frame, FrameError};
 use crate::ring::NodeId;
+use crate::router::limits::{RouterLimits, Secret};
 
 /// Bound on a frame of the handshake, so that a stranger cannot make a node buffer more.
 const HANDSHAKE_BYTES: usize = 64;
@@ -22,21 +22,21 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// What a node says about itself when a connection opens.
 #[derive(Clone, Debug)]
-pub(super) struct Identity {
-    pub(super) id: NodeId,
-    pub(super) secret: Secret,
-    pub(super) limits: RouterLimits,
+pub(in crate::router) struct Identity {
+    pub(in crate::router) id: NodeId,
+    pub(in crate::router) secret: Secret,
+    pub(in crate::router) limits: RouterLimits,
 }
 
 /// The receiving half.
-pub(super) struct FrameReader {
+pub(in crate::router) struct FrameReader {
     half: OwnedReadHalf,
     buffer: BytesMut,
     max: usize,
 }
 
 /// The sending half: frames are pushed, then flushed together.
-pub(super) struct FrameWriter {
+pub(in crate::router) struct FrameWriter {
     half: OwnedWriteHalf,
     buffer: BytesMut,
     timeout: Duration,
@@ -44,7 +44,7 @@ pub(super) struct FrameWriter {
 
 /// Why a connection cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LinkError {
+pub(in crate::router) enum LinkError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
@@ -61,7 +61,7 @@ pub(super) enum LinkError {
 
 impl Identity {
     /// Connects to `node` and proves to each other that both belong to this run.
-    pub(super) async fn dial(
+    pub(in crate::router) async fn dial(
         &self,
         node: NodeId,
         address: SocketAddr,
@@ -85,7 +85,7 @@ impl Identity {
     }
 
     /// The accepting side of [`Identity::dial`]; returns who dialled.
-    pub(super) async fn welcome(
+    pub(in crate::router) async fn welcome(
         &self,
         stream: TcpStream,
     ) -> Result<(NodeId, FrameReader, FrameWriter), LinkError> {
@@ -120,7 +120,7 @@ impl Identity {
 
 impl FrameReader {
     /// The next frame. Cancel safe: bytes that were read are kept.
-    pub(super) async fn next(&mut self) -> Result<Frame, LinkError> {
+    pub(in crate::router) async fn next(&mut self) -> Result<Frame, LinkError> {
         loop {
             if let Some(frame) = Frame::decode(&mut self.buffer, self.max)? {
                 return Ok(frame);
@@ -134,12 +134,12 @@ impl FrameReader {
 }
 
 impl FrameWriter {
-    pub(super) fn push(&mut self, frame: &Frame) {
+    pub(in crate::router) fn push(&mut self, frame: &Frame) {
         frame.encode(&mut self.buffer);
     }
 
     /// Sends all that was pushed. Not cancel safe: a half-sent frame ruins the connection.
-    pub(super) async fn flush(&mut self) -> Result<(), LinkError> {
+    pub(in crate::router) async fn flush(&mut self) -> Result<(), LinkError> {
         timeout(self.timeout, self.half.write_all(&self.buffer)).await.map_err(|_| LinkError::Late)??;
         self.buffer.clear();
         Ok(())

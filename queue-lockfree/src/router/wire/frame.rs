@@ -12,18 +12,18 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::ring::NodeId;
 
 /// Version of this format, in every frame.
-pub(crate) const PROTOCOL_VERSION: u8 = 1;
+pub(in crate::router) const PROTOCOL_VERSION: u8 = 1;
 
 const LENGTH_BYTES: usize = 4;
 const HEADER_BYTES: usize = 1 + 1 + 8;
 
 /// Room that a frame needs beside its key and payload or its text.
-pub(crate) const FRAME_OVERHEAD: usize = HEADER_BYTES + 32;
+pub(in crate::router) const FRAME_OVERHEAD: usize = HEADER_BYTES + 32;
 
 /// One message between two nodes. All but the handshake carry the correlation number of the request they belong to,
 /// drawn by the node that dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Frame {
+pub(in crate::router) enum Frame {
     /// First frame of the node that dials.
     Hello {
         /// What nodes of one run share.
@@ -78,24 +78,24 @@ pub(crate) enum Frame {
 
 /// The fields of [`Frame::Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
+pub(in crate::router) struct Request {
     /// Names the request on its connection.
-    pub(crate) correlation: u64,
+    pub(in crate::router) correlation: u64,
     /// Epoch of the view by which the submitter chose the owner.
-    pub(crate) epoch: u64,
+    pub(in crate::router) epoch: u64,
     /// Level of the key.
-    pub(crate) level: u32,
+    pub(in crate::router) level: u32,
     /// When the wait ends, in ns on the clock that both nodes share.
-    pub(crate) deadline_ns: u64,
+    pub(in crate::router) deadline_ns: u64,
     /// The key.
-    pub(crate) key: String,
+    pub(in crate::router) key: String,
     /// What the handler gets.
-    pub(crate) payload: Bytes,
+    pub(in crate::router) payload: Bytes,
 }
 
 /// Why an owner has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(in crate::router) enum Refusal {
     /// Its queue is full.
     QueueFull,
     /// The deadline passed in its queue.
@@ -117,7 +117,7 @@ pub(crate) enum Refusal {
 
 /// Why bytes are not a frame. The connection cannot go on after one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FrameError {
+pub(in crate::router) enum FrameError {
     /// Longer than the bound.
     #[error("a frame of {length} bytes exceeds the bound of {max}")]
     Oversized {
@@ -155,7 +155,7 @@ impl Frame {
     ///
     /// [`FrameError`] if the bytes are no frame, or one with more than `max` bytes after its length: that is told
     /// before any of them is waited for.
-    pub(crate) fn decode(buffer: &mut BytesMut, max: usize) -> Result<Option<Self>, FrameError> {
+    pub(in crate::router) fn decode(buffer: &mut BytesMut, max: usize) -> Result<Option<Self>, FrameError> {
         let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = u32::from_be_bytes(*length) as usize;
         if length > max {
@@ -171,7 +171,7 @@ impl Frame {
     }
 
     /// Appends the frame to `out`.
-    pub(crate) fn encode(&self, out: &mut BytesMut) {
+    pub(in crate::router) fn encode(&self, out: &mut BytesMut) {
         let start = out.len();
         out.put_u32(0);
         out.put_u8(PROTOCOL_VERSION);

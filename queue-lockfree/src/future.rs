@@ -1,9 +1,12 @@
-//! The panic of somebody else's future, as an error.
+//! Other people's futures: boxed, and their panics as errors.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
+
+/// A boxed future, as object-safe traits return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Runs a future to its end; a panic becomes its message, at most 200 characters long. The future is not polled again
 /// after a panic, so what it left half done is seen by nobody but its destructors.
