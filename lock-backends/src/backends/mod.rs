@@ -3,6 +3,13 @@
 
 use crate::session::{Server, Variant};
 
+#[cfg(any(feature = "etcd", feature = "postgres", feature = "redis", feature = "zookeeper"))]
+#[cfg_attr(
+    not(all(feature = "etcd", feature = "postgres", feature = "redis", feature = "zookeeper")),
+    allow(dead_code, unused_imports, reason = "each server uses its part")
+)]
+mod common;
+
 mod local_mutex;
 
 #[cfg(feature = "etcd")]

@@ -33,7 +33,8 @@ use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 
-use super::{Etcd, Node, Recipe, SURVIVES, TxnError, Watch};
+use super::{Etcd, KeyRecipe, Node, SURVIVES, TxnError, Watch};
+use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, Request, SafetyClass, Variant,
 };
@@ -70,15 +71,7 @@ enum Attempt {
     Refused(i64),
 }
 
-impl Recipe for Cas {
-    fn key(&self, _: &Node, name: &str, _: &OwnerId) -> String {
-        lock_key(name)
-    }
-
-    fn mine(&self, key: &str, owner: &OwnerId) -> Compare {
-        Compare::value(key, CompareOp::Equal, owner.0.as_bytes())
-    }
-
+impl Recipe<Node> for Cas {
     fn try_acquire<'a>(
         &'a self,
         node: &'a Node,
@@ -123,6 +116,16 @@ impl Recipe for Cas {
                 until_free(node, &key, refused_at, refusals, &mut watch, request).await?;
             }
         })
+    }
+}
+
+impl KeyRecipe for Cas {
+    fn key(&self, _: &Node, name: &str, _: &OwnerId) -> String {
+        lock_key(name)
+    }
+
+    fn mine(&self, key: &str, owner: &OwnerId) -> Compare {
+        Compare::value(key, CompareOp::Equal, owner.0.as_bytes())
     }
 
     /// The holder's owner id: the key's value has to be known to whoever withdraws.

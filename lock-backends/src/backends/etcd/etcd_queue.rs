@@ -34,12 +34,13 @@
 //! `concurrency` (the recipe; structure only).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp};
 
-use super::{Answer, Etcd, Node, Recipe, SURVIVES, TxnError};
+use super::{Answer, Etcd, KeyRecipe, Node, SURVIVES, TxnError};
+use crate::backends::common::{Recipe, lock};
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, ReleaseRet, Request, SafetyClass,
     Variant,
@@ -81,15 +82,7 @@ struct Place {
     next: bool,
 }
 
-impl Recipe for Queue {
-    /// An attempt without a seat has a key that nobody puts.
-    fn key(&self, node: &Node, name: &str, owner: &OwnerId) -> String {
-        match self.seats.of(name, owner) {
-            Some(seat) => format!("{}{:x}-{seat}", prefix(name), node.lease()),
-            None => format!("{}{}", prefix(name), owner.0),
-        }
-    }
-
+impl Recipe<Node> for Queue {
     fn acquire<'a>(
         &'a self,
         node: &'a Node,
@@ -127,6 +120,16 @@ impl Recipe for Queue {
             self.seats.leave(name, &request.owner);
             refused
         })
+    }
+}
+
+impl KeyRecipe for Queue {
+    /// An attempt without a seat has a key that nobody puts.
+    fn key(&self, node: &Node, name: &str, owner: &OwnerId) -> String {
+        match self.seats.of(name, owner) {
+            Some(seat) => format!("{}{:x}-{seat}", prefix(name), node.lease()),
+            None => format!("{}{}", prefix(name), owner.0),
+        }
     }
 
     fn withdraw<'a>(
@@ -208,7 +211,7 @@ struct Row {
 
 impl Seats {
     fn rows(&self) -> MutexGuard<'_, HashMap<Arc<str>, Row>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn of(&self, name: &str, owner: &OwnerId) -> Option<usize> {

@@ -37,7 +37,8 @@ use std::time::Duration;
 use etcd_client::{GetOptions, LockOptions, LockResponse, SortOrder, SortTarget};
 use tokio::time::{sleep, timeout};
 
-use super::{Etcd, Node, Recipe, SURVIVES};
+use super::{Etcd, KeyRecipe, Node, SURVIVES};
+use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, ReleaseRet, Request, SafetyClass,
     Variant,
@@ -68,11 +69,7 @@ const LATE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 struct V3lock;
 
-impl Recipe for V3lock {
-    fn key(&self, node: &Node, name: &str, _: &OwnerId) -> String {
-        format!("{}/{:x}", queue(name), node.lease())
-    }
-
+impl Recipe<Node> for V3lock {
     fn acquire<'a>(
         &'a self,
         node: &'a Node,
@@ -99,6 +96,12 @@ impl Recipe for V3lock {
                 Err(error) => Err(error),
             }
         })
+    }
+}
+
+impl KeyRecipe for V3lock {
+    fn key(&self, node: &Node, name: &str, _: &OwnerId) -> String {
+        format!("{}/{:x}", queue(name), node.lease())
     }
 
     fn withdraw<'a>(

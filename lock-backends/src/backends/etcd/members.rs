@@ -9,7 +9,8 @@ use etcd_client::{Client, ConnectOptions, PutOptions};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{CONNECT_TIMEOUT, RETRY_DELAY};
+use super::RETRY_DELAY;
+use crate::backends::common::CONNECT_TIMEOUT;
 use crate::session::SessionOptions;
 
 pub(super) struct Members {

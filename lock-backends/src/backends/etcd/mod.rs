@@ -20,13 +20,12 @@ mod etcd_queue;
 mod etcd_v3lock;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, ConnectOptions, LeaseKeepAliveStream, LeaseKeeper};
 use futures_util::future::join_all;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -35,8 +34,9 @@ pub(super) use self::watches::Watch;
 use self::watches::Watches;
 use self::wire::Wire;
 pub(super) use self::wire::{Answer, TxnError};
+use crate::backends::common::{CONNECT_TIMEOUT, LeaseEnd, Recipe, Tasks, exclusive_key};
 use crate::session::{
-    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal,
+    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Now, OwnerId, ReleaseRet, Renewal,
     Request, Server, SessionOptions, Survives, Validity, valid_until,
 };
 
@@ -63,23 +63,19 @@ pub(super) const SURVIVES: Survives = Survives {
 const TTL_MIN_S: u64 = 2;
 /// Operations in one transaction; a server takes 128, with those of a nested one.
 const TXN_MAX: usize = 100;
-/// Bound on opening a session.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before asking again on a connection that just failed.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
-/// How long an answer that is due at the deadline may still take before it is withdrawn.
-const GRACE: Duration = Duration::from_millis(200);
 
 /// The backend of every variant here: a session on the node's one lease, and a recipe on it.
 pub(super) struct Etcd {
     endpoints: Vec<String>,
-    recipe: fn() -> Box<dyn Recipe>,
+    recipe: fn() -> Box<dyn KeyRecipe>,
 }
 
 impl Etcd {
     pub(super) fn open(
         endpoint: &Endpoint,
-        recipe: fn() -> Box<dyn Recipe>,
+        recipe: fn() -> Box<dyn KeyRecipe>,
     ) -> Result<Box<dyn LockBackend>, LockError> {
         let endpoints: Vec<String> = endpoint.0.split(',').map(|one| one.trim().to_owned()).collect();
         if endpoints.iter().any(String::is_empty) {
@@ -95,8 +91,8 @@ impl fmt::Debug for Etcd {
     }
 }
 
-/// How a variant takes a key. The lease, the watches, the release and the withdrawal are the session's.
-pub(super) trait Recipe: fmt::Debug + Send + Sync + 'static {
+/// A [`Recipe`] and the key that it puts. The lease, the watches, the release and the withdrawal are the session's.
+pub(super) trait KeyRecipe: Recipe<Node> {
     /// The key that an attempt of `owner` puts at the server.
     fn key(&self, node: &Node, name: &str, owner: &OwnerId) -> String;
 
@@ -104,22 +100,6 @@ pub(super) trait Recipe: fmt::Debug + Send + Sync + 'static {
     fn mine(&self, key: &str, _owner: &OwnerId) -> Compare {
         Compare::create_revision(key, CompareOp::Greater, 0)
     }
-
-    /// As [`LockSession::acquire`].
-    fn acquire<'a>(
-        &'a self,
-        node: &'a Node,
-        name: &'a Arc<str>,
-        request: &'a Request,
-    ) -> BoxFuture<'a, Result<Grant, LockError>>;
-
-    /// As [`LockSession::try_acquire`].
-    fn try_acquire<'a>(
-        &'a self,
-        node: &'a Node,
-        name: &'a Arc<str>,
-        request: &'a Request,
-    ) -> BoxFuture<'a, Result<Option<Grant>, LockError>>;
 
     /// As [`LockSession::release`], of a grant without a token: an attempt whose outcome is unknown.
     fn withdraw<'a>(
@@ -154,7 +134,7 @@ pub(super) trait Recipe: fmt::Debug + Send + Sync + 'static {
 
 struct EtcdSession {
     node: Node,
-    recipe: Box<dyn Recipe>,
+    recipe: Box<dyn KeyRecipe>,
 }
 
 impl LockBackend for Etcd {
@@ -184,7 +164,7 @@ pub(super) struct Node {
     /// The turn to withdraw.
     withdrawing: tokio::sync::Mutex<()>,
     /// The lease is alive until then at least, on the node's clock. Raised by acknowledged renewals alone.
-    valid_until: AtomicU64,
+    valid_until: LeaseEnd,
     /// Streams to renew on. Empty while a renewal is under way and after one that failed: a late answer to an earlier
     /// renewal must not be taken for the answer to a later one.
     keeper: tokio::sync::Mutex<Option<Keeper>>,
@@ -193,7 +173,7 @@ pub(super) struct Node {
     lost: CancellationToken,
     operations: Arc<AtomicU64>,
     now: Arc<dyn Now>,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
 }
 
 /// The streams to renew on, and the place of the member at their other end.
@@ -218,7 +198,7 @@ impl Node {
         let operations = Arc::new(AtomicU64::new(2));
         let lost = CancellationToken::new();
         let (watches, inbox) = Watches::new(operations.clone());
-        let mut tasks = JoinSet::new();
+        let tasks = Tasks::default();
         let watching =
             watches.clone().run(members.clone(), inbox, fence_key.clone(), fence + 1, lost.clone());
         tasks.spawn(watching);
@@ -231,14 +211,14 @@ impl Node {
             fence_key,
             fence: AtomicI64::new(fence),
             withdrawing: tokio::sync::Mutex::default(),
-            valid_until: AtomicU64::new(stamp(valid_until(sent_ns, ttl))),
+            valid_until: LeaseEnd::new(valid_until(sent_ns, ttl)),
             keeper: tokio::sync::Mutex::new(None),
             watches,
             wire,
             lost,
             operations,
             now: options.now,
-            tasks: Mutex::new(tasks),
+            tasks,
         })
     }
 
@@ -277,7 +257,7 @@ impl Node {
     pub(super) fn go_on(&self, request: impl Future<Output: Send> + Send + 'static) {
         let lost = self.lost.clone();
         let task = async move { drop(lost.run_until_cancelled(request).await) };
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+        self.tasks.spawn(task);
     }
 
     /// Waits for a deletion of the key after that revision, on `watch` if there is one. False: the watch ended, and the
@@ -338,7 +318,7 @@ impl Node {
 
     /// The session ends with its lease, and does not come back: nothing renews it any more.
     fn ensure_alive(&self) -> Result<(), LockError> {
-        let expired = self.now.now_ns() >= self.valid_until.load(Ordering::Acquire);
+        let expired = self.valid_until.has_passed(&*self.now);
         if expired || self.lost.is_cancelled() { Err(self.gone()) } else { Ok(()) }
     }
 
@@ -405,8 +385,8 @@ impl Node {
         match renewed {
             Ok(Ok(ttl_s @ 1..)) => {
                 let ttl = self.ttl.min(Duration::from_secs(ttl_s.unsigned_abs()));
-                self.valid_until.fetch_max(stamp(valid_until(sent_ns, ttl)), Ordering::AcqRel);
-                Ok(Validity::Until(self.valid_until.load(Ordering::Acquire)))
+                self.valid_until.raise(valid_until(sent_ns, ttl));
+                Ok(self.valid_until.validity())
             }
             Ok(Ok(_)) => Err(self.gone()),
             Ok(Err(error)) => self.ensure_alive().and(Err(LockError::Unavailable(error.to_string()))),
@@ -417,11 +397,11 @@ impl Node {
 
 impl LockSession for EtcdSession {
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
-        Box::pin(async move { self.recipe.try_acquire(&self.node, the_key(request)?, request).await })
+        Box::pin(async move { self.recipe.try_acquire(&self.node, exclusive_key(request)?, request).await })
     }
 
     fn acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Grant, LockError>> {
-        Box::pin(async move { self.recipe.acquire(&self.node, the_key(request)?, request).await })
+        Box::pin(async move { self.recipe.acquire(&self.node, exclusive_key(request)?, request).await })
     }
 
     /// One message for the lease, and one read for each hundred grants: a key that somebody else deleted is a lock
@@ -482,8 +462,7 @@ impl LockSession for EtcdSession {
             if !matches!(timeout(node.ttl / 2, client.lease_client().revoke(node.lease)).await, Ok(Ok(_))) {
                 tracing::debug!(lease = node.lease, "lease not revoked; it expires");
             }
-            let mut tasks = std::mem::take(&mut *node.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-            while tasks.join_next().await.is_some() {}
+            node.tasks.ended().await;
         })
     }
 }
@@ -494,21 +473,5 @@ impl fmt::Debug for EtcdSession {
             .field("lease", &self.node.lease)
             .field("recipe", &self.recipe)
             .finish_non_exhaustive()
-    }
-}
-
-/// The single key of a request; levels, several keys and shared mode are not for this variant.
-fn the_key(request: &Request) -> Result<&Arc<str>, LockError> {
-    match (request.keys.as_slice(), request.mode, request.level) {
-        ([key], Mode::Exclusive, 1) => Ok(key),
-        _ => Err(LockError::Unsupported("one key of level 1 at a time, exclusively")),
-    }
-}
-
-/// The stamp until which something is valid; 0 when it is not.
-fn stamp(validity: Validity) -> u64 {
-    match validity {
-        Validity::Until(stamp_ns) => stamp_ns,
-        Validity::NoLease | Validity::Lost => 0,
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp};
 use tokio::time::timeout;
 
+use super::Node;
 use super::wire::{Answer, TxnError};
-use super::{GRACE, Node};
-use crate::session::{Grant, LockError, ReleaseRet, Request, Token, Validity};
+use crate::backends::common::answer_within;
+use crate::session::{Grant, LockError, ReleaseRet, Request, Token};
 
 impl Node {
     /// Holds while nothing was withdrawn since: to be part of every transaction that takes a key.
@@ -41,7 +42,7 @@ impl Node {
 
     /// How long a request may take for a caller.
     pub(in crate::backends) fn limit(&self, request: &Request) -> Duration {
-        (self.remaining(request) + GRACE).min(self.patience())
+        answer_within(request, &*self.now, self.patience())
     }
 
     /// Deletes the key if `mine` holds, and makes sure that nothing that was sent before changes it later, neither a put
@@ -166,7 +167,7 @@ impl Node {
             keys: vec![name.clone()],
             owner: request.owner.clone(),
             token: Some(Token { generation: 0, sequence: revision.unsigned_abs() }),
-            validity: Validity::Until(self.valid_until.load(Ordering::Acquire)),
+            validity: self.valid_until.validity(),
         })
     }
 }

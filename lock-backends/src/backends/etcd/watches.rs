@@ -2,23 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use etcd_client::{EventType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::CONNECT_TIMEOUT;
 use super::members::Members;
+use crate::backends::common::{CONNECT_TIMEOUT, RELISTEN_DELAY, lock};
 
 /// Requests that may wait for the stream; more wait in their callers.
 const PENDING_MAX: usize = 1024;
 /// Id of the watch on the session's own key, which opens the stream.
 const FENCE_WATCH: i64 = 1;
-/// Between two attempts to open the stream.
-const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// The watches of a session, and the way to ask for more.
 #[derive(Debug)]
@@ -104,7 +101,7 @@ impl Watches {
     }
 
     fn active(&self) -> MutexGuard<'_, HashMap<i64, watch::Sender<Seen>>> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.active)
     }
 
     /// Keeps a stream open until the session is lost, which it also finds out: by the deletion of `fence_key`.
@@ -143,7 +140,7 @@ impl Watches {
                 Some(failed) => {
                     tracing::debug!(?failed, "cannot open a watch stream");
                     members.leave(place);
-                    lost.run_until_cancelled(sleep(RETRY_DELAY)).await;
+                    lost.run_until_cancelled(sleep(RELISTEN_DELAY)).await;
                 }
                 None => return,
             }

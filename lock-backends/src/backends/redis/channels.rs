@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{OnceCell, watch};
 
 use super::requests::{Heard, Hears};
+use crate::backends::common::lock;
 
 /// The subscriptions of one node.
 #[derive(Debug, Default)]
@@ -75,7 +76,7 @@ impl Channels {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Channel>> {
-        self.by_key.lock().expect("nothing panics while the channels are locked")
+        lock(&self.by_key)
     }
 }
 

@@ -1,18 +1,18 @@
 //! Locks that a release hands to the next in line, inside the script.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{HandedOver, Inbox};
 use super::node::{Asked, Node, grant, released};
 use super::requests::{AskRet, Channel, IfHeld, Redis};
 use super::tries::{Tries, jitter};
+use crate::backends::common::Tasks;
 use crate::session::{
     BoxFuture, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request, SessionOptions,
     Validity, valid_until,
@@ -31,7 +31,7 @@ struct QueueSession {
     /// Under which its waiters stand in line.
     name: String,
     inbox: Arc<Inbox>,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
 }
 
 impl LockBackend for HandOver {
@@ -44,9 +44,9 @@ impl LockBackend for HandOver {
             let node = Node::connect(&*self.0, options, Arc::clone(&inbox) as _).await?;
             // Not counted, as all that belongs to the session's beginning.
             node.server().subscribe(Channel::Node(&name)).await?;
-            let session = Arc::new(QueueSession { node, name, inbox, tasks: Mutex::default() });
+            let session = Arc::new(QueueSession { node, name, inbox, tasks: Tasks::default() });
             let giving_back = give_back(Arc::downgrade(&session), unclaimed, session.node.lost.clone());
-            session.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(giving_back);
+            session.tasks.spawn(giving_back);
             Ok(session as Arc<dyn LockSession>)
         })
     }
@@ -124,8 +124,7 @@ impl LockSession for QueueSession {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.node.lost.cancel();
-            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-            while tasks.join_next().await.is_some() {}
+            self.tasks.ended().await;
         })
     }
 }

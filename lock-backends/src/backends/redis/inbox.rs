@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::requests::{self, Heard, Hears};
+use crate::backends::common::lock;
 use crate::session::{Grant, OwnerId, Token, Validity, split_slot};
 
 /// No exchange has dated the server's clock yet.
@@ -128,7 +129,7 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.by_attempt.lock().expect("nothing panics while the inbox is locked")
+        lock(&self.by_attempt)
     }
 }
 

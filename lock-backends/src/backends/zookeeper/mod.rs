@@ -22,18 +22,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use zookeeper_client::{Client, Error as ZkError, SessionState, StateWatcher};
 
 use self::no_delay::no_delay;
+use crate::backends::common::{CONNECT_TIMEOUT, LeaseEnd, Recipe, Tasks, answer_within, exclusive_key, lock};
 use crate::session::{
-    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal,
+    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Now, OwnerId, ReleaseRet, Renewal,
     Request, Server, SessionOptions, Survives, Token, Validity, valid_until,
 };
 
@@ -56,42 +56,19 @@ pub(super) const SURVIVES: Survives = Survives {
     power_loss: "grants and tokens as after a kill, while forceSync is on",
 };
 
-/// Bound on opening a session.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer that is due at the deadline may still take.
-const GRACE: Duration = Duration::from_millis(200);
 /// Pause before asking again on a connection that just failed.
 const RETRY_DELAY: Duration = Duration::from_millis(20);
-
-/// How a variant takes a key. Session, release and withdrawal are shared.
-pub(super) trait Recipe: fmt::Debug + Send + Sync + 'static {
-    /// As [`LockSession::acquire`]. After a failure the caller withdraws.
-    fn acquire<'a>(
-        &'a self,
-        node: &'a Node,
-        name: &'a Arc<str>,
-        request: &'a Request,
-    ) -> BoxFuture<'a, Result<Grant, LockError>>;
-
-    /// As [`LockSession::try_acquire`].
-    fn try_acquire<'a>(
-        &'a self,
-        node: &'a Node,
-        name: &'a Arc<str>,
-        request: &'a Request,
-    ) -> BoxFuture<'a, Result<Option<Grant>, LockError>>;
-}
 
 /// The backend of every variant here.
 pub(super) struct Zookeeper {
     cluster: String,
-    recipe: fn() -> Box<dyn Recipe>,
+    recipe: fn() -> Box<dyn Recipe<Node>>,
 }
 
 impl Zookeeper {
     pub(super) fn open(
         endpoint: &Endpoint,
-        recipe: fn() -> Box<dyn Recipe>,
+        recipe: fn() -> Box<dyn Recipe<Node>>,
     ) -> Result<Box<dyn LockBackend>, LockError> {
         if endpoint.0.is_empty() {
             return Err(LockError::Protocol("empty zookeeper endpoint".to_owned()));
@@ -108,7 +85,7 @@ impl fmt::Debug for Zookeeper {
 
 struct ZkSession {
     node: Node,
-    recipe: Box<dyn Recipe>,
+    recipe: Box<dyn Recipe<Node>>,
 }
 
 impl LockBackend for Zookeeper {
@@ -122,19 +99,19 @@ impl LockBackend for Zookeeper {
                 .map_err(|error| LockError::Unavailable(error.to_string()))?;
             let (ttl, states) = (client.session_timeout(), client.state_watcher());
             let lost = CancellationToken::new();
-            let mut tasks = JoinSet::new();
+            let tasks = Tasks::default();
             let client = Arc::new(Mutex::new(Some(client)));
             no_delay(&self.cluster).await;
             tasks.spawn(end_together(client.clone(), states, self.cluster.clone(), lost.clone()));
             let node = Node {
                 client,
                 ttl,
-                valid_until: AtomicU64::new(stamp(valid_until(sent_ns, ttl))),
+                valid_until: LeaseEnd::new(valid_until(sent_ns, ttl)),
                 nodes: Mutex::default(),
                 lost,
                 operations: AtomicU64::new(1),
                 now: options.now,
-                tasks: Mutex::new(tasks),
+                tasks,
             };
             Ok(Arc::new(ZkSession { node, recipe: (self.recipe)() }) as Arc<dyn LockSession>)
         })
@@ -174,13 +151,13 @@ pub(super) struct Node {
     client: Arc<Mutex<Option<Client>>>,
     ttl: Duration,
     /// The session is alive until then at least, on the node's clock. Raised by every answered request.
-    valid_until: AtomicU64,
+    valid_until: LeaseEnd,
     /// Node of each attempt that waits or holds, as its full path, by key and owner.
     nodes: Mutex<HashMap<(Arc<str>, OwnerId), String>>,
     lost: CancellationToken,
     operations: AtomicU64,
     now: Arc<dyn Now>,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
 }
 
 /// Why a request did not bring what was asked.
@@ -203,7 +180,7 @@ impl Node {
     }
 
     pub(super) fn limit(&self, request: &Request) -> Duration {
-        (self.remaining(request) + GRACE).min(self.ttl / 2)
+        answer_within(request, &*self.now, self.ttl / 2)
     }
 
     /// Ends the session for good. Without a client, the library closes it.
@@ -214,7 +191,7 @@ impl Node {
     }
 
     pub(super) fn client(&self) -> Result<Client, LockError> {
-        let expired = self.now.now_ns() >= self.valid_until.load(Ordering::Acquire);
+        let expired = self.valid_until.has_passed(&*self.now);
         let client = lock(&self.client).clone();
         match client {
             Some(client) if !expired && !self.lost.is_cancelled() => Ok(client),
@@ -240,7 +217,7 @@ impl Node {
                 return Err(self.failed(failure));
             }
         }
-        let session = Validity::Until(self.valid_until.load(Ordering::Acquire));
+        let session = self.valid_until.validity();
         let held = own.into_iter().map(|stat| match stat {
             None | Some(Ok(None) | Err(Failure::NoNode)) => Validity::Lost,
             Some(Ok(Some(_)) | Err(_)) => session,
@@ -294,7 +271,7 @@ impl Node {
             Ok(Err(error)) => Err(Failure::Refused(error.to_string())),
             Ok(Ok(value)) => Ok(value),
         };
-        self.valid_until.fetch_max(stamp(valid_until(sent_ns, self.ttl)), Ordering::AcqRel);
+        self.valid_until.raise(valid_until(sent_ns, self.ttl));
         answer
     }
 
@@ -317,7 +294,7 @@ impl Node {
             keys: vec![name.clone()],
             owner: request.owner.clone(),
             token,
-            validity: Validity::Until(self.valid_until.load(Ordering::Acquire)),
+            validity: self.valid_until.validity(),
         })
     }
 
@@ -413,11 +390,11 @@ impl Node {
 
 impl LockSession for ZkSession {
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
-        Box::pin(async move { self.recipe.try_acquire(&self.node, the_key(request)?, request).await })
+        Box::pin(async move { self.recipe.try_acquire(&self.node, exclusive_key(request)?, request).await })
     }
 
     fn acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Grant, LockError>> {
-        Box::pin(async move { self.recipe.acquire(&self.node, the_key(request)?, request).await })
+        Box::pin(async move { self.recipe.acquire(&self.node, exclusive_key(request)?, request).await })
     }
 
     fn renew<'a>(&'a self, grants: &'a [Arc<Grant>]) -> BoxFuture<'a, Result<Renewal, LockError>> {
@@ -447,10 +424,8 @@ impl LockSession for ZkSession {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             drop(self.node.gone());
-            let mut tasks = std::mem::take(&mut *lock(&self.node.tasks));
             // The task ends when the server has confirmed the end of the session.
-            let ended = async { while tasks.join_next().await.is_some() {} };
-            if timeout(self.node.ttl, ended).await.is_err() {
+            if timeout(self.node.ttl, self.node.tasks.ended()).await.is_err() {
                 tracing::debug!("session not closed in time; it expires");
             }
         })
@@ -462,24 +437,4 @@ impl fmt::Debug for ZkSession {
         let ttl = self.node.ttl;
         f.debug_struct("ZkSession").field("ttl", &ttl).field("recipe", &self.recipe).finish_non_exhaustive()
     }
-}
-
-/// The single key of a request; levels, several keys and shared mode are not for this variant.
-fn the_key(request: &Request) -> Result<&Arc<str>, LockError> {
-    match (request.keys.as_slice(), request.mode, request.level) {
-        ([key], Mode::Exclusive, 1) => Ok(key),
-        _ => Err(LockError::Unsupported("one key of level 1 at a time, exclusively")),
-    }
-}
-
-/// The stamp until which something is valid; 0 when it is not.
-fn stamp(validity: Validity) -> u64 {
-    match validity {
-        Validity::Until(stamp_ns) => stamp_ns,
-        Validity::NoLease | Validity::Lost => 0,
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,7 +24,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use zookeeper_client::{Acls, CreateMode, LockOptions, LockPrefix};
 
-use super::{Node, Recipe, SURVIVES, Zookeeper, names};
+use super::{Node, SURVIVES, Zookeeper, names};
+use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Variant,
 };
@@ -51,7 +52,7 @@ pub(super) const VARIANT: Variant = Variant {
 #[derive(Debug)]
 struct Crate;
 
-impl Recipe for Crate {
+impl Recipe<Node> for Crate {
     fn acquire<'a>(
         &'a self,
         node: &'a Node,
