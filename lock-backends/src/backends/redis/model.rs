@@ -26,12 +26,6 @@ const TTL: Duration = Duration::from_secs(2);
 enum Fate {
     /// It is executed, and the connection breaks before its answer.
     AnswerLost,
-    /// The connection breaks, and what it had sent is executed so much later.
-    Late(Duration),
-    /// Nobody listens.
-    Unreached,
-    /// The server cannot do it.
-    Nonsense,
 }
 
 #[derive(Clone)]
@@ -44,7 +38,6 @@ struct State {
     last_token: u64,
     ears: Vec<(String, Arc<dyn Hears>)>,
     fates: VecDeque<Option<Fate>>,
-    late: JoinSet<()>,
 }
 
 struct Lock {
@@ -87,7 +80,6 @@ impl Model {
             last_token: 0,
             ears: Vec::new(),
             fates: VecDeque::new(),
-            late: JoinSet::new(),
         })))
     }
 
@@ -206,18 +198,8 @@ impl Wire {
             let fate = self.model.state().fates.pop_front().flatten();
             let answer = match fate {
                 None => Ok(step(&mut self.model.state())),
-                Some(Fate::Unreached) => Err(LockError::Unavailable("nobody listens".into())),
-                Some(Fate::Nonsense) => Err(LockError::Protocol("unknown command".into())),
                 Some(Fate::AnswerLost) => {
                     step(&mut self.model.state());
-                    Err(LockError::Unknown("the connection broke".into()))
-                }
-                Some(Fate::Late(late)) => {
-                    let model = self.model.clone();
-                    self.model.state().late.spawn(async move {
-                        sleep(late).await;
-                        step(&mut model.state());
-                    });
                     Err(LockError::Unknown("the connection broke".into()))
                 }
             };
@@ -449,5 +431,20 @@ async fn a_silent_holders_key_is_free_after_its_ttl_and_not_before_its_validity_
         assert!(waited < TTL + Duration::from_millis(140), "{name}: {waited:?}");
         assert_eq!(a.release(&held).await.unwrap(), ReleaseRet::AlreadyLost, "{name}");
         assert_eq!(b.release(&next).await.unwrap(), ReleaseRet::Released, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_asked_for_again_and_its_grant_found() {
+    for place in 0..4 {
+        let bench = Bench::new();
+        let (name, backend) = bench.backends().into_iter().nth(place).unwrap();
+        let (a, b) = (bench.node(&*backend).await, bench.node(&*backend).await);
+        bench.model.foretell(&[Some(Fate::AnswerLost)]);
+        let held = a.acquire(&bench.ask("a:1", LONG)).await.unwrap();
+        assert_eq!(a.operations().load(std::sync::atomic::Ordering::Relaxed), 2, "{name}");
+        assert!(b.try_acquire(&bench.ask("b:1", LONG)).await.unwrap().is_none(), "{name}");
+        assert_eq!(a.release(&held).await.unwrap(), ReleaseRet::Released, "{name}");
+        assert!(b.try_acquire(&bench.ask("b:2", LONG)).await.unwrap().is_some(), "{name}");
     }
 }
