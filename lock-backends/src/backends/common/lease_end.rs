@@ -7,23 +7,23 @@ use crate::session::{Now, Validity};
 /// The stamp until which a session's lease holds at least, on the node's clock. It only rises, however the answers to
 /// renewals overtake each other.
 #[derive(Debug)]
-pub(in crate::backends) struct LeaseEnd(AtomicU64);
+pub(crate) struct LeaseEnd(AtomicU64);
 
 impl LeaseEnd {
-    pub(in crate::backends) fn new(validity: Validity) -> Self {
+    pub(crate) fn new(validity: Validity) -> Self {
         Self(AtomicU64::new(stamp(validity)))
     }
 
     /// A renewal was acknowledged, which proves this.
-    pub(in crate::backends) fn raise(&self, validity: Validity) {
+    pub(crate) fn raise(&self, validity: Validity) {
         self.0.fetch_max(stamp(validity), Ordering::AcqRel);
     }
 
-    pub(in crate::backends) fn validity(&self) -> Validity {
+    pub(crate) fn validity(&self) -> Validity {
         Validity::Until(self.0.load(Ordering::Acquire))
     }
 
-    pub(in crate::backends) fn has_passed(&self, now: &dyn Now) -> bool {
+    pub(crate) fn has_passed(&self, now: &dyn Now) -> bool {
         now.now_ns() >= self.0.load(Ordering::Acquire)
     }
 }

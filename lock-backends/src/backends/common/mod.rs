@@ -2,6 +2,7 @@
 //! answer, until when a lease holds, and the tasks that a session owns.
 
 mod poison;
+mod members;
 mod patience;
 mod one_key;
 mod lease_end;
@@ -9,6 +10,7 @@ mod tasks;
 mod recipe;
 
 pub(super) use self::lease_end::LeaseEnd;
+pub(super) use self::members::{Members, members};
 pub(super) use self::one_key::{exclusive_key, single_key};
 pub(super) use self::patience::{CONNECT_TIMEOUT, RELISTEN_DELAY, answer_within};
 pub(super) use self::poison::lock;

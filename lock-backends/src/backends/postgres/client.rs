@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::keys::PATIENCE_MIN;
 use super::requests::{
     Advisory, Announcements, Answer, Backend, Connected, Connection, Failure, Holding, Leases, Multiplexed,
-    MuxAction, MuxOp, MuxRet, Postgres,
+    MuxAction, MuxOp, MuxRet, Postgres, URL,
 };
 use super::statements;
 use crate::backends::common::CONNECT_TIMEOUT;
@@ -26,10 +26,10 @@ struct Server(PgConnectOptions);
 
 /// The server at that URL.
 pub(super) fn at(endpoint: &Endpoint) -> Result<Arc<dyn Postgres>, LockError> {
-    // The error of a malformed URL could repeat its password.
-    let options = PgConnectOptions::from_str(&endpoint.0)
-        .map_err(|_| LockError::Protocol("malformed postgres URL".to_owned()))?;
-    Ok(Arc::new(Server(options)))
+    // The library takes any scheme, and its error could repeat the password.
+    let ours = ["postgres://", "postgresql://"].iter().any(|scheme| endpoint.0.starts_with(scheme));
+    let options = PgConnectOptions::from_str(&endpoint.0).ok().filter(|_| ours);
+    Ok(Arc::new(Server(options.ok_or(LockError::BadUrl(URL))?)))
 }
 
 /// A plain connection, and the server's process behind it.

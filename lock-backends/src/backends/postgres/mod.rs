@@ -22,7 +22,7 @@ use crate::session::Server;
 /// The product, and one line for each variant on it.
 pub(super) const SERVER: Server = Server {
     name: "postgres",
-    url: "postgres://user[:password]@host:port/database",
+    url: requests::URL,
     variants: &[&pg_session::VARIANT, &pg_mux::VARIANT, &pg_xact::VARIANT, &pg_lease::VARIANT],
     settings: &[
         ("fsync, synchronous_commit", "whether rows of leases outlive a loss of power"),

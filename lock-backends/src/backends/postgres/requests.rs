@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use crate::session::{BoxFuture, Grant, LockError, Mode, OwnerId, SessionOptions, Token};
 
+/// Form of the URL under which a server is reached.
+pub(super) const URL: &str = "postgres://user[:password]@host[:port]/database";
+
 /// Answer to a request on a connection.
 pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, Failure>>;
 

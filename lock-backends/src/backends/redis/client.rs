@@ -13,7 +13,7 @@ use redis::{
 };
 
 use super::requests::{
-    Announce, AskRet, Channel, Heard, Hears, IfHeld, Redis, RenewRet, Requests, Tokens, Wanted,
+    Announce, AskRet, Channel, Heard, Hears, IfHeld, Redis, RenewRet, Requests, Tokens, URL, Wanted,
 };
 use super::scripts::{self, Scripts, lock_key, node_channel};
 use crate::session::{BoxFuture, Endpoint, Grant, LockError, OwnerId};
@@ -47,7 +47,7 @@ impl Redis for Server {
         hears: Arc<dyn Hears>,
     ) -> BoxFuture<'a, Result<Box<dyn Requests>, LockError>> {
         Box::pin(async move {
-            let info = self.0.0.as_str().into_connection_info().map_err(|error| fault(&error))?;
+            let info = self.0.0.as_str().into_connection_info().map_err(|_| LockError::BadUrl(URL))?;
             let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
             // A black-holed connection is given up after the user timeout; without it the kernel goes on for a
             // quarter of an hour.

@@ -26,7 +26,7 @@ use crate::session::Server;
 /// The product, and one line for each variant on it.
 pub(super) const SERVER: Server = Server {
     name: "redis",
-    url: "redis://[user:password@]host:port[/database]",
+    url: requests::URL,
     variants: &[&redis_poll::VARIANT, &redis_pubsub::VARIANT, &redis_fenced::VARIANT, &redis_queue::VARIANT],
     settings: &[
         ("appendonly, appendfsync", "whether a grant outlives the server"),

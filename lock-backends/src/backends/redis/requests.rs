@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use crate::session::{BoxFuture, Grant, LockError, OwnerId, Token};
 
+/// Form of the URL under which a server is reached.
+pub(super) const URL: &str = "redis://[user:password@]host[:port][/database]";
+
 /// A server that can be reached.
 pub(super) trait Redis: Send + Sync + fmt::Debug {
     /// Opens the one connection of a node, for leases of `ttl`. It is made anew whenever it breaks, with its
