@@ -3,8 +3,11 @@
 use std::sync::Mutex;
 
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
-use crate::backends::common::lock;
+use super::requests::{Connection, Failure};
+use crate::backends::common::{CONNECT_TIMEOUT, lock};
+use crate::session::LockError;
 
 /// At most so many connections, and those of them that are idle. The client crate's own pool would ping a connection
 /// each time before it hands it out.
@@ -44,5 +47,14 @@ impl<C> Connections<C> {
     /// All that are idle.
     pub(super) fn drain(&self) -> Vec<C> {
         std::mem::take(&mut *lock(&self.idle))
+    }
+}
+
+/// Makes what the variants need in the database, if it is not there.
+pub(super) async fn set_up<C: Connection + ?Sized>(connection: &mut C) -> Result<(), LockError> {
+    match timeout(CONNECT_TIMEOUT, connection.set_up()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Failure::Refused(why) | Failure::Unanswered(why))) => Err(LockError::Unavailable(why)),
+        Ok(Err(Failure::TimedOut)) | Err(_) => Err(LockError::Unavailable("set-up not answered".to_owned())),
     }
 }

@@ -24,20 +24,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
-use sqlx::query::QueryScalar;
-use sqlx::{ConnectOptions as _, Connection, FromRow, PgConnection, Postgres};
+use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connections::Connections;
+use super::client;
+use super::connections::{Connections, set_up};
+use super::keys::hash;
+use super::requests::{Failure, Leases, Postgres};
 use super::wakeups::{self, Wakeups};
-use super::{hash, options, session_settings, set_up};
-use crate::backends::common::{CONNECT_TIMEOUT, Tasks, answer_within, exclusive_key};
+use crate::backends::common::{Tasks, answer_within, exclusive_key};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, OwnerId,
-    ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Survives, Token, Validity, Variant,
-    unavailable, valid_until,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, ReleaseRet,
+    Renewal, Request, SafetyClass, SessionOptions, Survives, Validity, Variant, unavailable, valid_until,
 };
 
 /// The variant as registered.
@@ -60,43 +59,13 @@ pub(super) const VARIANT: Variant = Variant {
         server_kill: "kept, with synchronous_commit on",
         power_loss: "kept, with synchronous_commit and fsync on",
     },
-    open: |endpoint| Ok(Box::new(PgLease(options(endpoint)?))),
+    open: |endpoint| Ok(Box::new(over(client::at(endpoint)?))),
 };
 
-const TABLE: &str = "BEGIN; SELECT pg_advisory_xact_lock(1819239275, 1650815848); \
-    CREATE TABLE IF NOT EXISTS lockbench_lease (name text PRIMARY KEY, owner text NOT NULL, \
-        description text NOT NULL, token bigint NOT NULL, expires timestamptz NOT NULL, \
-        awaited boolean NOT NULL DEFAULT false) WITH (fillfactor = 50); COMMIT";
-
-/// Name, owner, description, ttl in ms. The token, if it was granted.
-const ACQUIRE: &str = "\
-    INSERT INTO lockbench_lease AS lease (name, owner, description, token, expires) \
-    VALUES ($1, $2, $3, nextval('lockbench_fence'), clock_timestamp() + $4 * interval '1 ms') \
-    ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, description = excluded.description, \
-        token = CASE WHEN lease.owner = excluded.owner AND lease.expires > clock_timestamp() \
-                THEN lease.token ELSE nextval('lockbench_fence') END, \
-        awaited = lease.awaited AND lease.owner = excluded.owner AND lease.expires > clock_timestamp(), \
-        expires = clock_timestamp() + $4 * interval '1 ms' \
-    WHERE lease.expires <= clock_timestamp() OR lease.owner = excluded.owner \
-    RETURNING token";
-
-/// Name. The ms until the lease ends, at least 1.
-const AWAIT: &str = "UPDATE lockbench_lease SET awaited = true WHERE name = $1 AND expires > clock_timestamp() \
-    RETURNING greatest(1, ceil(extract(epoch FROM expires - clock_timestamp()) * 1000))::bigint";
-
-/// Name, owner, announcement. A row if the owner still had it. The mark stays until the next owner takes the row: those
-/// who wait then mark it anew.
-const RELEASE: &str = "\
-    UPDATE lockbench_lease SET owner = '', expires = '-infinity' \
-    WHERE name = $1 AND owner = $2 AND expires > clock_timestamp() \
-    RETURNING CASE WHEN awaited AND pg_notify('lockbench', $3) IS NULL THEN 0 ELSE 1 END";
-
-/// Names, owners, ttl in ms. The places of those that still had it.
-const RENEW: &str = "\
-    UPDATE lockbench_lease AS lease SET expires = clock_timestamp() + $3 * interval '1 ms' \
-    FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS held(name, owner, place) \
-    WHERE lease.name = held.name AND lease.owner = held.owner AND lease.expires > clock_timestamp() \
-    RETURNING place";
+/// The variant over whatever answers its requests.
+fn over(server: Arc<dyn Postgres>) -> PgLease {
+    PgLease(server)
+}
 
 /// Statements of one node that run side by side.
 const CONNECTIONS: usize = 8;
@@ -104,13 +73,14 @@ const CONNECTIONS: usize = 8;
 const PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
-struct PgLease(PgConnectOptions);
+struct PgLease(Arc<dyn Postgres>);
 
 #[derive(Debug)]
 struct LeaseSession {
-    options: PgConnectOptions,
+    server: Arc<dyn Postgres>,
+    options: SessionOptions,
     /// Each runs one statement at a time.
-    connections: Connections<PgConnection>,
+    connections: Connections<Box<dyn Leases>>,
     wakeups: Arc<Wakeups>,
     ttl: Duration,
     now: Arc<dyn Now>,
@@ -123,82 +93,85 @@ impl LockBackend for PgLease {
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
         Box::pin(async move {
             let ttl = options.ttl.max(Duration::from_millis(1));
-            let settings = session_settings(&self.0, &options, "lease");
-            let mut first = open(&settings).await?;
-            set_up(&mut first).await?;
-            sqlx::raw_sql(TABLE).execute(&mut first).await.map_err(unavailable)?;
+            let mut first = self.0.lease(&options).await?;
+            set_up(&mut *first).await?;
             let (wakeups, lost) = (Arc::new(Wakeups::default()), CancellationToken::new());
-            let wait_options = session_settings(&self.0, &options, "listen");
-            let listening = wakeups::listen(&wait_options).await.map_err(unavailable)?;
+            let listening = self.0.listen(&options).await?;
             let tasks = Tasks::default();
-            tasks.spawn(wakeups::run(Arc::clone(&wakeups), listening, wait_options, lost.clone()));
+            let server = Arc::clone(&self.0);
+            tasks.spawn(wakeups::run(
+                Arc::clone(&wakeups),
+                listening,
+                Arc::clone(&server),
+                options.clone(),
+                lost.clone(),
+            ));
             let connections = Connections::new(CONNECTIONS);
             connections.put(first);
-            let (now, operations) = (options.now, AtomicU64::new(0));
-            Ok(Arc::new(LeaseSession {
-                options: settings,
-                connections,
-                wakeups,
-                ttl,
-                now,
-                lost,
-                operations,
-                tasks,
-            }) as Arc<dyn LockSession>)
+            let (now, operations) = (Arc::clone(&options.now), AtomicU64::new(0));
+            let session =
+                LeaseSession { server, options, connections, wakeups, ttl, now, lost, operations, tasks };
+            Ok(Arc::new(session) as Arc<dyn LockSession>)
         })
     }
 }
 
 impl LeaseSession {
-    fn ttl_ms(&self) -> f64 {
-        self.ttl.as_secs_f64() * 1_000.0
-    }
-
-    /// Runs one statement on a connection of its own and returns the rows. [`LockError::Unknown`]: it may have been applied.
-    async fn run<T>(
+    /// Bounds a request. [`LockError::Unknown`]: it may have been applied.
+    async fn within<T>(
         &self,
         limit: Duration,
-        statement: QueryScalar<'_, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, LockError>
-    where
-        T: Send + Unpin,
-        (T,): for<'r> FromRow<'r, PgRow>,
-    {
+        asked: impl Future<Output = Result<T, LockError>>,
+    ) -> Result<T, LockError> {
         if self.lost.is_cancelled() {
             return Err(LockError::SessionLost("closed".to_owned()));
         }
         self.operations.fetch_add(1, Ordering::Relaxed);
-        let answered = async {
-            let _permit = self.connections.permit().await.map_err(unavailable)?;
-            let mut connection = match self.connections.take() {
-                Some(connection) => connection,
-                None => open(&self.options).await?,
-            };
-            let rows = statement.fetch_all(&mut connection).await;
-            if matches!(rows, Ok(_) | Err(sqlx::Error::Database(_))) {
-                self.connections.put(connection);
-            }
-            rows.map_err(|error| match error {
-                sqlx::Error::Database(error) => LockError::Unavailable(error.to_string()),
-                error => LockError::Unknown(error.to_string()),
-            })
-        };
         let late = |_| Err(LockError::Unknown("no answer in time".to_owned()));
-        timeout(limit, answered).await.unwrap_or_else(late)
+        timeout(limit, asked).await.unwrap_or_else(late)
+    }
+
+    /// A connection for one request, and the right to it.
+    async fn line(&self) -> Result<(SemaphorePermit<'_>, Box<dyn Leases>), LockError> {
+        let permit = self.connections.permit().await.map_err(unavailable)?;
+        let line = match self.connections.take() {
+            Some(line) => line,
+            None => self.server.lease(&self.options).await?,
+        };
+        Ok((permit, line))
+    }
+
+    /// Keeps the connection, if it is still good.
+    fn settle<T>(&self, line: Box<dyn Leases>, answer: Result<T, Failure>) -> Result<T, LockError> {
+        match answer {
+            Ok(answer) => {
+                self.connections.put(line);
+                Ok(answer)
+            }
+            Err(Failure::Refused(why)) => {
+                self.connections.put(line);
+                Err(LockError::Unavailable(why))
+            }
+            Err(Failure::TimedOut) => {
+                self.connections.put(line);
+                Err(LockError::Unavailable("the server gave up waiting".to_owned()))
+            }
+            Err(Failure::Unanswered(why)) => Err(LockError::Unknown(why)),
+        }
     }
 
     async fn ask(&self, name: &str, request: &Request, limit: Duration) -> Result<Option<Grant>, LockError> {
         let sent_ns = self.now.now_ns();
-        let asked = sqlx::query_scalar::<_, i64>(ACQUIRE)
-            .bind(name)
-            .bind(&*request.owner.0)
-            .bind(&*request.description)
-            .bind(self.ttl_ms());
-        let token = self.run(limit, asked).await?.pop();
-        Ok(token.map(|token| Grant {
+        let token = self.within(limit, async {
+            let (_permit, mut line) = self.line().await?;
+            let taken = line.take(name, &request.owner, &request.description, self.ttl).await;
+            self.settle(line, taken)
+        });
+        let Some(token) = token.await? else { return Ok(None) };
+        Ok(Some(Grant {
             keys: request.keys.clone(),
             owner: request.owner.clone(),
-            token: Some(Token { generation: 0, sequence: token.unsigned_abs() }),
+            token: Some(token),
             validity: valid_until(sent_ns, self.ttl),
         }))
     }
@@ -214,10 +187,13 @@ impl LeaseSession {
             if let Some(grant) = self.ask(name, request, limit).await? {
                 return Ok(grant);
             }
-            let awaited = sqlx::query_scalar::<_, i64>(AWAIT).bind(&**name);
+            let marked = self.within(limit, async {
+                let (_permit, mut line) = self.line().await?;
+                let marked = line.mark_awaited(name).await;
+                self.settle(line, marked)
+            });
             // `None`: free by now, or the answer was lost; the mark does no harm.
-            let left_ms = self.run(limit, awaited).await.ok().and_then(|mut rows| rows.pop());
-            let pause = left_ms.map_or(Duration::ZERO, |ms| Duration::from_millis(ms.unsigned_abs()));
+            let pause = marked.await.ok().flatten().unwrap_or_default();
             tokio::select! {
                 biased;
                 () = self.lost.cancelled() => return Err(LockError::SessionLost("closed".to_owned())),
@@ -231,21 +207,12 @@ impl LeaseSession {
 
     async fn give_back(&self, grant: &Grant) -> Result<ReleaseRet, LockError> {
         let Some(name) = grant.keys.first() else { return Ok(ReleaseRet::AlreadyLost) };
-        let released = sqlx::query_scalar::<_, i32>(RELEASE)
-            .bind(&**name)
-            .bind(&*grant.owner.0)
-            .bind(hash(name).to_string());
-        Ok(match self.run(self.ttl / 2, released).await?.pop() {
-            Some(_) => ReleaseRet::Released,
-            None => ReleaseRet::AlreadyLost,
-        })
-    }
-
-    /// Gives back by owner what a lost request may have taken. The statement could still be on its way in a connection
-    /// that was given up; the server would take the row for an owner who never comes, until its ttl.
-    async fn withdraw(&self, name: &Arc<str>, owner: &OwnerId) -> Result<ReleaseRet, LockError> {
-        let (keys, owner) = (vec![Arc::clone(name)], owner.clone());
-        self.give_back(&Grant { keys, owner, token: None, validity: Validity::Lost }).await
+        let released = self.within(self.ttl / 2, async {
+            let (_permit, mut line) = self.line().await?;
+            let released = line.release(name, &grant.owner, hash(name)).await;
+            self.settle(line, released)
+        });
+        Ok(if released.await? { ReleaseRet::Released } else { ReleaseRet::AlreadyLost })
     }
 }
 
@@ -263,38 +230,33 @@ impl LockSession for LeaseSession {
             if grants.is_empty() {
                 return Ok(Renewal { session: Validity::NoLease, grants: Vec::new() });
             }
-            let name =
-                |grant: &Arc<Grant>| grant.keys.first().map_or_else(String::new, |key| key.to_string());
-            let names: Vec<String> = grants.iter().map(name).collect();
-            let owners: Vec<String> = grants.iter().map(|grant| grant.owner.0.to_string()).collect();
             let sent_ns = self.now.now_ns();
-            let renewed = sqlx::query_scalar::<_, i64>(RENEW).bind(names).bind(owners).bind(self.ttl_ms());
-            let places = self.run(self.ttl / 4, renewed).await?;
-            let mut validities = vec![Validity::Lost; grants.len()];
-            for place in places {
-                let place = usize::try_from(place - 1).unwrap_or(usize::MAX);
-                if let Some(validity) = validities.get_mut(place) {
-                    *validity = valid_until(sent_ns, self.ttl);
-                }
-            }
-            Ok(Renewal { session: Validity::NoLease, grants: validities })
+            let renewed = self.within(self.ttl / 4, async {
+                let (_permit, mut line) = self.line().await?;
+                let renewed = line.renew(grants, self.ttl).await;
+                self.settle(line, renewed)
+            });
+            let until = valid_until(sent_ns, self.ttl);
+            let validity = |held: bool| if held { until } else { Validity::Lost };
+            let grants = renewed.await?.into_iter().map(validity).collect();
+            Ok(Renewal { session: Validity::NoLease, grants })
         })
     }
 
+    /// Also what a lost request may have taken, by owner. The statement could still be on its way in a connection that
+    /// was given up; the server would take the row for an owner who never comes, until its ttl.
     fn release<'a>(&'a self, grant: &'a Grant) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
-        Box::pin(async move {
-            match (grant.token, grant.keys.first()) {
-                (None, Some(name)) => self.withdraw(name, &grant.owner).await,
-                _ => self.give_back(grant).await,
-            }
-        })
+        Box::pin(self.give_back(grant))
     }
 
     fn holder<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, LockError>> {
         Box::pin(async move {
-            let sql =
-                "SELECT description FROM lockbench_lease WHERE name = $1 AND expires > clock_timestamp()";
-            Ok(self.run(self.ttl / 2, sqlx::query_scalar(sql).bind(key)).await?.pop())
+            let held_by = self.within(self.ttl / 2, async {
+                let (_permit, mut line) = self.line().await?;
+                let held_by = line.holder(key).await;
+                self.settle(line, held_by)
+            });
+            held_by.await
         })
     }
 
@@ -315,16 +277,10 @@ impl LockSession for LeaseSession {
         Box::pin(async move {
             self.lost.cancel();
             self.tasks.ended().await;
-            let goodbyes = self.connections.drain().into_iter().map(Connection::close);
+            let goodbyes = self.connections.drain().into_iter().map(|line| line.close());
             if timeout(self.ttl, join_all(goodbyes)).await.is_err() {
                 tracing::debug!("connections were dropped without a goodbye");
             }
         })
     }
-}
-
-/// A connection with the settings of a session.
-async fn open(options: &PgConnectOptions) -> Result<PgConnection, LockError> {
-    let opened = timeout(CONNECT_TIMEOUT, options.connect()).await;
-    opened.map_err(|_| LockError::Unavailable("no answer from postgres".to_owned()))?.map_err(unavailable)
 }

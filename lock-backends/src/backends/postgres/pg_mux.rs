@@ -45,19 +45,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use sqlx::Acquire;
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::lock_connection::{Heartbeat, IfRefused, LockConnection, LockOp, Tried};
+use super::client;
+use super::connections::set_up;
+use super::keys::{ADVISORY_SURVIVES, PATIENCE_MIN, granted, hash};
+use super::requests::Postgres;
 use super::wakeups::{self, Waiter, Wakeups};
-use super::{ADVISORY_SURVIVES, PATIENCE_MIN, close, hash, listener, options, session_settings, set_up};
 use crate::backends::common::{Tasks, answer_within, exclusive_key};
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, OwnerId,
-    ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Token, Validity, Variant, unavailable,
+    ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Validity, Variant,
 };
 
 /// The variant as registered.
@@ -76,8 +77,13 @@ pub(super) const VARIANT: Variant = Variant {
         fair: false,
     },
     survives: ADVISORY_SURVIVES,
-    open: |endpoint| Ok(Box::new(PgMux { options: options(endpoint)? })),
+    open: |endpoint| Ok(Box::new(over(client::at(endpoint)?))),
 };
+
+/// The variant over whatever answers its requests.
+fn over(server: Arc<dyn Postgres>) -> PgMux {
+    PgMux(server)
+}
 
 /// Operations that may wait for the lock connection; more wait in their callers.
 const PENDING_MAX: usize = 4096;
@@ -87,10 +93,9 @@ const POLL_MIN: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_millis(500);
 /// Pause when a key was met in the moment of its release.
 const PASSING_DELAY: Duration = Duration::from_millis(1);
+
 #[derive(Debug)]
-struct PgMux {
-    options: PgConnectOptions,
-}
+struct PgMux(Arc<dyn Postgres>);
 
 impl LockBackend for PgMux {
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
@@ -99,12 +104,9 @@ impl LockBackend for PgMux {
             let lost = CancellationToken::new();
             let operations = Arc::new(AtomicU64::new(0));
             let wakeups = Arc::new(Wakeups::default());
-            let lock_options = session_settings(&self.options, &options, "lock");
-            let wait_options = session_settings(&self.options, &options, "listen");
-
-            let listening = wakeups::listen(&wait_options).await.map_err(unavailable)?;
-            let (pool, mut connection) = listener(&lock_options).await.map_err(unavailable)?;
-            set_up(&mut *connection.acquire().await.map_err(unavailable)?).await?;
+            let listening = self.0.listen(&options).await?;
+            let mut connection = self.0.multiplex(&options).await?;
+            set_up(&mut *connection).await?;
 
             let (ops, inbox) = mpsc::channel(PENDING_MAX);
             let actor = LockConnection::new(connection, inbox, wakeups.clone(), operations.clone(), patience);
@@ -114,13 +116,15 @@ impl LockBackend for PgMux {
                 async move {
                     // However the task ends, also by a panic, its locks are gone with the connection.
                     let ended = lost.clone().drop_guard();
-                    actor.run(lost).await;
+                    let connection = actor.run(lost).await;
                     drop(ended);
-                    close(pool).await;
+                    connection.close().await;
                 }
             });
-            tasks.spawn(wakeups::run(wakeups.clone(), listening, wait_options, lost.clone()));
-            let session = PgSession { ops, wakeups, lost, operations, now: options.now, patience, tasks };
+            let now = Arc::clone(&options.now);
+            let server = Arc::clone(&self.0);
+            tasks.spawn(wakeups::run(wakeups.clone(), listening, server, options, lost.clone()));
+            let session = PgSession { ops, wakeups, lost, operations, now, patience, tasks };
             Ok(Arc::new(session) as Arc<dyn LockSession>)
         })
     }
@@ -282,15 +286,6 @@ impl LockSession for PgSession {
             self.lost.cancel();
             self.tasks.ended().await;
         })
-    }
-}
-
-fn granted(request: &Request, token: Token) -> Grant {
-    Grant {
-        keys: request.keys.clone(),
-        owner: request.owner.clone(),
-        token: Some(token),
-        validity: Validity::NoLease,
     }
 }
 

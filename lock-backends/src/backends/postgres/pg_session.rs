@@ -24,8 +24,13 @@
 //! Sources: PostgreSQL documentation, "Advisory Locks", "lock_timeout", "client_connection_check_interval"; sqlx
 //! `PgAdvisoryLock` (whose cancelled wait blocks its connection).
 
-use super::{ADVISORY_SURVIVES, PerHolder, Statements, options};
-use crate::session::{Capabilities, Least, LocalFifo, Mode, SafetyClass, Variant};
+use std::sync::Arc;
+
+use super::client;
+use super::keys::ADVISORY_SURVIVES;
+use super::per_holder::PerHolder;
+use super::requests::{Postgres, Scope};
+use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
@@ -43,26 +48,10 @@ pub(super) const VARIANT: Variant = Variant {
         fair: true,
     },
     survives: ADVISORY_SURVIVES,
-    open: |endpoint| Ok(Box::new(PerHolder { options: options(endpoint)?, statements: STATEMENTS })),
+    open: |endpoint| Ok(Box::new(over(client::at(endpoint)?))),
 };
 
-const STATEMENTS: Statements = Statements {
-    acquire: |key, mode| {
-        format!("SELECT pg_advisory_lock{}({key}); SELECT nextval('lockbench_fence')", suffix(mode))
-    },
-    try_acquire: |key, mode| {
-        format!(
-            "SELECT CASE WHEN pg_try_advisory_lock{}({key}) THEN nextval('lockbench_fence') END",
-            suffix(mode)
-        )
-    },
-    refused: None,
-    release: |key, mode| format!("SELECT pg_advisory_unlock{}({key})", suffix(mode)),
-};
-
-fn suffix(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Exclusive => "",
-        Mode::Shared => "_shared",
-    }
+/// The variant over whatever answers its requests.
+pub(super) fn over(server: Arc<dyn Postgres>) -> PerHolder {
+    PerHolder { server, scope: Scope::Session }
 }

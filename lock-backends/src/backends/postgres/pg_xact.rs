@@ -15,8 +15,13 @@
 //!
 //! Sources: PostgreSQL documentation, "Advisory Locks" (transaction-level), "lock_timeout".
 
-use super::{ADVISORY_SURVIVES, PerHolder, Statements, options};
-use crate::session::{Capabilities, Least, LocalFifo, Mode, SafetyClass, Variant};
+use std::sync::Arc;
+
+use super::client;
+use super::keys::ADVISORY_SURVIVES;
+use super::per_holder::PerHolder;
+use super::requests::{Postgres, Scope};
+use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
@@ -34,35 +39,10 @@ pub(super) const VARIANT: Variant = Variant {
         fair: true,
     },
     survives: ADVISORY_SURVIVES,
-    open: |endpoint| Ok(Box::new(PerHolder { options: options(endpoint)?, statements: STATEMENTS })),
+    open: |endpoint| Ok(Box::new(over(client::at(endpoint)?))),
 };
 
-/// The session lock bridges the moment between the transaction that draws the token and the one that holds the lock.
-const STATEMENTS: Statements = Statements {
-    acquire: |key, mode| {
-        let s = suffix(mode);
-        format!(
-            "SELECT pg_advisory_lock{s}({key}); SELECT nextval('lockbench_fence'); COMMIT; \
-             BEGIN; SELECT pg_advisory_xact_lock{s}({key}); \
-             SELECT CASE WHEN pg_advisory_unlock{s}({key}) THEN currval('lockbench_fence') END"
-        )
-    },
-    try_acquire: |key, mode| {
-        let s = suffix(mode);
-        format!(
-            "SELECT CASE WHEN pg_try_advisory_lock{s}({key}) THEN nextval('lockbench_fence') END; COMMIT; \
-             BEGIN; SELECT CASE WHEN pg_try_advisory_xact_lock{s}({key}) \
-             THEN CASE WHEN pg_advisory_unlock{s}({key}) THEN currval('lockbench_fence') END END"
-        )
-    },
-    refused: Some("ROLLBACK"),
-    // Only a transaction that is still open holds the lock: its start is before the statement's.
-    release: |_, _| "SELECT transaction_timestamp() < statement_timestamp(); COMMIT".to_owned(),
-};
-
-fn suffix(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Exclusive => "",
-        Mode::Shared => "_shared",
-    }
+/// The variant over whatever answers its requests.
+pub(super) fn over(server: Arc<dyn Postgres>) -> PerHolder {
+    PerHolder { server, scope: Scope::Transaction }
 }

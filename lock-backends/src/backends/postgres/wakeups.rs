@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{close, listener};
-use crate::backends::common::{CONNECT_TIMEOUT, RELISTEN_DELAY, lock};
+use super::requests::{Announcements, Postgres};
+use crate::backends::common::{RELISTEN_DELAY, lock};
+use crate::session::SessionOptions;
 
 /// Wakes the waiters of this node, by key.
 #[derive(Debug, Default)]
-pub(in crate::backends) struct Wakeups {
+pub(super) struct Wakeups {
     waiting: Mutex<HashMap<i64, Waiting>>,
 }
 
@@ -26,7 +26,7 @@ struct Waiting {
 
 /// A place among those that wait for a key; dropping it gives the place up.
 #[derive(Debug)]
-pub(in crate::backends) struct Waiter<'a> {
+pub(super) struct Waiter<'a> {
     wakeups: &'a Wakeups,
     key: i64,
     notify: Arc<Notify>,
@@ -34,7 +34,7 @@ pub(in crate::backends) struct Waiter<'a> {
 
 impl Wakeups {
     /// Joins those who are woken for `key`.
-    pub(in crate::backends) fn waiter(&self, key: i64) -> Waiter<'_> {
+    pub(super) fn waiter(&self, key: i64) -> Waiter<'_> {
         let mut waiting = self.lock();
         let entry = waiting.entry(key).or_default();
         entry.waiters += 1;
@@ -42,12 +42,12 @@ impl Wakeups {
     }
 
     /// Whether anybody here waits for `key`.
-    pub(in crate::backends) fn awaits(&self, key: i64) -> bool {
+    pub(super) fn awaits(&self, key: i64) -> bool {
         self.lock().contains_key(&key)
     }
 
     /// `key` may be free.
-    pub(in crate::backends) fn wake(&self, key: i64) {
+    pub(super) fn wake(&self, key: i64) {
         if let Some(entry) = self.lock().get(&key) {
             entry.notify.notify_waiters();
         }
@@ -64,7 +64,7 @@ impl Wakeups {
 
 impl Waiter<'_> {
     /// Completes when the key may be free. Enable it before trying the key.
-    pub(in crate::backends) fn woken(&self) -> Notified<'_> {
+    pub(super) fn woken(&self) -> Notified<'_> {
         self.notify.notified()
     }
 }
@@ -81,40 +81,25 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// A connection that hears the announcements.
-pub(in crate::backends) type Listening = (PgPool, PgListener);
-
-/// Opens the listening connection.
-pub(in crate::backends) async fn listen(options: &PgConnectOptions) -> Result<Listening, sqlx::Error> {
-    let (pool, mut listener) = listener(options).await?;
-    timeout(CONNECT_TIMEOUT, listener.listen("lockbench"))
-        .await
-        .map_err(|elapsed| sqlx::Error::Io(std::io::Error::from(elapsed)))??;
-    Ok((pool, listener))
-}
-
 /// Wakes waiters until the session is lost. This connection holds no locks, so it is replaced when it fails; what was
 /// announced meanwhile is made up for by waking everybody.
-pub(in crate::backends) async fn run(
+pub(super) async fn run(
     wakeups: Arc<Wakeups>,
-    first: Listening,
-    options: PgConnectOptions,
+    first: Box<dyn Announcements>,
+    server: Arc<dyn Postgres>,
+    node: SessionOptions,
     lost: CancellationToken,
 ) {
     let mut listening = Some(first);
     loop {
-        if let Some((pool, mut listener)) = listening.take() {
+        if let Some(mut connection) = listening.take() {
             wakeups.wake_all();
-            while let Some(Ok(Some(announced))) = lost.run_until_cancelled(listener.try_recv()).await {
-                match announced.payload().parse() {
-                    Ok(key) => wakeups.wake(key),
-                    Err(_) => tracing::warn!(payload = announced.payload(), "not an announcement of ours"),
-                }
+            while let Some(Some(key)) = lost.run_until_cancelled(connection.next()).await {
+                wakeups.wake(key);
             }
-            drop(listener);
-            close(pool).await;
+            connection.close().await;
         }
-        match lost.run_until_cancelled(listen(&options)).await {
+        match lost.run_until_cancelled(server.listen(&node)).await {
             None => return,
             Some(Ok(again)) => listening = Some(again),
             Some(Err(error)) => {

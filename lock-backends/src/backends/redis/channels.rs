@@ -1,19 +1,20 @@
-//! Who waits on which channel, and the pushes that wake them.
+//! Who waits for the release of which key, and the messages that wake them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use redis::aio::SendError;
-use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{OnceCell, watch};
+
+use super::requests::{Heard, Hears};
+use crate::backends::common::lock;
 
 /// The subscriptions of one node.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
-    by_name: Mutex<HashMap<Arc<str>, Channel>>,
-    /// Held while a subscription changes, so that an UNSUBSCRIBE cannot overtake the next SUBSCRIBE.
+    by_key: Mutex<HashMap<Arc<str>, Channel>>,
+    /// Held while a subscription changes, so that unsubscribing cannot overtake the next subscription.
     pub(super) order: tokio::sync::Mutex<()>,
     /// Counts connections: rises when one is lost.
     connection: AtomicU64,
@@ -34,31 +35,28 @@ struct Channel {
 #[derive(Debug)]
 pub(super) struct Listener {
     channels: Arc<Channels>,
-    name: Arc<str>,
+    key: Arc<str>,
     wake: watch::Receiver<u64>,
     subscribed: Arc<OnceCell<()>>,
 }
 
 impl Channels {
-    /// Joins the waiters of a channel that this node knows already.
-    pub(super) fn join(self: &Arc<Self>, name: &str) -> Option<Listener> {
-        let mut by_name = self.lock();
-        let (name, channel) = (Arc::clone(by_name.get_key_value(name)?.0), by_name.get_mut(name)?);
-        Some(channel.join(Arc::clone(self), name))
+    /// Joins the waiters of a key whose channel this node knows already.
+    pub(super) fn join(self: &Arc<Self>, key: &Arc<str>) -> Option<Listener> {
+        Some(self.lock().get_mut(key)?.join(Arc::clone(self), Arc::clone(key)))
     }
 
-    /// Joins the waiters of a channel. Not yet subscribed unless [`Listener::subscribed`] is set.
-    pub(super) fn listen(self: &Arc<Self>, name: String) -> Listener {
-        let name: Arc<str> = name.into();
-        let mut by_name = self.lock();
-        by_name.entry(Arc::clone(&name)).or_default().join(Arc::clone(self), name)
+    /// Joins the waiters of a key. Not yet subscribed unless [`Listener::subscribed`] is set.
+    pub(super) fn listen(self: &Arc<Self>, key: &Arc<str>) -> Listener {
+        let mut by_key = self.lock();
+        by_key.entry(Arc::clone(key)).or_default().join(Arc::clone(self), Arc::clone(key))
     }
 
-    /// Forgets the channels on which nobody waited since the last call, and returns those that are
+    /// Forgets the channels on which nobody waited since the last call, and returns the keys of those that are
     /// subscribed. To be called with `order` held.
-    pub(super) fn take_idle(&self) -> Vec<String> {
+    pub(super) fn take_idle(&self) -> Vec<Arc<str>> {
         let mut idle = Vec::new();
-        self.lock().retain(|name, channel| {
+        self.lock().retain(|key, channel| {
             if channel.waiters > 0 {
                 return true;
             }
@@ -66,32 +64,10 @@ impl Channels {
                 channel.idle = true;
                 return true;
             }
-            idle.push(name.to_string());
+            idle.push(Arc::clone(key));
             false
         });
         idle
-    }
-
-    /// Takes what the connection pushes. Must not block it.
-    pub(super) fn push(&self, push: &PushInfo) -> Result<(), SendError> {
-        match (&push.kind, push.data.first()) {
-            (PushKind::Message, Some(Value::BulkString(name))) => {
-                if let Ok(name) = std::str::from_utf8(name)
-                    && let Some(channel) = self.lock().get(name)
-                {
-                    channel.wake.send_modify(|messages| *messages += 1);
-                }
-            }
-            // A message may have been missed: everybody tries.
-            (PushKind::Disconnection, _) => {
-                self.connection.fetch_add(1, Ordering::AcqRel);
-                for channel in self.lock().values() {
-                    channel.wake.send_modify(|messages| *messages += 1);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
     }
 
     /// Which connection this is: commands on one are executed in their order.
@@ -100,21 +76,41 @@ impl Channels {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Channel>> {
-        self.by_name.lock().expect("nothing panics while the channels are locked")
+        lock(&self.by_key)
+    }
+}
+
+impl Hears for Channels {
+    fn hear(&self, heard: Heard<'_>) {
+        match heard {
+            Heard::Released { key } => {
+                if let Some(channel) = self.lock().get(key) {
+                    channel.wake.send_modify(|messages| *messages += 1);
+                }
+            }
+            // A message may have been missed: everybody tries.
+            Heard::Disconnected => {
+                self.connection.fetch_add(1, Ordering::AcqRel);
+                for channel in self.lock().values() {
+                    channel.wake.send_modify(|messages| *messages += 1);
+                }
+            }
+            Heard::HandedOver(_) => {}
+        }
     }
 }
 
 impl Channel {
-    fn join(&mut self, channels: Arc<Channels>, name: Arc<str>) -> Listener {
+    fn join(&mut self, channels: Arc<Channels>, key: Arc<str>) -> Listener {
         self.waiters += 1;
         self.idle = false;
-        Listener { channels, name, wake: self.wake.subscribe(), subscribed: Arc::clone(&self.subscribed) }
+        Listener { channels, key, wake: self.wake.subscribe(), subscribed: Arc::clone(&self.subscribed) }
     }
 }
 
 impl Listener {
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    pub(super) fn key(&self) -> &str {
+        &self.key
     }
 
     /// Set once the server confirmed the subscription.
@@ -138,8 +134,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let mut by_name = self.channels.lock();
-        let Entry::Occupied(mut channel) = by_name.entry(Arc::clone(&self.name)) else { return };
+        let mut by_key = self.channels.lock();
+        let Entry::Occupied(mut channel) = by_key.entry(Arc::clone(&self.key)) else { return };
         channel.get_mut().waiters -= 1;
         // Never subscribed, so there is nothing to keep: an uncontended lock leaves no trace here.
         if channel.get().waiters == 0 && !self.subscribed.initialized() {

@@ -1,8 +1,5 @@
 //! Locks that a release hands to the next in line, inside the script.
 
-mod inbox;
-mod line;
-
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,14 +8,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use self::inbox::{HandedOver, Inbox};
-use self::line::{AskRet, Line};
-use super::asked::Asked;
-use super::{Node, Tries, fault, jitter};
+use super::inbox::{HandedOver, Inbox};
+use super::node::{Asked, Node, grant, released};
+use super::requests::{AskRet, Channel, IfHeld, Redis};
+use super::tries::{Tries, jitter};
 use crate::backends::common::Tasks;
 use crate::session::{
-    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request,
-    SessionOptions, Validity, valid_until,
+    BoxFuture, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request, SessionOptions,
+    Validity, valid_until,
 };
 
 /// Hand-overs that met nobody and wait to be given back; what does not fit ends with its claim.
@@ -26,12 +23,13 @@ const ORPHANS_MAX: usize = 1024;
 
 /// The backend of the variants of this kind.
 #[derive(Debug)]
-pub(in crate::backends) struct HandOver(pub(in crate::backends) Endpoint);
+pub(super) struct HandOver(pub(super) Box<dyn Redis>);
 
 #[derive(Debug)]
 struct QueueSession {
     node: Node,
-    line: Line,
+    /// Under which its waiters stand in line.
+    name: String,
     inbox: Arc<Inbox>,
     tasks: Tasks,
 }
@@ -40,15 +38,13 @@ impl LockBackend for HandOver {
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
         Box::pin(async move {
             // Not the node's name alone: a message to an earlier session of it is not for this one.
-            let channel = format!("lockbench:node:{:016x}", RandomState::new().hash_one(&options.node));
+            let name = format!("{:016x}", RandomState::new().hash_one(&options.node));
             let (orphans, unclaimed) = mpsc::channel(ORPHANS_MAX);
             let inbox = Arc::new(Inbox::new(orphans));
-            let pushes = Arc::clone(&inbox);
-            let node = Node::connect(&self.0, options, move |push| pushes.push(&push)).await?;
-            let line = Line::new(channel, node.ttl);
-            line.load(&mut node.connection.clone()).await.map_err(|error| fault(&error))?;
-            node.connection.clone().subscribe(line.channel()).await.map_err(|error| fault(&error))?;
-            let session = Arc::new(QueueSession { node, line, inbox, tasks: Tasks::default() });
+            let node = Node::connect(&*self.0, options, Arc::clone(&inbox) as _).await?;
+            // Not counted, as all that belongs to the session's beginning.
+            node.server().subscribe(Channel::Node(&name)).await?;
+            let session = Arc::new(QueueSession { node, name, inbox, tasks: Tasks::default() });
             let giving_back = give_back(Arc::downgrade(&session), unclaimed, session.node.lost.clone());
             session.tasks.spawn(giving_back);
             Ok(session as Arc<dyn LockSession>)
@@ -74,12 +70,10 @@ impl LockSession for QueueSession {
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
         Box::pin(async move {
             let key = self.node.admit(request)?;
-            match self.ask(key, request, line::IfHeld::GoAway).await {
+            match self.ask(key, request, IfHeld::GoAway).await {
                 Ok(asked) => Ok(asked.granted()),
                 // Idempotent: the second answer tells what came of the first.
-                Err(LockError::Unknown(_)) => {
-                    Ok(self.ask(key, request, line::IfHeld::GoAway).await?.granted())
-                }
+                Err(LockError::Unknown(_)) => Ok(self.ask(key, request, IfHeld::GoAway).await?.granted()),
                 Err(error) => Err(error),
             }
         })
@@ -93,9 +87,9 @@ impl LockSession for QueueSession {
     fn renew<'a>(&'a self, grants: &'a [Arc<Grant>]) -> BoxFuture<'a, Result<Renewal, LockError>> {
         Box::pin(async move {
             let clock = |sent_ns, server_us| self.inbox.set_clock(sent_ns, server_us);
-            let renewed = self.node.renew(self.line.renewal(), grants, clock).await;
+            let renewed = self.node.renew(grants, clock).await;
             if grants.is_empty() && self.inbox.anybody_waits() {
-                self.node.renew_chunk(self.line.renewal(), &[], clock).await?;
+                self.node.renew_chunk(&[], clock).await?;
             }
             renewed
         })
@@ -136,24 +130,24 @@ impl LockSession for QueueSession {
 }
 
 impl QueueSession {
-    /// Runs the acquire script once.
-    async fn ask(&self, key: &str, request: &Request, held: line::IfHeld) -> Result<Asked, LockError> {
+    /// Asks once.
+    async fn ask(&self, key: &str, request: &Request, held: IfHeld<'_>) -> Result<Asked, LockError> {
         let node = &self.node;
         let sent_ns = node.now.now_ns();
-        let answer = self.line.ask(&mut node.send(), key, request, held).await;
-        match answer.map_err(|error| fault(&error))? {
-            AskRet::Granted(slot, token) => {
-                Ok(Asked::Granted(node.grant(request, slot, token, valid_until(sent_ns, node.ttl))))
-            }
-            AskRet::Held { left, server_us } => {
-                self.inbox.set_clock(sent_ns, server_us);
-                Ok(Asked::Held(left))
-            }
+        let answer = node.send().ask(node.wanted(key, request), self.claim(), held).await?;
+        if let AskRet::Held { server_us: Some(server_us), .. } = answer {
+            self.inbox.set_clock(sent_ns, server_us);
         }
+        Ok(node.asked(request, sent_ns, answer))
+    }
+
+    /// How long a lock that was handed over is held before its first renewal, which is due after a third of the ttl.
+    fn claim(&self) -> Duration {
+        self.node.ttl / 2
     }
 
     /// Stands in line until the lock is handed over. Asks again when a message may have been missed, and when the
-    /// holder's lease should have ended: that run of the script hands a free lock on, to whoever is first.
+    /// holder's lease should have ended: the server then hands a free lock on, to whoever is first.
     async fn wait(&self, request: &Request) -> Result<Grant, LockError> {
         let key = self.node.admit(request)?;
         let mut tries = Tries::default();
@@ -162,7 +156,7 @@ impl QueueSession {
         loop {
             let connection = self.inbox.connection();
             place.mark_seen();
-            let pause = match self.ask(key, request, line::IfHeld::Wait).await {
+            let pause = match self.ask(key, request, IfHeld::Wait(&self.name)).await {
                 Ok(Asked::Granted(grant)) => {
                     place.granted();
                     return Ok(grant);
@@ -183,14 +177,14 @@ impl QueueSession {
                 news = place.news() => {
                     let Some(HandedOver { slot, token, server_us }) = news else { continue };
                     let at_ns = place.stamp_ns(server_us).min(self.node.now.now_ns());
-                    let valid = valid_until(at_ns, self.line.claim());
+                    let valid = valid_until(at_ns, self.claim());
                     if matches!(valid, Validity::Until(stamp) if stamp <= self.node.now.now_ns()) {
                         // The message was so late that somebody else may hold it: back into the line.
                         drop(place);
                         place = self.inbox.join(key, &request.owner, self.node.now.now_ns());
                         continue;
                     }
-                    return Ok(self.node.grant(request, slot, Some(token), valid));
+                    return Ok(Grant { token: Some(token), ..grant(request, slot, valid) });
                 }
                 () = request.over(&*self.node.now) => return Err(self.give_up(request, connection).await),
                 () = tokio::time::sleep(pause) => {}
@@ -209,10 +203,6 @@ impl QueueSession {
 
     /// Gives keys back by owner, or leaves the line.
     async fn withdraw(&self, grant: &Grant) -> Result<ReleaseRet, LockError> {
-        let was_held = self.line.release(&mut self.node.send(), grant).await;
-        match was_held.map_err(|error| fault(&error))? {
-            true => Ok(ReleaseRet::Released),
-            false => Ok(ReleaseRet::AlreadyLost),
-        }
+        self.node.send().pass_on(&grant.keys, &grant.owner, self.claim()).await.map(released)
     }
 }

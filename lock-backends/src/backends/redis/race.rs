@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::asked::Asked;
 use super::channels::{Channels, Listener};
-use super::scripts::{self, AcquireRet, Scripts, Tokens};
-use super::{Node, RETRY_FIRST, RETRY_MAX, Tries, fault, jitter};
+use super::node::{Asked, Node, released};
+use super::requests::{Announce, Channel, Redis, Tokens};
+use super::tries::{RETRY_MAX, Tries, jitter};
 use crate::session::{
-    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request,
-    SessionOptions, valid_until,
+    BoxFuture, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request, SessionOptions,
 };
 
 /// Longest pause between two tries of a waiter that nobody wakes.
@@ -20,7 +19,7 @@ const POLL_MAX: Duration = Duration::from_millis(128);
 
 /// How a waiter learns of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::backends) enum Wake {
+pub(super) enum Wake {
     /// It does not: it asks again and again.
     Poll,
     /// By a message on the lock's channel.
@@ -29,29 +28,27 @@ pub(in crate::backends) enum Wake {
 
 /// The backend of all variants of this kind.
 #[derive(Debug)]
-pub(in crate::backends) struct Race {
-    pub(in crate::backends) endpoint: Endpoint,
-    pub(in crate::backends) wake: Wake,
-    pub(in crate::backends) tokens: Tokens,
+pub(super) struct Race {
+    pub(super) server: Box<dyn Redis>,
+    pub(super) wake: Wake,
+    pub(super) tokens: Tokens,
 }
 
 #[derive(Debug)]
 struct RaceSession {
     node: Node,
-    scripts: Scripts,
     channels: Arc<Channels>,
     wake: Wake,
+    tokens: Tokens,
 }
 
 impl LockBackend for Race {
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
         Box::pin(async move {
             let channels = Arc::new(Channels::default());
-            let pushes = Arc::clone(&channels);
-            let node = Node::connect(&self.endpoint, options, move |push| pushes.push(&push)).await?;
-            let scripts = Scripts::new(self.tokens);
-            scripts.load(&mut node.connection.clone()).await.map_err(|error| fault(&error))?;
-            Ok(Arc::new(RaceSession { node, scripts, channels, wake: self.wake }) as Arc<dyn LockSession>)
+            let node = Node::connect(&*self.server, options, Arc::clone(&channels) as _).await?;
+            let (wake, tokens) = (self.wake, self.tokens);
+            Ok(Arc::new(RaceSession { node, channels, wake, tokens }) as Arc<dyn LockSession>)
         })
     }
 }
@@ -75,7 +72,7 @@ impl LockSession for RaceSession {
 
     fn renew<'a>(&'a self, grants: &'a [Arc<Grant>]) -> BoxFuture<'a, Result<Renewal, LockError>> {
         Box::pin(async move {
-            let renewed = self.node.renew(self.scripts.renew(), grants, |_, _| ()).await;
+            let renewed = self.node.renew(grants, |_, _| ()).await;
             self.drop_idle_channels().await;
             renewed
         })
@@ -112,27 +109,18 @@ impl LockSession for RaceSession {
 }
 
 impl RaceSession {
-    /// Runs the acquire script once.
+    /// Asks once.
     async fn ask(&self, key: &str, request: &Request) -> Result<Asked, LockError> {
         let node = &self.node;
         let sent_ns = node.now.now_ns();
-        let answer = self.scripts.acquire(&mut node.send(), key, request, node.ttl).await;
-        match answer.map_err(|error| fault(&error))? {
-            AcquireRet::Granted(slot, token) => {
-                Ok(Asked::Granted(node.grant(request, slot, token, valid_until(sent_ns, node.ttl))))
-            }
-            AcquireRet::Held(left) => Ok(Asked::Held(left)),
-        }
+        let answer = node.send().acquire(node.wanted(key, request), self.tokens).await?;
+        Ok(node.asked(request, sent_ns, answer))
     }
 
     /// Gives keys back by owner.
     async fn withdraw(&self, grant: &Grant) -> Result<ReleaseRet, LockError> {
-        let announce = self.wake == Wake::Message;
-        let was_held = self.scripts.release(&mut self.node.send(), grant, announce).await;
-        match was_held.map_err(|error| fault(&error))? {
-            true => Ok(ReleaseRet::Released),
-            false => Ok(ReleaseRet::AlreadyLost),
-        }
+        let announce = if self.wake == Wake::Message { Announce::Yes } else { Announce::No };
+        self.node.send().release(&grant.keys, &grant.owner, announce).await.map(released)
     }
 
     /// Unsubscribes where nobody waited since the last renewal. A failure costs a useless message, no more.
@@ -151,9 +139,9 @@ impl RaceSession {
     async fn subscribe(&self, listener: &Listener) -> Result<(), LockError> {
         let subscribing = listener.subscribed().get_or_try_init(|| async {
             let _order = self.channels.order.lock().await;
-            self.node.send().subscribe(listener.name()).await
+            self.node.send().subscribe(Channel::Releases(listener.key())).await
         });
-        subscribing.await.map(drop).map_err(|error| fault(&error))
+        subscribing.await.map(drop)
     }
 }
 
@@ -173,7 +161,7 @@ impl<'a> Wait<'a> {
         let key = session.node.admit(request)?;
         let listener = match session.wake {
             Wake::Poll => None,
-            Wake::Message => session.channels.join(&scripts::lock_key(key)),
+            Wake::Message => session.channels.join(key),
         };
         Ok(Self { session, request, key, listener, tries: Tries::default(), asked: 0 })
     }
@@ -194,7 +182,7 @@ impl<'a> Wait<'a> {
                     if self.session.wake == Wake::Poll {
                         self.poll_pause()
                     } else if subscribed {
-                        self.tries.retry = RETRY_FIRST;
+                        self.tries.hurry();
                         left + jitter(&self.request.owner, left)
                     // In a box, as what is rare: a future too large for the allocator's fast path costs every acquire.
                     } else if Box::pin(self.subscribe()).await.is_ok() {
@@ -217,7 +205,7 @@ impl<'a> Wait<'a> {
 
     async fn subscribe(&mut self) -> Result<(), LockError> {
         let channels = &self.session.channels;
-        let listener = self.listener.get_or_insert_with(|| channels.listen(scripts::lock_key(self.key)));
+        let listener = self.listener.get_or_insert_with(|| channels.listen(self.key));
         self.session.subscribe(listener).await
     }
 
@@ -230,7 +218,7 @@ impl<'a> Wait<'a> {
 
     /// The wait is over: withdraws what may stand.
     async fn give_up(&mut self) -> LockError {
-        let Some(connection) = self.tries.doubt else { return self.tries.timed_out() };
+        let Some(connection) = self.tries.doubt() else { return self.tries.timed_out() };
         match self.session.withdraw(&self.request.unproven_grant()).await {
             Ok(_) if self.session.channels.connection() == connection => LockError::TimedOut,
             Ok(_) => LockError::Unknown("withdrawn on another connection than asked".into()),
@@ -239,7 +227,7 @@ impl<'a> Wait<'a> {
     }
 }
 
-/// Waits for a push after the last mark; for ever where nobody listens.
+/// Waits for a message after the last mark; for ever where nobody listens.
 async fn woken(listener: &mut Option<Listener>) {
     match listener {
         Some(listener) => listener.woken().await,

@@ -12,7 +12,10 @@
 //!
 //! Sources: redis.io "Distributed Locks with Redis"; redsync and Redisson `SpinLock` (polling with back-off).
 
-use super::{Race, SURVIVES, Tokens, Wake};
+use super::client;
+use super::node::SURVIVES;
+use super::race::{Race, Wake};
+use super::requests::{Redis, Tokens};
 use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
@@ -30,7 +33,10 @@ pub(super) const VARIANT: Variant = Variant {
         fair: false,
     },
     survives: SURVIVES,
-    open: |endpoint| {
-        Ok(Box::new(Race { endpoint: endpoint.clone(), wake: Wake::Poll, tokens: Tokens::None }))
-    },
+    open: |endpoint| Ok(Box::new(over(client::at(endpoint)))),
 };
+
+/// The variant over whatever answers its requests.
+pub(super) fn over(server: Box<dyn Redis>) -> Race {
+    Race { server, wake: Wake::Poll, tokens: Tokens::None }
+}

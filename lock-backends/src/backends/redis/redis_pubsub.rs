@@ -9,7 +9,10 @@
 //!
 //! Sources: Redisson `RedissonLock` (structure only); redis.io "Distributed Locks with Redis".
 
-use super::{Race, SURVIVES, Tokens, Wake};
+use super::client;
+use super::node::SURVIVES;
+use super::race::{Race, Wake};
+use super::requests::{Redis, Tokens};
 use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
@@ -27,7 +30,10 @@ pub(super) const VARIANT: Variant = Variant {
         fair: false,
     },
     survives: SURVIVES,
-    open: |endpoint| {
-        Ok(Box::new(Race { endpoint: endpoint.clone(), wake: Wake::Message, tokens: Tokens::None }))
-    },
+    open: |endpoint| Ok(Box::new(over(client::at(endpoint)))),
 };
+
+/// The variant over whatever answers its requests.
+pub(super) fn over(server: Box<dyn Redis>) -> Race {
+    Race { server, wake: Wake::Message, tokens: Tokens::None }
+}

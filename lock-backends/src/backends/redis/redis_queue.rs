@@ -1,6 +1,6 @@
 //! `redis-queue`: waiters stand in line at the server, and the script that releases hands the lock to the first.
 //!
-//! Protocol, on one RESP3 connection per node that carries commands and pushes (folder `redis/hand_over`):
+//! Protocol, on one RESP3 connection per node that carries commands and pushes (folder `redis`):
 //! - *acquire*, 1 round trip: nobody holds it and nobody waits → token and key as in `redis-fenced`; else the script
 //!   puts the owner in the line and answers how long the first lease runs. For level N it looks for a free one of N
 //!   keys, which share one line.
@@ -28,7 +28,10 @@
 //! Sources: `redis-fenced`; Redisson `RedissonFairLock` (a line in the server; structure only); Redis documentation of
 //! PUBLISH (its answer) and of script atomicity.
 
-use super::{HandOver, SURVIVES};
+use super::client;
+use super::hand_over::HandOver;
+use super::node::SURVIVES;
+use super::requests::Redis;
 use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
@@ -46,5 +49,10 @@ pub(super) const VARIANT: Variant = Variant {
         fair: true,
     },
     survives: SURVIVES,
-    open: |endpoint| Ok(Box::new(HandOver(endpoint.clone()))),
+    open: |endpoint| Ok(Box::new(over(client::at(endpoint)))),
 };
+
+/// The variant over whatever answers its requests.
+pub(super) fn over(server: Box<dyn Redis>) -> HandOver {
+    HandOver(server)
+}

@@ -1,16 +1,18 @@
 //! The scripts, each atomic at the server. Keys are `lockbench:lock:<key>`; a lock's channel has its name, which
-//! for a slot is that of its resource. A held key's value is `token:length:owner;description`.
+//! for a slot is that of its resource. A held key's value is `token:length:owner;description`. A key's line is the sorted
+//! set `lockbench:line:<key>`: a member is `channel length:owner;description`, in the order of arrival.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionLike, ConnectionManager};
 use redis::{ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value};
 
-use crate::session::{Grant, OwnerId, Request, Token, split_slot};
+use super::requests::{Announce, AskRet, HandedOver, IfHeld, RenewRet, Tokens, Wanted};
+use crate::session::{Grant, OwnerId, Token, split_slot};
 
 /// Counter of the tokens of all locks.
-pub(super) const FENCE: &str = "lockbench:fence";
+const FENCE: &str = "lockbench:fence";
 
 const LOCK: &str = "lockbench:lock:";
 
@@ -35,131 +37,145 @@ const RELEASE: &str = include_str!("lua/release.lua");
 /// KEYS locks; ARGV ttl in ms, heads. 1 or 0 for each: still held by that owner. Last the server's time in µs.
 const RENEW: &str = include_str!("lua/renew.lua");
 
-/// Whether grants carry tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::backends) enum Tokens {
-    Drawn,
-    None,
-}
+/// `pass(lock, line, fence, claim)`: gives the lock to the first in line whose node listens, or frees it.
+///
+/// PUBLISH says how many hear it: a node that is gone is passed over at once. One that is silent keeps the lock for
+/// the claim, a part of the ttl, since nobody there renews it.
+const PASS: &str = include_str!("lua/pass.lua");
 
+/// KEYS fence, line, slots; ARGV head, ttl in ms, claim in ms, description, channel or nothing.
+/// `{slot, token}`; or `{-1, ms until the first lease ends, time in µs}`, and with a channel it stands in line.
+const ASK: &str = include_str!("lua/ask.lua");
+
+/// KEYS fence, line, locks; ARGV head, claim in ms. How many of them that owner held; if none, it leaves the line.
+const PASS_ON: &str = include_str!("lua/pass_on.lua");
+
+/// All of them.
 #[derive(Debug)]
 pub(super) struct Scripts {
     acquire: Script,
+    acquire_no_token: Script,
     release: Script,
-    renew: Renew,
-}
-
-/// Answer of [`Scripts::acquire`].
-#[derive(Debug)]
-pub(super) enum AcquireRet {
-    /// The slot and its token.
-    Granted(u32, Option<Token>),
-    /// Held by another, whose lease has so long to run.
-    Held(Duration),
+    renew: Script,
+    ask: Script,
+    pass_on: Script,
 }
 
 impl Scripts {
-    pub(super) fn new(tokens: Tokens) -> Self {
-        let draw = if tokens == Tokens::Drawn { DRAW } else { DRAW_NONE };
-        let acquire = Script::new(&[OWNED, draw, ACQUIRE].concat());
-        Self { acquire, release: Script::new(&[OWNED, RELEASE].concat()), renew: Renew::new() }
+    pub(super) fn new() -> Self {
+        let script = |parts: &[&str]| Script::new(&parts.concat());
+        Self {
+            acquire: script(&[OWNED, DRAW, ACQUIRE]),
+            acquire_no_token: script(&[OWNED, DRAW_NONE, ACQUIRE]),
+            release: script(&[OWNED, RELEASE]),
+            renew: script(&[OWNED, RENEW]),
+            ask: script(&[OWNED, DRAW, PASS, ASK]),
+            pass_on: script(&[OWNED, DRAW, PASS, PASS_ON]),
+        }
     }
 
     /// Sends all of them, so that the first use is one round trip like every other.
-    pub(super) async fn load(&self, connection: &mut ConnectionManager) -> RedisResult<()> {
-        load(connection, [&self.acquire, &self.release, &self.renew.0]).await
-    }
-
-    pub(super) fn renew(&self) -> &Renew {
-        &self.renew
+    pub(super) async fn load(&self, connection: &ConnectionManager) -> RedisResult<()> {
+        let Self { acquire, acquire_no_token, release, renew, ask, pass_on } = self;
+        let loads = [acquire, acquire_no_token, release, renew, ask, pass_on].map(|script| {
+            let mut connection = connection.clone();
+            async move { script.load_async(&mut connection).await }
+        });
+        futures_util::future::try_join_all(loads).await.map(drop)
     }
 
     pub(super) async fn acquire(
         &self,
-        connection: &mut ConnectionManager,
-        key: &str,
-        request: &Request,
-        ttl: Duration,
-    ) -> RedisResult<AcquireRet> {
-        let mut call = self.acquire.key(FENCE);
-        slot_keys(&mut call, key, request.level);
-        call.arg(head(&request.owner)).arg(millis(ttl)).arg(&*request.description);
+        connection: &mut impl ConnectionLike,
+        wanted: Wanted<'_>,
+        tokens: Tokens,
+    ) -> RedisResult<AskRet> {
+        let script = if tokens == Tokens::Drawn { &self.acquire } else { &self.acquire_no_token };
+        let mut call = script.key(FENCE);
+        slot_keys(&mut call, wanted);
+        call.arg(head(wanted.owner)).arg(millis(wanted.ttl)).arg(wanted.description);
         match call.invoke_async(connection).await? {
-            Value::Int(left_ms) => Ok(AcquireRet::Held(lease_left(left_ms))),
+            Value::Int(left_ms) => Ok(AskRet::Held { left: lease_left(left_ms), server_us: None }),
             granted => {
                 let (slot, token): (u32, u64) = FromRedisValue::from_redis_value(granted)?;
-                Ok(AcquireRet::Granted(slot, token_of(token)))
+                Ok(AskRet::Granted(slot, token_of(token)))
             }
         }
     }
 
-    /// Whether any of them was held by that owner. Tells the channel of the lock, where there is one.
+    pub(super) async fn ask(
+        &self,
+        connection: &mut impl ConnectionLike,
+        wanted: Wanted<'_>,
+        claim: Duration,
+        if_held: IfHeld<'_>,
+    ) -> RedisResult<AskRet> {
+        let mut call = self.ask.key(FENCE);
+        call.key(line_key(wanted.key));
+        slot_keys(&mut call, wanted);
+        call.arg(head(wanted.owner)).arg(millis(wanted.ttl)).arg(millis(claim)).arg(wanted.description);
+        if let IfHeld::Wait(node) = if_held {
+            call.arg(node_channel(node));
+        }
+        let answer: Vec<Value> = call.invoke_async(connection).await?;
+        let mut answer = answer.into_iter();
+        let mut next = || answer.next().ok_or_else(nonsense);
+        let slot = i64::from_redis_value(next()?)?;
+        match u32::try_from(slot) {
+            Ok(slot) => Ok(AskRet::Granted(slot, token_of(u64::from_redis_value(next()?)?))),
+            Err(_) => {
+                let left = lease_left(i64::from_redis_value(next()?)?);
+                Ok(AskRet::Held { left, server_us: Some(u64::from_redis_value(next()?)?) })
+            }
+        }
+    }
+
     pub(super) async fn release(
         &self,
-        connection: &mut ConnectionManager,
-        grant: &Grant,
-        announce: bool,
+        connection: &mut impl ConnectionLike,
+        keys: &[Arc<str>],
+        owner: &OwnerId,
+        announce: Announce,
     ) -> RedisResult<bool> {
-        let mut call = self.release.arg(head(&grant.owner));
-        for key in &grant.keys {
+        let mut call = self.release.arg(head(owner));
+        for key in keys {
             call.key(lock_key(key));
         }
-        if let (true, Some(key)) = (announce, grant.keys.first()) {
+        if let (Announce::Yes, Some(key)) = (announce, keys.first()) {
             call.arg(lock_key(split_slot(key).0));
         }
         call.invoke_async(connection).await
     }
-}
 
-/// The renewal, the same for all variants.
-#[derive(Debug)]
-pub(super) struct Renew(pub(super) Script);
-
-impl Renew {
-    pub(super) fn new() -> Self {
-        Self(Script::new(&[OWNED, RENEW].concat()))
+    pub(super) async fn pass_on(
+        &self,
+        connection: &mut impl ConnectionLike,
+        keys: &[Arc<str>],
+        owner: &OwnerId,
+        claim: Duration,
+    ) -> RedisResult<bool> {
+        let base = keys.first().map_or("", |key| split_slot(key).0);
+        let mut call = self.pass_on.key(FENCE);
+        call.key(line_key(base));
+        for key in keys {
+            call.key(lock_key(key));
+        }
+        call.arg(head(owner)).arg(millis(claim)).invoke_async(connection).await
     }
 
-    /// Whether each of them is still held by its owner; then its lease runs anew. And the server's time in µs.
-    pub(super) async fn call(
+    pub(super) async fn renew(
         &self,
-        connection: &mut ConnectionManager,
+        connection: &mut impl ConnectionLike,
         grants: &[Arc<Grant>],
         ttl: Duration,
-    ) -> RedisResult<(Vec<bool>, u64)> {
-        let mut call = self.0.arg(millis(ttl));
+    ) -> RedisResult<RenewRet> {
+        let mut call = self.renew.arg(millis(ttl));
         for grant in grants {
             call.key(lock_key(grant.keys.first().map_or("", |key| key))).arg(head(&grant.owner));
         }
         let mut held: Vec<u64> = call.invoke_async(connection).await?;
-        let time_us = held.pop().filter(|_| held.len() == grants.len()).ok_or_else(nonsense)?;
-        Ok((held.into_iter().map(|held| held == 1).collect(), time_us))
-    }
-}
-
-pub(super) async fn load(
-    connection: &mut ConnectionManager,
-    scripts: impl IntoIterator<Item = &Script>,
-) -> RedisResult<()> {
-    for script in scripts {
-        script.load_async(connection).await?;
-    }
-    Ok(())
-}
-
-/// With [`OWNED`] and [`DRAW`] in front of it.
-pub(super) fn fenced_script(body: &[&str]) -> Script {
-    Script::new(&[&[OWNED, DRAW], body].concat().concat())
-}
-
-/// Adds the keys of all slots: at level 1, the lock's own.
-pub(super) fn slot_keys(call: &mut ScriptInvocation<'_>, key: &str, level: u32) {
-    if level == 1 {
-        call.key(lock_key(key));
-    } else {
-        for slot in 0..level {
-            call.key(format!("{LOCK}{key}#{slot}"));
-        }
+        let server_us = held.pop().filter(|_| held.len() == grants.len()).ok_or_else(nonsense)?;
+        Ok(RenewRet { held: held.into_iter().map(|held| held == 1).collect(), server_us })
     }
 }
 
@@ -173,10 +189,9 @@ pub(super) fn key_of(lock: &str) -> Option<&str> {
     lock.strip_prefix(LOCK)
 }
 
-/// The owner as it stands behind the token, with its length in front, so that no owner is the beginning of
-/// another.
-pub(super) fn head(owner: &OwnerId) -> String {
-    format!("{}:{};", owner.0.len(), owner.0)
+/// Name of the channel of those who stand in line under a name.
+pub(super) fn node_channel(node: &str) -> String {
+    format!("lockbench:node:{node}")
 }
 
 /// What the holder says that it is doing, from the value of its key.
@@ -186,22 +201,54 @@ pub(super) fn description(value: &str) -> Option<String> {
     rest.get(length.parse::<usize>().ok()?..)?.strip_prefix(';').map(str::to_owned)
 }
 
-pub(super) fn millis(ttl: Duration) -> u64 {
+/// The message of [`PASS`], `token:µs:length:owner;lock`.
+pub(super) fn handed_over(message: &str) -> Option<HandedOver<'_>> {
+    let (token, rest) = message.split_once(':')?;
+    let (server_us, rest) = rest.split_once(':')?;
+    let (length, rest) = rest.split_once(':')?;
+    let (owner, rest) = rest.split_at_checked(length.parse().ok()?)?;
+    let key = key_of(rest.strip_prefix(';')?)?;
+    let token = Token { generation: 0, sequence: token.parse().ok()? };
+    Some(HandedOver { owner, key, token, server_us: server_us.parse().ok()? })
+}
+
+fn line_key(key: &str) -> String {
+    format!("lockbench:line:{key}")
+}
+
+/// Adds the keys of all slots: at level 1, the lock's own.
+fn slot_keys(call: &mut ScriptInvocation<'_>, wanted: Wanted<'_>) {
+    if wanted.level == 1 {
+        call.key(lock_key(wanted.key));
+    } else {
+        for slot in 0..wanted.level {
+            call.key(format!("{LOCK}{}#{slot}", wanted.key));
+        }
+    }
+}
+
+/// The owner as it stands behind the token, with its length in front, so that no owner is the beginning of
+/// another.
+fn head(owner: &OwnerId) -> String {
+    format!("{}:{};", owner.0.len(), owner.0)
+}
+
+fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A negative number would be a key that somebody set without a time to live, or that ended just now: look again
 /// soon.
-pub(super) fn lease_left(left_ms: i64) -> Duration {
+fn lease_left(left_ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(left_ms).unwrap_or(100))
 }
 
 /// 0 stands for none.
-pub(super) fn token_of(sequence: u64) -> Option<Token> {
+fn token_of(sequence: u64) -> Option<Token> {
     (sequence > 0).then_some(Token { generation: 0, sequence })
 }
 
-pub(super) fn nonsense() -> RedisError {
+fn nonsense() -> RedisError {
     (ErrorKind::UnexpectedReturnType, "unexpected answer of a lock script").into()
 }
 
@@ -215,5 +262,13 @@ mod tests {
         let value = format!("17:{}start VM 7; now", head(&owner));
         assert_eq!(description(&value).as_deref(), Some("start VM 7; now"));
         assert_eq!(description("a stranger's value"), None);
+    }
+
+    #[test]
+    fn a_hand_over_is_read_back_whatever_owner_and_key_are_called() {
+        let read = handed_over("17:5:5:a;1:2;lockbench:lock:x##1#3").unwrap();
+        assert_eq!((read.owner, read.key, read.token.sequence, read.server_us), ("a;1:2", "x##1#3", 17, 5));
+        assert!(handed_over("17:5:50:a;lockbench:lock:x").is_none());
+        assert!(handed_over("a stranger's message").is_none());
     }
 }

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use redis::aio::SendError;
-use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::super::scripts::{head, key_of};
+use super::requests::{self, Heard, Hears};
+use crate::backends::common::lock;
 use crate::session::{Grant, OwnerId, Token, Validity, split_slot};
 
 /// No exchange has dated the server's clock yet.
@@ -72,7 +71,7 @@ impl Inbox {
 
     /// From now on messages reach this attempt.
     pub(super) fn join(&self, key: &str, owner: &OwnerId, now_ns: u64) -> Place<'_> {
-        let attempt = attempt(owner, key);
+        let attempt = attempt(&owner.0, key);
         let (sender, message) = oneshot::channel();
         self.lock().insert(attempt.clone(), Entry::Waiting(sender));
         let connections = self.connection.subscribe();
@@ -89,7 +88,7 @@ impl Inbox {
             return;
         }
         let Some(key) = grant.keys.first() else { return };
-        if self.lock().remove(&attempt(&grant.owner, split_slot(key).0)).is_some() {
+        if self.lock().remove(&attempt(&grant.owner.0, split_slot(key).0)).is_some() {
             self.held.fetch_sub(1, Ordering::AcqRel);
         }
     }
@@ -99,27 +98,15 @@ impl Inbox {
         self.clock.store(sent_ns.cast_signed() - nanos(server_us), Ordering::Release);
     }
 
-    /// Takes what the connection pushes. Must not block it.
-    pub(super) fn push(&self, push: &PushInfo) -> Result<(), SendError> {
-        match (&push.kind, push.data.last()) {
-            (PushKind::Message, Some(Value::BulkString(payload))) => {
-                match std::str::from_utf8(payload).ok().and_then(parse) {
-                    Some((attempt, lock, handed_over)) => self.deliver(attempt, lock, handed_over),
-                    None => tracing::warn!("not a hand-over of ours"),
-                }
-            }
-            // A message may have been missed: everybody asks again.
-            (PushKind::Disconnection, _) => self.connection.send_modify(|connection| *connection += 1),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn deliver(&self, attempt: String, lock: &str, handed_over: HandedOver) {
+    fn deliver(&self, message: requests::HandedOver<'_>) {
+        let requests::HandedOver { owner, key, token, server_us } = message;
+        let (base, slot) = split_slot(key);
+        let attempt = attempt(owner, base);
         let mut by_attempt = self.lock();
         match by_attempt.get_mut(&attempt) {
             Some(Entry::Held) => return,
             Some(Entry::Waiting(_)) => {
+                let handed_over = HandedOver { slot: slot.unwrap_or(0), token, server_us };
                 if let Some(Entry::Waiting(place)) = by_attempt.remove(&attempt)
                     && place.send(handed_over).is_ok()
                 {
@@ -129,16 +116,10 @@ impl Inbox {
             None => {}
         }
         drop(by_attempt);
-        let owner = attempt.split_once(':').and_then(|(length, rest)| rest.get(..length.parse().ok()?));
-        let (Some(owner), Some(key)) = (owner, key_of(lock)) else { return };
-        let grant = Grant {
-            keys: vec![key.into()],
-            owner: OwnerId(owner.into()),
-            token: Some(handed_over.token),
-            validity: Validity::Lost,
-        };
+        let (keys, owner) = (vec![key.into()], OwnerId(owner.into()));
+        let grant = Grant { keys, owner, token: Some(token), validity: Validity::Lost };
         if self.orphans.try_send(grant).is_err() {
-            tracing::debug!(lock, "handed over to nobody; its claim ends");
+            tracing::debug!(key, "handed over to nobody; its claim ends");
         }
     }
 
@@ -148,7 +129,18 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.by_attempt.lock().expect("nothing panics while the inbox is locked")
+        lock(&self.by_attempt)
+    }
+}
+
+impl Hears for Inbox {
+    fn hear(&self, heard: Heard<'_>) {
+        match heard {
+            Heard::HandedOver(message) => self.deliver(message),
+            // A message may have been missed: everybody asks again.
+            Heard::Disconnected => self.connection.send_modify(|connection| *connection += 1),
+            Heard::Released { .. } => {}
+        }
     }
 }
 
@@ -198,23 +190,9 @@ impl Drop for Place<'_> {
     }
 }
 
-fn attempt(owner: &OwnerId, key: &str) -> String {
-    let mut attempt = head(owner);
-    attempt.push_str(key);
-    attempt
-}
-
-/// `token:µs:length:owner;lock` as the attempt, the lock's name and the rest.
-fn parse(payload: &str) -> Option<(String, &str, HandedOver)> {
-    let (token, rest) = payload.split_once(':')?;
-    let (server_us, whole) = rest.split_once(':')?;
-    let (length, rest) = whole.split_once(':')?;
-    let lock = rest.get(length.parse::<usize>().ok()?..)?.strip_prefix(';')?;
-    let (key, slot) = split_slot(key_of(lock)?);
-    let attempt = format!("{}{key}", whole.strip_suffix(lock)?);
-    let token = Token { generation: 0, sequence: token.parse().ok()? };
-    let handed_over = HandedOver { slot: slot.unwrap_or(0), token, server_us: server_us.parse().ok()? };
-    Some((attempt, lock, handed_over))
+/// With the owner's length in front, so that no two pairs are written alike.
+fn attempt(owner: &str, key: &str) -> String {
+    format!("{}:{owner};{key}", owner.len())
 }
 
 fn nanos(server_us: u64) -> i64 {
@@ -225,9 +203,9 @@ fn nanos(server_us: u64) -> i64 {
 mod tests {
     use super::*;
 
-    fn message(payload: &str) -> PushInfo {
-        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        PushInfo { kind: PushKind::Message, data: vec![text("lockbench:node:1"), text(payload)] }
+    fn message<'a>(sequence: u64, owner: &'a str, key: &'a str) -> Heard<'a> {
+        let token = Token { generation: 0, sequence };
+        Heard::HandedOver(requests::HandedOver { owner, key, token, server_us: 5 })
     }
 
     #[test]
@@ -237,13 +215,13 @@ mod tests {
         let owner = OwnerId("a;1:2".into());
         let mut mine = inbox.join("x##1", &owner, 0);
         let mut other = inbox.join("x", &owner, 0);
-        inbox.push(&message("17:5:5:a;1:2;lockbench:lock:x##1#3")).unwrap();
+        inbox.hear(message(17, "a;1:2", "x##1#3"));
         assert!(other.message.try_recv().is_err());
         let handed_over = mine.message.try_recv().unwrap();
         assert_eq!((handed_over.slot, handed_over.token.sequence, handed_over.server_us), (3, 17, 5));
         // It comes once more, for whoever is there no longer: to be given back.
         drop(mine);
-        inbox.push(&message("18:6:5:a;1:2;lockbench:lock:x##1#3")).unwrap();
+        inbox.hear(message(18, "a;1:2", "x##1#3"));
         let grant = unclaimed.try_recv().unwrap();
         assert_eq!((&*grant.keys[0], &grant.owner), ("x##1#3", &owner));
     }
@@ -256,11 +234,11 @@ mod tests {
         let mut place = inbox.join("x", &owner, 0);
         place.queued();
         place.granted();
-        inbox.push(&message("17:5:1:a;lockbench:lock:x")).unwrap();
+        inbox.hear(message(17, "a", "x"));
         assert!(unclaimed.try_recv().is_err());
         let keys = vec!["x".into()];
         inbox.forget(&Grant { keys, owner, token: None, validity: Validity::Lost });
-        inbox.push(&message("17:5:1:a;lockbench:lock:x")).unwrap();
+        inbox.hear(message(17, "a", "x"));
         assert!(unclaimed.try_recv().is_ok());
     }
 
