@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use queue_lockfree::{HashKind, Membership, Node, NodeId, NodeOptions, Now, Ring, Secret, TokioNow};
+use queue_lockfree::{
+    HashKind, Membership, Node, NodeId, NodeOptions, Now, Ring, Secret, TokioNow, handler_fn,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
