@@ -20,6 +20,6 @@ pub(crate) use self::error::unavailable;
 pub use self::grant::{Grant, ReleaseRet, Renewal, Token, Validity, valid_until};
 pub use self::owner::OwnerId;
 pub use self::request::{Mode, Request};
-pub use self::server::{Bare, Server};
+pub use self::server::{Bare, BareRet, Server};
 pub use self::slot::{slot_key, split_slot};
 pub use self::variant::{Capabilities, Least, LocalFifo, SafetyClass, Survives, Variant};

@@ -11,7 +11,7 @@ const TTL: Duration = Duration::from_secs(5);
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// Takes a lock of this variant, is refused it from a second node, works under it and gives it back.
-pub async fn run(name: &str, usual_url: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run(name: &str, usual_url: &str) -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| usual_url.to_owned());
     let variant = lock_backends::variant(name)?;
     // A client for each process: one session, however many locks. Clones of it are cheap.
