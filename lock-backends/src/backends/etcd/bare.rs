@@ -18,7 +18,7 @@ impl fmt::Debug for Etcd {
 
 impl Etcd {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
-        let client = Client::connect(super::urls(endpoint)?, None).await.map_err(unavailable)?;
+        let client = Client::connect(super::url::urls(endpoint)?, None).await.map_err(unavailable)?;
         Ok(Self(client.kv_client()))
     }
 }

@@ -32,7 +32,8 @@
 
 use std::sync::Arc;
 
-use super::{Node, SURVIVES, Zookeeper};
+use super::node::Node;
+use super::session::{SURVIVES, Zookeeper};
 use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Variant,
