@@ -32,6 +32,6 @@ pub enum LockError {
 }
 
 /// An error of a client crate that says that the server cannot be reached.
-pub(crate) fn unavailable(error: impl fmt::Display) -> LockError {
+pub fn unavailable(error: impl fmt::Display) -> LockError {
     LockError::Unavailable(error.to_string())
 }

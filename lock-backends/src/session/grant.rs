@@ -8,7 +8,7 @@ use super::owner::OwnerId;
 /// A key taken at the server. Plain data; the [`crate::Guard`] is what callers hold.
 #[derive(Debug, Clone)]
 pub struct Grant {
-    /// The keys, as the backend saw them; a native level above 1 names its slot, see [`slot_key`].
+    /// The keys, as the backend saw them; a native level above 1 names its slot, see [`slot_key`](crate::slot_key).
     pub keys: Vec<Arc<str>>,
     /// The attempt that holds them.
     pub owner: OwnerId,

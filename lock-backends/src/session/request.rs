@@ -11,7 +11,7 @@ use super::owner::OwnerId;
 use super::slot::slot_key;
 
 /// What a caller wants. Above the shared layer `keys` and `level` are free; below it a backend without
-/// [`Capabilities::native_level`] and [`Capabilities::native_many`] sees exactly one key, level 1.
+/// [`native_level`](crate::Capabilities::native_level) and [`native_many`](crate::Capabilities::native_many) sees exactly one key, level 1.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Names of the locks; all or nothing.

@@ -21,8 +21,11 @@ pub struct Server {
     pub settings: &'static [(&'static str, &'static str)],
     /// Connects a client that only asks. Leaves a small key or table of its own on the server. The error says that the
     /// server cannot be reached.
-    pub bare: fn(&Endpoint) -> BoxFuture<'_, Result<Box<dyn Bare>, LockError>>,
+    pub bare: fn(&Endpoint) -> BoxFuture<'_, BareRet>,
 }
+
+/// A client that only asks, or why there is none.
+pub type BareRet = Result<Box<dyn Bare>, LockError>;
 
 /// A connection to a server for one request at a time, through the detour that variants take too (a task that drives
 /// the connection): the yardstick of what a request and a write take there.

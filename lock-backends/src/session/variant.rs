@@ -44,7 +44,7 @@ pub struct Survives {
     pub power_loss: &'static str,
 }
 
-/// A registered variant: one line in its server's [`Server::variants`].
+/// A registered variant: one line in its server's [`variants`](crate::Server::variants).
 #[derive(Debug, Clone, Copy)]
 pub struct Variant {
     /// Name on the command line and in reports, such as `redis-fenced`.

@@ -43,7 +43,7 @@ pub(crate) async fn a_key_has_one_holder_and_tokens_rise(bench: &Bench) {
         tasks.join_all().await;
         assert!(!met.load(Ordering::SeqCst), "two holders at once");
         assert_rising(bench, &tokens.lock().unwrap());
-        assert!(nodes.iter().all(|client| balanced(client)));
+        assert!(nodes.iter().all(balanced));
     }
 }
 
