@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::requests::{Read, Requests, Watch};
 
 /// Waits for a deletion of the key after that revision, on `watch` if there is one. False: the watch ended, and the key has to
-/// be looked at again. `limit` is that of the read. Cancel safe: an unfinished watch is kept.
+/// be looked at again. `limit` is that of the read. Whoever drops it starts without a watch again.
 pub(super) async fn deletion(
     requests: &dyn Requests,
     key: &str,

@@ -22,6 +22,11 @@ mod session;
 mod zk_seq;
 mod zk_crate;
 
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod tests;
+
 /// The product, and one line for each variant on it.
 pub(super) const SERVER: Server = Server {
     name: "zookeeper",

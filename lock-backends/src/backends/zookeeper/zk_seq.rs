@@ -12,7 +12,7 @@
 //!  node C  0000000006 watches 5, and 4: lists again when 4 is deleted, and knows that 5 is the last
 //! ```
 //!
-//! **A lost answer**: the node is found again by its name, or proven absent; see folder `zookeeper`.
+//! **A lost answer**: the node is found again by its name, or proven absent; see file `queue`.
 //!
 //! **Round trips.** 1 to acquire (a write and a read together), 1 to release. The first use of a key makes
 //! its parent, a container that the server removes when it has been empty for a while. Waiting: two reads to watch and
@@ -59,7 +59,7 @@ pub(super) const VARIANT: Variant = Variant {
 };
 
 #[derive(Debug)]
-struct Seq;
+pub(super) struct Seq;
 
 impl Recipe<Node> for Seq {
     fn acquire<'a>(
