@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::conclusion::conclude;
 use self::lateness::{Lateness, only_late};
 use crate::contenders::{Contender, Here, LinksBetween, Setting};
-use crate::spec::{Durability, Placement, Scenario, ScenarioSpec, Topology};
+use crate::spec::{Placement, Scenario, ScenarioSpec};
 use crate::workload;
 
 /// How many runs of a block, at most, are repeated because the machine stood still under the driver for a moment. Where
@@ -249,14 +249,7 @@ impl Batch {
             return Ok(Server::attach(kind, url).await?);
         }
         let spec = &self.scenario.spec;
-        let durability = match spec.durability {
-            Durability::Durable => servers::Durability::Durable,
-            Durability::Memory => servers::Durability::Memory,
-        };
-        let topology = match spec.topology {
-            Topology::Single => servers::Topology::Single,
-            Topology::Replicated => servers::Topology::Replicated,
-        };
+        let (durability, topology) = (spec.durability, spec.topology);
         let detect = Duration::from_secs_f64(spec.detect_ms / 1e3);
         Ok(Server::start(kind, &ServerOptions { durability, topology, detect, data_root: None }).await?)
     }

@@ -2,8 +2,8 @@
 
 mod check;
 mod floors;
+mod servers;
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,13 @@ use harness::placement::{self, Invitation};
 use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
 use harness::record::{End, HarnessCost, Manifest, PlanFacts, Role, SCHEMA_VERSION, Skipped, write_json};
 use harness::run::{Run, RunOptions, run};
-use harness::servers::{self, Finding, Server, ServerKind};
+use harness::servers::{Finding, Server, ServerKind, Topology, find, redact, sweep_leftovers};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{self, Batch, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
-use crate::spec::Topology;
 use crate::{catalog, ring, spec, workload};
 
 /// Compares distributed locks with a lock-free design under one workload, and says which was wrong.
@@ -62,7 +61,7 @@ enum Verb {
     /// Measure how far each lock variant is from the least that its server could take, and print a table.
     Floors(floors::FloorsArgs),
     /// Say which servers were found, which are missing and how to get them.
-    Doctor(ServerUrls),
+    Doctor(servers::ServerUrls),
     /// Judge stored histories: is there an order of the operations that explains every answer (linearizability)?
     Check(check::CheckArgs),
 }
@@ -108,14 +107,14 @@ struct RunArgs {
     /// What an acknowledged write of a private server survives.
     #[arg(long, value_name = "durable|memory")]
     durability: Option<String>,
-    /// Of how many members a private server is: one, or three (etcd and ZooKeeper).
+    /// Of how many members a private server is: one, or three where it can be replicated.
     #[arg(long, value_name = "single|replicated")]
     topology: Option<String>,
     /// Where batch directories are made.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
-    urls: ServerUrls,
+    urls: servers::ServerUrls,
 }
 
 #[derive(Debug, Args)]
@@ -129,35 +128,6 @@ struct NodeArgs {
     /// Which node this is to be, from 0.
     #[arg(long)]
     node: u16,
-}
-
-/// Servers that already run, instead of private ones.
-#[derive(Debug, Args)]
-struct ServerUrls {
-    /// A Redis that already runs: `redis://[:PASSWORD@]HOST:PORT`.
-    #[arg(long, value_name = "URL", env = "LOCKBENCH_REDIS", hide_env_values = true)]
-    redis: Option<String>,
-    /// An etcd that already runs: http://HOST:PORT,…
-    #[arg(long, value_name = "URL,…", env = "LOCKBENCH_ETCD", hide_env_values = true)]
-    etcd: Option<String>,
-    /// A ZooKeeper that already runs: HOST:PORT,…
-    #[arg(long, value_name = "HOST:PORT,…", env = "LOCKBENCH_ZOOKEEPER", hide_env_values = true)]
-    zookeeper: Option<String>,
-    /// A PostgreSQL that already runs: `postgres://USER[:PASSWORD]@HOST:PORT/DATABASE`.
-    #[arg(long, value_name = "URL", env = "LOCKBENCH_POSTGRES", hide_env_values = true)]
-    postgres: Option<String>,
-}
-
-impl ServerUrls {
-    fn by_kind(&self) -> BTreeMap<ServerKind, String> {
-        let given = [
-            (ServerKind::Redis, &self.redis),
-            (ServerKind::Etcd, &self.etcd),
-            (ServerKind::Zookeeper, &self.zookeeper),
-            (ServerKind::Postgres, &self.postgres),
-        ];
-        given.into_iter().filter_map(|(kind, url)| Some((kind, url.clone()?))).collect()
-    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -229,24 +199,21 @@ fn report(directory: &Path) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-async fn doctor(urls: &ServerUrls) -> anyhow::Result<u8> {
-    servers::sweep_leftovers();
+async fn doctor(urls: &servers::ServerUrls) -> anyhow::Result<u8> {
+    sweep_leftovers();
     let mut missing = false;
     for kind in ServerKind::ALL {
         let line = match urls.by_kind().get(kind) {
             Some(url) => match Server::attach(*kind, url).await {
-                Ok(server) => format!(
-                    "{:<12} answers at {}, version {}",
-                    kind.title(),
-                    servers::redact(url),
-                    server.version()
-                ),
+                Ok(server) => {
+                    format!("{:<12} answers at {}, version {}", kind.title(), redact(url), server.version())
+                }
                 Err(error) => {
                     missing = true;
                     format!("{:<12} {error}", kind.title())
                 }
             },
-            None => match servers::find(*kind) {
+            None => match find(*kind) {
                 Finding::Found { path, version } => {
                     format!("{:<12} {version} at {}", kind.title(), path.display())
                 }
@@ -278,7 +245,7 @@ async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
     let mut signals = tokio::task::JoinSet::new();
     signals.spawn(watch_signals(stop.clone())?);
     let scenario = catalog::load(&args.scenario, &settings(args))?;
-    let attached = args.urls.by_kind();
+    let attached = args.urls.by_kind().clone();
     for (kind, url) in &attached {
         Server::attach(*kind, url).await?.stop().await?;
     }
@@ -287,7 +254,7 @@ async fn run_batch(args: &RunArgs) -> anyhow::Result<u8> {
     if let Some(skip) = skipped.iter().find(|skip| args.contenders.contains(&skip.contender)) {
         anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
     }
-    servers::sweep_leftovers();
+    sweep_leftovers();
     let seed = args.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed);
     let batch = Batch {
         scenario,
@@ -432,7 +399,7 @@ async fn manifest(batch: &Batch, plans: &[Arc<Plan>], started: jiff::Timestamp) 
 /// A password may stand in any URL on the command line.
 fn redact_argument(argument: &str) -> String {
     match argument.split_once("://") {
-        Some(_) => servers::redact(argument),
+        Some(_) => redact(argument),
         None => argument.to_owned(),
     }
 }

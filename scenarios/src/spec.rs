@@ -5,6 +5,8 @@ mod arrivals;
 mod faults;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use harness::agent::WhenBusy;
 use harness::check;
@@ -12,7 +14,8 @@ use harness::fault::LinkTo;
 use harness::link::Ways;
 use harness::plan::{Holder, Mode, ResourceKind};
 use harness::record::Expected;
-use serde::{Deserialize, Serialize};
+use harness::servers::{Durability, Topology};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::Spanned;
 
 pub use self::arrivals::Arrivals;
@@ -69,10 +72,10 @@ pub struct ScenarioSpec {
     #[serde(default)]
     pub when_busy: WhenBusy,
     /// What an acknowledged write of a server survives.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub durability: Durability,
     /// Of how many members a server is: contenders whose server cannot be so are skipped.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub topology: Topology,
     /// Declares that a resource is loaded beyond 0.8 on purpose.
     #[serde(default)]
@@ -206,26 +209,13 @@ pub enum Class {
     Control,
 }
 
-/// What an acknowledged write of a server survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Durability {
-    /// Flushed to disk.
-    #[default]
-    Durable,
-    /// Not flushed, in memory where there is room.
-    Memory,
-}
-
-/// Of how many members a server is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Topology {
-    /// One.
-    #[default]
-    Single,
-    /// Three, of which one leads; etcd and ZooKeeper only.
-    Replicated,
+/// A choice that is read from its word, where the crate that it is from knows no files.
+fn word<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// How the nodes of a ring know who is a member.

@@ -17,11 +17,11 @@
     reason = "a benchmark fails by panicking, and tables are what it is for"
 )]
 
-mod bare;
 mod lane;
+mod bare;
+mod beside;
 mod waiters;
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,7 +31,7 @@ use lock_backends::{
     ClientOptions, Endpoint, LockClient, OwnerId, Request, SessionOptions, SinceStart, variant,
 };
 
-use lane::{Crowd, Lane, Pairs, interleave, table};
+use lane::{Crowd, Lane, interleave, table};
 
 /// Callers with a key each.
 const CALLERS: usize = 512;
@@ -58,13 +58,12 @@ impl Asked {
 
     /// The variants on a server, a yardstick first.
     pub(crate) fn variants(&self, kind: ServerKind) -> Vec<&'static str> {
-        let names: &[&str] = match kind {
-            ServerKind::Redis => &["redis-poll", "redis-pubsub", "redis-fenced", "redis-queue"],
-            ServerKind::Postgres => &["pg-mux", "pg-session", "pg-xact", "pg-lease"],
-            ServerKind::Etcd => &["etcd-v3lock", "etcd-cas", "etcd-queue"],
-            ServerKind::Zookeeper => &["zk-crate", "zk-seq"],
-        };
-        names.iter().copied().filter(|name| self.of_kind(name, |word| variant(word).is_some())).collect()
+        let known = lock_backends::server(kind.name()).into_iter().flat_map(|server| server.variants);
+        let mut names: Vec<_> = known.map(|variant| variant.name).collect();
+        let yardstick = beside::of(kind).map(|beside| beside.variant);
+        names.sort_by_key(|name| Some(*name) != yardstick);
+        names.retain(|name| self.of_kind(name, |word| variant(word).is_some()));
+        names
     }
 }
 
@@ -119,8 +118,8 @@ async fn distinct(server: &Server, asked: &Asked) {
             lanes.push(Lane::new(name, Crowd::on_distinct_keys(vec![client(name, server, true).await])));
         }
     }
-    if server.kind() == ServerKind::Redis {
-        redis_benchmark(server);
+    if let Some(program) = beside::of(server.kind()).and_then(|beside| beside.program) {
+        program(server);
     }
     interleave(&mut lanes, CALLERS, 15, Duration::from_millis(300)).await;
     table(&format!("{}: {CALLERS} callers with a key each, one session", server.kind().title()), &lanes);
@@ -151,14 +150,10 @@ async fn hot(server: &Server, asked: &Asked) {
 }
 
 async fn bare(server: &Server) -> Vec<Lane> {
-    let endpoint = server.endpoint();
-    let pairs: Arc<dyn Pairs> = match server.kind() {
-        ServerKind::Redis => Arc::new(bare::Redis::connect(endpoint).await),
-        ServerKind::Postgres => Arc::new(bare::Postgres::connect(endpoint).await),
-        ServerKind::Etcd => Arc::new(bare::Etcd::connect(endpoint).await),
-        ServerKind::Zookeeper => Arc::new(bare::Zookeeper::connect(endpoint).await),
-    };
-    vec![Lane::bare(pairs)]
+    match beside::of(server.kind()) {
+        Some(beside) => vec![Lane::bare((beside.bare)(server.endpoint()).await)],
+        None => Vec::new(),
+    }
 }
 
 async fn close(lanes: Vec<Lane>) {
@@ -186,19 +181,4 @@ async fn client(name: &str, server: &Server, local_fifo: bool) -> LockClient {
     let endpoint = Endpoint(server.endpoint().to_owned());
     let options = ClientOptions { local_fifo, ..ClientOptions::default() };
     LockClient::connect(variant(name).unwrap(), &endpoint, session, options).await.unwrap()
-}
-
-/// The yardstick that everybody knows: 50 connections, no pipelining.
-fn redis_benchmark(server: &Server) {
-    let port = server.endpoint().rsplit(':').next().unwrap_or_default().to_owned();
-    let output = Command::new("redis-benchmark")
-        .args(["-p", &port, "-c", "50", "-n", "200000", "-t", "set", "-q"])
-        .output();
-    match output {
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stdout).replace('\r', "\n");
-            println!("redis-benchmark -c 50: {}\n", text.trim().lines().last().unwrap_or_default());
-        }
-        Err(error) => eprintln!("skipped: redis-benchmark: {error}"),
-    }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::servers::{Server, ServerKind};
+use harness::servers::Server;
 use lock_backends::{LocalFifo, LockClient, Now, SinceStart, variant};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Asked, ask, client};
+use super::{Asked, ask, beside, client};
 
 /// The largest comes first: it alone finds no memory that others left behind.
 const CROWDS: [usize; 3] = [10_000, 4_000, 1_000];
@@ -24,6 +24,7 @@ pub(crate) async fn waiters(server: &Server, asked: &Asked) {
         server.kind().title()
     );
     let mut memory = Memory::Fresh;
+    let most = beside::of(server.kind()).map_or(usize::MAX, |beside| beside.most_waiters);
     for name in asked.variants(server.kind()) {
         // A connection for each caller that waits.
         if ["pg-session", "pg-xact"].contains(&name) {
@@ -34,7 +35,7 @@ pub(crate) async fn waiters(server: &Server, asked: &Asked) {
                 continue;
             }
             for waiters in CROWDS {
-                if !local_fifo && waiters > most_at_the_server(server.kind()) {
+                if !local_fifo && waiters > most {
                     continue;
                 }
                 crowd(name, server, local_fifo, waiters, memory).await;
@@ -43,14 +44,6 @@ pub(crate) async fn waiters(server: &Server, asked: &Asked) {
         }
     }
     println!();
-}
-
-/// What is worth showing where every waiter goes to the server.
-fn most_at_the_server(kind: ServerKind) -> usize {
-    match kind {
-        ServerKind::Redis => 10_000,
-        ServerKind::Postgres | ServerKind::Etcd | ServerKind::Zookeeper => 4_000,
-    }
 }
 
 /// Whether this process had crowds before, whose memory it keeps.

@@ -47,7 +47,7 @@ pub(super) fn contender(form: JobForm) -> Contender {
         name,
         summary,
         role: Role::Contender,
-        server: Some(ServerKind::Postgres),
+        server: Some(ServerKind::named("postgres")),
         survives: Survives {
             node_crash: match form {
                 JobForm::Faithful => {

@@ -15,12 +15,12 @@ use harness::mechanism::Mechanism;
 use harness::placement::Place;
 use harness::plan::{NodeId, Plan};
 use harness::record::{Role, Survives};
-use harness::servers::ServerKind;
+use harness::servers::{ServerKind, Topology};
 use lock_backends::Variant;
 use queue_lockfree::{JobForm, Takeover, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{Class, Members, Placement, ScenarioSpec, Topology};
+use crate::spec::{Class, Members, Placement, ScenarioSpec};
 
 /// A configured mechanism in a comparison.
 #[derive(Debug, Clone)]
@@ -215,7 +215,7 @@ impl Contender {
             && members == Members::Postgres
         {
             *known = members;
-            self.server = Some(ServerKind::Postgres);
+            self.server = Some(ServerKind::named("postgres"));
             self.survives = Survives {
                 node_crash: "partly: once a dead owner is evicted others serve its keys; its queued tasks die with it"
                     .to_owned(),
@@ -289,7 +289,8 @@ impl Contender {
         let single = self.server.filter(|kind| replicated && !kind.can_be_replicated());
         if let Some(kind) = single {
             return Some(format!(
-                "{kind} has no replicated form here, only etcd and ZooKeeper have: use `--topology single`"
+                "{kind} has no replicated form here, only {} have: use `--topology single`",
+                ServerKind::replicated()
             ));
         }
         let in_memory = match self.kind {

@@ -2,10 +2,11 @@
 
 use harness::fault::{Direction, FaultTarget, FaultVerb, Late, LinkTo};
 use harness::plan::NodeId;
+use harness::servers::Topology;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Members, Placement, Scenario, SpecError, Topology};
+use super::{Members, Placement, Scenario, SpecError};
 
 /// A kind of fault, again and again at random distances; controls are spared.
 #[derive(Debug, Clone, Deserialize)]
