@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use harness::clock::monotonic_ns;
-use harness::machine::survey;
-use harness::measure::Histogram;
+use harness::engine::machine::survey;
+use harness::engine::monotonic_ns;
+use harness::model::Histogram;
 use harness::servers::{self, Durability, Server, ServerKind, ServerOptions};
 use lock_backends::{
     Bare, ClientOptions, Endpoint, Least, LockBackend, LockClient, LockError, Now, OwnerId, Request,

@@ -6,11 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use harness::clock::Clock;
-use harness::mechanism::{
-    BoxFuture, Entitlement, Lease, Mechanism, NoLease, Outcome, Promises, ReleaseRet, StepRunner, Token,
-};
-use harness::plan::{Mode, NodeId, Plan, StepRef};
+use harness::engine::{BoxFuture, Clock, Entitlement, Lease, Mechanism, NoLease, StepRunner};
+use harness::model::{Mode, NodeId, Outcome, Plan, Promises, ReleaseRet, StepRef, Token};
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 use lock_backends::{
