@@ -8,7 +8,10 @@ use harness::servers::{
     Durability, Finding, Member, Server, ServerError, ServerKind, ServerOptions, Topology, find,
 };
 
-const REPLICATED: [ServerKind; 2] = [ServerKind::Etcd, ServerKind::Zookeeper];
+/// The products here that can be replicated.
+fn replicated() -> impl Iterator<Item = ServerKind> {
+    ServerKind::ALL.iter().copied().filter(|kind| kind.can_be_replicated() && is_here(*kind))
+}
 
 /// CI installs all servers, so there a missing one is a failure.
 fn is_here(kind: ServerKind) -> bool {
@@ -34,7 +37,7 @@ fn is_alive(pid: u32) -> bool {
 
 #[tokio::test]
 async fn three_members_run_in_processes_and_folders_of_their_own_and_leave_nothing() {
-    for kind in REPLICATED.into_iter().filter(|kind| is_here(*kind)) {
+    for kind in replicated() {
         let mut server = Server::start(kind, &options()).await.unwrap();
         assert_eq!(
             server.settings().get("members").map(String::as_str),
@@ -42,9 +45,6 @@ async fn three_members_run_in_processes_and_folders_of_their_own_and_leave_nothi
             "{:?}",
             server.settings()
         );
-        if kind == ServerKind::Zookeeper {
-            assert!(server.settings().contains_key("syncLimit"), "{:?}", server.settings());
-        }
         let pids: Vec<u32> = server.members().iter().map(Member::pid).collect();
         let folders: Vec<PathBuf> = server.members().iter().map(|member| member.path().to_owned()).collect();
         let different = |count: usize, of: &str| assert_eq!(count, 3, "{kind}: {of}");
@@ -63,8 +63,18 @@ async fn three_members_run_in_processes_and_folders_of_their_own_and_leave_nothi
 }
 
 #[tokio::test]
+async fn zookeeper_tells_when_its_members_part() {
+    let kind = ServerKind::named("zookeeper");
+    if is_here(kind) {
+        let server = Server::start(kind, &options()).await.unwrap();
+        assert!(server.settings().contains_key("syncLimit"), "{:?}", server.settings());
+        server.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn another_member_leads_when_the_leader_is_killed_or_paused_and_it_comes_back() {
-    for kind in REPLICATED.into_iter().filter(|kind| is_here(*kind)) {
+    for kind in replicated() {
         let mut server = Server::start(kind, &options()).await.unwrap();
         let first = server.leader().await.unwrap();
         server.member(first).unwrap().kill().await.unwrap();
@@ -96,8 +106,9 @@ async fn another_member_leads_when_the_leader_is_killed_or_paused_and_it_comes_b
 
 #[tokio::test]
 async fn a_product_that_is_not_replicated_here_says_so() {
-    for kind in [ServerKind::Redis, ServerKind::Postgres] {
+    for kind in ServerKind::ALL.iter().copied().filter(|kind| !kind.can_be_replicated()) {
         let error = Server::start(kind, &options()).await.unwrap_err();
         assert!(matches!(error, ServerError::NotReplicated { .. }), "{error}");
+        assert!(error.to_string().contains("etcd and ZooKeeper can be replicated"), "{error}");
     }
 }

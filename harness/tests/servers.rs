@@ -100,27 +100,22 @@ async fn every_installed_server_starts_answers_and_stops() {
 #[tokio::test]
 async fn an_acknowledged_write_is_flushed_or_not_as_the_profile_says() {
     for kind in installed() {
+        let mut told = Vec::new();
         for durability in [Durability::Durable, Durability::Memory] {
             let server = Server::start(kind, &options(durability)).await.unwrap();
-            let durable = durability == Durability::Durable;
-            let expected: &[(&str, &str)] = match (kind, durable) {
-                (ServerKind::Redis, true) => {
-                    &[("appendonly", "yes"), ("appendfsync", "always"), ("save", "")]
-                }
-                (ServerKind::Redis, false) => &[("appendonly", "no"), ("save", "")],
-                (ServerKind::Postgres, true) => &[("fsync", "on"), ("synchronous_commit", "on")],
-                (ServerKind::Postgres, false) => &[("fsync", "off"), ("synchronous_commit", "off")],
-                (ServerKind::Etcd, true) => &[("unsafe-no-fsync", "false")],
-                (ServerKind::Etcd, false) => &[("unsafe-no-fsync", "true")],
-                (ServerKind::Zookeeper, true) => &[("forceSync", "yes")],
-                (ServerKind::Zookeeper, false) => &[("forceSync", "no")],
-            };
-            for (name, value) in expected {
+            for (name, value) in kind.effective(durability) {
                 assert_eq!(server.settings().get(*name).map(String::as_str), Some(*value), "{kind}: {name}");
             }
             assert!(server.settings().contains_key("data"));
+            told.push(server.settings().clone());
             server.stop().await.unwrap();
         }
+        // That neither profile is the other under another name does not rest on what the product expects of itself.
+        let differs = |name: &str| told[0].get(name) != told[1].get(name);
+        assert!(
+            kind.effective(Durability::Durable).iter().any(|(name, _)| differs(name)),
+            "{kind}: {told:?}"
+        );
     }
 }
 
@@ -140,12 +135,12 @@ async fn a_server_keeps_its_data_where_it_is_told_to() {
 
 #[tokio::test]
 async fn zookeeper_grants_the_session_timeout_that_the_run_wants() {
-    if !installed().contains(&ServerKind::Zookeeper) {
+    if !installed().contains(&ServerKind::named("zookeeper")) {
         return;
     }
     for detect_ms in [500, 2_000, 10_000] {
         let options = ServerOptions { detect: Duration::from_millis(detect_ms), ..ServerOptions::default() };
-        let server = Server::start(ServerKind::Zookeeper, &options).await.unwrap();
+        let server = Server::start(ServerKind::named("zookeeper"), &options).await.unwrap();
         let ms = |name: &str| server.settings()[name].parse::<u64>().unwrap();
         let granted = ms("minSessionTimeout")..=ms("maxSessionTimeout");
         assert!(granted.contains(&detect_ms), "{detect_ms} ms is outside {granted:?}");
@@ -346,18 +341,24 @@ async fn this_process_starts_every_server_and_is_killed() {
     panic!("nobody killed this process; {} servers were waiting", servers.len());
 }
 
+/// The URL of a server on this port with a login, where its form has room for one.
+fn url(kind: ServerKind, port: u16) -> String {
+    match kind.url().split_once("://") {
+        Some((scheme, rest)) => {
+            let path = rest.split_once('/').map_or("", |(_, path)| path);
+            format!("{scheme}://me:s3cret@127.0.0.1:{port}/{path}")
+        }
+        None => format!("127.0.0.1:{port}"),
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_an_error_that_names_it_without_its_password() {
     // Nobody accepts from this listener, so connections succeed and answers do not come; port 1 has none.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     for port in [1, silent.local_addr().unwrap().port()] {
-        let asked = [
-            (ServerKind::Redis, format!("redis://me:s3cret@127.0.0.1:{port}")),
-            (ServerKind::Postgres, format!("postgres://me:s3cret@127.0.0.1:{port}/x")),
-            (ServerKind::Etcd, format!("http://me:s3cret@127.0.0.1:{port}")),
-            (ServerKind::Zookeeper, format!("127.0.0.1:{port}")),
-        ];
-        let asked: Vec<_> = asked.into_iter().filter(|(kind, _)| installed().contains(kind)).collect();
+        let asked = installed().into_iter().map(|kind| (kind, url(kind, port)));
+        let asked: Vec<_> = asked.collect();
         let errors = asked.iter().map(|(kind, url)| Server::attach(*kind, url));
         for ((kind, _), result) in asked.iter().zip(futures_util::future::join_all(errors).await) {
             let error = result.unwrap_err();
@@ -372,10 +373,7 @@ async fn a_server_that_does_not_answer_is_an_error_that_names_it_without_its_pas
 
 #[tokio::test]
 async fn every_member_of_a_list_has_to_answer() {
-    for kind in [ServerKind::Etcd, ServerKind::Zookeeper] {
-        if !installed().contains(&kind) {
-            continue;
-        }
+    for kind in installed().into_iter().filter(|kind| kind.can_be_replicated()) {
         let options = options(Durability::Memory);
         let (one, two) = tokio::join!(Server::start(kind, &options), Server::start(kind, &options));
         let (one, two) = (one.unwrap(), two.unwrap());
@@ -389,14 +387,16 @@ async fn every_member_of_a_list_has_to_answer() {
 
 #[tokio::test]
 async fn a_url_of_another_product_is_refused() {
-    for (kind, url) in [
-        (ServerKind::Redis, "http://127.0.0.1:1"),
-        (ServerKind::Postgres, "redis://127.0.0.1:1"),
-        (ServerKind::Etcd, "redis://127.0.0.1:1"),
-        (ServerKind::Zookeeper, "zk://127.0.0.1:1"),
-        (ServerKind::Redis, "redis://127.0.0.1:no-port"),
-    ] {
-        let error = Server::attach(kind, url).await.unwrap_err();
+    let foreign = |kind: ServerKind| {
+        // Of a form without a scheme, only that it has none tells it apart, and etcd takes those too.
+        let others =
+            ServerKind::ALL.iter().filter(move |other| **other != kind && other.url().contains("://"));
+        others.map(|other| url(*other, 1))
+    };
+    let pairs = ServerKind::ALL.iter().flat_map(|kind| foreign(*kind).map(move |url| (*kind, url)));
+    let no_port = (ServerKind::named("redis"), "redis://127.0.0.1:no-port".to_owned());
+    for (kind, url) in pairs.chain([no_port]) {
+        let error = Server::attach(kind, &url).await.unwrap_err();
         assert!(matches!(error, ServerError::BadUrl { .. }), "{error}");
     }
 }
@@ -417,5 +417,6 @@ fn every_kind_is_known_by_its_name() {
     for kind in ServerKind::ALL {
         assert_eq!(kind.name().parse::<ServerKind>().unwrap(), *kind);
     }
-    assert!("oracle".parse::<ServerKind>().is_err());
+    let error = "oracle".parse::<ServerKind>().unwrap_err().to_string();
+    assert_eq!(error, "no server is called `oracle`; there are redis, postgres, etcd, zookeeper");
 }

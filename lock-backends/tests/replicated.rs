@@ -112,7 +112,7 @@ async fn answered<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_etcd_acknowledged_before_its_leader_was_killed_is_read_from_the_others() {
-    let Some(mut server) = three(ServerKind::Etcd).await else { return };
+    let Some(mut server) = three(ServerKind::named("etcd")).await else { return };
     let leader = server.leader().await.unwrap();
     let mut client = etcd_client::Client::connect([server.members()[leader].endpoint()], None).await.unwrap();
     client.put("kept", "value", None).await.unwrap();
@@ -128,7 +128,7 @@ async fn what_etcd_acknowledged_before_its_leader_was_killed_is_read_from_the_ot
 #[tokio::test(flavor = "multi_thread")]
 async fn what_zookeeper_acknowledged_before_its_leader_was_killed_is_read_from_the_others() {
     use zookeeper_client::{Acls, Client, CreateMode};
-    let Some(mut server) = three(ServerKind::Zookeeper).await else { return };
+    let Some(mut server) = three(ServerKind::named("zookeeper")).await else { return };
     let leader = server.leader().await.unwrap();
     let client = Client::connect(server.members()[leader].endpoint()).await.unwrap();
     let kept = CreateMode::Persistent.with_acls(Acls::anyone_all());

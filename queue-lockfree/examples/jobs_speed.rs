@@ -48,7 +48,7 @@ async fn main() {
     let durable = std::env::args().nth(1).is_some_and(|argument| argument == "durable");
     let durability = if durable { Durability::Durable } else { Durability::Memory };
     let options = ServerOptions { durability, ..ServerOptions::default() };
-    let server = Server::start(ServerKind::Postgres, &options).await.unwrap();
+    let server = Server::start(ServerKind::named("postgres"), &options).await.unwrap();
     println!("PostgreSQL {}, {}", server.version(), durability.name());
     println!(
         "{:<12} {:>7} {:>6} {:>8} {:>6} {:>9} {:>9}",

@@ -23,7 +23,7 @@ fn a_ring_of_three_nodes_runs_tasks_at_the_owner_and_lets_one_leave() {
 
 #[tokio::test]
 async fn jobs_are_completed_through_a_real_database() {
-    let server = match Server::start(ServerKind::Postgres, &ServerOptions::default()).await {
+    let server = match Server::start(ServerKind::named("postgres"), &ServerOptions::default()).await {
         Ok(server) => server,
         Err(missing @ ServerError::Missing { .. }) if std::env::var_os("CI").is_none() => {
             eprintln!("skipped: {missing}");

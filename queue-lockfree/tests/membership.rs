@@ -12,13 +12,13 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn server() -> Option<Server> {
-    if let Finding::Missing { remedy } = find(ServerKind::Postgres) {
+    if let Finding::Missing { remedy } = find(ServerKind::named("postgres")) {
         assert!(std::env::var_os("CI").is_none(), "{remedy}");
         eprintln!("skipped: {remedy}");
         return None;
     }
     let options = ServerOptions { durability: Durability::Memory, ..ServerOptions::default() };
-    Some(Server::start(ServerKind::Postgres, &options).await.unwrap())
+    Some(Server::start(ServerKind::named("postgres"), &options).await.unwrap())
 }
 
 /// Heartbeats each half second, suspected after three: longer than a busy machine makes a live member wait.

@@ -14,7 +14,7 @@ use trial::{Trial, violated};
 
 /// A lock and a queue; the fault of the holder's link in place of the scenario's.
 fn each(fault: &str, judge: impl Fn(&str, RunRecord)) {
-    for (contender, server) in [("redis-fenced", Some(ServerKind::Redis)), ("ring-queue", None)] {
+    for (contender, server) in [("redis-fenced", Some(ServerKind::named("redis"))), ("ring-queue", None)] {
         let fault = format!(r#"faults=[{{link="agent",target="holder",every_s=0.5,{fault}}}]"#);
         let trial = Trial::new("holder-kill", contender, server)
             .set(&fault)

@@ -14,7 +14,7 @@ use trial::{Trial, violated};
 
 /// A paused holder of a lease of 400 ms: five times as long, so that a busy machine does not matter.
 fn paused_redis() -> Trial {
-    Trial::new("holder-pause", "redis-fenced", Some(ServerKind::Redis))
+    Trial::new("holder-pause", "redis-fenced", Some(ServerKind::named("redis")))
         .set("detect_ms=400")
         .faults("pause", "holder", 0.5, 2_000.0)
 }
@@ -44,7 +44,7 @@ fn with_fencing_every_such_write_is_refused_and_no_update_is_lost() {
 
 #[test]
 fn a_lock_without_lease_and_a_queue_wait_for_a_paused_holder() {
-    for (contender, server) in [("pg-mux", Some(ServerKind::Postgres)), ("ring-queue", None)] {
+    for (contender, server) in [("pg-mux", Some(ServerKind::named("postgres"))), ("ring-queue", None)] {
         let trial = Trial::new("holder-pause", contender, server).faults("pause", "holder", 0.5, 2_000.0);
         let Some((record, _)) = trial.run() else { continue };
         let faults = &record.faults;
@@ -65,7 +65,7 @@ fn a_lock_without_lease_and_a_queue_wait_for_a_paused_holder() {
 fn a_killed_holder_s_tasks_are_accounted_for_and_its_node_comes_back() {
     // A ring's nodes go by one epoch again once a node has come back, whatever their takeover waits for.
     let rings = ["ring-queue", "ring-drain", "ring-fenced"].map(|name| (name, None));
-    for (contender, server) in [("redis-fenced", Some(ServerKind::Redis))].into_iter().chain(rings) {
+    for (contender, server) in [("redis-fenced", Some(ServerKind::named("redis")))].into_iter().chain(rings) {
         let trial = Trial::new("holder-kill", contender, server)
             .set("detect_ms=400")
             .faults("kill", "holder", 1.0, 1_000.0);
@@ -85,7 +85,7 @@ fn a_killed_holder_s_tasks_are_accounted_for_and_its_node_comes_back() {
 #[test]
 fn a_server_that_is_paused_or_killed_comes_back_also_where_nodes_share_a_process() {
     for verb in ["pause", "kill"] {
-        let trial = Trial::new("holder-kill", "redis-fenced", Some(ServerKind::Redis))
+        let trial = Trial::new("holder-kill", "redis-fenced", Some(ServerKind::named("redis")))
             .set("placement=\"single\"")
             .set("detect_ms=4000")
             .faults(verb, "server", 2.0, 500.0);
@@ -99,7 +99,7 @@ fn a_server_that_is_paused_or_killed_comes_back_also_where_nodes_share_a_process
 
 #[test]
 fn a_holder_whose_answers_do_not_arrive_is_overtaken_and_its_link_is_restored() {
-    let trial = Trial::new("holder-pause", "redis-fenced", Some(ServerKind::Redis))
+    let trial = Trial::new("holder-pause", "redis-fenced", Some(ServerKind::named("redis")))
         .set("detect_ms=400")
         .set(r#"faults=[{verb="cut",way="from-server",target="holder",every_s=0.5,for_ms=1500.0}]"#)
         .set("hold_ms=600.0")
@@ -145,7 +145,7 @@ fn links_between_nodes_can_be_cut_one_way_slowed_and_reset() {
 
 #[test]
 fn a_round_trip_that_is_added_to_the_links_is_paid_by_locks_and_ring_alike() {
-    for (contender, server) in [("redis-fenced", Some(ServerKind::Redis)), ("ring-queue", None)] {
+    for (contender, server) in [("redis-fenced", Some(ServerKind::named("redis"))), ("ring-queue", None)] {
         for placement in ["single", "process"] {
             let trial = Trial::new("holder-pause", contender, server)
                 .set("faults=[]")

@@ -12,8 +12,7 @@ use harness::servers::ServerKind;
 
 use trial::{Trial, violated};
 
-const REPLICATED: [(&str, ServerKind); 2] =
-    [("etcd-cas", ServerKind::Etcd), ("zk-seq", ServerKind::Zookeeper)];
+const REPLICATED: [(&str, &str); 2] = [("etcd-cas", "etcd"), ("zk-seq", "zookeeper")];
 
 /// Tasks that completed from that stamp of the run on.
 fn completed_after(record: &RunRecord, from_ns: u64) -> u64 {
@@ -23,7 +22,7 @@ fn completed_after(record: &RunRecord, from_ns: u64) -> u64 {
 
 fn goes_on_without_its_leader(scenario: &'static str, verb: &str) {
     for (contender, kind) in REPLICATED {
-        let trial = Trial::new(scenario, contender, Some(kind))
+        let trial = Trial::new(scenario, contender, Some(ServerKind::named(kind)))
             .set("duration_s=16")
             .faults(verb, "leader", 1.0, 9_000.0);
         let Some((record, told)) = trial.run() else { continue };
@@ -58,7 +57,7 @@ fn locks_go_on_when_the_leader_stands_still_and_exclude_when_it_goes_on() {
 #[test]
 fn nodes_whose_links_to_the_leader_are_cut_go_on_over_the_other_members() {
     for (contender, kind) in REPLICATED {
-        let trial = Trial::new("leader-kill", contender, Some(kind))
+        let trial = Trial::new("leader-kill", contender, Some(ServerKind::named(kind)))
             .set("duration_s=16")
             .faults("cut", "leader", 1.0, 9_000.0);
         let Some((record, told)) = trial.run() else { continue };
@@ -77,7 +76,7 @@ fn nodes_whose_links_to_the_leader_are_cut_go_on_over_the_other_members() {
 #[test]
 fn each_node_has_a_link_to_each_member() {
     for (contender, kind) in REPLICATED {
-        let trial = Trial::new("leader-kill", contender, Some(kind))
+        let trial = Trial::new("leader-kill", contender, Some(ServerKind::named(kind)))
             .set("faults=[]")
             .set("rtt_ms=30.0")
             .set("rate_per_s=5.0")

@@ -94,7 +94,7 @@ fn while_one_node_hears_late_of_a_change_a_key_has_two_owners_or_under_drain_sta
 
 /// The suspicion is 1 s and the pause 4 s, so that a busy machine does not matter.
 fn paused_owner(contender: &'static str) -> Trial {
-    Trial::new("owner-pause", contender, Some(ServerKind::Postgres))
+    Trial::new("owner-pause", contender, Some(ServerKind::named("postgres")))
         .set("duration_s=16")
         .faults("pause", "holder", 0.5, 4_000.0)
 }
@@ -126,7 +126,7 @@ fn a_paused_owner_of_a_ring_without_tokens_at_the_agents_writes_all_the_same() {
 #[test]
 fn once_a_dead_owner_is_evicted_others_serve_its_keys_before_it_is_back() {
     for contender in ["ring-drain", "ring-fenced"] {
-        let trial = Trial::new("owner-kill", contender, Some(ServerKind::Postgres))
+        let trial = Trial::new("owner-kill", contender, Some(ServerKind::named("postgres")))
             .faults("kill", "holder", 0.5, 5_000.0)
             .set("duration_s=14")
             .set("least_hits=1");
@@ -145,7 +145,7 @@ fn once_a_dead_owner_is_evicted_others_serve_its_keys_before_it_is_back() {
 
 #[test]
 fn a_node_that_cannot_reach_the_table_of_members_stops_itself_and_others_serve_its_keys() {
-    let trial = Trial::new("owner-pause", "ring-fenced", Some(ServerKind::Postgres))
+    let trial = Trial::new("owner-pause", "ring-fenced", Some(ServerKind::named("postgres")))
         .faults("cut", "holder", 0.5, 4_000.0)
         .set("placement=\"single\"")
         .set("duration_s=12")

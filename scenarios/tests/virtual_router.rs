@@ -57,10 +57,10 @@ fn one_router_per_network(contender: &'static str, server: ServerKind) -> Option
 #[test]
 fn locks_create_one_router_per_network_though_creators_are_killed() {
     for (contender, server) in [
-        ("pg-mux", ServerKind::Postgres),
-        ("redis-fenced", ServerKind::Redis),
-        ("etcd-cas", ServerKind::Etcd),
-        ("zk-seq", ServerKind::Zookeeper),
+        ("pg-mux", ServerKind::named("postgres")),
+        ("redis-fenced", ServerKind::named("redis")),
+        ("etcd-cas", ServerKind::named("etcd")),
+        ("zk-seq", ServerKind::named("zookeeper")),
     ] {
         let Some(record) = one_router_per_network(contender, server) else { continue };
         assert_eq!(count(&record, "exactly-once", "sections run again"), 0, "{contender}");
@@ -70,7 +70,7 @@ fn locks_create_one_router_per_network_though_creators_are_killed() {
 #[test]
 fn jobs_create_one_router_per_network_and_run_again_where_their_worker_was_killed() {
     for contender in ["jobs-faithful", "jobs-skip-locked"] {
-        let Some(record) = one_router_per_network(contender, ServerKind::Postgres) else { continue };
+        let Some(record) = one_router_per_network(contender, ServerKind::named("postgres")) else { continue };
         let again = count(&record, "exactly-once", "sections run again");
         let hits = record.faults.hit_a_holder();
         // In the faithful form a job is dropped with its issuer, who may be the one that was killed.
@@ -89,7 +89,8 @@ fn without_exclusion_a_network_gets_many_routers() {
 #[test]
 fn a_job_that_is_not_idempotent_is_not_run_again() {
     for contender in ["jobs-faithful", "jobs-skip-locked"] {
-        let trial = Trial::new("holder-kill", contender, Some(ServerKind::Postgres)).set("detect_ms=1000");
+        let trial =
+            Trial::new("holder-kill", contender, Some(ServerKind::named("postgres"))).set("detect_ms=1000");
         let Some((record, told)) = trial.faults("kill", "holder", 1.0, 2_000.0).run() else { continue };
         assert!(record.faults.hit_a_holder() >= 2, "{contender}: {:?}", record.faults);
         assert_eq!(count(&record, "exactly-once", "sections run again"), 0, "{contender}");
@@ -103,7 +104,7 @@ fn a_job_that_is_not_idempotent_is_not_run_again() {
 #[test]
 fn jobs_keep_steps_apart_where_all_nodes_are_in_one_process() {
     for contender in ["jobs-faithful", "jobs-skip-locked"] {
-        let trial = Trial::new("hot-key", contender, Some(ServerKind::Postgres)).set("duration_s=4");
+        let trial = Trial::new("hot-key", contender, Some(ServerKind::named("postgres"))).set("duration_s=4");
         let Some((record, told)) = trial.set("blocks=1").run() else { continue };
         assert_eq!(record.tasks.completed, record.tasks.planned, "{contender}: {told}");
         for verdict in &record.verdicts {

@@ -1,5 +1,5 @@
-//! The temporary folder of one private server, which also says who owns it, so that a later lockbench can remove
-//! what a killed one left.
+//! The temporary folder of one member of a private server, which also says who owns it, so that a later lockbench can
+//! remove what a killed one left.
 //!
 //! ```text
 //! lockbench-redis-a1B2c3/    of the user who runs lockbench
@@ -8,59 +8,50 @@
 //!   data/                    of the user who runs the server
 //! ```
 
-use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
-use nix::unistd::{AccessFlags, User, access, geteuid};
+use nix::unistd::{AccessFlags, User, access};
 use procfs::process::Process as ProcEntry;
 
-use super::{Durability, ServerError, ServerKind, ServerOptions, member, postgres};
+use super::about::About;
+use super::error::ServerError;
+use super::options::{Durability, ServerOptions};
 use crate::child;
 
-const PREFIX: &str = "lockbench-";
-const OWNER: &str = "owner";
+/// With what the name of every such folder begins; the product's name and a dash follow.
+pub(super) const PREFIX: &str = "lockbench-";
+
+/// The file that says who owns it.
+pub(super) const OWNER: &str = "owner";
 
 /// A tmpfs with less is no place for a run's data.
 const TMPFS_FREE_BYTES: u64 = 1 << 30;
-
-/// A folder without an owner file may be in the making; after this long it is not.
-const MAKING: Duration = Duration::from_secs(60);
 
 /// Removed when dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
+    clean_up: fn(&Path),
 }
 
 impl Folder {
     /// Makes the folder and its `data`, which the user may enter.
     pub(super) fn create(
-        kind: ServerKind,
+        about: &About,
         options: &ServerOptions,
         user: Option<&User>,
     ) -> Result<Self, ServerError> {
-        let root = options.data_root.clone().unwrap_or_else(|| default_root(options.durability));
-        let failed = |source| ServerError::Folder {
-            kind,
-            action: "make a data folder in",
-            path: root.clone(),
-            source,
-        };
-        // Servers report the folder with its links resolved, and it is compared with theirs.
-        let root = root.canonicalize().map_err(failed)?;
-        sweep_once(&root);
-        Self::create_in(&root, kind, user).map_err(failed)
+        let root = root(about, options)?;
+        Self::create_in(&root, about, user).map_err(|source| cannot_make(about, root, source))
     }
 
-    fn create_in(root: &Path, kind: ServerKind, user: Option<&User>) -> io::Result<Self> {
-        let made = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", kind.name())).tempdir_in(root)?;
-        let folder = Self { path: made.keep() };
+    fn create_in(root: &Path, about: &About, user: Option<&User>) -> io::Result<Self> {
+        let made = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", about.name)).tempdir_in(root)?;
+        let folder = Self::of_nobody(made.keep(), about.clean_up);
         let owner = ProcEntry::myself().and_then(|me| me.stat()).map_err(io::Error::other)?;
         fs::write(folder.path.join(OWNER), format!("{} {}\n", owner.pid, owner.starttime))?;
         fs::create_dir(folder.data())?;
@@ -70,6 +61,11 @@ impl Folder {
             chown(folder.data(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
         }
         Ok(folder)
+    }
+
+    /// One that is there and whose lockbench is gone.
+    pub(super) fn of_nobody(path: PathBuf, clean_up: fn(&Path)) -> Self {
+        Self { path, clean_up }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -108,7 +104,7 @@ impl Folder {
 
     /// Removes it with everything that its server left; the server itself must be gone.
     pub(super) fn remove(&self) -> io::Result<()> {
-        postgres::remove_segment(&self.data());
+        (self.clean_up)(&self.data());
         // A process that was killed a moment ago may still finish the system call in which it makes a file.
         let mut result = Ok(());
         for _ in 0..20 {
@@ -133,47 +129,14 @@ impl Drop for Folder {
     }
 }
 
-/// Removes the folders of lockbenches that are gone, from the places where servers keep data by default, with the
-/// shared memory segments and the processes that belong to them. Returns how many folders it removed; leaves alone
-/// what belongs to another user or to a lockbench that lives.
-pub fn sweep_leftovers() -> usize {
-    let roots: BTreeSet<PathBuf> =
-        default_roots().into_iter().filter_map(|root| root.canonicalize().ok()).collect();
-    roots.iter().map(|root| sweep(root)).sum()
+/// Where a server's folders are made, with links resolved: servers report it so, and it is compared with theirs.
+pub(super) fn root(about: &About, options: &ServerOptions) -> Result<PathBuf, ServerError> {
+    let root = options.data_root.clone().unwrap_or_else(|| default_root(options.durability));
+    root.canonicalize().map_err(|source| cannot_make(about, root, source))
 }
 
-fn sweep_once(root: &Path) {
-    static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    if SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(root.to_owned()) {
-        sweep(root);
-    }
-}
-
-fn sweep(root: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(root) else { return 0 };
-    let mut removed = 0;
-    for entry in entries.flatten() {
-        let named = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-        if named && is_leftover(&entry.path()) {
-            member::kill_those_in(&entry.path());
-            drop(Folder { path: entry.path() });
-            removed += usize::from(!entry.path().exists());
-        }
-    }
-    removed
-}
-
-fn is_leftover(path: &Path) -> bool {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
-    if !metadata.is_dir() || metadata.uid() != geteuid().as_raw() {
-        return false;
-    }
-    let owner = fs::read_to_string(path.join(OWNER)).unwrap_or_default();
-    match owner.split_once(' ').map(|(pid, started)| (pid.parse(), started.trim().parse())) {
-        Some((Ok(pid), Ok(started))) => !child::lives(pid, started),
-        // No other lockbench writes names of this form, but one may be about to write its owner file.
-        _ => metadata.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age > MAKING)),
-    }
+fn cannot_make(about: &About, root: PathBuf, source: io::Error) -> ServerError {
+    ServerError::Folder { product: about.title, action: "make a data folder in", path: root, source }
 }
 
 fn default_root(durability: Durability) -> PathBuf {
@@ -187,7 +150,7 @@ fn default_root(durability: Durability) -> PathBuf {
 
 /// Where servers may keep data. /tmp is a tmpfs on some systems and a disk on others; one of the other two then is
 /// what it is not.
-fn default_roots() -> [PathBuf; 3] {
+pub(super) fn default_roots() -> [PathBuf; 3] {
     [std::env::temp_dir(), PathBuf::from("/var/tmp"), PathBuf::from("/dev/shm")]
 }
 

@@ -1,67 +1,120 @@
 //! A member of a private server: its process, its folder, and how it is paused, killed, started again and stopped.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use procfs::process::{Stat, all_processes};
-use tokio::time::timeout;
+use procfs::process::Stat;
+use tokio::time::{sleep, timeout};
 
-use super::LOCALHOST;
+use super::command::command;
+use super::error::ServerError;
 use super::folder::Folder;
-use super::launch::{self, Start};
-use super::{ServerError, ServerKind};
-use crate::child::{Process, await_end, kill_all};
+use super::product::{Answer, Product, READY, Seat, Start};
+use super::url::redact;
+use super::wire::AskError;
+use crate::child::Process;
 
 /// How long a server may take to shut down before it is killed.
 const SHUT_DOWN: Duration = Duration::from_secs(5);
 
+const POLL: Duration = Duration::from_millis(10);
+
 /// One member of a private server, with all its processes; the only one of a server that is not replicated.
 #[derive(Debug)]
 pub struct Member {
-    kind: ServerKind,
+    product: &'static dyn Product,
     /// How it was started.
     start: Start,
+    /// Where clients reach it.
+    endpoint: String,
     // Fields drop in this order: no process is left when the folder goes.
     process: Process,
-    folder: Folder,
+    seat: Seat,
     /// CPU time of the processes before this one, which were killed.
     former_cpu_ns: u64,
 }
 
 impl Member {
-    pub(super) fn new(kind: ServerKind, start: Start, process: Process, folder: Folder) -> Self {
-        Self { kind, start, process, folder, former_cpu_ns: 0 }
+    pub(super) async fn spawn(
+        product: &'static dyn Product,
+        seat: Seat,
+        start: Start,
+    ) -> Result<Self, ServerError> {
+        let process = spawn(product, &seat, &start).await?;
+        let endpoint = product.endpoint(address(&seat));
+        Ok(Self { product, start, endpoint, process, seat, former_cpu_ns: 0 })
+    }
+
+    /// Spawns it again after a kill, on its data and its ports.
+    pub(super) async fn respawn(&mut self) -> Result<(), ServerError> {
+        self.process = spawn(self.product, &self.seat, &self.start).await?;
+        Ok(())
+    }
+
+    /// Waits until it serves.
+    pub(super) async fn first_answer(&mut self) -> Result<Answer, ServerError> {
+        let title = self.product.about().title;
+        let mut last = String::new();
+        let asking = async {
+            loop {
+                if let Some(status) = self.ended() {
+                    if self.folder().log_says("address already in use") {
+                        return Err(ServerError::PortTaken { product: title, tries: 1 });
+                    }
+                    let (program, log) = (self.start.program.clone(), self.folder().log_end());
+                    return Err(ServerError::Died { product: title, program, status, log });
+                }
+                match self.product.ask(&self.endpoint).await {
+                    // Somebody else's server has our port; ours is about to find out.
+                    Ok(answer)
+                        if answer
+                            .identity
+                            .as_ref()
+                            .is_some_and(|identity| *identity != self.start.identity) =>
+                    {
+                        return Err(ServerError::PortTaken { product: title, tries: 1 });
+                    }
+                    Ok(answer) => return Ok(answer),
+                    Err(AskError::Silent(reason)) => last = reason,
+                    Err(other) => return Err(other.into_error(title, &self.endpoint)),
+                }
+                sleep(POLL).await;
+            }
+        };
+        let answer = timeout(READY, asking).await;
+        answer.unwrap_or_else(|_| {
+            let (endpoint, log) = (redact(&self.endpoint), self.folder().log_end());
+            Err(ServerError::NotReady { product: title, endpoint, seconds: READY.as_secs(), last, log })
+        })
     }
 
     /// Where clients reach this member, as [`Server::endpoint`](super::Server::endpoint).
     pub fn endpoint(&self) -> &str {
-        &self.start.endpoint
+        &self.endpoint
     }
 
     /// Where it listens for clients.
     pub fn address(&self) -> SocketAddr {
-        let (_, address, _) = self.parts();
-        address.parse().expect("it is started on a port of 127.0.0.1")
+        address(&self.seat)
     }
 
     /// The endpoint over a link that takes the address's place.
     pub(super) fn endpoint_over(&self, link: SocketAddr) -> String {
-        let (before, _, after) = self.parts();
-        format!("{before}{link}{after}")
+        self.product.endpoint(link)
     }
 
-    /// The endpoint's text before its address, the address, and the text after it.
-    fn parts(&self) -> (&str, &str, &str) {
-        let endpoint = self.endpoint();
-        let start = endpoint.find(LOCALHOST).unwrap_or(endpoint.len());
-        let (before, rest) = endpoint.split_at(start);
-        let port = rest.strip_prefix(LOCALHOST).unwrap_or_default();
-        let digits = port.find(|c: char| !c.is_ascii_digit()).unwrap_or(port.len());
-        let (address, after) = rest.split_at(rest.len() - port.len() + digits);
-        (before, address, after)
+    /// The term in which it leads; `None`: it does not, or does not answer.
+    pub(super) async fn leads(&self) -> Option<u64> {
+        self.product.leads(&self.endpoint).await.ok()?
+    }
+
+    /// Settings that it cannot be asked for.
+    pub(super) fn flags(&self) -> &BTreeMap<String, String> {
+        &self.start.flags
     }
 
     /// Stops all its processes where they are, as a fault; returns when they stand still.
@@ -93,7 +146,11 @@ impl Member {
     /// # Errors
     /// When it does not start, or does not come to serve.
     pub async fn restart(&mut self) -> Result<(), String> {
-        launch::relaunch(std::slice::from_mut(self)).await.map_err(|error| error.to_string())
+        let again = async {
+            self.respawn().await?;
+            self.first_answer().await
+        };
+        again.await.map(drop).map_err(|error| error.to_string())
     }
 
     /// Its main process.
@@ -103,19 +160,7 @@ impl Member {
 
     /// The folder with its data and its file `log`.
     pub fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    pub(super) fn kind(&self) -> ServerKind {
-        self.kind
-    }
-
-    pub(super) fn start(&self) -> &Start {
-        &self.start
-    }
-
-    pub(super) fn process(&mut self) -> &mut Process {
-        &mut self.process
+        self.folder().path()
     }
 
     /// Its main process and all its descendants right now.
@@ -124,7 +169,7 @@ impl Member {
     }
 
     pub(super) fn folder(&self) -> &Folder {
-        &self.folder
+        &self.seat.folder
     }
 
     pub(super) fn cpu_ns(&self) -> Option<u64> {
@@ -139,40 +184,36 @@ impl Member {
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    fn ended(&mut self) -> Option<ExitStatus> {
         self.process.ended()
     }
 
     pub(super) async fn stop(mut self) -> Result<(), ServerError> {
-        self.process.signal(self.start.stop);
+        self.process.signal(self.product.about().stop);
         // A server that a fault has paused hears nothing before it goes on.
         self.process.resume();
         timeout(SHUT_DOWN, self.process.wait()).await.ok();
-        let Self { kind, process, folder, .. } = self;
+        let Self { product, process, seat: Seat { folder, .. }, .. } = self;
         let path = folder.path().to_owned();
         let clean = move || {
             drop(process);
             folder.remove()
         };
-        let failed = |source| ServerError::Folder { kind, action: "remove", path, source };
+        let failed =
+            |source| ServerError::Folder { product: product.about().title, action: "remove", path, source };
         let result = tokio::task::spawn_blocking(clean).await;
         result.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed)
     }
 }
 
-/// Kills the servers whose working folder is in here. Only for folders whose owner is gone; a person's shell that
-/// stands in the folder is spared.
-pub(super) fn kill_those_in(folder: &Path) {
-    let servers = ["postgres", "redis-server", "etcd", "java"];
-    let inside = |process: &procfs::process::Process| process.cwd().is_ok_and(|cwd| cwd.starts_with(folder));
-    let processes: Vec<Stat> = all_processes()
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(inside)
-        .filter_map(|process| process.stat().ok())
-        .filter(|stat| servers.contains(&stat.comm.as_str()))
-        .collect();
-    kill_all(&processes);
-    await_end(&processes);
+async fn spawn(product: &dyn Product, seat: &Seat, start: &Start) -> Result<Process, ServerError> {
+    let about = product.about();
+    let mut command = command(about, &start.program, seat.user.as_ref(), &seat.folder)?;
+    command.args(&start.args);
+    let failed = |source| ServerError::Spawn { product: about.title, program: start.program.clone(), source };
+    Process::spawn(command).await.map_err(failed)
+}
+
+fn address(seat: &Seat) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, seat.ports[0]).into()
 }

@@ -1,6 +1,7 @@
 //! The real lock servers: found, started as private children, asked what they are, and stopped without a trace.
 //!
-//! This is the one place in the crate that names products. A private server listens on 127.0.0.1 on a free port
+//! This is the one place in the crate that names products, and in it each stands in a file of its own behind one trait, with a
+//! line in one registry; nothing else asks which one it is. A private server listens on 127.0.0.1 on a free port
 //! and keeps its data in a temporary folder; it dies with this process, also on `kill -9`. A server that runs
 //! elsewhere is attached to by its URL and never stopped.
 //!
@@ -8,377 +9,36 @@
 //! # async fn example() -> Result<(), harness::servers::ServerError> {
 //! use harness::servers::{Server, ServerKind, ServerOptions};
 //!
-//! let redis = Server::start(ServerKind::Redis, &ServerOptions::default()).await?;
+//! let redis = Server::start(ServerKind::named("redis"), &ServerOptions::default()).await?;
 //! assert!(redis.endpoint().starts_with("redis://127.0.0.1:"));
 //! assert_eq!(redis.settings()["appendfsync"], "always");
 //! redis.stop().await
 //! # }
 //! ```
 
-mod error;
-mod etcd;
-mod folder;
-mod launch;
-mod member;
-mod postgres;
-mod redis;
-mod topology;
+// From the ground up: what a server is asked for and may answer, what a product has to say, the products, the servers.
 mod url;
+mod error;
+mod options;
 mod wire;
-mod zookeeper;
+mod about;
+mod folder;
+mod command;
+mod product;
+mod products;
+mod kind;
+mod find;
+mod leftovers;
+mod member;
+mod leader;
+mod launch;
+mod server;
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
-
-use futures_util::future::join_all;
-
-pub use error::ServerError;
-pub use folder::sweep_leftovers;
+pub use error::{ServerError, UnknownWord};
+pub use find::{Finding, find};
+pub use kind::ServerKind;
+pub use leftovers::sweep_leftovers;
 pub use member::Member;
-pub use topology::Topology;
+pub use options::{Durability, ServerOptions, Topology};
+pub use server::Server;
 pub use url::redact;
-
-/// A server product that lockbench can start and ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ServerKind {
-    /// Redis, one instance.
-    Redis,
-    /// PostgreSQL, one instance.
-    Postgres,
-    /// etcd, a cluster of one member or of three.
-    Etcd,
-    /// ZooKeeper, standalone or an ensemble of three.
-    Zookeeper,
-}
-
-impl ServerKind {
-    /// Every product, in the order in which they are listed.
-    pub const ALL: &[Self] = &[Self::Redis, Self::Postgres, Self::Etcd, Self::Zookeeper];
-
-    /// The word of command lines and records, such as `redis`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Redis => "redis",
-            Self::Postgres => "postgres",
-            Self::Etcd => "etcd",
-            Self::Zookeeper => "zookeeper",
-        }
-    }
-
-    /// The product's name as it is written in prose.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Redis => "Redis",
-            Self::Postgres => "PostgreSQL",
-            Self::Etcd => "etcd",
-            Self::Zookeeper => "ZooKeeper",
-        }
-    }
-
-    /// The Debian and Ubuntu packages that hold it, separated by spaces.
-    pub fn package(self) -> &'static str {
-        match self {
-            Self::Redis => "redis-server",
-            Self::Postgres => "postgresql",
-            Self::Etcd => "etcd-server",
-            Self::Zookeeper => "libzookeeper-java default-jre-headless",
-        }
-    }
-}
-
-impl fmt::Display for ServerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.title())
-    }
-}
-
-impl FromStr for ServerKind {
-    type Err = ServerError;
-
-    fn from_str(name: &str) -> Result<Self, ServerError> {
-        let unknown = || ServerError::UnknownName { name: name.to_owned() };
-        Self::ALL.iter().copied().find(|kind| kind.name() == name).ok_or_else(unknown)
-    }
-}
-
-/// What an acknowledged write of a private server survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Durability {
-    /// On disk and flushed before it is acknowledged: Redis appends with `fsync` always, PostgreSQL commits
-    /// synchronously, etcd and ZooKeeper as they come.
-    #[default]
-    Durable,
-    /// Not flushed, and in memory where a tmpfs has room: compares protocols, not disks.
-    Memory,
-}
-
-impl Durability {
-    /// The word of scenario files and records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Durable => "durable",
-            Self::Memory => "memory",
-        }
-    }
-}
-
-/// How a private server is to be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerOptions {
-    /// What an acknowledged write survives.
-    pub durability: Durability,
-    /// Of how many members it is.
-    pub topology: Topology,
-    /// The lease or session timeout that the run wants. ZooKeeper's tick is a tenth of it, so that sessions from
-    /// a fifth of it to twice as long are granted as asked.
-    pub detect: Duration,
-    /// Where the data folder is made; by default below a temporary folder that fits the durability.
-    pub data_root: Option<PathBuf>,
-}
-
-impl Default for ServerOptions {
-    fn default() -> Self {
-        Self {
-            durability: Durability::default(),
-            topology: Topology::default(),
-            detect: Duration::from_secs(2),
-            data_root: None,
-        }
-    }
-}
-
-/// With what the address of every private server begins.
-const LOCALHOST: &str = "127.0.0.1:";
-
-/// A running server: a private child, or a handle on one that runs elsewhere.
-///
-/// Dropping it kills a private server and removes its folder, also while a panic unwinds, and blocks for as long
-/// as that takes (milliseconds). `std::process::exit` runs no destructors: the server still dies with the process,
-/// and [`sweep_leftovers`] of the next start removes the folder.
-#[derive(Debug)]
-#[must_use = "a private server stops when its handle is dropped"]
-pub struct Server {
-    kind: ServerKind,
-    endpoint: String,
-    version: String,
-    settings: BTreeMap<String, String>,
-    /// Empty when the server runs elsewhere.
-    members: Vec<Member>,
-}
-
-impl Server {
-    /// Starts a private server and returns when every member has answered, at most half a minute later. The first
-    /// start in a folder also removes what a killed lockbench left there.
-    ///
-    /// Cancel safe: a start that is dropped takes its server along.
-    ///
-    /// # Errors
-    /// When a program is missing, a folder cannot be made, a member dies or does not answer in time, or this kind cannot
-    /// be replicated.
-    pub async fn start(kind: ServerKind, options: &ServerOptions) -> Result<Self, ServerError> {
-        let (members, answer) = launch::launch(kind, options).await?;
-        let mut settings = answer.settings;
-        settings.insert("data".to_owned(), members[0].folder().medium().to_owned());
-        let endpoints: Vec<&str> = members.iter().map(Member::endpoint).collect();
-        Ok(Self { kind, endpoint: endpoints.join(","), version: answer.version, settings, members })
-    }
-
-    /// Asks a server that already runs for its version and settings. etcd and ZooKeeper take a comma-separated
-    /// list, of which each member has to answer; the first one's answer is kept.
-    ///
-    /// Cancel safe.
-    ///
-    /// # Errors
-    /// When the URL is no URL of this product, or the server does not answer it.
-    pub async fn attach(kind: ServerKind, url: &str) -> Result<Self, ServerError> {
-        let answer = ask(kind, url).await.map_err(|reason| reason.into_error(kind, url))?;
-        let Answer { version, settings, .. } = answer;
-        Ok(Self { kind, endpoint: url.to_owned(), version, settings, members: Vec::new() })
-    }
-
-    /// The product.
-    pub fn kind(&self) -> ServerKind {
-        self.kind
-    }
-
-    /// The address that clients use: `redis://127.0.0.1:P`, `postgres://lockbench@127.0.0.1:P/lockbench`,
-    /// `http://127.0.0.1:P` or `127.0.0.1:P`, of several members separated by commas; of an attached server the URL as it
-    /// was given, which may hold a password (see [`redact`]).
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// The endpoint of a private server over links, one a member in their order, that take the places of the addresses.
-    #[must_use]
-    pub fn endpoint_over(&self, links: &[SocketAddr]) -> String {
-        let over = self.members.iter().zip(links).map(|(member, link)| member.endpoint_over(*link));
-        over.collect::<Vec<_>>().join(",")
-    }
-
-    /// The version that the server reports.
-    pub fn version(&self) -> &str {
-        &self.version
-    }
-
-    /// The settings in force that bear on durability and timeouts, as the server tells them; those that it cannot
-    /// tell are, of a private server, the flags that it was started with.
-    pub fn settings(&self) -> &BTreeMap<String, String> {
-        &self.settings
-    }
-
-    /// CPU time that the processes of all members have used since they first started, in ns, in steps of the kernel's
-    /// tick (10 ms as a rule). None of an attached server, and while a member is down.
-    pub fn cpu_ns(&self) -> Option<u64> {
-        let used: Option<Vec<u64>> = self.members.iter().map(Member::cpu_ns).collect();
-        used.filter(|used| !used.is_empty()).map(|used| used.iter().sum())
-    }
-
-    /// The members of a private server; empty of an attached one.
-    pub fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    /// The main process of the first member. None of an attached server.
-    pub fn pid(&self) -> Option<u32> {
-        self.members.first().map(Member::pid)
-    }
-
-    /// The main processes and all their descendants right now. Empty of an attached server.
-    pub fn pids(&self) -> Vec<u32> {
-        self.members.iter().flat_map(Member::pids).collect()
-    }
-
-    /// The folder of the first member. None of an attached server.
-    pub fn folder(&self) -> Option<&Path> {
-        self.members.first().map(Member::path)
-    }
-
-    /// One member, to do something to it.
-    ///
-    /// # Errors
-    /// When there is no such member, as in a server that is not ours.
-    pub fn member(&mut self, place: usize) -> Result<&mut Member, String> {
-        let kind = self.kind;
-        self.ours()?.get_mut(place).ok_or_else(|| format!("this {kind} has no member {place}"))
-    }
-
-    /// The place of the member that leads now, as the members themselves say; waits for an election to end.
-    ///
-    /// # Errors
-    /// When it is not ours, or nobody leads in time.
-    pub async fn leader(&mut self) -> Result<usize, String> {
-        let kind = self.kind;
-        topology::leader(kind, self.ours()?).await
-    }
-
-    /// Stops all members where they are, as a fault; returns when they stand still.
-    ///
-    /// # Errors
-    /// When it is not ours, is gone, or does not stop.
-    pub async fn pause(&mut self) -> Result<(), String> {
-        for member in self.ours()? {
-            member.pause().await?;
-        }
-        Ok(())
-    }
-
-    /// Lets a paused server go on.
-    ///
-    /// # Errors
-    /// When it is not ours.
-    pub fn resume(&mut self) -> Result<(), String> {
-        self.ours()?.iter().for_each(Member::resume);
-        Ok(())
-    }
-
-    /// Kills all members with all their processes, as a fault; their folders stay.
-    ///
-    /// # Errors
-    /// When it is not ours, or is gone.
-    pub async fn kill(&mut self) -> Result<(), String> {
-        for member in self.ours()? {
-            member.kill().await?;
-        }
-        Ok(())
-    }
-
-    /// Starts a killed server again, on its data and its ports, and returns when it has answered.
-    ///
-    /// # Errors
-    /// When it is not ours, or does not start.
-    pub async fn restart(&mut self) -> Result<(), String> {
-        launch::relaunch(self.ours()?).await.map_err(|error| error.to_string())
-    }
-
-    fn ours(&mut self) -> Result<&mut [Member], String> {
-        let kind = self.kind;
-        let none = || format!("this {kind} was not started by lockbench");
-        if self.members.is_empty() { Err(none()) } else { Ok(&mut self.members) }
-    }
-
-    /// Shuts a private server down, kills it if that takes longer than 5 s, and removes its folder. Lets go of an
-    /// attached server.
-    ///
-    /// When the future is dropped early, the server is killed.
-    ///
-    /// # Errors
-    /// When a folder cannot be removed.
-    pub async fn stop(self) -> Result<(), ServerError> {
-        let stopped = join_all(self.members.into_iter().map(Member::stop)).await;
-        stopped.into_iter().collect()
-    }
-}
-
-/// Whether a product's programs are on this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// It can be started.
-    Found {
-        /// The program, or for ZooKeeper its jar.
-        path: PathBuf,
-        /// The version that the program or its file name tells.
-        version: String,
-    },
-    /// It cannot be started.
-    Missing {
-        /// What is missing and which package holds it.
-        remedy: String,
-    },
-}
-
-/// Looks for a product's programs, without starting a server.
-pub fn find(kind: ServerKind) -> Finding {
-    let found = match kind {
-        ServerKind::Redis => redis::find(),
-        ServerKind::Postgres => postgres::find(),
-        ServerKind::Etcd => etcd::find(),
-        ServerKind::Zookeeper => zookeeper::find(),
-    };
-    match found.and_then(|found| launch::setpriv(kind).map(|_| found)) {
-        Ok((path, version)) => Finding::Found { path, version },
-        Err(error) => Finding::Missing { remedy: error.to_string() },
-    }
-}
-
-/// What a server says about itself.
-#[derive(Debug, Default)]
-struct Answer {
-    version: String,
-    settings: BTreeMap<String, String>,
-    /// Something that only our own child can know, such as its data folder: another program may have been
-    /// quicker to take the port.
-    identity: Option<String>,
-}
-
-async fn ask(kind: ServerKind, url: &str) -> Result<Answer, wire::AskError> {
-    match kind {
-        ServerKind::Redis => redis::ask(url).await,
-        ServerKind::Postgres => postgres::ask(url).await,
-        ServerKind::Etcd => etcd::ask(url).await,
-        ServerKind::Zookeeper => zookeeper::ask(url).await,
-    }
-}

@@ -1,4 +1,4 @@
-//! Asking a server a question in a few bytes, with a deadline.
+//! Asking a server a question in a few bytes, with a deadline, and what it may answer.
 
 use std::io;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::error::ServerError;
 use super::url::{Address, redact};
-use super::{ServerError, ServerKind};
 
 /// How long one question may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,12 +28,12 @@ pub(super) enum AskError {
 }
 
 impl AskError {
-    pub(super) fn into_error(self, kind: ServerKind, url: &str) -> ServerError {
+    pub(super) fn into_error(self, product: &'static str, url: &str) -> ServerError {
         let url = redact(url);
         match self {
-            Self::Url(reason) => ServerError::BadUrl { kind, url, reason },
+            Self::Url(reason) => ServerError::BadUrl { product, url, reason },
             Self::Missing(error) => error,
-            Self::Silent(reason) => ServerError::Unreachable { kind, url, reason },
+            Self::Silent(reason) => ServerError::Unreachable { product, url, reason },
         }
     }
 }

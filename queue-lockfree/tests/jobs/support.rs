@@ -32,7 +32,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// `None`, with the reason printed, where there is no Postgres. Under CI that is a failure.
     pub(crate) async fn start(form: JobForm) -> Option<Self> {
-        let server = match Server::start(ServerKind::Postgres, &ServerOptions::default()).await {
+        let server = match Server::start(ServerKind::named("postgres"), &ServerOptions::default()).await {
             Ok(server) => server,
             Err(missing @ ServerError::Missing { .. }) if std::env::var_os("CI").is_none() => {
                 eprintln!("skipped: {missing}");

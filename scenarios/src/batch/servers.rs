@@ -6,7 +6,6 @@ use harness::record::ServerFacts;
 use harness::servers::{self, Server, ServerKind, ServerOptions};
 
 use super::wanted::Batch;
-use crate::spec::{Durability, Topology};
 
 impl Batch {
     /// The server of one run.
@@ -15,14 +14,7 @@ impl Batch {
             return Ok(Server::attach(kind, url).await?);
         }
         let spec = &self.scenario.spec;
-        let durability = match spec.durability {
-            Durability::Durable => servers::Durability::Durable,
-            Durability::Memory => servers::Durability::Memory,
-        };
-        let topology = match spec.topology {
-            Topology::Single => servers::Topology::Single,
-            Topology::Replicated => servers::Topology::Replicated,
-        };
+        let (durability, topology) = (spec.durability, spec.topology);
         let detect = Duration::from_secs_f64(spec.detect_ms / 1e3);
         Ok(Server::start(kind, &ServerOptions { durability, topology, detect, data_root: None }).await?)
     }

@@ -10,7 +10,7 @@ use clap::Args;
 use harness::engine::machine::survey;
 use harness::engine::monotonic_ns;
 use harness::model::Histogram;
-use harness::servers::{self, Server, ServerKind, ServerOptions};
+use harness::servers::{self, Durability, Server, ServerKind, ServerOptions};
 use lock_backends::{
     Bare, ClientOptions, Endpoint, Least, LockBackend, LockClient, LockError, Now, OwnerId, Request,
     SafetyClass, SessionOptions, Variant,
@@ -22,7 +22,6 @@ use super::verb::{Group, Work};
 use crate::batch::Show as _;
 use crate::contenders::server_kind;
 use crate::progress::Display;
-use crate::spec::Durability;
 
 /// Nodes that contend for the hot key, a session each.
 const SESSIONS: usize = 8;
@@ -40,7 +39,7 @@ const EACH: u32 = 20;
 #[derive(Debug, Args)]
 pub(super) struct Floors {
     /// What an acknowledged write of the servers survives.
-    #[arg(long, value_enum, default_value = "memory", value_name = "durable|memory")]
+    #[arg(long, default_value = "memory", value_name = "durable|memory")]
     durability: Durability,
     /// How long the hot key of each variant is contended for.
     #[arg(long, default_value_t = 2.0, value_parser = seconds, value_name = "S")]
@@ -126,17 +125,16 @@ impl Work for Floors {
 
 async fn floors(args: &Floors) -> anyhow::Result<u8> {
     servers::sweep_leftovers();
-    let durability = match args.durability {
-        Durability::Durable => servers::Durability::Durable,
-        Durability::Memory => servers::Durability::Memory,
-    };
     let contend = Duration::from_secs_f64(args.seconds);
     let display = Display::default();
     let (_, mut rows) = of_server(None, contend, &display).await?;
     let mut head = String::new();
     for kind in ServerKind::ALL {
-        let options =
-            ServerOptions { durability, detect: Duration::from_secs(10), ..ServerOptions::default() };
+        let options = ServerOptions {
+            durability: args.durability,
+            detect: Duration::from_secs(10),
+            ..ServerOptions::default()
+        };
         let server = match Server::start(*kind, &options).await {
             Ok(server) => server,
             Err(error) => {
@@ -281,10 +279,7 @@ fn number() -> u64 {
 
 fn table(args: &Floors, servers: &str, rows: &[Measured]) -> Result<String, std::fmt::Error> {
     let machine = survey(&std::env::temp_dir());
-    let durability = match args.durability {
-        Durability::Durable => "durable",
-        Durability::Memory => "memory",
-    };
+    let durability = args.durability.name();
     let mut text = format!(
         "Printed by `lockbench floors --durability {durability} --seconds {}` on {}, {} cores, fsync p50 {}. Medians of {} in \
          turns; only ratios of one table mean something.\n\n\

@@ -6,11 +6,10 @@ use anyhow::Context as _;
 use harness::engine::WhenBusy;
 use harness::model::Plan;
 use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
-use harness::servers;
+use harness::servers::{self, Topology};
 
 use super::harness_cost::harness_cost;
 use crate::batch::Batch;
-use crate::spec::Topology;
 use crate::workload;
 
 /// The manifest of a batch that is about to begin.

@@ -61,7 +61,7 @@ pub(super) struct Run {
     /// What an acknowledged write of a private server survives.
     #[arg(long, value_name = "durable|memory")]
     durability: Option<String>,
-    /// Of how many members a private server is: one, or three (etcd and ZooKeeper).
+    /// Of how many members a private server is: one, or three where it can be replicated.
     #[arg(long, value_name = "single|replicated")]
     topology: Option<String>,
     /// Where batch directories are made.
@@ -86,7 +86,7 @@ impl Work for Run {
         let mut signals = tokio::task::JoinSet::new();
         signals.spawn(watch_signals(stop.clone())?);
         let scenario = catalog::load(&self.scenario, &settings(&self))?;
-        let attached = self.urls.by_kind();
+        let attached = self.urls.by_kind().clone();
         for (kind, url) in &attached {
             Server::attach(*kind, url).await?.stop().await?;
         }

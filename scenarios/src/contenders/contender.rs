@@ -6,10 +6,10 @@ use std::sync::Arc;
 use harness::engine::{BoxFuture, Fencing, Mechanism};
 use harness::model::{Fault, FaultTarget, LinkTo, Mode, Plan};
 use harness::record::{Role, Survives};
-use harness::servers::ServerKind;
+use harness::servers::{ServerKind, Topology};
 
 use super::setting::Setting;
-use crate::spec::{Class, Members, Placement, ScenarioSpec, Topology};
+use crate::spec::{Class, Members, Placement, ScenarioSpec};
 
 /// How a class of mechanisms takes part: one file, one line in the [registry](super::registry), which asks the class for its
 /// contenders; each of them has one of these.

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use harness::engine::WhenBusy;
 use harness::model::{Holder, ResourceKind};
+use harness::servers::{Durability, Topology};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::expect::ExpectSpec;
 use super::faults::FaultSpec;
 use super::placement::{Members, Placement};
-use super::server::{Durability, Topology};
 use super::tasks::{ResourceSpec, TaskSpec};
+use super::word::word;
 
 /// A scenario: which tasks, how hot, against which contenders.
 #[derive(Debug, Clone, Deserialize)]
@@ -64,10 +65,10 @@ pub struct ScenarioSpec {
     #[serde(default)]
     pub when_busy: WhenBusy,
     /// What an acknowledged write of a server survives.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub durability: Durability,
     /// Of how many members a server is: contenders whose server cannot be so are skipped.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub topology: Topology,
     /// Declares that a resource is loaded beyond 0.8 on purpose.
     #[serde(default)]

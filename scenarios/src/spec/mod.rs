@@ -9,7 +9,7 @@ mod units;
 mod error;
 
 mod placement;
-mod server;
+mod word;
 
 mod expect;
 mod faults;
@@ -29,6 +29,5 @@ pub use self::fields::ScenarioSpec;
 pub use self::load::{Load, Poisson, SHAPES, Shape, Start};
 pub use self::placement::{Members, Placement};
 pub use self::scenario::Scenario;
-pub use self::server::{Durability, Topology};
 pub use self::tasks::{Duration, ResourceSpec, StepSpec, TaskSpec};
 pub use self::units::nanos;

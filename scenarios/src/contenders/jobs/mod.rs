@@ -37,7 +37,7 @@ fn contender(form: JobForm) -> Contender {
         name,
         summary,
         role: Role::Contender,
-        server: Some(ServerKind::Postgres),
+        server: Some(ServerKind::named("postgres")),
         survives: Survives {
             node_crash: match form {
                 JobForm::Faithful => {

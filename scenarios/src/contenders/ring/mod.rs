@@ -113,7 +113,7 @@ impl Design for Nodes {
             power_loss: "no: queues live in memory".to_owned(),
         };
         let design = Arc::new(Self { members, ..*self });
-        Some(Contender { server: Some(ServerKind::Postgres), survives, design, ..contender.clone() })
+        Some(Contender { server: Some(ServerKind::named("postgres")), survives, design, ..contender.clone() })
     }
 
     fn build<'a>(&'a self, setting: &'a Setting) -> BoxFuture<'a, anyhow::Result<Arc<dyn Mechanism>>> {

@@ -1,12 +1,12 @@
 //! Faults that a scenario can have.
 
 use harness::model::{FaultTarget, LinkTo};
+use harness::servers::Topology;
 
 use crate::spec::error::SpecError;
 use crate::spec::faults::{FaultSpec, VerbSpec};
 use crate::spec::placement::{Members, Placement};
 use crate::spec::scenario::Scenario;
-use crate::spec::server::Topology;
 
 pub(super) fn faults(scenario: &Scenario) -> Result<(), SpecError> {
     scenario.spec.faults.iter().try_for_each(|fault| self::fault(scenario, fault))

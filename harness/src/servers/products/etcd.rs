@@ -1,34 +1,90 @@
 //! etcd: `etcd`, asked over its HTTP and JSON gateway.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::launch::{Seat, Start};
-use super::url::Address;
-use super::wire::{self, AskError};
-use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
 use crate::child;
+use crate::servers::about::About;
+use crate::servers::error::ServerError;
+use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::product::{Answer, Product, Seat, Start};
+use crate::servers::url::Address;
+use crate::servers::wire::{self, AskError};
 
-const KIND: ServerKind = ServerKind::Etcd;
+const ABOUT: About = About {
+    name: "etcd",
+    title: "etcd",
+    packages: "etcd-server",
+    url: "http://host[:port],…",
+    replicated: true,
+    accounts: &[],
+    processes: &["etcd"],
+    stop: Signal::SIGTERM,
+    clean_up: |_| {},
+};
 
-pub(super) fn find() -> Result<(PathBuf, String), ServerError> {
-    let program = program()?;
-    let failed = |source| ServerError::Spawn { kind: KIND, program: program.clone(), source };
-    let output = Command::new(&program).arg("--version").output().map_err(failed)?;
-    let output = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = output.lines().find_map(|line| line.strip_prefix("etcd Version: ")).unwrap_or("unknown");
-    Ok((program, version.to_owned()))
+/// The setting that is a flag alone: it cannot be asked for.
+const NO_FSYNC: &str = "unsafe-no-fsync";
+
+/// A cluster of one member or of three.
+#[derive(Debug)]
+pub(super) struct Etcd;
+
+impl Product for Etcd {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn find(&self) -> Result<(PathBuf, String), ServerError> {
+        let program = program()?;
+        let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.clone(), source };
+        let output = Command::new(&program).arg("--version").output().map_err(failed)?;
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = output.lines().find_map(|line| line.strip_prefix("etcd Version: "));
+        Ok((program, version.unwrap_or("unknown").to_owned()))
+    }
+
+    fn start<'a>(
+        &'a self,
+        seats: &'a [Seat],
+        place: usize,
+        options: &'a ServerOptions,
+    ) -> BoxFuture<'a, Result<Start, ServerError>> {
+        Box::pin(async move { start(seats, place, options) })
+    }
+
+    fn endpoint(&self, address: SocketAddr) -> String {
+        format!("http://{address}")
+    }
+
+    fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
+        Box::pin(ask(url))
+    }
+
+    fn leads<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Option<u64>, AskError>> {
+        Box::pin(leads(url))
+    }
+
+    fn effective(&self, durability: Durability) -> &'static [(&'static str, &'static str)] {
+        match durability {
+            Durability::Durable => &[(NO_FSYNC, "false")],
+            Durability::Memory => &[(NO_FSYNC, "true")],
+        }
+    }
 }
 
 fn program() -> Result<PathBuf, ServerError> {
     let what = "the program etcd".to_owned();
-    child::on_path("etcd").ok_or(ServerError::Missing { kind: KIND, what, package: KIND.package() })
+    let missing = ServerError::Missing { product: ABOUT.title, what, package: ABOUT.packages };
+    child::on_path("etcd").ok_or(missing)
 }
 
-pub(super) fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
+fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
     let name =
         |seat: &Seat| seat.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let peer = |seat: &Seat| format!("http://127.0.0.1:{}", seat.ports[1]);
@@ -48,24 +104,21 @@ pub(super) fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Re
     ];
     let no_fsync = options.durability == Durability::Memory;
     if no_fsync {
-        args.push("--unsafe-no-fsync".to_owned());
+        args.push(format!("--{NO_FSYNC}"));
     }
     Ok(Start {
         program: program()?,
         args: args.into_iter().map(Into::into).collect(),
-        user: None,
-        endpoint: client,
-        stop: Signal::SIGTERM,
-        flags: [("unsafe-no-fsync".to_owned(), no_fsync.to_string())].into(),
+        flags: [(NO_FSYNC.to_owned(), no_fsync.to_string())].into(),
         identity: name,
     })
 }
 
-pub(super) async fn ask(list: &str) -> Result<Answer, AskError> {
+async fn ask(list: &str) -> Result<Answer, AskError> {
     let mut answer = None;
     for address in wire::addresses(list, 2379)? {
         if !matches!(address.scheme.as_str(), "" | "http") {
-            return Err(AskError::Url(address.expected("http://host[:port]")));
+            return Err(AskError::Url(address.expected(ABOUT.url)));
         }
         let this = ask_member(&address).await?;
         answer.get_or_insert(this);
@@ -93,7 +146,7 @@ async fn ask_member(address: &Address) -> Result<Answer, AskError> {
 }
 
 /// The term in which a member leads; `None` where it follows.
-pub(super) async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
+async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
     let address = Address::parse(endpoint, 2379).map_err(AskError::Url)?;
     let status = http(&address, "POST /v3/maintenance/status", "{}").await?;
     let strange = || AskError::Silent(format!("maintenance/status: {status}"));

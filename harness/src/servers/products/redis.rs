@@ -1,48 +1,92 @@
 //! Redis: `redis-server`, asked with PING, INFO and CONFIG GET.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::folder::Folder;
-use super::launch::{Ports, Start};
-use super::url::Address;
-use super::wire::{self, AskError};
-use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
 use crate::child;
+use crate::servers::about::About;
+use crate::servers::error::ServerError;
+use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::product::{Answer, Product, Seat, Start};
+use crate::servers::url::Address;
+use crate::servers::wire::{self, AskError};
 
-const KIND: ServerKind = ServerKind::Redis;
+const ABOUT: About = About {
+    name: "redis",
+    title: "Redis",
+    packages: "redis-server",
+    url: "redis://[[user]:password@]host[:port]",
+    replicated: false,
+    accounts: &[],
+    processes: &["redis-server"],
+    stop: Signal::SIGTERM,
+    clean_up: |_| {},
+};
 
 /// What decides which acknowledged writes are still there after a crash, or whether a lock's key may be evicted.
 const SETTINGS: [&str; 5] =
     ["appendonly", "appendfsync", "no-appendfsync-on-rewrite", "save", "maxmemory-policy"];
 
-pub(super) fn find() -> Result<(PathBuf, String), ServerError> {
-    let program = program()?;
-    let failed = |source| ServerError::Spawn { kind: KIND, program: program.clone(), source };
-    let output = Command::new(&program).arg("--version").output().map_err(failed)?;
-    let output = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = output.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("unknown");
-    Ok((program, version.to_owned()))
+/// One instance.
+#[derive(Debug)]
+pub(super) struct Redis;
+
+impl Product for Redis {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn find(&self) -> Result<(PathBuf, String), ServerError> {
+        let program = program()?;
+        let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.clone(), source };
+        let output = Command::new(&program).arg("--version").output().map_err(failed)?;
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = output.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("unknown");
+        Ok((program, version.to_owned()))
+    }
+
+    fn start<'a>(
+        &'a self,
+        seats: &'a [Seat],
+        place: usize,
+        options: &'a ServerOptions,
+    ) -> BoxFuture<'a, Result<Start, ServerError>> {
+        Box::pin(async move { start(&seats[place], options) })
+    }
+
+    fn endpoint(&self, address: SocketAddr) -> String {
+        format!("redis://{address}")
+    }
+
+    fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
+        Box::pin(ask(url))
+    }
+
+    fn effective(&self, durability: Durability) -> &'static [(&'static str, &'static str)] {
+        match durability {
+            Durability::Durable => &[("appendonly", "yes"), ("appendfsync", "always"), ("save", "")],
+            Durability::Memory => &[("appendonly", "no"), ("save", "")],
+        }
+    }
 }
 
 fn program() -> Result<PathBuf, ServerError> {
     let what = "the program redis-server".to_owned();
-    child::on_path("redis-server").ok_or(ServerError::Missing { kind: KIND, what, package: KIND.package() })
+    let missing = ServerError::Missing { product: ABOUT.title, what, package: ABOUT.packages };
+    child::on_path("redis-server").ok_or(missing)
 }
 
-pub(super) fn start(
-    folder: &Folder,
-    [port, ..]: Ports,
-    options: &ServerOptions,
-) -> Result<Start, ServerError> {
-    let data = folder.data().display().to_string();
-    let port = port.to_string();
+fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
+    let data = seat.folder.data().display().to_string();
+    let port = seat.ports[0].to_string();
     let persistence: &[&str] = match options.durability {
         Durability::Durable => &["--appendonly", "yes", "--appendfsync", "always", "--save", ""],
         Durability::Memory => &["--appendonly", "no", "--save", ""],
@@ -51,18 +95,15 @@ pub(super) fn start(
     Ok(Start {
         program: program()?,
         args: common.iter().chain(persistence).map(Into::into).collect(),
-        user: None,
-        endpoint: format!("redis://127.0.0.1:{port}"),
-        stop: Signal::SIGTERM,
         flags: [].into(),
         identity: data,
     })
 }
 
-pub(super) async fn ask(url: &str) -> Result<Answer, AskError> {
+async fn ask(url: &str) -> Result<Answer, AskError> {
     let address = Address::parse(url, 6379).map_err(AskError::Url)?;
     if address.scheme != "redis" {
-        return Err(AskError::Url(address.expected("redis://[user:password@]host[:port]")));
+        return Err(AskError::Url(address.expected(ABOUT.url)));
     }
     let mut connection = Connection { stream: BufReader::new(wire::connect(&address).await?) };
     if let Some(password) = &address.password {

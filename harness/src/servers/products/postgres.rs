@@ -3,23 +3,40 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
-use nix::unistd::{User, geteuid};
+use nix::unistd::User;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use super::folder::Folder;
-use super::launch::{self, Ports, Start};
-use super::url::Address;
-use super::wire::{self, AskError};
-use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
 use crate::child::{self, Process};
+use crate::servers::about::About;
+use crate::servers::command;
+use crate::servers::error::ServerError;
+use crate::servers::folder::Folder;
+use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::product::{Answer, Product, READY, Seat, Start};
+use crate::servers::url::Address;
+use crate::servers::wire::{self, AskError};
 
-const KIND: ServerKind = ServerKind::Postgres;
+const ABOUT: About = About {
+    name: "postgres",
+    title: "PostgreSQL",
+    packages: "postgresql",
+    url: "postgres://[user[:password]@]host[:port]/database",
+    replicated: false,
+    // It refuses to run as root.
+    accounts: &["postgres", "nobody"],
+    processes: &["postgres"],
+    // The fast shutdown: does not wait for clients to leave.
+    stop: Signal::SIGINT,
+    clean_up: remove_segment,
+};
 
 /// Role and database of a private server.
 const NAME: &str = "lockbench";
@@ -27,12 +44,50 @@ const NAME: &str = "lockbench";
 /// Where Debian keeps one folder per major version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
-pub(super) fn find() -> Result<(PathBuf, String), ServerError> {
-    let program = programs()?.join("postgres");
-    let failed = |source| ServerError::Spawn { kind: KIND, program: program.clone(), source };
-    let output = Command::new(&program).arg("--version").output().map_err(failed)?;
-    let output = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok((program, output.split_whitespace().nth(2).unwrap_or("unknown").to_owned()))
+/// One instance.
+#[derive(Debug)]
+pub(super) struct Postgres;
+
+impl Product for Postgres {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn find(&self) -> Result<(PathBuf, String), ServerError> {
+        let program = programs()?.join("postgres");
+        let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.clone(), source };
+        let output = Command::new(&program).arg("--version").output().map_err(failed)?;
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((program, output.split_whitespace().nth(2).unwrap_or("unknown").to_owned()))
+    }
+
+    fn start<'a>(
+        &'a self,
+        seats: &'a [Seat],
+        place: usize,
+        options: &'a ServerOptions,
+    ) -> BoxFuture<'a, Result<Start, ServerError>> {
+        Box::pin(start(&seats[place], options))
+    }
+
+    fn endpoint(&self, address: SocketAddr) -> String {
+        format!("postgres://{NAME}@{address}/{NAME}")
+    }
+
+    fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
+        Box::pin(ask(url))
+    }
+
+    fn effective(&self, durability: Durability) -> &'static [(&'static str, &'static str)] {
+        match durability {
+            Durability::Durable => {
+                &[("fsync", "on"), ("synchronous_commit", "on"), ("full_page_writes", "on")]
+            }
+            Durability::Memory => {
+                &[("fsync", "off"), ("synchronous_commit", "off"), ("full_page_writes", "off")]
+            }
+        }
+    }
 }
 
 /// The folder of initdb, postgres and psql: of the newest version, or the one that PATH leads to.
@@ -47,41 +102,28 @@ fn programs() -> Result<PathBuf, ServerError> {
         |bin: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|program| bin.join(program).is_file());
     packaged.chain(linked.and_then(|initdb| initdb.parent().map(Path::to_owned))).find(complete).ok_or_else(
         || ServerError::Missing {
-            kind: KIND,
+            product: ABOUT.title,
             what: format!("initdb, postgres and psql, in {VERSIONS}/*/bin or on PATH,"),
-            package: KIND.package(),
+            package: ABOUT.packages,
         },
     )
 }
 
-/// Whom the server runs as when we are root, as whom it refuses to run.
-pub(super) fn user() -> Result<Option<User>, ServerError> {
-    if !geteuid().is_root() {
-        return Ok(None);
-    }
-    let known = |name| User::from_name(name).ok().flatten();
-    known("postgres").or_else(|| known("nobody")).map(Some).ok_or(ServerError::NoUser { kind: KIND })
-}
-
-pub(super) async fn start(
-    folder: &Folder,
-    [port, ..]: Ports,
-    options: &ServerOptions,
-    user: Option<User>,
-) -> Result<Start, ServerError> {
+async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
     static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
     let bin = programs()?;
-    let cluster = CLUSTER.get_or_try_init(|| Cluster::make(&bin, user.as_ref())).await?;
-    let data = folder.data();
-    let failed = |source| ServerError::Folder { kind: KIND, action: "fill", path: data.clone(), source };
-    let (to, owner) = (data.clone(), user.clone());
+    let cluster = CLUSTER.get_or_try_init(|| Cluster::make(&bin, seat.user.as_ref())).await?;
+    let data = seat.folder.data();
+    let failed =
+        |source| ServerError::Folder { product: ABOUT.title, action: "fill", path: data.clone(), source };
+    let (to, owner) = (data.clone(), seat.user.clone());
     let unpacked = tokio::task::spawn_blocking(move || cluster.unpack(&to, owner.as_ref())).await;
     unpacked.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed)?;
 
     let flush = if options.durability == Durability::Durable { "on" } else { "off" };
     let settings = [
         ("listen_addresses", "127.0.0.1"),
-        ("port", &port.to_string()),
+        ("port", &seat.ports[0].to_string()),
         ("unix_socket_directories", ""),
         ("max_connections", "300"),
         ("fsync", flush),
@@ -94,16 +136,7 @@ pub(super) async fn start(
     for (name, value) in settings {
         args.extend(["-c".into(), format!("{name}={value}").into()]);
     }
-    Ok(Start {
-        program: bin.join("postgres"),
-        args,
-        user,
-        endpoint: format!("postgres://{NAME}@127.0.0.1:{port}/{NAME}"),
-        // The fast shutdown: does not wait for clients to leave.
-        stop: Signal::SIGINT,
-        flags: [].into(),
-        identity: data.display().to_string(),
-    })
+    Ok(Start { program: bin.join("postgres"), args, flags: [].into(), identity: data.display().to_string() })
 }
 
 /// A new cluster, kept in memory: `initdb` takes a second or more, a copy a tenth of it, and no folder has to be
@@ -118,11 +151,12 @@ impl Cluster {
     async fn make(bin: &Path, user: Option<&User>) -> Result<Self, ServerError> {
         // It is thrown away, so it need not be flushed.
         let options = ServerOptions { durability: Durability::Memory, ..ServerOptions::default() };
-        let folder = Folder::create(KIND, &options, user)?;
+        let folder = Folder::create(&ABOUT, &options, user)?;
         let data = folder.data();
-        let failed = |source| ServerError::Folder { kind: KIND, action: "fill", path: data.clone(), source };
+        let failed =
+            |source| ServerError::Folder { product: ABOUT.title, action: "fill", path: data.clone(), source };
         let initdb = bin.join("initdb");
-        let mut command = launch::command(KIND, &initdb, user, &folder)?;
+        let mut command = command::command(&ABOUT, &initdb, user, &folder)?;
         command.arg("-D").arg(&data).args([
             "-U",
             NAME,
@@ -137,7 +171,7 @@ impl Cluster {
 
         let (single, script) = (bin.join("postgres"), folder.path().join("create.sql"));
         fs::write(&script, format!("CREATE DATABASE {NAME};\n")).map_err(failed)?;
-        let mut command = launch::command(KIND, &single, user, &folder)?;
+        let mut command = command::command(&ABOUT, &single, user, &folder)?;
         command.stdin(Stdio::from(File::open(&script).map_err(failed)?));
         command
             .args(["--single", "-F", "-c", "dynamic_shared_memory_type=mmap", "-D"])
@@ -192,14 +226,19 @@ fn pack(root: &Path, inside: &Path, entries: &mut Vec<(PathBuf, Option<Vec<u8>>)
 
 /// Runs a program that prepares the data folder to its end.
 async fn run(command: Command, program: &Path, folder: &Folder) -> Result<(), ServerError> {
-    let failed = |source| ServerError::Spawn { kind: KIND, program: program.to_owned(), source };
+    let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.to_owned(), source };
     let mut process = Process::spawn(command).await.map_err(failed)?;
-    let ended = timeout(launch::READY, process.wait()).await;
+    let ended = timeout(READY, process.wait()).await;
     let status = ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
     if status.success() {
         return Ok(());
     }
-    Err(ServerError::Prepare { kind: KIND, program: program.to_owned(), status, output: folder.log_end() })
+    Err(ServerError::Prepare {
+        product: ABOUT.title,
+        program: program.to_owned(),
+        status,
+        output: folder.log_end(),
+    })
 }
 
 /// One line each: name, tab, value. What the role may not see is left out.
@@ -207,11 +246,9 @@ const QUESTION: &str = "SELECT name || chr(9) || setting FROM pg_settings WHERE 
      'server_version', 'data_directory', 'fsync', 'synchronous_commit', 'full_page_writes', 'wal_sync_method', \
      'synchronous_standby_names', 'max_connections', 'idle_session_timeout')";
 
-pub(super) async fn ask(url: &str) -> Result<Answer, AskError> {
+async fn ask(url: &str) -> Result<Answer, AskError> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(AskError::Url(
-            "postgres://[user[:password]@]host[:port]/database is expected".to_owned(),
-        ));
+        return Err(AskError::Url(format!("{} is expected", ABOUT.url)));
     }
     // A URL without a host means a Unix socket, which psql knows how to find.
     let address = Address::parse(url, 5432).ok();
@@ -222,7 +259,7 @@ pub(super) async fn ask(url: &str) -> Result<Answer, AskError> {
     let psql = programs().ok().map(|bin| bin.join("psql")).or_else(|| child::on_path("psql"));
     let psql = psql.ok_or_else(|| {
         let what = "the program psql, which asks the server,".to_owned();
-        AskError::Missing(ServerError::Missing { kind: KIND, what, package: "postgresql-client" })
+        AskError::Missing(ServerError::Missing { product: ABOUT.title, what, package: "postgresql-client" })
     })?;
     let mut command = tokio::process::Command::new(psql);
     // Not in the arguments, which every user of the machine can read.
@@ -263,7 +300,7 @@ fn without_password(url: &str) -> String {
 
 /// Removes the System V segment that the server of this data folder keeps as an interlock, and leaves behind when
 /// it is killed. Only when the process that made it is the one that the folder names, and nobody uses it.
-pub(super) fn remove_segment(data: &Path) {
+fn remove_segment(data: &Path) {
     let Some((maker, segment)) = recorded_segment(data) else { return };
     let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
     // Columns: key, shmid, perms, size, cpid, lpid, nattch, …

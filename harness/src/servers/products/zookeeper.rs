@@ -1,17 +1,31 @@
 //! ZooKeeper: one JVM a member, asked with four-letter words.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 
-use super::launch::{Seat, Start};
-use super::url::Address;
-use super::wire::{self, AskError};
-use super::{Answer, Durability, ServerError, ServerKind, ServerOptions};
 use crate::child;
+use crate::servers::about::About;
+use crate::servers::error::ServerError;
+use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::product::{Answer, Product, Seat, Start};
+use crate::servers::url::Address;
+use crate::servers::wire::{self, AskError};
 
-const KIND: ServerKind = ServerKind::Zookeeper;
+const ABOUT: About = About {
+    name: "zookeeper",
+    title: "ZooKeeper",
+    packages: "libzookeeper-java default-jre-headless",
+    url: "host[:port],…",
+    replicated: true,
+    accounts: &[],
+    processes: &["java"],
+    stop: Signal::SIGTERM,
+    clean_up: |_| {},
+};
 
 /// Where Debian keeps jars. The server's names the others that it needs.
 const JARS: &str = "/usr/share/java";
@@ -23,29 +37,8 @@ const QUORUM_MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 const SETTINGS: [&str; 6] =
     ["tickTime", "minSessionTimeout", "maxSessionTimeout", "maxClientCnxns", "initLimit", "syncLimit"];
 
-pub(super) fn find() -> Result<(PathBuf, String), ServerError> {
-    let (_, jar) = programs()?;
-    // The package links zookeeper-<version>.jar to the jar.
-    let version_of = |file: fs::DirEntry| {
-        let name = file.file_name().to_string_lossy().into_owned();
-        let version = name.strip_prefix("zookeeper-")?.strip_suffix(".jar")?.to_owned();
-        version.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
-    };
-    let files = fs::read_dir(JARS).into_iter().flatten().flatten();
-    let version = files.filter_map(version_of).max().unwrap_or_else(|| "unknown".to_owned());
-    Ok((jar, version))
-}
-
-/// The JVM and the server's jar.
-fn programs() -> Result<(PathBuf, PathBuf), ServerError> {
-    let missing = |what: &str, package| ServerError::Missing { kind: KIND, what: what.to_owned(), package };
-    let jar = Path::new(JARS).join("zookeeper.jar");
-    if !jar.is_file() {
-        return Err(missing(&format!("its jar, {}", jar.display()), "libzookeeper-java"));
-    }
-    let java = child::on_path("java").ok_or_else(|| missing("the program java", "default-jre-headless"))?;
-    Ok((java, jar))
-}
+/// The setting that is a property of the JVM alone: it cannot be asked for.
+const FORCE_SYNC: &str = "forceSync";
 
 /// Ticks in which a follower has to connect to the leader and take over its state; JVMs start slowly.
 const INIT_LIMIT: u32 = 100;
@@ -54,18 +47,85 @@ const INIT_LIMIT: u32 = 100;
 /// sessions can outlive it.
 const SYNC_LIMIT: u32 = 5;
 
-pub(super) fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
+/// Standalone, or an ensemble of three.
+#[derive(Debug)]
+pub(super) struct Zookeeper;
+
+impl Product for Zookeeper {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn find(&self) -> Result<(PathBuf, String), ServerError> {
+        let (_, jar) = programs()?;
+        // The package links zookeeper-<version>.jar to the jar.
+        let version_of = |file: fs::DirEntry| {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let version = name.strip_prefix("zookeeper-")?.strip_suffix(".jar")?.to_owned();
+            version.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
+        };
+        let files = fs::read_dir(JARS).into_iter().flatten().flatten();
+        let version = files.filter_map(version_of).max().unwrap_or_else(|| "unknown".to_owned());
+        Ok((jar, version))
+    }
+
+    fn start<'a>(
+        &'a self,
+        seats: &'a [Seat],
+        place: usize,
+        options: &'a ServerOptions,
+    ) -> BoxFuture<'a, Result<Start, ServerError>> {
+        Box::pin(async move { start(seats, place, options) })
+    }
+
+    fn endpoint(&self, address: SocketAddr) -> String {
+        address.to_string()
+    }
+
+    fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
+        Box::pin(ask(url))
+    }
+
+    fn leads<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Option<u64>, AskError>> {
+        Box::pin(leads(url))
+    }
+
+    fn effective(&self, durability: Durability) -> &'static [(&'static str, &'static str)] {
+        match durability {
+            Durability::Durable => &[(FORCE_SYNC, "yes")],
+            Durability::Memory => &[(FORCE_SYNC, "no")],
+        }
+    }
+}
+
+/// The JVM and the server's jar.
+fn programs() -> Result<(PathBuf, PathBuf), ServerError> {
+    let missing =
+        |what: &str, package| ServerError::Missing { product: ABOUT.title, what: what.to_owned(), package };
+    let jar = Path::new(JARS).join("zookeeper.jar");
+    if !jar.is_file() {
+        return Err(missing(&format!("its jar, {}", jar.display()), "libzookeeper-java"));
+    }
+    let java = child::on_path("java").ok_or_else(|| missing("the program java", "default-jre-headless"))?;
+    Ok((java, jar))
+}
+
+fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
     let (java, jar) = programs()?;
-    let Seat { folder, ports: [port, ..] } = &seats[place];
-    let (data, endpoint) = (folder.data().display().to_string(), format!("127.0.0.1:{port}"));
+    let Seat { folder, ports: [port, ..], .. } = &seats[place];
+    let data = folder.data().display().to_string();
     let tick_ms = (options.detect.as_millis() / 10).max(1);
     let mut config = format!(
         "dataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\ntickTime={tick_ms}\n\
          maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr,ruok,conf,mntr\n"
     );
     let write = |file: &Path, text: &str| {
-        let failed =
-            |source| ServerError::Folder { kind: KIND, action: "write", path: file.to_owned(), source };
+        let failed = |source| ServerError::Folder {
+            product: ABOUT.title,
+            action: "write",
+            path: file.to_owned(),
+            source,
+        };
         fs::write(file, text).map_err(failed)
     };
     let replicated = seats.len() > 1;
@@ -90,7 +150,7 @@ pub(super) fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Re
         &format!("-Djava.io.tmpdir={data}"),
         "-Djava.awt.headless=true",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-        &format!("-Dzookeeper.forceSync={force_sync}"),
+        &format!("-Dzookeeper.{FORCE_SYNC}={force_sync}"),
         // In KiB: the log grows in steps of this.
         "-Dzookeeper.preAllocSize=4096",
         "-cp",
@@ -101,19 +161,16 @@ pub(super) fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Re
     Ok(Start {
         program: java,
         args: args.iter().map(Into::into).collect(),
-        user: None,
-        endpoint,
-        stop: Signal::SIGTERM,
-        flags: [("forceSync".to_owned(), force_sync.to_owned())].into(),
+        flags: [(FORCE_SYNC.to_owned(), force_sync.to_owned())].into(),
         identity: data,
     })
 }
 
-pub(super) async fn ask(list: &str) -> Result<Answer, AskError> {
+async fn ask(list: &str) -> Result<Answer, AskError> {
     // A path after the last server is a client's root node.
     let servers = list.split_once('/').map_or(list, |(servers, _)| servers);
     if list.contains("://") {
-        return Err(AskError::Url("host[:port][,host[:port]…] without a scheme is expected".to_owned()));
+        return Err(AskError::Url(format!("{} without a scheme is expected", ABOUT.url)));
     }
     let mut answer = None;
     for address in wire::addresses(servers, 2181)? {
@@ -136,7 +193,7 @@ pub(super) async fn ask(list: &str) -> Result<Answer, AskError> {
 }
 
 /// The epoch in which a member leads; `None` where it follows.
-pub(super) async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
+async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
     let status = Status::ask(&Address::parse(endpoint, 2181).map_err(AskError::Url)?).await?;
     if status.mode() != "leader" {
         return Ok(None);

@@ -1,0 +1,28 @@
+//! The facts that set one product apart from another, where nothing has to be done to know them.
+
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+/// What a product is called, who may run it, and what it can be. One constant in its file.
+#[derive(Debug)]
+pub(super) struct About {
+    /// The word of command lines and records, such as `redis`. Folders and options are named after it.
+    pub(super) name: &'static str,
+    /// The name as it is written in prose.
+    pub(super) title: &'static str,
+    /// The Debian and Ubuntu packages that hold it, separated by spaces.
+    pub(super) packages: &'static str,
+    /// The form of the URL of one that already runs.
+    pub(super) url: &'static str,
+    /// Whether it can be started as several members that agree by majority.
+    pub(super) replicated: bool,
+    /// The accounts that it may run as when we are root, best first. Where there are none it runs as we do.
+    pub(super) accounts: &'static [&'static str],
+    /// The names of its processes, as `/proc` has them: of these alone a later lockbench kills what is left.
+    pub(super) processes: &'static [&'static str],
+    /// Asks it to shut down, without waiting for clients to leave.
+    pub(super) stop: Signal,
+    /// Removes what it leaves outside its data folder when it is killed; the server is gone by then.
+    pub(super) clean_up: fn(data: &Path),
+}

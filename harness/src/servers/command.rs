@@ -1,0 +1,57 @@
+//! The command lines of a private server's programs: as whom they run, and how their life is tied to ours.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::unistd::{User, geteuid};
+
+use super::about::About;
+use super::error::ServerError;
+use super::folder::Folder;
+use crate::child::{self, SETPRIV};
+
+/// A command that dies with the thread that spawns it, works in the folder and writes to its log.
+///
+/// A change of user clears the death signal, so `setpriv` is nested: the outer one changes the user, the inner one
+/// sets the signal. Its own process group keeps a Ctrl-C at the terminal from the server: lockbench stops it.
+pub(super) fn command(
+    about: &About,
+    program: &Path,
+    user: Option<&User>,
+    folder: &Folder,
+) -> Result<Command, ServerError> {
+    let setpriv = setpriv(about)?;
+    let mut command = Command::new(&setpriv);
+    if let Some(user) = user {
+        command.args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)]);
+        command.args(["--init-groups", "--"]).arg(&setpriv);
+    }
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    let log_failed =
+        |source| ServerError::Folder { product: about.title, action: "write", path: folder.log(), source };
+    let log = File::options().create(true).append(true).open(folder.log()).map_err(log_failed)?;
+    let errors = log.try_clone().map_err(log_failed)?;
+    command.stdin(Stdio::null()).stdout(log).stderr(errors).current_dir(folder.data()).process_group(0);
+    Ok(command)
+}
+
+/// The program that ties a server's life to ours.
+pub(super) fn setpriv(about: &About) -> Result<PathBuf, ServerError> {
+    child::on_path(SETPRIV).ok_or_else(|| ServerError::Missing {
+        product: about.title,
+        what: "the program setpriv".to_owned(),
+        package: "util-linux",
+    })
+}
+
+/// Whom a product's servers run as, if not as ourselves: the first of its accounts that this machine has, when we are root.
+pub(super) fn user(about: &About) -> Result<Option<User>, ServerError> {
+    if !geteuid().is_root() || about.accounts.is_empty() {
+        return Ok(None);
+    }
+    let known = about.accounts.iter().find_map(|name| User::from_name(name).ok().flatten());
+    let accounts = || about.accounts.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+    known.map(Some).ok_or_else(|| ServerError::NoUser { product: about.title, accounts: accounts() })
+}

@@ -1,0 +1,129 @@
+//! Which product: a handle by name.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+use super::error::ServerError;
+use super::options::Durability;
+use super::product::Product;
+use super::products::ALL as PRODUCTS;
+
+/// A server product that lockbench can start and ask: a line of the registry, known by its name.
+#[derive(Clone, Copy)]
+pub struct ServerKind(&'static dyn Product);
+
+impl ServerKind {
+    /// Every product, in the order in which they are listed.
+    pub const ALL: &[Self] = &{
+        let mut all = [Self(PRODUCTS[0]); PRODUCTS.len()];
+        let mut place = 1;
+        while place < all.len() {
+            all[place] = Self(PRODUCTS[place]);
+            place += 1;
+        }
+        all
+    };
+
+    /// The product that code names because it is about this one. What a person typed is parsed instead.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        name.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The word of command lines and records, such as `redis`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.0.about().name
+    }
+
+    /// The product's name as it is written in prose.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        self.0.about().title
+    }
+
+    /// The form of the URL of one that already runs.
+    #[must_use]
+    pub fn url(self) -> &'static str {
+        self.0.about().url
+    }
+
+    /// Whether it can be started as several members that agree by majority.
+    #[must_use]
+    pub fn can_be_replicated(self) -> bool {
+        self.0.about().replicated
+    }
+
+    /// The titles of those that can, for people.
+    #[must_use]
+    pub fn replicated() -> String {
+        let able: Vec<_> =
+            Self::ALL.iter().filter(|kind| kind.can_be_replicated()).map(|kind| kind.title()).collect();
+        able.join(" and ")
+    }
+
+    /// The settings that decide what an acknowledged write survives, as a private server of this durability says them.
+    #[must_use]
+    pub fn effective(self, durability: Durability) -> &'static [(&'static str, &'static str)] {
+        self.0.effective(durability)
+    }
+
+    pub(super) fn product(self) -> &'static dyn Product {
+        self.0
+    }
+}
+
+impl fmt::Debug for ServerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for ServerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.title())
+    }
+}
+
+impl FromStr for ServerKind {
+    type Err = ServerError;
+
+    fn from_str(name: &str) -> Result<Self, ServerError> {
+        let known = || Self::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        let unknown = || ServerError::UnknownName { name: name.to_owned(), known: known() };
+        Self::ALL.iter().copied().find(|kind| kind.name() == name).ok_or_else(unknown)
+    }
+}
+
+// Names are unique, which a test of the registry sees to.
+
+impl PartialEq for ServerKind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for ServerKind {}
+
+impl PartialOrd for ServerKind {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ServerKind {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name().cmp(other.name())
+    }
+}
+
+impl Hash for ServerKind {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}

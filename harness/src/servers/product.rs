@@ -1,0 +1,105 @@
+//! The contract of a server product: all that is particular to it, and nothing that is the same for every server.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use nix::unistd::User;
+
+use super::about::About;
+use super::error::ServerError;
+use super::folder::Folder;
+use super::options::{Durability, ServerOptions};
+use super::wire::AskError;
+
+/// From the spawn to the first answer. A JVM on a busy machine takes seconds.
+pub(super) const READY: Duration = Duration::from_secs(30);
+
+/// A server product: where its programs are, how a member is started, and what to ask it.
+///
+/// Ports, folders, processes, the wait for the first answer, faults and the end are the same for all and none of its
+/// business. To add a product: a file in `products/` with this and its line in `products::ALL`.
+pub(super) trait Product: fmt::Debug + Send + Sync {
+    /// What is known of it without looking.
+    fn about(&self) -> &'static About;
+
+    /// Looks for its programs, without starting a server: the main one, and the version that it or a file name tells.
+    ///
+    /// # Errors
+    /// [`ServerError::Missing`], with what and which package.
+    fn find(&self) -> Result<(PathBuf, String), ServerError>;
+
+    /// How the member at this place is started among the others, all of whose seats are known. May fill its data folder.
+    /// Called once for each member; the answer is kept for restarts, which find the folder as the server left it.
+    ///
+    /// Dropped early, it leaves nothing but the folder.
+    ///
+    /// # Errors
+    /// When a program is missing or the folder cannot be filled.
+    fn start<'a>(
+        &'a self,
+        seats: &'a [Seat],
+        place: usize,
+        options: &'a ServerOptions,
+    ) -> BoxFuture<'a, Result<Start, ServerError>>;
+
+    /// The URL by which clients reach a private member at an address: its own, or that of a link before it.
+    fn endpoint(&self, address: SocketAddr) -> String;
+
+    /// Asks the server at a URL for its version and settings, within [`PATIENCE`](super::wire::PATIENCE) a question. Where it
+    /// takes a list, every server of it has to answer, and the first one's answer counts. It answers only when it serves.
+    ///
+    /// # Errors
+    /// [`AskError::Silent`] as long as it does not serve: it is asked again. Others are final.
+    fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>>;
+
+    /// The term in which the member at this URL leads; `None` where it follows. Of a product that is not replicated, the only
+    /// one there is leads.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn leads<'a>(&'a self, _url: &'a str) -> BoxFuture<'a, Result<Option<u64>, AskError>> {
+        Box::pin(async { Ok(Some(0)) })
+    }
+
+    /// The settings that decide what an acknowledged write survives, as a server of this durability says them. Each start
+    /// compares: one that says otherwise is refused.
+    fn effective(&self, durability: Durability) -> &'static [(&'static str, &'static str)];
+}
+
+/// What of a member is fixed before any of them starts: the others are told.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) folder: Folder,
+    pub(super) ports: Ports,
+    /// Whom it runs as, if not as ourselves.
+    pub(super) user: Option<User>,
+}
+
+/// A client's port, and two for what members have to say to each other.
+pub(super) type Ports = [u16; 3];
+
+/// How one member of a server is run.
+#[derive(Debug, Clone)]
+pub(super) struct Start {
+    pub(super) program: PathBuf,
+    pub(super) args: Vec<OsString>,
+    /// Settings that it cannot be asked for.
+    pub(super) flags: BTreeMap<String, String>,
+    /// What its [`Answer::identity`] must be, if it has one.
+    pub(super) identity: String,
+}
+
+/// What a server says about itself.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) version: String,
+    pub(super) settings: BTreeMap<String, String>,
+    /// Something that only our own child can know, such as its data folder: another program may have been
+    /// quicker to take the port.
+    pub(super) identity: Option<String>,
+}
