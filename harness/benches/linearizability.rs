@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use harness::check::linearizability::{
+use harness::judge::linearizability::{
     Answer, Budget, End, FailedRelease, Format, History, ModelKind, Value, Verb, judge, read,
 };
 use porcupine_rs::{Model, Operation};
@@ -58,7 +58,7 @@ fn number(value: &Value) -> i64 {
 }
 
 fn operations(history: &History) -> Vec<Operation<Register>> {
-    let of = |call: &harness::check::linearizability::Call| {
+    let of = |call: &harness::judge::linearizability::Call| {
         let end = call.ret.as_ref().map_or(End::Unknown, |ret| ret.end);
         let op = match (call.verb, &call.value) {
             (Verb::Read, _) if end == End::Ok => Op::Read(number(&call.ret.as_ref()?.value)),

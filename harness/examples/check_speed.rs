@@ -4,16 +4,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use harness::check;
-use harness::clock::monotonic_ns;
-use harness::event::{Event, What};
-use harness::measure::Histogram;
-use harness::mechanism::{Outcome, Promises, ReleaseRet, Token};
-use harness::plan::{
-    Arrival, Holder, Mode, NodeId, Plan, PlanError, PlanSettings, Resource, ResourceKind, StepRef, StepTree,
-    TaskId, splitmix,
+use harness::engine::monotonic_ns;
+use harness::judge::checks;
+use harness::model::{
+    Arrival, Event, Facts, Holder, Mode, NodeId, Outcome, Plan, PlanError, PlanSettings, Promises,
+    ReleaseRet, Resource, ResourceKind, StepRef, StepTree, TaskId, Token, What, splitmix,
 };
-use harness::run::Run;
 
 /// Events that a step of a lock writes.
 const EVENTS: u32 = 7;
@@ -21,28 +17,35 @@ const EVENTS: u32 = 7;
 /// Steps that are under way at any time.
 const OPEN: u32 = 64;
 
+/// A history, and what is known beside it.
+struct Told {
+    facts: Facts,
+    events: Vec<Event>,
+}
+
 /// Aim: exclusion and token order of a million events, together.
 const AIM_NS: u64 = 1_000_000_000;
 
 fn main() -> ExitCode {
     let sizes = [100_000, 1_000_000, 10_000_000];
-    let runs: Vec<Run> =
+    let runs: Vec<Told> =
         sizes.iter().map(|events| history(events / EVENTS).expect("one step a task")).collect();
     row("check", &sizes.map(|events| format!("{events} events")), "× per tenfold");
     // The yardstick: what it costs to look at every event and its resource at all, out of the caches or not.
-    let bare_ns = |run: &Run| {
-        let resource = |event: &Event| u64::from(run.plan.step(event.step).resource) ^ event.at_ns;
+    let bare_ns = |run: &Told| {
+        let resource = |event: &Event| u64::from(run.facts.plan.step(event.step).resource) ^ event.at_ns;
         least_of_three_ns(|| run.events.iter().map(resource).fold(0, u64::wrapping_add))
     };
     report("(a bare pass)", &runs.iter().map(bare_ns).collect::<Vec<_>>());
     let mut both_ns = 0;
-    for check in check::ALL {
-        let times_ns: Vec<u64> = runs.iter().map(|run| least_of_three_ns(|| (check.judge)(run))).collect();
+    for check in checks::ALL {
+        let times_ns: Vec<u64> =
+            runs.iter().map(|run| least_of_three_ns(|| (check.judge)(&run.facts, &run.events))).collect();
         if ["exclusion", "fencing"].contains(&check.name) {
             both_ns += times_ns[1];
         }
         report(check.name, &times_ns);
-        let judgement = (check.judge)(&runs[0]);
+        let judgement = (check.judge)(&runs[0].facts, &runs[0].events);
         assert_eq!(judgement.violations, 0, "the history is honest: {judgement:?}");
     }
     let fast = both_ns < AIM_NS;
@@ -72,7 +75,7 @@ fn least_of_three_ns<T>(mut work: impl FnMut() -> T) -> u64 {
 }
 
 /// An honest history of one-step tasks over a thousand resources; steps overlap in time, each as a lock writes it.
-fn history(tasks: u32) -> Result<Run, PlanError> {
+fn history(tasks: u32) -> Result<Told, PlanError> {
     let settings = PlanSettings {
         seed: 1,
         nodes: 5,
@@ -114,22 +117,15 @@ fn history(tasks: u32) -> Result<Run, PlanError> {
             open.swap_remove(place);
         }
     }
-    Ok(Run {
+    let facts = Facts {
         plan: Arc::new(plan),
         origin_ns: 0,
         end_ns: events.len() as u64,
-        events,
-        bystander: Histogram::default(),
-        bystander_failed: 0,
-        process_cpu_ns: 0,
-        timer_cpu_ns: 0,
-        operations: None,
-        peak: harness::record::Peak::default(),
-        detection: String::new(),
+        promises: Promises::default(),
         outages: Vec::new(),
         injected: Vec::new(),
-        promises: Promises::default(),
-    })
+    };
+    Ok(Told { facts, events })
 }
 
 /// What a step writes at a stage, and whether its node says so.

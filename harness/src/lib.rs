@@ -4,40 +4,26 @@
 //! named in [`servers`] alone.
 //!
 //! ```text
-//! Plan ─▶ run(nodes × Mechanism) ─▶ Agent ─▶ events ─▶ measure + check ─▶ RunRecord
+//! Plan ─▶ placement(nodes × Mechanism) ─▶ Agent ─▶ events ─▶ judge ─▶ RunRecord
 //! ```
 //!
-//! In reading order:
+//! From the ground; a floor knows those above it in this list, and none below:
 //!
-//! * [`plan`]: what will run. Data, drawn by whoever makes it.
-//! * [`mechanism`]: the contract of everything that is compared; [`control`] has those that need no server.
-//! * [`agent`]: the resource side, the ground truth of who is inside.
-//! * [`node`] and [`run`](mod@run): a management node, and a whole run; [`placement`]: nodes as processes.
-//! * [`fault`]: what is broken on purpose; [`link`]: a connection that can be; [`view`]: a ring's members, which change.
-//! * [`event`]: what happened; [`clock`]: when.
-//! * [`measure`] and [`check`]: figures and verdicts from a history.
-//! * [`simulation`]: locks and rings without sockets, in virtual time, with flaws that the checks must catch.
+//! * [`model`]: the words. What will run (a plan, drawn by whoever makes it) and what happened (events). Data only.
 //! * [`record`]: what is stored, and the only module that `reports` reads.
-//! * [`machine`] and [`servers`]: where it ran, and the real servers that it ran against.
+//! * [`judge`]: figures and verdicts from a history, whoever made it.
+//! * `child`: processes that cannot outlive this one; [`servers`]: the real servers that contenders run against.
+//! * [`engine`]: what a run is made of: clock, agent, nodes, links, and the contract of everything that is compared.
+//! * [`faults`]: breaks what a plan says, while a run goes on.
+//! * [`placement`]: a whole run, with its nodes in one process or each in its own.
+//! * [`simulation`]: locks and rings without sockets, in virtual time, with flaws that the checks must catch.
 
-pub mod agent;
-pub mod check;
-mod child;
-pub mod clock;
-pub mod control;
-pub mod event;
-pub mod fault;
-pub mod link;
-pub mod machine;
-pub mod measure;
-pub mod mechanism;
-pub mod node;
-mod part;
-mod peak;
-pub mod placement;
-pub mod plan;
+pub mod model;
 pub mod record;
-pub mod run;
+pub mod judge;
+mod child;
 pub mod servers;
+pub mod engine;
+pub mod faults;
+pub mod placement;
 pub mod simulation;
-pub mod view;

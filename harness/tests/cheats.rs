@@ -6,17 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::agent::{AgentOptions, Fencing};
-use harness::check;
-use harness::clock::Clock;
-use harness::control::Open;
-use harness::mechanism::Mechanism;
-use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
+use harness::engine::{AgentOptions, Clock, Fencing, Mechanism, Open};
+use harness::judge::checks;
+
+use harness::model::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
+use harness::placement::single;
+use harness::placement::{Run, RunOptions};
 use harness::record::Verdict;
-use harness::run::{Run, RunOptions, run};
 use harness::simulation::{Flaw, Pauses, SimulatedLock, SimulatedRing, Weather, World};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use sha2::{Digest as _, Sha256};
 
 const MS: u64 = 1_000_000;
 const TTL_NS: u64 = 100 * MS;
@@ -117,12 +117,12 @@ fn simulate(setting: Setting, seed: u64) -> Run {
         let looks = matches!(setting, Setting::PausedLock(_) | Setting::Ring(_));
         let fencing = if looks { Fencing::On } else { Fencing::Off };
         let agent = AgentOptions { fencing, ..AgentOptions::default() };
-        run(plan, mechanism, clock, RunOptions { agent, ..RunOptions::default() }).await
+        single::run(plan, mechanism, clock, RunOptions { agent, ..RunOptions::default() }).await
     })
 }
 
 fn violated(run: &Run, check: &str) -> Option<Vec<String>> {
-    match (check::named(check).unwrap().judge)(run).verdict {
+    match (checks::named(check).unwrap().judge)(&run.facts, &run.events).verdict {
         Verdict::Violated { witness } => Some(witness),
         _ => None,
     }
@@ -163,7 +163,7 @@ fn honest_mechanisms_are_never_caught() {
     for setting in honest {
         for seed in 0..seeds {
             let run = simulate(setting, seed);
-            for check in check::ALL {
+            for check in checks::ALL {
                 if let Some(witness) = violated(&run, check.name) {
                     panic!("{setting:?}, seed {seed}: {}\n  {}", check.name, witness.join("\n  "));
                 }
@@ -205,4 +205,36 @@ fn the_same_seed_gives_the_same_history_byte_by_byte() {
         }
         assert!(first != history(setting, 8), "{setting:?}: another seed, the same history");
     }
+}
+
+/// SHA-256 of a history, as JSON, when the line was written.
+const RECORDED: &str = "901aa1a732b331927c00d52d3c5e81c1b4c18f54f5b289f0590b56aa04304d63";
+
+#[test]
+fn a_seed_gives_the_history_that_it_always_gave() {
+    assert_eq!(hex(Sha256::new_with_prefix(history(Setting::PausedLock(Flaw::None), 7))), RECORDED);
+}
+
+fn hex(sha: Sha256) -> String {
+    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What all checks say of a few histories, honest and not, when the line was written: verdicts, witnesses and figures.
+const JUDGED: &str = "787a29b7f93d69b193e2108ec033c8813963b920f37a91c70b126eb2d7d792ad";
+
+#[test]
+fn a_history_is_judged_as_it_always_was() {
+    let mut sha = Sha256::new();
+    for (setting, _, _) in CHEATS {
+        for run in (0..10).map(|seed| simulate(*setting, seed)) {
+            for check in checks::ALL {
+                let judgement = (check.judge)(&run.facts, &run.events);
+                sha.update(format!("{}: {judgement:?}", check.name));
+            }
+            let figures = run.measure();
+            sha.update(serde_json::to_vec(&(figures.tasks, figures.latency)).unwrap());
+            sha.update(format!("{:?}{:?}", figures.completed_per_slice, figures.implausible));
+        }
+    }
+    assert_eq!(hex(sha), JUDGED);
 }

@@ -10,20 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use harness::agent::{AgentOptions, WhenBusy};
-use harness::check;
-use harness::clock::Clock;
-use harness::event::{Progress, write_history};
-use harness::fault::{FaultTarget, FaultVerb, aftermath};
-use harness::link::{Link, Links};
-use harness::measure::measure;
-use harness::placement::{self, NodeCommand};
-use harness::plan::{Mode, Plan, splitmix};
+use harness::engine::{AgentOptions, Clock, Link, Links, Progress, WhenBusy};
+use harness::judge::aftermath;
+use harness::judge::checks;
+use harness::model::{FaultTarget, FaultVerb, Mode, Plan, splitmix};
+use harness::placement::process::{self, NodeCommand};
+use harness::placement::single;
+use harness::placement::{Run, RunOptions};
 use harness::record::{
     CheckVerdict, Expected, FaultFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Tally,
-    Verdict, write_json,
+    Verdict, write_history, write_json,
 };
-use harness::run::{Run, RunOptions, run};
 use harness::servers::{self, Finding, Member, Server, ServerKind, ServerOptions};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
@@ -232,14 +229,14 @@ impl Batch {
     ) -> anyhow::Result<Run> {
         let (plan, clock) = (Arc::clone(&setting.plan), setting.clock.clone());
         match self.scenario.spec.placement {
-            Placement::Single => Ok(run(plan, contender.build(setting).await?, clock, options).await),
+            Placement::Single => Ok(single::run(plan, contender.build(setting).await?, clock, options).await),
             Placement::Process => {
                 let command = NodeCommand {
                     program: self.program.clone(),
                     args: vec!["node".into()],
                     mechanism: serde_json::to_value(contender.recipe(setting))?,
                 };
-                Ok(placement::run(plan, command, clock, options).await?)
+                Ok(process::run(plan, command, clock, options).await?)
             }
         }
     }
@@ -262,13 +259,13 @@ impl Batch {
     }
 
     fn record(&self, contender: &Contender, place: Place, run: &Run) -> RunRecord {
-        let figures = measure(run);
+        let figures = run.measure();
         let mut invalid = figures.implausible.clone();
         let mut warnings = Vec::new();
         if figures.tasks.not_offered > 0 {
             invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
         }
-        for outage in &run.outages {
+        for outage in &run.facts.outages {
             if let Some(how) = &outage.unplanned {
                 invalid.push(format!("node {} died: {how}", outage.node.0));
             }
@@ -294,7 +291,7 @@ impl Batch {
                 warnings.push(format!("{late}; latencies include it"));
             }
         }
-        let mut steps = run.plan.tasks.iter().flat_map(|task| &task.steps);
+        let mut steps = run.facts.plan.tasks.iter().flat_map(|task| &task.steps);
         if !contender.shares() && steps.any(|step| step.mode == Mode::Shared) {
             warnings.push("it has no shared mode: shared steps waited for each other".to_owned());
         }
@@ -308,16 +305,16 @@ impl Batch {
             role: contender.role,
             block: place.block,
             order: place.order,
-            plan_digest: run.plan.digest(),
+            plan_digest: run.facts.plan.digest(),
             invalid,
             repeated: Vec::new(),
             warnings,
             tasks: figures.tasks,
-            window_ns: run.plan.settings.window_ns,
+            window_ns: run.facts.plan.settings.window_ns,
             goodput_per_s: figures.goodput_per_s,
             latency: figures.latency,
             completed_per_slice: figures.completed_per_slice,
-            verdicts: check::ALL.iter().map(|check| self.verdict(contender, check, run, &faults)).collect(),
+            verdicts: checks::ALL.iter().map(|check| self.verdict(contender, check, run, &faults)).collect(),
             survives: contender.survives.clone(),
             detection: run.detection.clone(),
             server: None,
@@ -337,9 +334,9 @@ impl Batch {
     /// What came of the faults, and what the scenario promises of it.
     fn faults(&self, contender: &Contender, run: &Run) -> FaultFacts {
         let spec = &self.scenario.spec;
-        let aimed = run.plan.faults.iter().any(|fault| fault.target == FaultTarget::Holder);
-        let killed = run.plan.faults.iter().any(|fault| fault.verb == FaultVerb::Kill);
-        let shares = check::ALL.iter().filter_map(|check| {
+        let aimed = run.facts.plan.faults.iter().any(|fault| fault.target == FaultTarget::Holder);
+        let killed = run.facts.plan.faults.iter().any(|fault| fault.verb == FaultVerb::Kill);
+        let shares = checks::ALL.iter().filter_map(|check| {
             match self.scenario.expected(check.name, contender.class()) {
                 (Expected::Violated, share) => share,
                 _ => None,
@@ -348,24 +345,24 @@ impl Batch {
         FaultFacts {
             least_hits: if aimed { u64::from(spec.least_hits) } else { 0 },
             least_share: shares.reduce(f64::max).filter(|_| aimed),
-            freed_bound_ns: run.promises.free_within_ns.filter(|_| aimed && killed),
-            ..aftermath(run)
+            freed_bound_ns: run.facts.promises.free_within_ns.filter(|_| aimed && killed),
+            ..aftermath(&run.facts, &run.events)
         }
     }
 
     fn verdict(
         &self,
         contender: &Contender,
-        check: &check::Check,
+        check: &checks::Check,
         run: &Run,
         faults: &FaultFacts,
     ) -> CheckVerdict {
-        let judgement = (check.judge)(run);
+        let judgement = (check.judge)(&run.facts, &run.events);
         let caught = match check.must_catch_none {
             // Where nothing has to be kept apart there is nothing to catch.
-            check::MustCatch::Yes => !run.plan.is_unlimited(),
-            check::MustCatch::WhereItApplies => !matches!(judgement.verdict, Verdict::NotApplicable { .. }),
-            check::MustCatch::No => false,
+            checks::MustCatch::Yes => !run.facts.plan.is_unlimited(),
+            checks::MustCatch::WhereItApplies => !matches!(judgement.verdict, Verdict::NotApplicable { .. }),
+            checks::MustCatch::No => false,
         };
         let expected = match caught {
             true if contender.excludes_nothing() => Expected::Violated,
@@ -415,8 +412,8 @@ pub fn block_seed(seed: u64, block: u32) -> u64 {
 
 /// A check that found nothing where too few faults hit a holder has not seen what it was asked about.
 fn verdict(
-    check: &check::Check,
-    judgement: check::Judgement,
+    check: &checks::Check,
+    judgement: checks::Judgement,
     expected: Expected,
     faults: &FaultFacts,
 ) -> CheckVerdict {

@@ -12,15 +12,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use harness::agent::WhenBusy;
-use harness::clock::{Clock, process_cpu_ns};
-use harness::control::Open;
-use harness::event::encode_history;
-use harness::measure::measure;
-use harness::placement::{self, Invitation};
-use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
-use harness::record::{End, HarnessCost, Manifest, PlanFacts, Role, SCHEMA_VERSION, Skipped, write_json};
-use harness::run::{Run, RunOptions, run};
+use harness::engine::{Clock, Open, WhenBusy, process_cpu_ns};
+use harness::record::{
+    End, HarnessCost, Manifest, PlanFacts, Role, SCHEMA_VERSION, Skipped, encode_history, write_json,
+};
+
+use harness::model::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
+use harness::placement::process::{self, Invitation};
+use harness::placement::single;
+use harness::placement::{Run, RunOptions};
 use harness::servers::{self, Finding, Server, ServerKind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -268,11 +268,11 @@ async fn doctor(urls: &ServerUrls) -> anyhow::Result<u8> {
 
 async fn node(args: NodeArgs) -> anyhow::Result<u8> {
     let NodeArgs { driver, agent, node } = args;
-    let secret = std::env::var(placement::SECRET)
-        .with_context(|| format!("{} is not set; `lockbench run` starts nodes itself", placement::SECRET))?;
+    let secret = std::env::var(process::SECRET)
+        .with_context(|| format!("{} is not set; `lockbench run` starts nodes itself", process::SECRET))?;
     let agent = agent.unwrap_or(driver);
     let invitation = Invitation { driver, agent, node: NodeId(node), secret: secret.into() };
-    placement::serve(invitation, contenders::node).await.with_context(|| format!("node {node}"))?;
+    process::serve(invitation, contenders::node).await.with_context(|| format!("node {node}"))?;
     Ok(0)
 }
 
@@ -412,7 +412,7 @@ async fn manifest(batch: &Batch, plans: &[Arc<Plan>], started: jiff::Timestamp) 
         lockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: option_env!("LOCKBENCH_COMMIT").map(str::to_owned),
         clients: clients.map(|(name, version)| (name.to_owned(), version.to_owned())).collect(),
-        machine: harness::machine::survey(&std::env::temp_dir()),
+        machine: harness::engine::machine::survey(&std::env::temp_dir()),
         plan: PlanFacts {
             nodes: u32::from(plan.settings.nodes),
             tasks: plan.tasks.len() as u64,
@@ -491,7 +491,7 @@ async fn harness_cost() -> anyhow::Result<HarnessCost> {
         rate_per_s: f64::from(RATE_PER_S),
         paced_cpu_per_task_ns: paced.process_cpu_ns / u64::from(RATE_PER_S),
         timer_cpu_per_task_ns: paced.timer_cpu_ns / u64::from(RATE_PER_S),
-        lag_p99_ns: measure(&paced).latency.lag.quantile_ns(0.99).unwrap_or(0),
+        lag_p99_ns: paced.measure().latency.lag.quantile_ns(0.99).unwrap_or(0),
     })
 }
 
@@ -519,5 +519,5 @@ async fn run_noop(tasks: u32, apart_ns: u64) -> anyhow::Result<Run> {
     let plan = Arc::new(Plan::new(settings, vec!["noop".to_owned()], arrivals.collect())?);
     let clock = Clock::real()?;
     let mechanism = Arc::new(Open::new(Arc::clone(&plan), clock.clone(), std::time::Duration::ZERO));
-    Ok(run(plan, mechanism, clock, RunOptions::default()).await)
+    Ok(single::run(plan, mechanism, clock, RunOptions::default()).await)
 }

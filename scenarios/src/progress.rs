@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use harness::event::Progress;
+use harness::engine::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::batch::Show;

@@ -1,4 +1,4 @@
-//! What was asked: a scenario file, strict about its keys. What will run is a [`Plan`](harness::plan::Plan), drawn by
+//! What was asked: a scenario file, strict about its keys. What will run is a [`Plan`](harness::model::Plan), drawn by
 //! [`crate::workload`].
 
 mod arrivals;
@@ -6,11 +6,9 @@ mod faults;
 
 use std::collections::BTreeMap;
 
-use harness::agent::WhenBusy;
-use harness::check;
-use harness::fault::LinkTo;
-use harness::link::Ways;
-use harness::plan::{Holder, Mode, ResourceKind};
+use harness::engine::{Ways, WhenBusy};
+use harness::judge::checks;
+use harness::model::{Holder, LinkTo, Mode, ResourceKind};
 use harness::record::Expected;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -394,7 +392,7 @@ impl Scenario {
     }
 
     fn validate_expect(&self, expect: &ExpectSpec) -> Result<(), SpecError> {
-        let names: Vec<_> = check::ALL.iter().map(|check| check.name).collect();
+        let names: Vec<_> = checks::ALL.iter().map(|check| check.name).collect();
         let (name, span) = (expect.check.get_ref(), expect.check.span());
         if !names.contains(&name.as_str()) {
             let what = format!("unknown check `{name}`; there are {}", names.join(", "));

@@ -1,7 +1,6 @@
 //! From what was asked to what will run: draws a plan from a scenario and a seed, and refuses what cannot be run.
 
-use harness::fault::Fault;
-use harness::plan::{Arrival, NodeId, Plan, PlanError, PlanSettings, Resource, StepTree, splitmix};
+use harness::model::{Arrival, Fault, NodeId, Plan, PlanError, PlanSettings, Resource, StepTree, splitmix};
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp, LogNormal, Zipf};
@@ -305,7 +304,7 @@ mod tests {
             setting("resources.host.count", "2"),
         ];
         let plan = draw(&catalog::load("thundering-1000", &settings).unwrap(), 1).unwrap();
-        let resource = |task: &harness::plan::Task| plan.resources[task.steps[0].resource as usize].id;
+        let resource = |task: &harness::model::Task| plan.resources[task.steps[0].resource as usize].id;
         let bursts: Vec<_> = plan.tasks.iter().map(|task| (task.arrival_ns, resource(task))).collect();
         let expected = [(0, 0), (2_000_000_000, 1), (4_000_000_000, 0)];
         assert_eq!(bursts, expected.map(|burst| [burst; 4]).concat());

@@ -7,15 +7,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::check;
-use harness::clock::Clock;
-use harness::event::What;
-use harness::measure::measure;
-use harness::mechanism::Mechanism as _;
-use harness::placement::{self, NodeCommand};
-use harness::plan::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
+use harness::engine::{Clock, Mechanism as _};
+use harness::judge::checks;
+use harness::model::{
+    Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree, What,
+};
+
+use harness::placement::process::{self, NodeCommand};
+use harness::placement::single;
+use harness::placement::{Run, RunOptions};
 use harness::record::Verdict;
-use harness::run::{Run, RunOptions, run};
 use harness::servers::{Server, ServerKind, ServerOptions};
 use scenarios::catalog;
 use scenarios::contenders::{Contender, Here, Setting, all};
@@ -78,20 +79,20 @@ async fn run_on(contender: &Contender, placement: Placement, endpoint: Option<St
             args: vec!["node".into()],
             mechanism: serde_json::to_value(contender.recipe(&setting)).unwrap(),
         };
-        let run = placement::run(plan, command, clock, RunOptions::default()).await.unwrap();
-        assert_eq!(run.outages, [], "{}", contender.name);
+        let run = process::run(plan, command, clock, RunOptions::default()).await.unwrap();
+        assert_eq!(run.facts.outages, [], "{}", contender.name);
         return run;
     }
     let mechanism = contender.build(&setting).await.unwrap();
-    run(plan, mechanism, clock, RunOptions::default()).await
+    single::run(plan, mechanism, clock, RunOptions::default()).await
 }
 
 fn keeps_apart_and_loses_nothing(name: &str, run: &Run) {
-    let figures = measure(run);
+    let figures = run.measure();
     assert_eq!(figures.implausible, Vec::<String>::new(), "{name}");
     assert_eq!(figures.tasks.completed, 100, "{name}: {:?}", figures.tasks);
-    for check in check::ALL {
-        let judgement = (check.judge)(run);
+    for check in checks::ALL {
+        let judgement = (check.judge)(&run.facts, &run.events);
         // A mechanism without tokens or releases gives some checks nothing to look at, nobody promises an order, and
         // this plan creates nothing.
         if matches!(judgement.verdict, Verdict::NotApplicable { .. }) {
@@ -159,11 +160,11 @@ async fn nested_steps_of_several_owners_are_kept_apart_by_every_lock_on_its_real
 async fn a_mechanism_without_exclusion_is_caught_by_both_checks() {
     for placement in [Placement::Single, Placement::Process] {
         let run = run_on(&contender("none"), placement, None).await;
-        assert_eq!(measure(&run).tasks.completed, 100);
-        for check in check::ALL {
-            let verdict = (check.judge)(&run).verdict;
+        assert_eq!(run.measure().tasks.completed, 100);
+        for check in checks::ALL {
+            let verdict = (check.judge)(&run.facts, &run.events).verdict;
             let caught = matches!(verdict, Verdict::Violated { ref witness } if !witness.is_empty());
-            assert_eq!(caught, check.must_catch_none == check::MustCatch::Yes, "{}", check.name);
+            assert_eq!(caught, check.must_catch_none == checks::MustCatch::Yes, "{}", check.name);
         }
     }
 }
@@ -172,8 +173,8 @@ async fn a_mechanism_without_exclusion_is_caught_by_both_checks() {
 async fn noop_is_measured_exactly_in_virtual_time() {
     let (plan, clock) = (plan(50), Clock::virtual_time());
     let delay = Duration::from_millis(5);
-    let mechanism = Arc::new(harness::control::Open::new(Arc::clone(&plan), clock.clone(), delay));
-    let wait = measure(&run(plan, mechanism, clock, RunOptions::default()).await).latency.wait;
+    let mechanism = Arc::new(harness::engine::Open::new(Arc::clone(&plan), clock.clone(), delay));
+    let wait = single::run(plan, mechanism, clock, RunOptions::default()).await.measure().latency.wait;
     assert_eq!(wait.count(), 150);
     // tokio's timer rounds up to a whole millisecond at most; three digits are kept.
     for quantile in [0.01, 0.5, 1.0] {
@@ -185,12 +186,12 @@ async fn noop_is_measured_exactly_in_virtual_time() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_mechanism_refuses_and_every_task_is_accounted_for() {
     let (plan, clock) = (plan(50), Clock::virtual_time());
-    let mechanism = Arc::new(harness::control::Open::new(Arc::clone(&plan), clock.clone(), Duration::ZERO));
+    let mechanism = Arc::new(harness::engine::Open::new(Arc::clone(&plan), clock.clone(), Duration::ZERO));
     mechanism.shutdown().await;
     let stop = tokio_util::sync::CancellationToken::new();
     stop.cancel();
     let options = RunOptions { stop, ..RunOptions::default() };
-    let tally = measure(&run(plan, mechanism, clock, options).await).tasks;
+    let tally = single::run(plan, mechanism, clock, options).await.measure().tasks;
     assert_eq!(tally.planned, 50);
     assert_eq!(tally.not_offered + tally.completed + tally.refused + tally.unfinished, 50);
 }
@@ -212,7 +213,7 @@ fn the_same_plan_gives_the_same_history_byte_by_byte_where_there_are_no_sockets(
                 here: Here::all(&plan),
             };
             let mechanism = contender(name).build(&setting).await.unwrap();
-            run(plan, mechanism, clock, RunOptions::default()).await.events
+            single::run(plan, mechanism, clock, RunOptions::default()).await.events
         });
         serde_json::to_vec(&events).unwrap()
     };
@@ -228,23 +229,23 @@ fn the_same_plan_gives_the_same_history_byte_by_byte_where_there_are_no_sockets(
 /// `local-mutex` with the exclusion between nodes removed: each node has a table of its own, as if nobody had thought
 /// of sharing it.
 #[derive(Debug)]
-struct TablePerNode(Vec<Arc<dyn harness::mechanism::Mechanism>>);
+struct TablePerNode(Vec<Arc<dyn harness::engine::Mechanism>>);
 
-impl harness::mechanism::Mechanism for TablePerNode {
-    fn register(&self, node: NodeId, runner: Arc<dyn harness::mechanism::StepRunner>) {
+impl harness::engine::Mechanism for TablePerNode {
+    fn register(&self, node: NodeId, runner: Arc<dyn harness::engine::StepRunner>) {
         self.0[usize::from(node.0)].register(node, runner);
     }
 
     fn run(
         &self,
         at: NodeId,
-        step: harness::plan::StepRef,
+        step: harness::model::StepRef,
         deadline_ns: u64,
-    ) -> harness::mechanism::BoxFuture<'_, harness::mechanism::Outcome> {
+    ) -> harness::engine::BoxFuture<'_, harness::model::Outcome> {
         self.0[usize::from(at.0)].run(at, step, deadline_ns)
     }
 
-    fn shutdown(&self) -> harness::mechanism::BoxFuture<'_, ()> {
+    fn shutdown(&self) -> harness::engine::BoxFuture<'_, ()> {
         Box::pin(async {
             for mechanism in &self.0 {
                 mechanism.shutdown().await;
@@ -273,8 +274,8 @@ async fn a_local_mutex_with_the_exclusion_between_nodes_removed_is_caught() {
     for _ in 0..plan.settings.nodes {
         tables.push(contender("local-mutex").build(&setting).await.unwrap());
     }
-    let run = run(plan, Arc::new(TablePerNode(tables)), clock, RunOptions::default()).await;
-    assert_eq!(measure(&run).tasks.completed, 100);
-    let exclusion = check::ALL.iter().find(|check| check.name == "exclusion").unwrap();
-    assert!(matches!((exclusion.judge)(&run).verdict, Verdict::Violated { .. }));
+    let run = single::run(plan, Arc::new(TablePerNode(tables)), clock, RunOptions::default()).await;
+    assert_eq!(run.measure().tasks.completed, 100);
+    let exclusion = checks::ALL.iter().find(|check| check.name == "exclusion").unwrap();
+    assert!(matches!((exclusion.judge)(&run.facts, &run.events).verdict, Verdict::Violated { .. }));
 }

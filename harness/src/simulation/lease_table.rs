@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::mechanism::ReleaseRet;
+use crate::model::ReleaseRet;
 
 /// What a lease server checks; flawed ones check less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

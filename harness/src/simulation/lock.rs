@@ -10,10 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::Flaw;
 use super::lease_table::{Extended, Key, LeaseTable, Rules};
 use super::world::World;
-use crate::mechanism::{
-    BoxFuture, Entitlement, Lease, Mechanism, NoLease, Outcome, Promises, ReleaseRet, StepRunner, Token,
-};
-use crate::plan::{NodeId, Plan, StepRef};
+use crate::engine::{BoxFuture, Entitlement, Lease, Mechanism, NoLease, StepRunner};
+use crate::model::{NodeId, Outcome, Plan, Promises, ReleaseRet, StepRef, Token};
 
 /// Time between two tries of a waiter, on average.
 const RETRY_NS: u64 = 8_000_000;

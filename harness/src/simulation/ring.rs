@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 
 use super::Flaw;
 use super::world::World;
-use crate::mechanism::{BoxFuture, Entitlement, Mechanism, NoLease, Outcome, StepRunner, Token};
-use crate::plan::{NodeId, Plan, StepRef, splitmix};
+use crate::engine::{BoxFuture, Entitlement, Mechanism, NoLease, StepRunner};
+use crate::model::{NodeId, Outcome, Plan, StepRef, Token, splitmix};
 
 /// Every key has an owner by the ring's view, and waits in the owner's queue. A view is replaced at some time, and
 /// every node sees that later by a lag of its own: for a while a key has two owners.

@@ -10,8 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
-use crate::plan::NodeId;
+use crate::engine::Clock;
+use crate::model::NodeId;
 
 /// How far ahead pauses are drawn; a run that lasts longer sees none beyond.
 const PAUSES_UNTIL_NS: u64 = 60_000_000_000;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
-use harness::check::linearizability::read::{self, LockObject, ReadError};
-use harness::check::linearizability::{
+use harness::engine::monotonic_ns;
+use harness::judge::linearizability::read::{self, LockObject, ReadError};
+use harness::judge::linearizability::{
     Answer, Budget, FailedRelease, Format, History, Judged, ModelKind, judge,
 };
-use harness::clock::monotonic_ns;
-use harness::plan::Plan;
+use harness::model::Plan;
 use harness::record::SCHEMA_VERSION;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use harness::mechanism::{BoxFuture, Entitlement, Mechanism, Outcome, Promises, StepRunner, Token};
-use harness::plan::{NodeId, Plan, StepRef};
+use harness::engine::{BoxFuture, Entitlement, Mechanism, StepRunner};
+use harness::model::{NodeId, Outcome, Plan, Promises, StepRef, Token};
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 use queue_lockfree::{

@@ -7,13 +7,9 @@ mod ring;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::agent::Fencing;
-use harness::clock::Clock;
-use harness::control::Open;
-use harness::fault::{Fault, FaultTarget, LinkTo};
-use harness::mechanism::Mechanism;
-use harness::placement::Place;
-use harness::plan::{NodeId, Plan};
+use harness::engine::{Clock, Fencing, Mechanism, Open};
+use harness::model::{Fault, FaultTarget, LinkTo, NodeId, Plan};
+use harness::placement::process::Place;
 use harness::record::{Role, Survives};
 use harness::servers::ServerKind;
 use lock_backends::Variant;
@@ -369,7 +365,7 @@ mod tests {
 
     #[test]
     fn nobody_is_hit_by_a_fault_of_what_he_has_not() {
-        use harness::fault::{Direction, FaultVerb};
+        use harness::model::{Direction, FaultVerb};
         let all = all();
         let spared = |name: &str, members, verb, target, link| {
             let contender = all.iter().find(|contender| contender.name == name).unwrap().clone();

@@ -11,12 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use harness::clock::Clock;
-use harness::fault::FaultVerb;
-use harness::link::{Link, Ways};
-use harness::mechanism::{BoxFuture, Entitlement, Lease, Mechanism, Outcome, Promises, StepRunner, Token};
-use harness::plan::{NodeId, Plan, StepRef, TaskId, splitmix};
-use harness::view::View;
+use harness::engine::{BoxFuture, Clock, Entitlement, Lease, Link, Mechanism, StepRunner, Ways};
+use harness::model::{FaultVerb, NodeId, Outcome, Plan, Promises, StepRef, TaskId, Token, View, splitmix};
 use queue_lockfree::{
     Delivery, Handler, HashKind, Member as RingMember, Membership, Node, NodeOptions, Now, Ring, Secret,
     SubmitError, Takeover, Transport, zstack_node_id,
@@ -208,7 +204,7 @@ impl Mechanism for RingMechanism {
     fn disturb(&self, node: NodeId, verb: Option<FaultVerb>) {
         if let Some(link) = self.links.get(&node.0) {
             match verb {
-                Some(verb) => verb.strike(link),
+                Some(verb) => link.strike(verb),
                 None => link.set(link.usual()),
             }
         }

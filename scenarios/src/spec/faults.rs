@@ -1,7 +1,6 @@
 //! What is broken on purpose, as a scenario says it.
 
-use harness::fault::{Direction, FaultTarget, FaultVerb, Late, LinkTo};
-use harness::plan::NodeId;
+use harness::model::{Direction, FaultTarget, FaultVerb, Late, LinkTo, NodeId};
 use serde::Deserialize;
 use toml::Spanned;
 

@@ -1,0 +1,22 @@
+//! What a run is made of: its clock, the agent that says who is inside, the nodes, the links between them, and the
+//! contract of everything that is compared.
+
+mod clock;
+mod recorder;
+mod mechanism;
+mod agent;
+mod node;
+mod part;
+mod link;
+mod control;
+pub mod machine;
+pub(crate) mod peak;
+
+pub use agent::{Agent, AgentLink, AgentOptions, Direct, EnterRet, Fencing, LeaveRet, WhenBusy};
+pub use clock::{Clock, monotonic_ns, process_cpu_ns};
+pub use control::Open;
+pub use link::{Flow, Link, Links, Way, Ways};
+pub use mechanism::{BoxFuture, Entitlement, Lease, Mechanism, NoLease, StepRunner};
+pub use node::Node;
+pub(crate) use part::{Part, PartOptions, PartRet};
+pub use recorder::{Progress, Recorder};

@@ -1,0 +1,243 @@
+//! Exactly once: each submission has one outcome, and runs at most once, or once more each time its node was lost where
+//! that is promised.
+
+use super::findings::{Findings, Judgement};
+use super::{Check, MustCatch};
+use crate::judge::breakage::breakages;
+use crate::judge::per::PerStep;
+use crate::model::{Event, Facts, NodeId, Outcome, StepRef, What};
+
+/// No step returns twice, is inside twice, or enters after its caller was told that it will not run. Where the mechanism
+/// promises at least once ([`Promises::runs_again`](crate::model::Promises::runs_again)), a step that finds or creates
+/// may be inside once more after its section was abandoned, or told that its lease is lost, or a fault has hit its node, a
+/// server or a link meanwhile; not after a section that nothing has disturbed. That a step which claims completion was
+/// inside at all is the question of `conservation`; that every submission gets an outcome is one of `progress`.
+pub(super) const CHECK: Check = Check {
+    name: "exactly-once",
+    question: "Did every step have one outcome, and did none run twice or after it was withdrawn?",
+    must_catch_none: MustCatch::No,
+    judge,
+};
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Life {
+    /// Where it was let in last; a node that dies may take the word with it.
+    node: Option<NodeId>,
+    /// When it entered last, and where it was let in to that.
+    section: Option<(u64, Option<NodeId>)>,
+    /// That section was abandoned, or told that its lease is lost.
+    disturbed: bool,
+    effect: bool,
+    outcome: Told,
+}
+
+/// What the caller has been told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Nothing,
+    Ended,
+    /// That it will not run.
+    Withdrawn,
+}
+
+fn judge(facts: &Facts, events: &[Event]) -> Judgement {
+    let mut lives: PerStep<Life> = PerStep::new(&facts.plan);
+    let mut found = Findings::default();
+    let (mut effects_again, mut sections_again) = (0, 0);
+    let idempotent = |step: StepRef| facts.plan.step(step).create_ns.is_some();
+    let breakages = breakages(facts);
+    // A fault that began before the section may still last in it.
+    let hit = |since_ns: u64, node: Option<NodeId>, now_ns: u64| {
+        breakages.iter().any(|fault| {
+            let meanwhile =
+                fault.from_ns <= now_ns && fault.until_ns.is_none_or(|until_ns| until_ns >= since_ns);
+            meanwhile && (fault.node.is_none() || fault.node == node)
+        })
+    };
+    for (at, event) in events.iter().enumerate() {
+        let life = &mut lives[event.step];
+        let wrong = match &event.what {
+            What::Invoked => {
+                found.examined += 1;
+                None
+            }
+            What::Granted { .. } => {
+                life.node = event.node;
+                None
+            }
+            What::Abandoned | What::Lost => {
+                life.disturbed = true;
+                None
+            }
+            What::Entered { .. } => {
+                let wrong = match life.section {
+                    Some((since_ns, node)) => {
+                        let lost = life.disturbed || hit(since_ns, node, event.at_ns);
+                        let may = facts.promises.runs_again && idempotent(event.step) && lost;
+                        sections_again += u64::from(may);
+                        (!may).then_some("it entered twice")
+                    }
+                    None if life.outcome == Told::Withdrawn => {
+                        Some("it entered after it was refused or timed out")
+                    }
+                    None => None,
+                };
+                life.section = Some((event.at_ns, life.node.take()));
+                life.disturbed = false;
+                wrong
+            }
+            What::Left { wrote: Some(_) } => {
+                effects_again += u64::from(life.effect);
+                life.effect = true;
+                None
+            }
+            What::Returned { outcome } => {
+                let wrong = (life.outcome != Told::Nothing).then_some("it returned twice");
+                life.outcome = match outcome {
+                    Outcome::Refused(_) | Outcome::TimedOut => Told::Withdrawn,
+                    _ => Told::Ended,
+                };
+                wrong
+            }
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            found.violated(at, || (vec![event.step], wrong.to_owned()));
+        }
+    }
+    found.count("effects applied again", effects_again);
+    found.count("sections run again", sections_again);
+    found.answer(facts, events, shown, "no step was asked for")
+}
+
+fn shown(event: &Event) -> bool {
+    matches!(event.what, What::Invoked | What::Returned { .. }) || event.node.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::fixture::Told;
+    use crate::judge::fixture::{completed, creating, entered, figure, granted, held, left, run, witness};
+    use crate::model::{Outage, Promises, Standstill};
+    use crate::record::{Amount, Verdict};
+
+    fn judge(told: &Told) -> Judgement {
+        told.judged_by(&CHECK)
+    }
+
+    #[test]
+    fn accepts_one_outcome_after_one_section() {
+        let table = [
+            (1, 0, What::Invoked),
+            (1, 0, entered(0, 0)),
+            (2, 0, left(1)),
+            (3, 0, completed()),
+            (4, 1, What::Invoked),
+        ];
+        assert_eq!(held(&judge(&run(1, 2, &table))), (Verdict::Holds, 2, 0));
+    }
+
+    #[test]
+    fn rejects_a_step_that_ran_twice() {
+        let table = [
+            (1, 0, What::Invoked),
+            (1, 0, entered(0, 0)),
+            (2, 0, left(1)),
+            (3, 0, entered(0, 1)),
+            (4, 0, left(2)),
+            (5, 0, completed()),
+        ];
+        let judgement = judge(&run(1, 1, &table));
+        assert_eq!(judgement.violations, 1);
+        assert_eq!(figure(&judgement, "effects applied again"), Amount::Count(1));
+        assert_eq!(witness(judgement).last().unwrap(), "it entered twice");
+    }
+
+    #[test]
+    fn rejects_a_second_outcome() {
+        let table = [(1, 0, What::Invoked), (2, 0, completed()), (3, 0, completed())];
+        assert_eq!(witness(judge(&run(1, 1, &table))).last().unwrap(), "it returned twice");
+    }
+
+    #[test]
+    fn rejects_a_step_that_runs_after_it_was_withdrawn() {
+        let timed_out = What::Returned { outcome: Outcome::TimedOut };
+        let table = [(1, 0, What::Invoked), (2, 0, timed_out), (3, 0, entered(0, 0))];
+        assert_eq!(judge(&run(1, 1, &table)).violations, 1);
+        // Of an unknown outcome nothing was said.
+        let unknown = What::Returned { outcome: Outcome::Unknown("no answer".to_owned()) };
+        let table = [(1, 0, What::Invoked), (2, 0, unknown), (3, 0, entered(0, 0))];
+        assert_eq!(judge(&run(1, 1, &table)).verdict, Verdict::Holds);
+    }
+
+    /// Let in at node 0, abandoned at 3 ms, and let in again at 5.
+    fn restarted() -> Told {
+        let table = [
+            (1, 0, What::Invoked),
+            (1, 0, granted(1)),
+            (1, 0, entered(0, 0)),
+            (3, 0, What::Abandoned),
+            (5, 0, granted(2)),
+            (5, 0, entered(0, 0)),
+            (6, 0, left(1)),
+            (7, 0, completed()),
+        ];
+        let mut run = creating(1, &table);
+        run.facts.promises = Promises { runs_again: true, ..Promises::default() };
+        run.facts.outages = vec![kill(0, 3)];
+        run
+    }
+
+    fn kill(node: u16, ms: u64) -> Outage {
+        let (node, state) = (NodeId(node), Standstill::Down);
+        Outage { node, from_ns: ms * 1_000_000, until_ns: u64::MAX, state, unplanned: None }
+    }
+
+    #[test]
+    fn accepts_that_a_step_runs_again_whose_node_was_lost_where_that_is_promised() {
+        let judgement = judge(&restarted());
+        assert_eq!(judgement.verdict, Verdict::Holds);
+        assert_eq!(figure(&judgement, "sections run again"), Amount::Count(1));
+        let mut run = restarted();
+        run.facts.promises = Promises::default();
+        assert_eq!(witness(judge(&run)).last().unwrap(), "it entered twice");
+    }
+
+    #[test]
+    fn accepts_it_after_the_loss_of_its_lease_or_of_its_node_alone() {
+        let mut run = restarted();
+        run.facts.outages.clear();
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "the agent saw the end of its node");
+        (run.events[3].what, run.events[3].node) = (What::Lost, Some(NodeId(0)));
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "its holder was told");
+        run.events.remove(3);
+        run.facts.outages = vec![kill(0, 3)];
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "its node was hit");
+    }
+
+    #[test]
+    fn rejects_that_a_step_runs_again_though_nothing_has_disturbed_it() {
+        for outages in [vec![], vec![kill(1, 3)], vec![kill(0, 9)]] {
+            let mut run = restarted();
+            run.events.remove(3);
+            run.facts.outages = outages;
+            assert_eq!(judge(&run).violations, 1, "{:?}", run.facts.outages);
+        }
+        // One loss excuses one more section.
+        let mut run = restarted();
+        let again = run.events[4..6].to_vec();
+        run.events.splice(6..6, again);
+        run.facts.outages.clear();
+        assert_eq!(judge(&run).violations, 1);
+    }
+
+    #[test]
+    fn rejects_that_a_step_runs_again_which_writes_each_time() {
+        let mut run = restarted();
+        let step = &mut std::sync::Arc::make_mut(&mut run.facts.plan).tasks[0].steps[0];
+        step.create_ns = None;
+        assert_eq!(judge(&run).violations, 1);
+    }
+}

@@ -1,0 +1,142 @@
+//! Order: were steps let in in the order in which they were asked for, and how far off?
+
+use std::collections::VecDeque;
+
+use super::findings::{Findings, Judgement};
+use super::{Check, MustCatch};
+use crate::judge::per::PerStep;
+use crate::model::{Event, Facts, StepRef, What};
+use crate::record::Verdict;
+
+/// Counts entries that overtook somebody who had waited longer at the same resource, and the most by which one did.
+///
+/// It is a figure, not a judgement, unless the mechanism promises an order: no history shows when a request reached the
+/// queue that orders it. Where an order is promised, an overtaking counts only beyond the spread in which requests may
+/// pass each other on their way ([`Promises::in_order_beyond_ns`](crate::model::Promises::in_order_beyond_ns)).
+pub(super) const CHECK: Check = Check {
+    name: "order",
+    question: "Did steps enter in the order in which they were asked for?",
+    must_catch_none: MustCatch::No,
+    judge,
+};
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiter {
+    invoked_ns: u64,
+    /// Entered, or given up.
+    gone: bool,
+}
+
+fn judge(facts: &Facts, events: &[Event]) -> Judgement {
+    // Per resource: who waits, the longest first; those gone are dropped when they come to the front.
+    let mut queues: Vec<VecDeque<StepRef>> = vec![VecDeque::new(); facts.plan.resources.len()];
+    let mut waiters: PerStep<Waiter> = PerStep::new(&facts.plan);
+    let mut found = Findings::default();
+    let (mut overtakings, mut most_ns) = (0, 0);
+    for (at, event) in events.iter().enumerate() {
+        let step = event.step;
+        let resource = facts.plan.step(step).resource as usize;
+        if facts.plan.resources[resource].level == 0 {
+            continue;
+        }
+        let queue = &mut queues[resource];
+        match event.what {
+            What::Invoked => {
+                waiters[step] = Waiter { invoked_ns: event.at_ns, gone: false };
+                queue.push_back(step);
+            }
+            What::Entered { .. } if !waiters[step].gone => {
+                found.examined += 1;
+                waiters[step].gone = true;
+                while queue.front().is_some_and(|first| *first != step && waiters[*first].gone) {
+                    queue.pop_front();
+                }
+                let Some(first) = queue.front().copied().filter(|first| *first != step) else {
+                    queue.pop_front();
+                    continue;
+                };
+                overtakings += 1;
+                let by_ns = waiters[step].invoked_ns.saturating_sub(waiters[first].invoked_ns);
+                most_ns = most_ns.max(by_ns);
+                if facts.promises.in_order_beyond_ns.is_some_and(|spread_ns| by_ns > spread_ns) {
+                    let note = || format!("overtook one who had waited {:.3} ms longer", by_ns as f64 / 1e6);
+                    found.violated(at, || (vec![first, step], note()));
+                }
+            }
+            What::Returned { .. } => waiters[step].gone = true,
+            _ => {}
+        }
+    }
+    found.count("overtakings", overtakings);
+    found.time("overtook by at most", most_ns);
+    let mut judgement = found.answer(facts, events, shown, "no step of level ≥ 1 entered");
+    if facts.promises.in_order_beyond_ns.is_none() && judgement.examined > 0 {
+        judgement.verdict = Verdict::NotApplicable { reason: "no order is promised".to_owned() };
+    }
+    judgement
+}
+
+fn shown(event: &Event) -> bool {
+    matches!(event.what, What::Invoked | What::Entered { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::fixture::Told;
+    use crate::judge::fixture::{completed, entered, figure, held, run, witness};
+    use crate::model::Promises;
+    use crate::record::Amount;
+
+    fn judge(told: &Told) -> Judgement {
+        told.judged_by(&CHECK)
+    }
+
+    const MS: u64 = 1_000_000;
+
+    fn promised(spread_ms: u64, tasks: u32, table: &[(u64, u32, What)]) -> Judgement {
+        let mut run = run(1, tasks, table);
+        run.facts.promises = Promises { in_order_beyond_ns: Some(spread_ms * MS), ..Promises::default() };
+        judge(&run)
+    }
+
+    #[test]
+    fn accepts_the_order_of_asking_and_those_who_gave_up() {
+        let table = [
+            (1, 0, What::Invoked),
+            (2, 1, What::Invoked),
+            (3, 2, What::Invoked),
+            (4, 0, entered(0, 0)),
+            (5, 1, completed()),
+            (6, 2, entered(0, 0)),
+        ];
+        let judgement = promised(0, 3, &table);
+        assert_eq!(held(&judgement), (Verdict::Holds, 2, 0));
+        assert_eq!(figure(&judgement, "overtakings"), Amount::Count(0));
+    }
+
+    #[test]
+    fn rejects_an_overtaking_beyond_the_spread_where_order_is_promised() {
+        let table = [(1, 0, What::Invoked), (9, 1, What::Invoked), (10, 1, entered(0, 0))];
+        assert_eq!(promised(8, 2, &table).verdict, Verdict::Holds);
+        let witness = witness(promised(7, 2, &table));
+        assert_eq!(witness.len(), 4);
+        assert_eq!(witness[3], "overtook one who had waited 8.000 ms longer");
+    }
+
+    #[test]
+    fn measures_without_judging_where_no_order_is_promised() {
+        let table = [
+            (1, 0, What::Invoked),
+            (3, 1, What::Invoked),
+            (9, 2, What::Invoked),
+            (10, 2, entered(0, 0)),
+            (11, 1, entered(0, 0)),
+            (12, 0, entered(0, 0)),
+        ];
+        let judgement = judge(&run(1, 3, &table));
+        assert!(matches!(judgement.verdict, Verdict::NotApplicable { .. }));
+        assert_eq!(figure(&judgement, "overtakings"), Amount::Count(2));
+        assert_eq!(figure(&judgement, "overtook by at most"), Amount::Ns(8 * MS));
+    }
+}

@@ -1,0 +1,362 @@
+//! Progress: everyone is served or told so, and a key that nobody holds does not stay free while somebody waits.
+
+use super::findings::{Findings, Judgement};
+use super::{Check, MustCatch};
+use crate::judge::breakage::{Blow, Breakage, breakages};
+use crate::judge::per::{PerSlot, PerStep};
+use crate::model::{Event, Facts, NodeId, StepRef, TaskId, What};
+
+/// How long after its deadline, or after the last fault, a step may still be without an outcome.
+const GRACE_NS: u64 = 5_000_000_000;
+
+/// Two rules, neither of which depends on the load:
+///
+/// * Where the mechanism promises a bound ([`Promises::free_within_ns`](crate::model::Promises::free_within_ns)), no
+///   resource has waiters and nobody inside for longer, counted from the end of the last fault before. The kill of a
+///   node counts as over at once: the bound is for that. The loss of a leader counts as over when the members that are
+///   left have promised to serve again ([`Promises::led_within_ns`](crate::model::Promises::led_within_ns)).
+/// * A step that waits is let in or returns by its deadline, except at a node that was hit by a fault.
+///
+/// Recovery is the time from a fault that hit a holder to the next entry on its slot.
+pub(super) const CHECK: Check = Check {
+    name: "progress",
+    question: "Was everyone served or told so, and every free key taken within the promised bound?",
+    must_catch_none: MustCatch::No,
+    judge,
+};
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Before,
+    Waiting,
+    Inside,
+    After,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Section {
+    phase: Phase,
+    /// Where it waits or runs.
+    node: Option<NodeId>,
+    slot: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Resource {
+    waiting: u32,
+    inside: u32,
+    /// Since when somebody waits and nobody is inside.
+    idle_since_ns: Option<u64>,
+    /// Who was inside last.
+    last: Option<StepRef>,
+}
+
+struct Watch<'a> {
+    facts: &'a Facts,
+    /// By start.
+    breakages: &'a [Breakage],
+    found: Findings,
+    sections: PerStep<Section>,
+    resources: Vec<Resource>,
+    /// Per slot: when a fault hit its holder.
+    hit_ns: PerSlot<Option<u64>>,
+    /// End of the last fault so far.
+    calm_ns: u64,
+    longest_idle_ns: u64,
+    recoveries: u64,
+    longest_recovery_ns: u64,
+}
+
+fn judge(facts: &Facts, events: &[Event]) -> Judgement {
+    let breakages = breakages(facts);
+    let mut watch = Watch {
+        facts,
+        breakages: &breakages,
+        found: Findings::default(),
+        sections: PerStep::new(&facts.plan),
+        resources: vec![Resource::default(); facts.plan.resources.len()],
+        hit_ns: PerSlot::new(&facts.plan),
+        calm_ns: 0,
+        longest_idle_ns: 0,
+        recoveries: 0,
+        longest_recovery_ns: 0,
+    };
+    let mut strikes = breakages.iter().peekable();
+    for (at, event) in events.iter().enumerate() {
+        while let Some(breakage) = strikes.next_if(|breakage| breakage.from_ns <= event.at_ns) {
+            watch.strike(at, breakage);
+        }
+        watch.see(at, event);
+    }
+    for resource in 0..watch.resources.len() {
+        watch.resources[resource].waiting = 0;
+        watch.settle(events.len(), resource, facts.end_ns, None);
+    }
+    watch.find_forgotten(events.len());
+    let Watch { mut found, longest_idle_ns, recoveries, longest_recovery_ns, .. } = watch;
+    found.time("longest free while waited for", longest_idle_ns);
+    if !breakages.is_empty() {
+        found.count("recoveries", recoveries);
+        found.time("longest recovery", longest_recovery_ns);
+    }
+    found.answer(facts, events, shown, "no step of level ≥ 1 was asked for")
+}
+
+impl Watch<'_> {
+    fn see(&mut self, at: usize, event: &Event) {
+        let resource = self.facts.plan.step(event.step).resource;
+        if self.facts.plan.resources[resource as usize].level == 0 {
+            return;
+        }
+        let section = &mut self.sections[event.step];
+        let state = &mut self.resources[resource as usize];
+        match &event.what {
+            What::Invoked if section.phase == Phase::Before => {
+                self.found.examined += 1;
+                *section = Section { phase: Phase::Waiting, node: event.node, slot: None };
+                state.waiting += 1;
+            }
+            What::Granted { .. } => section.node = event.node,
+            What::Entered { slot, .. } if section.phase != Phase::Inside => {
+                state.waiting -= u32::from(section.phase == Phase::Waiting);
+                state.inside += 1;
+                (section.phase, section.slot) = (Phase::Inside, *slot);
+                let hit_ns = slot.and_then(|slot| self.hit_ns.get(resource, slot)).and_then(Option::take);
+                if let Some(hit_ns) = hit_ns {
+                    self.recoveries += 1;
+                    self.longest_recovery_ns = self.longest_recovery_ns.max(event.at_ns - hit_ns);
+                }
+            }
+            What::Left { .. } | What::Abandoned if section.phase == Phase::Inside => {
+                state.inside -= 1;
+                state.last = Some(event.step);
+                section.phase = Phase::After;
+            }
+            What::Returned { .. } if section.phase == Phase::Waiting => {
+                state.waiting -= 1;
+                section.phase = Phase::After;
+            }
+            _ => return,
+        }
+        self.settle(at, resource as usize, event.at_ns, Some(event.step));
+    }
+
+    /// Opens or closes the time in which the resource is free and waited for.
+    fn settle(&mut self, at: usize, resource: usize, now_ns: u64, step: Option<StepRef>) {
+        let state = &mut self.resources[resource];
+        let idle = state.waiting > 0 && state.inside == 0;
+        match (idle, state.idle_since_ns) {
+            (true, None) => state.idle_since_ns = Some(now_ns),
+            (false, Some(since_ns)) => {
+                state.idle_since_ns = None;
+                self.longest_idle_ns = self.longest_idle_ns.max(now_ns.saturating_sub(since_ns));
+                let judged_ns = now_ns.saturating_sub(since_ns.max(self.calm_ns));
+                let bound_ns = self.facts.promises.free_within_ns;
+                if let Some(bound_ns) = bound_ns.filter(|bound_ns| judged_ns > *bound_ns) {
+                    let steps = state.last.into_iter().chain(step).collect();
+                    let ms = |ns| ns as f64 / 1e6;
+                    let note = format!(
+                        "free and waited for over {:.3} ms, promised within {:.3} ms",
+                        ms(judged_ns),
+                        ms(bound_ns)
+                    );
+                    self.found.violated(at, || (steps, note));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn strike(&mut self, at: usize, breakage: &Breakage) {
+        let killed = breakage.blow == Blow::Kill && breakage.node.is_some();
+        let until_ns = breakage.until_ns.unwrap_or(u64::MAX);
+        let calm_ns = match (breakage.blow, self.facts.promises.led_within_ns) {
+            _ if killed => breakage.from_ns,
+            (Blow::Leader, Some(within_ns)) => until_ns.min(breakage.from_ns + within_ns),
+            _ => until_ns,
+        };
+        self.calm_ns = self.calm_ns.max(calm_ns);
+        let Some(node) = breakage.node else { return };
+        for (number, task) in self.facts.plan.tasks.iter().enumerate() {
+            for (place, planned) in task.steps.iter().enumerate() {
+                let step = StepRef { task: TaskId(number as u32), step: place as u16 };
+                let section = &mut self.sections[step];
+                match section.phase {
+                    Phase::Inside if section.node == Some(node) => {
+                        let slot = section.slot.and_then(|slot| self.hit_ns.get(planned.resource, slot));
+                        if let Some(hit_ns) = slot {
+                            *hit_ns = Some(breakage.from_ns);
+                        }
+                    }
+                    Phase::Waiting if section.node == Some(node) && killed => {
+                        section.phase = Phase::After;
+                        self.resources[planned.resource as usize].waiting -= 1;
+                        self.settle(at, planned.resource as usize, breakage.from_ns, None);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Steps that wait although their deadline is long over.
+    fn find_forgotten(&mut self, at: usize) {
+        let plan = &self.facts.plan;
+        let stalled_ns = self.calm_ns;
+        let hit = |node| self.breakages.iter().any(|breakage| breakage.node == Some(node));
+        for (number, (task, sections)) in plan.tasks.iter().zip(self.sections.tasks()).enumerate() {
+            let deadline_ns = self.facts.origin_ns + task.arrival_ns + plan.settings.deadline_ns;
+            if deadline_ns.max(stalled_ns).saturating_add(GRACE_NS) >= self.facts.end_ns {
+                continue;
+            }
+            for (place, section) in sections.iter().enumerate() {
+                if section.phase == Phase::Waiting && !section.node.is_some_and(hit) {
+                    let step = StepRef { task: TaskId(number as u32), step: place as u16 };
+                    let note = "neither let in nor told, though its deadline is long over";
+                    self.found.violated(at, || (vec![step], note.to_owned()));
+                }
+            }
+        }
+    }
+}
+
+fn shown(event: &Event) -> bool {
+    matches!(event.what, What::Invoked | What::Granted { .. } | What::Lost) || event.node.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::fixture::Told;
+    use crate::judge::fixture::{completed, entered, figure, granted, held, left, run, witness};
+    use crate::model::{Fault, FaultTarget, FaultVerb, Injected, LinkTo, Outage, Promises, Standstill};
+    use crate::record::{Amount, Verdict};
+
+    fn judge(told: &Told) -> Judgement {
+        told.judged_by(&CHECK)
+    }
+
+    const MS: u64 = 1_000_000;
+
+    fn free_within(ms: u64, tasks: u32, table: &[(u64, u32, What)]) -> Told {
+        let mut run = run(1, tasks, table);
+        run.facts.promises = Promises { free_within_ns: Some(ms * MS), ..Promises::default() };
+        run.facts.end_ns = table.last().map_or(1, |(ms, ..)| ms * MS);
+        run
+    }
+
+    fn outage(node: u16, state: Standstill, from_ms: u64, until_ms: u64) -> Vec<Outage> {
+        let (from_ns, until_ns) = (from_ms * MS, until_ms.saturating_mul(MS));
+        vec![Outage { node: NodeId(node), from_ns, until_ns, state, unplanned: None }]
+    }
+
+    /// A server is killed, or its member that leads.
+    fn killed(member: Option<usize>, from_ms: u64, until_ms: u64) -> Vec<Injected> {
+        let target = if member.is_some() { FaultTarget::Leader } else { FaultTarget::Server };
+        let link = LinkTo::default();
+        let fault = Fault {
+            at_ns: from_ms * MS,
+            for_ns: (until_ms - from_ms) * MS,
+            verb: FaultVerb::Kill,
+            target,
+            link,
+        };
+        let lasted_ns = Some((from_ms * MS, until_ms * MS));
+        vec![Injected { fault, lasted_ns, node: None, member, hit: Vec::new(), misses: 0, failure: None }]
+    }
+
+    /// Task 0 is inside from 1 to 2 ms; task 1 waits from 1 ms and is let in at `next_ms`.
+    fn hand_over(next_ms: u64) -> Vec<(u64, u32, What)> {
+        vec![
+            (1, 0, What::Invoked),
+            (1, 0, granted(1)),
+            (1, 0, entered(0, 0)),
+            (1, 1, What::Invoked),
+            (2, 0, left(1)),
+            (next_ms, 1, entered(0, 1)),
+        ]
+    }
+
+    #[test]
+    fn accepts_a_key_that_is_taken_within_the_bound_and_one_that_nobody_wants() {
+        let mut table = hand_over(7);
+        table.extend([(8, 1, left(2)), (90, 2, What::Invoked), (91, 2, entered(0, 2))]);
+        let judgement = judge(&free_within(5, 3, &table));
+        assert_eq!(held(&judgement), (Verdict::Holds, 3, 0));
+        assert_eq!(figure(&judgement, "longest free while waited for"), Amount::Ns(5 * MS));
+    }
+
+    #[test]
+    fn rejects_a_key_that_stays_free_while_somebody_waits() {
+        let witness = witness(judge(&free_within(5, 2, &hand_over(8))));
+        assert_eq!(witness.last().unwrap(), "free and waited for over 6.000 ms, promised within 5.000 ms");
+    }
+
+    #[test]
+    fn rejects_a_key_that_is_never_taken_again() {
+        let table = [(1, 0, What::Invoked), (9, 1, What::Invoked)];
+        assert_eq!(judge(&free_within(5, 2, &table)).violations, 1);
+    }
+
+    #[test]
+    fn a_stall_ends_before_the_bound_begins_and_a_kill_begins_it() {
+        let mut run = free_within(5, 2, &hand_over(20));
+        run.facts.injected = killed(None, 3, 16);
+        assert_eq!(judge(&run).verdict, Verdict::Holds);
+        run.facts.injected.clear();
+        run.facts.outages = outage(0, Standstill::Paused, 3, 16);
+        assert_eq!(judge(&run).verdict, Verdict::Holds);
+        run.facts.outages = outage(1, Standstill::Down, 3, 16);
+        assert_eq!(judge(&run).violations, 1);
+    }
+
+    #[test]
+    fn a_lost_leader_is_no_excuse_once_the_others_have_promised_to_serve() {
+        let mut run = free_within(5, 2, &hand_over(20));
+        run.facts.injected = killed(Some(0), 3, 90);
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "nothing was promised");
+        run.facts.promises.led_within_ns = Some(12 * MS);
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "5 ms after 3 + 12 ms");
+        run.facts.promises.led_within_ns = Some(11 * MS);
+        assert_eq!(judge(&run).violations, 1);
+    }
+
+    #[test]
+    fn recovery_is_from_the_fault_to_the_next_entry_of_the_slot() {
+        let mut run = free_within(50, 2, &hand_over(20));
+        run.events.retain(|event| !matches!(event.what, What::Left { .. }));
+        let mut abandoned = run.events.last().unwrap().clone();
+        (abandoned.at_ns, abandoned.step.task, abandoned.what) = (4 * MS, TaskId(0), What::Abandoned);
+        run.events.insert(4, abandoned);
+        run.facts.outages = outage(0, Standstill::Paused, 3, 4);
+        let judgement = judge(&run);
+        assert_eq!(figure(&judgement, "recoveries"), Amount::Count(1));
+        assert_eq!(figure(&judgement, "longest recovery"), Amount::Ns(17 * MS));
+    }
+
+    #[test]
+    fn those_who_waited_at_a_killed_node_wait_no_longer() {
+        let mut run = free_within(5, 2, &[(1, 0, What::Invoked), (90, 1, What::Invoked)]);
+        run.facts.outages = outage(0, Standstill::Down, 2, u64::MAX);
+        run.events.last_mut().unwrap().node = Some(NodeId(1));
+        run.facts.end_ns = 91 * MS;
+        let judgement = judge(&run);
+        assert_eq!(figure(&judgement, "longest free while waited for"), Amount::Ns(MS));
+        assert_eq!(judgement.verdict, Verdict::Holds);
+    }
+
+    #[test]
+    fn rejects_a_step_that_is_forgotten_unless_its_node_was_hit() {
+        let table = [(1, 0, What::Invoked), (1, 1, What::Invoked), (2, 1, completed())];
+        let mut run = run(1, 2, &table);
+        run.facts.end_ns = GRACE_NS;
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "its deadline may only just be over");
+        run.facts.end_ns = GRACE_NS + 2;
+        let judgement = judge(&run);
+        assert_eq!(judgement.violations, 1);
+        assert!(witness(judgement)[1].starts_with("neither let in nor told"));
+        run.facts.outages = outage(0, Standstill::Paused, 0, 1);
+        assert_eq!(judge(&run).verdict, Verdict::Holds);
+    }
+}

@@ -1,0 +1,181 @@
+//! Our own histories, as what clients saw of locks.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read as _};
+
+use super::super::{Call, End, Format, History, Return, Value, Verb};
+use super::ReadError;
+use crate::model::{Event, Mode, Outcome, Plan, ReleaseRet, Resource, StepRef, What};
+
+/// The most that a history may unpack to; the longest runs stay far below.
+const MOST_BYTES: u64 = 8 << 30;
+
+/// What is one lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockObject {
+    /// Each slot of each resource of level ≥ 1, for the mutex models.
+    Slot,
+    /// Each resource of this level, for a semaphore.
+    Resource {
+        /// Its level.
+        level: u32,
+    },
+}
+
+/// Reads a history.ndjson.zst, or the same unpacked. The event at place `n` stands in line `n + 1`.
+///
+/// # Errors
+/// The first line that makes no sense.
+pub fn events(bytes: &[u8]) -> Result<Vec<Event>, ReadError> {
+    let packed = !bytes.trim_ascii_start().starts_with(b"{");
+    let lines: Box<dyn BufRead + '_> = if packed {
+        let decoder = zstd::Decoder::new(bytes).map_err(|error| damaged(1, &error))?;
+        Box::new(BufReader::new(decoder.take(MOST_BYTES)))
+    } else {
+        Box::new(bytes)
+    };
+    let mut events = Vec::new();
+    for (number, line) in lines.lines().enumerate() {
+        let line = line.map_err(|error| damaged(number + 1, &error))?;
+        events.push(serde_json::from_str(&line).map_err(|error| {
+            ReadError::new(number + 1, format!("not an event ({error}); was it written by another version?"))
+        })?);
+    }
+    Ok(events)
+}
+
+fn damaged(line: usize, error: &std::io::Error) -> ReadError {
+    ReadError::new(line, format!("cannot be unpacked ({error}); copy the file again"))
+}
+
+/// What the history says of one step.
+#[derive(Debug, Default)]
+struct Section<'a> {
+    invoked: Option<Stamp>,
+    granted: Option<(Stamp, &'a What)>,
+    /// The agent saw it end, or refused it.
+    ended: Option<Stamp>,
+    release_sent: Option<Stamp>,
+    released: Option<(Stamp, &'a ReleaseRet)>,
+    returned: Option<(Stamp, &'a Outcome)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stamp {
+    at: u64,
+    line: usize,
+}
+
+/// A run's history as calls on locks, each step a client of its own. A queue's release counts from the leave that the
+/// agent saw until the step returned. A hold without any sign of its end may have ended at any time since its grant.
+/// Bystanders and resources with shared steps are left out.
+///
+/// # Errors
+/// An event of a step that the plan does not have.
+pub fn locks(events: &[Event], plan: &Plan, object: LockObject) -> Result<History, ReadError> {
+    let mut sections: BTreeMap<StepRef, Section<'_>> = BTreeMap::new();
+    for (number, event) in events.iter().enumerate() {
+        if event.step.task.is_bystander() {
+            continue;
+        }
+        let task = plan.tasks.get(event.step.task.0 as usize);
+        if task.is_none_or(|task| usize::from(event.step.step) >= task.steps.len()) {
+            let what = format!("{} is not in the plan; the manifest is of another batch", event.step);
+            return Err(ReadError::new(number + 1, what));
+        }
+        sections
+            .entry(event.step)
+            .or_default()
+            .note(Stamp { at: event.at_ns, line: number + 1 }, &event.what);
+    }
+    let mut shared = vec![false; plan.resources.len()];
+    for step in plan.tasks.iter().flat_map(|task| &task.steps).filter(|step| step.mode == Mode::Shared) {
+        shared[step.resource as usize] = true;
+    }
+    let mut history = History { format: Format::Events, ..History::default() };
+    for (step, section) in &sections {
+        let resource = plan.resource(*step);
+        let wanted = match object {
+            LockObject::Slot => resource.level > 0,
+            LockObject::Resource { level } => resource.level == level,
+        };
+        if wanted && !shared[plan.step(*step).resource as usize] {
+            section.calls(resource, object, &mut history, *step);
+        }
+    }
+    history.calls.sort_by_key(|call| call.at);
+    Ok(history)
+}
+
+impl<'a> Section<'a> {
+    fn note(&mut self, stamp: Stamp, what: &'a What) {
+        match what {
+            What::Invoked => self.invoked = self.invoked.or(Some(stamp)),
+            What::Granted { .. } => self.granted = self.granted.or(Some((stamp, what))),
+            What::Left { .. } | What::Rejected { .. } => self.ended = self.ended.or(Some(stamp)),
+            What::ReleaseSent => self.release_sent = self.release_sent.or(Some(stamp)),
+            What::Released { ret } => self.released = self.released.or(Some((stamp, ret))),
+            What::Returned { outcome } => self.returned = self.returned.or(Some((stamp, outcome))),
+            What::Lost | What::Entered { .. } | What::Superseded | What::Abandoned => {}
+        }
+    }
+
+    fn calls(&self, resource: Resource, object: LockObject, history: &mut History, step: StepRef) {
+        let Some(invoked) = self.invoked.or(self.granted.map(|(stamp, _)| stamp)) else { return };
+        let slot = match (self.granted, object) {
+            (_, LockObject::Resource { .. }) => None,
+            (Some((_, What::Granted { slot: Some(slot), .. })), _) => Some(*slot..*slot + 1),
+            // The only slot there is.
+            (_, LockObject::Slot) if resource.level == 1 => Some(0..1),
+            // It could have been any.
+            (None, LockObject::Slot) => Some(0..resource.level),
+            // A grant of a level that names no slot says nothing about one.
+            (Some(_), LockObject::Slot) => return,
+        };
+        let process = history.processes.len() as u32;
+        history.processes.push(step.to_string());
+        let mut push = |key: String, verb, from: Stamp, ret| {
+            let (key, value) = (Some(key.into_boxed_str()), Value::Nil);
+            history.calls.push(Call { process, verb, key, value, at: from.at, line: from.line, ret });
+        };
+        let keys = match slot {
+            None => vec![resource.key()],
+            Some(slots) => slots.map(|slot| format!("{}#{slot}", resource.key())).collect(),
+        };
+        for key in keys {
+            push(key.clone(), Verb::Acquire, invoked, self.acquired());
+            if self.granted.is_some() {
+                let (from, ret) = self.given_back(invoked);
+                push(key, Verb::Release, from, ret);
+            }
+        }
+    }
+
+    fn acquired(&self) -> Option<Return> {
+        let (stamp, end, value) = match (self.granted, self.returned) {
+            (Some((stamp, What::Granted { token: Some(token), .. })), _) => {
+                let fence = u128::from(token.generation) << 64 | u128::from(token.sequence);
+                (stamp, End::Ok, Value::Fence(fence))
+            }
+            (Some((stamp, _)), _) => (stamp, End::Ok, Value::Nil),
+            (None, None | Some((_, Outcome::Unknown(_)))) => return None,
+            (None, Some((stamp, _))) => (stamp, End::Fail, Value::Nil),
+        };
+        Some(Return { at: stamp.at, line: stamp.line, end, value })
+    }
+
+    /// From when on the hold may have ended, and when it was said to have.
+    fn given_back(&self, invoked: Stamp) -> (Stamp, Option<Return>) {
+        let granted = self.granted.map_or(invoked, |(stamp, _)| stamp);
+        let end = |stamp: Stamp, end| Some(Return { at: stamp.at, line: stamp.line, end, value: Value::Nil });
+        match (self.release_sent, self.ended) {
+            (Some(sent), _) => match self.released {
+                Some((stamp, ReleaseRet::Released)) => (sent, end(stamp, End::Ok)),
+                Some((stamp, ReleaseRet::AlreadyLost)) => (sent, end(stamp, End::Fail)),
+                Some((_, ReleaseRet::Unknown(_))) | None => (sent, None),
+            },
+            (None, Some(ended)) => (ended, self.returned.and_then(|(stamp, _)| end(stamp, End::Ok))),
+            (None, None) => (granted, None),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! From a history to figures and verdicts: pure functions, whoever recorded it.
+
+mod per;
+mod breakage;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod measure;
+pub mod checks;
+mod moved;
+mod aftermath;
+pub mod linearizability;
+
+pub use aftermath::aftermath;
+pub use measure::{Figures, measure};

@@ -1,0 +1,159 @@
+//! How much a plan asks of its resources, and what it would show if nothing were kept apart.
+
+use std::collections::BTreeMap;
+
+use super::plan::Plan;
+use super::resource::{Crowd, Mode, Resource, ResourceKind};
+use super::task::Step;
+
+impl Plan {
+    /// The longest that any task is inside when nothing waits, and nothing exists yet.
+    #[must_use]
+    pub fn longest_hold_ns(&self) -> u64 {
+        let longest_ns = |step: &Step| step.hold_ns.max(step.create_ns.unwrap_or(0));
+        self.tasks.iter().map(|task| task.steps.iter().map(longest_ns).sum()).max().unwrap_or(0)
+    }
+
+    /// Whether every resource of a task is of level 0, so that nothing has to be kept apart.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        self.resources.iter().all(|resource| resource.level == 0 || resource.kind == ResourceKind::Bystander)
+    }
+
+    /// Load ρ of each resource of level ≥ 1, the busiest first. What is found or created is created once.
+    #[must_use]
+    pub fn loads(&self) -> Vec<(Resource, f64)> {
+        let mut busy_ns = vec![0_u64; self.resources.len()];
+        let mut create_ns = vec![0_u64; self.resources.len()];
+        for task in &self.tasks {
+            for (place, step) in task.steps.iter().enumerate() {
+                let resource = step.resource as usize;
+                busy_ns[resource] += task.inside_ns(place as u16);
+                create_ns[resource] = create_ns[resource].max(step.create_ns.unwrap_or(0));
+            }
+        }
+        busy_ns.iter_mut().zip(create_ns).for_each(|(busy_ns, create_ns)| *busy_ns += create_ns);
+        let window = self.settings.window_ns.max(1) as f64;
+        let mut loads: Vec<_> =
+            self.resources.iter().zip(busy_ns).filter(|(resource, _)| resource.level > 0).collect();
+        loads.retain(|(_, busy)| *busy > 0);
+        let mut loads: Vec<_> = loads
+            .into_iter()
+            .map(|(resource, busy)| (*resource, busy as f64 / f64::from(resource.level) / window))
+            .collect();
+        loads.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        loads
+    }
+
+    /// How many entries would find the resource full if nobody ever waited: what the control `none` should show.
+    #[must_use]
+    pub fn overlaps_without_exclusion(&self) -> u64 {
+        // Per resource: (time, is entry, mode). Leaves sort before entries of the same time.
+        let mut edges: Vec<Vec<(u64, bool, Mode)>> = vec![Vec::new(); self.resources.len()];
+        let mut exists_from_ns: Vec<Option<u64>> = vec![None; self.resources.len()];
+        for task in &self.tasks {
+            let mut start_ns = task.arrival_ns;
+            for (place, step) in task.steps.iter().enumerate() {
+                let resource = step.resource as usize;
+                let exists = exists_from_ns[resource].is_some_and(|from_ns| from_ns <= start_ns);
+                let own_ns = step.create_ns.filter(|_| !exists).unwrap_or(step.hold_ns);
+                if step.create_ns.is_some() {
+                    exists_from_ns[resource].get_or_insert(start_ns + own_ns);
+                }
+                if self.resources[resource].level > 0 {
+                    let inside_ns = task.inside_ns(place as u16) - step.hold_ns + own_ns;
+                    edges[resource].push((start_ns, true, step.mode));
+                    edges[resource].push((start_ns + inside_ns, false, step.mode));
+                }
+                start_ns += own_ns;
+            }
+        }
+        let mut overlaps = 0;
+        for (resource, mut edges) in self.resources.iter().zip(edges) {
+            edges.sort_unstable();
+            let mut inside = Crowd::default();
+            for (_, entry, mode) in edges {
+                if entry {
+                    *inside.of(mode) += 1;
+                    overlaps += u64::from(inside.slots() > resource.level);
+                } else {
+                    *inside.of(mode) -= 1;
+                }
+            }
+        }
+        overlaps
+    }
+
+    /// A twin of this plan with `1/fold` of the keys: all ids divided by `fold`, everything else the same. The
+    /// control `none` runs on it when the plan alone predicts too few overlaps.
+    #[must_use]
+    pub fn folded(&self, fold: u32) -> Self {
+        let mut twin = self.clone();
+        for resource in &mut twin.resources {
+            if resource.kind != ResourceKind::Bystander {
+                resource.id /= fold.max(1);
+            }
+        }
+        // Equal resources must share one state at the agent: point all steps to the first of its name.
+        let mut first = BTreeMap::new();
+        for (place, resource) in twin.resources.iter().enumerate() {
+            first.entry((resource.kind, resource.id)).or_insert(place as u32);
+        }
+        let canonical: Vec<u32> = twin.resources.iter().map(|r| first[&(r.kind, r.id)]).collect();
+        for step in twin.tasks.iter_mut().flat_map(|task| &mut task.steps) {
+            step.resource = canonical[step.resource as usize];
+        }
+        twin
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::fixture::{plan, step};
+    use super::super::task::StepTree;
+    use super::*;
+
+    #[test]
+    fn load_counts_the_children_and_divides_by_window_and_level() {
+        use ResourceKind::{Host, Vm};
+        let plan = plan(vec![(0, step(Vm, 1, 100, vec![step(Host, 1, 300, vec![])]))]).unwrap();
+        // vm: (100 + 300) / 1000; host: 300 / 1000.
+        assert_eq!(plan.loads().iter().map(|(_, rho)| *rho).collect::<Vec<_>>(), [0.4, 0.3]);
+    }
+
+    #[test]
+    fn overlaps_are_predicted_and_folding_makes_more_of_them() {
+        use ResourceKind::Vm;
+        let roots = (0..10).map(|id| (u64::from(id) * 10, step(Vm, id, 50, vec![]))).collect();
+        let plan = plan(roots).unwrap();
+        assert_eq!(plan.overlaps_without_exclusion(), 0);
+        // One key: each but the first arrives while an earlier one is inside.
+        assert_eq!(plan.folded(10).overlaps_without_exclusion(), 9);
+        assert_ne!(plan.digest(), plan.folded(10).digest());
+    }
+
+    #[test]
+    fn without_exclusion_everybody_creates_who_comes_before_the_first_is_done() {
+        let find = |id| StepTree { create_ns: Some(100), ..step(ResourceKind::Router, id, 5, vec![]) };
+        let at = |ns: &[u64]| plan(ns.iter().map(|ns| (*ns, find(1))).collect()).unwrap();
+        // The second comes while the first creates, the third when it is done but the second is not.
+        let stampede = at(&[0, 99, 100, 300]);
+        assert_eq!(stampede.overlaps_without_exclusion(), 2);
+        assert_eq!(stampede.longest_hold_ns(), 100);
+        // One creation, and four looks, of a window of 1,000.
+        assert_eq!(stampede.loads()[0].1, 0.12);
+        assert_eq!(at(&[0, 100, 105]).overlaps_without_exclusion(), 0);
+    }
+
+    #[test]
+    fn a_plan_is_unlimited_when_all_its_tasks_are() {
+        let at_level = |level| {
+            let limited = step(ResourceKind::Host, 1, 5, vec![]);
+            StepTree { resource: Resource { level, ..limited.resource }, ..limited }
+        };
+        assert!(plan(vec![(0, at_level(0)), (1, at_level(0))]).unwrap().is_unlimited());
+        assert!(!plan(vec![(0, at_level(1))]).unwrap().is_unlimited());
+        let vm = step(ResourceKind::Vm, 1, 5, vec![]);
+        assert!(!plan(vec![(0, at_level(0)), (1, vm)]).unwrap().is_unlimited());
+    }
+}

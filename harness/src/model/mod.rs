@@ -1,0 +1,30 @@
+//! The words of a run: what will happen, what did, and what is known of both. Data, without time and without I/O.
+//!
+//! [`Plan`] is what will run. A [`Mechanism`](crate::engine::Mechanism) answers with a [`Token`], an [`Outcome`], a
+//! [`ReleaseRet`]; an [`Event`] is what happened, and [`Facts`] are what is known of a run beside its events.
+
+mod seed;
+mod histogram;
+mod id;
+mod resource;
+mod task;
+mod fault;
+mod plan;
+mod load;
+mod view;
+mod outcome;
+mod event;
+mod facts;
+
+pub use event::{Event, What, describe};
+pub use facts::{Facts, Injected, Outage, Section, Standstill};
+pub use fault::{Direction, Fault, FaultTarget, FaultVerb, Late, LinkTo};
+pub use histogram::Histogram;
+pub use id::{NodeId, StepRef, TaskId};
+pub use outcome::{Outcome, Promises, ReleaseRet, Token};
+pub use plan::{Holder, Plan, PlanError, PlanSettings};
+pub(crate) use resource::Crowd;
+pub use resource::{Mode, Resource, ResourceKind};
+pub use seed::splitmix;
+pub use task::{Arrival, Step, StepTree, Task};
+pub use view::View;

@@ -1,0 +1,272 @@
+//! What will run: every arrival, entry node, step tree and hold of a run, drawn from one seed. Data only.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::fault::Fault;
+use super::id::{StepRef, TaskId};
+use super::resource::{Mode, Resource, ResourceKind};
+use super::seed::splitmix;
+use super::task::{Arrival, Step, StepTree, Task};
+
+/// What a holder does about its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holder {
+    /// Never looks at it.
+    Oblivious,
+    /// Looks just before it leaves.
+    #[default]
+    Checks,
+    /// Cancels its hold when the lease is lost.
+    Stops,
+}
+
+/// Settings of a plan that are not drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanSettings {
+    /// Seed of everything drawn, slot orders included.
+    pub seed: u64,
+    /// Management nodes.
+    pub nodes: u16,
+    /// Length of the arrival window.
+    pub window_ns: u64,
+    /// Deadline of a task, from its intended start.
+    pub deadline_ns: u64,
+    /// What holders do about their lease.
+    pub holder: Holder,
+}
+
+/// Everything that a run will do. As JSON it is what the driver sends to nodes in other processes.
+///
+/// Invariant: nested steps take resources in the global order (kind, then id); every step's resource exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What was not drawn.
+    pub settings: PlanSettings,
+    /// Names of the kinds of task.
+    pub kinds: Vec<String>,
+    /// Every resource of the run; the bystanders' private ones are the last [`PlanSettings::nodes`].
+    pub resources: Vec<Resource>,
+    /// By arrival.
+    pub tasks: Vec<Task>,
+    /// What is broken on purpose, by time; one at a time.
+    pub faults: Vec<Fault>,
+}
+
+/// Why a plan was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Nested steps against the global order could deadlock.
+    #[error(
+        "a task of kind `{kind}` takes {inner} while it holds {outer}: against the resource order \
+         (volume, snapshot-tree, vm, l3, router, image, host, account; within a kind by id), so it could deadlock"
+    )]
+    Order {
+        /// Kind of the task.
+        kind: String,
+        /// The resource held.
+        outer: Resource,
+        /// The resource taken inside.
+        inner: Resource,
+    },
+    /// A resource has two levels.
+    #[error("resource {0} is used with two different levels")]
+    Level(Resource),
+    /// More than 2^31 tasks, or more than 65,535 steps in one.
+    #[error("the plan is too large: {0}")]
+    Size(String),
+    /// A task enters at a node that does not exist.
+    #[error("a task enters at node {0}, but there are fewer nodes")]
+    Entry(u16),
+}
+
+impl Plan {
+    /// Flattens and checks the arrivals, which are sorted by time.
+    ///
+    /// # Errors
+    /// When a tree violates the resource order, a resource has two levels, or something does not fit.
+    pub fn new(
+        settings: PlanSettings,
+        kinds: Vec<String>,
+        mut arrivals: Vec<Arrival>,
+    ) -> Result<Self, PlanError> {
+        if arrivals.len() >= TaskId::BYSTANDER as usize {
+            return Err(PlanError::Size(format!("{} tasks", arrivals.len())));
+        }
+        arrivals.sort_by_key(|arrival| arrival.at_ns);
+        let mut index = BTreeMap::new();
+        for arrival in &arrivals {
+            collect(&arrival.root, &mut index)?;
+        }
+        let mut resources = Vec::new();
+        for (place, (&(kind, id), slot)) in index.iter_mut().enumerate() {
+            resources.push(Resource { kind, id, level: slot.0 });
+            slot.1 = u32::try_from(place).map_err(|_| PlanError::Size("resources".into()))?;
+        }
+        let mut tasks = Vec::with_capacity(arrivals.len());
+        for arrival in arrivals {
+            if arrival.entry.0 >= settings.nodes {
+                return Err(PlanError::Entry(arrival.entry.0));
+            }
+            let mut steps = Vec::new();
+            flatten(&arrival.root, &index, &mut steps, &kinds[usize::from(arrival.kind)])?;
+            tasks.push(Task { kind: arrival.kind, arrival_ns: arrival.at_ns, entry: arrival.entry, steps });
+        }
+        resources.extend((0..settings.nodes).map(|node| Resource {
+            kind: ResourceKind::Bystander,
+            id: u32::from(node),
+            level: 1,
+        }));
+        Ok(Self { settings, kinds, resources, tasks, faults: Vec::new() })
+    }
+
+    /// The same plan with faults.
+    #[must_use]
+    pub fn with_faults(self, faults: Vec<Fault>) -> Self {
+        Self { faults, ..self }
+    }
+
+    /// Whether there is such a step; those of other processes may name any.
+    #[must_use]
+    pub fn contains(&self, step: StepRef) -> bool {
+        if step.task.is_bystander() {
+            return step.step == 0 && step.task.bystander_of().0 < self.settings.nodes;
+        }
+        self.tasks.get(step.task.0 as usize).is_some_and(|task| usize::from(step.step) < task.steps.len())
+    }
+
+    /// The step that a reference means.
+    #[must_use]
+    pub fn step(&self, step: StepRef) -> Step {
+        if step.task.is_bystander() {
+            let node = step.task.bystander_of().0;
+            let resource = self.resources.len() as u32 - u32::from(self.settings.nodes - node);
+            return Step { resource, mode: Mode::Exclusive, hold_ns: 0, create_ns: None, end: 1 };
+        }
+        self.tasks[step.task.0 as usize].steps[usize::from(step.step)]
+    }
+
+    /// The resource of a step.
+    #[must_use]
+    pub fn resource(&self, step: StepRef) -> Resource {
+        self.resources[self.step(step).resource as usize]
+    }
+
+    /// Seeds the order in which slots are tried for a step.
+    #[must_use]
+    pub fn slot_seed(&self, step: StepRef) -> u64 {
+        splitmix(self.settings.seed ^ u64::from(step.task.0) << 16 ^ u64::from(step.step))
+    }
+
+    /// SHA-256 of everything that decides what will run; equal specs and seeds have equal digests.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut sha = Sha256::new();
+        sha.update(format!("{:?}{:?}{:?}", self.settings, self.kinds, self.resources));
+        for task in &self.tasks {
+            sha.update(format!("{task:?}"));
+        }
+        sha.update(format!("{:?}", self.faults));
+        sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Level and later index of every resource.
+type Index = BTreeMap<(ResourceKind, u32), (u32, u32)>;
+
+fn collect(tree: &StepTree, index: &mut Index) -> Result<(), PlanError> {
+    let Resource { kind, id, level } = tree.resource;
+    if index.entry((kind, id)).or_insert((level, 0)).0 != level {
+        return Err(PlanError::Level(tree.resource));
+    }
+    tree.children.iter().try_for_each(|child| collect(child, index))
+}
+
+fn flatten(tree: &StepTree, index: &Index, steps: &mut Vec<Step>, kind: &str) -> Result<(), PlanError> {
+    let place = steps.len();
+    let resource = index[&(tree.resource.kind, tree.resource.id)].1;
+    let StepTree { mode, hold_ns, create_ns, .. } = *tree;
+    steps.push(Step { resource, mode, hold_ns, create_ns, end: 0 });
+    for child in &tree.children {
+        if (child.resource.kind, child.resource.id) <= (tree.resource.kind, tree.resource.id) {
+            return Err(PlanError::Order {
+                kind: kind.to_owned(),
+                outer: tree.resource,
+                inner: child.resource,
+            });
+        }
+        flatten(child, index, steps, kind)?;
+    }
+    let end = u16::try_from(steps.len()).map_err(|_| PlanError::Size("steps of one task".into()))?;
+    steps[place].end = end;
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod fixture {
+    //! Small plans.
+
+    use super::*;
+    use crate::model::NodeId;
+
+    pub(crate) fn step(kind: ResourceKind, id: u32, hold_ns: u64, children: Vec<StepTree>) -> StepTree {
+        StepTree {
+            resource: Resource { kind, id, level: 1 },
+            mode: Mode::Exclusive,
+            hold_ns,
+            create_ns: None,
+            children,
+        }
+    }
+
+    pub(crate) fn plan(roots: Vec<(u64, StepTree)>) -> Result<Plan, PlanError> {
+        let settings =
+            PlanSettings { seed: 1, nodes: 2, window_ns: 1_000, deadline_ns: 10_000, holder: Holder::Checks };
+        let arrivals = roots
+            .into_iter()
+            .map(|(at_ns, root)| Arrival { kind: 0, at_ns, entry: NodeId(0), root })
+            .collect();
+        Plan::new(settings, vec!["test".into()], arrivals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::{plan, step};
+    use super::*;
+    use crate::model::NodeId;
+
+    #[test]
+    fn a_tree_in_pre_order_knows_its_children() {
+        use ResourceKind::{Host, L3, Vm};
+        let start = step(Vm, 1, 5, vec![step(L3, 1, 1, vec![]), step(Host, 1, 7, vec![])]);
+        let plan = plan(vec![(0, start)]).unwrap();
+        let task = &plan.tasks[0];
+        assert_eq!(task.children(0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(task.children(1).count(), 0);
+        assert_eq!(task.inside_ns(0), 13);
+    }
+
+    #[test]
+    fn nested_steps_against_the_resource_order_are_refused() {
+        use ResourceKind::{Host, Vm};
+        let against = step(Host, 1, 0, vec![step(Vm, 1, 0, vec![])]);
+        assert!(matches!(plan(vec![(0, against)]), Err(PlanError::Order { .. })));
+        let twice = step(Vm, 1, 0, vec![step(Vm, 1, 0, vec![])]);
+        assert!(matches!(plan(vec![(0, twice)]), Err(PlanError::Order { .. })));
+    }
+
+    #[test]
+    fn bystanders_have_private_resources() {
+        let plan = plan(vec![]).unwrap();
+        for node in [NodeId(0), NodeId(1)] {
+            let probe = StepRef { task: TaskId::bystander(node, 77), step: 0 };
+            assert!(probe.task.is_bystander());
+            let resource = plan.resource(probe);
+            assert_eq!((resource.kind, resource.id), (ResourceKind::Bystander, u32::from(node.0)));
+        }
+    }
+}

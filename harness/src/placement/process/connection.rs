@@ -1,0 +1,316 @@
+//! The driver's end of connections: strangers are turned away, control and agent connections of nodes are served.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::yield_now;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Secret;
+use super::frame::{
+    AGENT_BYTES, AgentRet, Ask, AskWhat, CHUNK, CONTROL_BYTES, Channel, FrameError, Frames, Hello, Job,
+    PROTOCOL_VERSION, Reply, STRANGER_BYTES, ToDriver, ToNode, Welcome,
+};
+use super::seat::{Phase, Seat, Seats};
+use crate::engine::{Agent, BoxFuture, Clock, EnterRet, LeaveRet, Recorder};
+use crate::model::{Event, NodeId, Plan};
+
+/// For the first frame of whoever connects.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Connections that have not shaken hands. More wait to be accepted, nodes among them; half as long as a node has
+/// patience, since a stranger's time is up then.
+const STRANGERS: usize = 256;
+
+/// Frames that wait for one node at most.
+const OUTBOX: usize = 16;
+
+/// Pause after an accept that failed, which happens when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// What the connections of one run share.
+#[derive(Debug)]
+pub(super) struct Reception {
+    pub(super) plan: Arc<Plan>,
+    pub(super) digest: String,
+    pub(super) secret: Secret,
+    pub(super) mechanism: serde_json::Value,
+    pub(super) clock: Clock,
+    pub(super) agent: Arc<Agent>,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) seats: Seats,
+    pub(super) tasks: TaskTracker,
+    pub(super) closing: CancellationToken,
+}
+
+impl Reception {
+    /// Accepts connections until the run closes.
+    pub(super) async fn listen(self: Arc<Self>, listener: TcpListener) {
+        let room = Arc::new(Semaphore::new(STRANGERS));
+        let accepting = async {
+            loop {
+                let permit = Arc::clone(&room).acquire_owned().await.expect("nobody closes it");
+                let (stream, from) = match listener.accept().await {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection was not accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                };
+                let serving = Arc::clone(&self).serve(stream, from, permit);
+                let closing = self.closing.clone();
+                self.tasks.spawn(async move { closing.run_until_cancelled(serving).await });
+            }
+        };
+        self.closing.run_until_cancelled(accepting).await;
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, from: SocketAddr, permit: OwnedSemaphorePermit) {
+        let mut frames = Frames::new(stream, STRANGER_BYTES);
+        let hello = match timeout(HANDSHAKE, frames.next::<Hello>()).await {
+            Ok(Ok(hello)) if self.secret.matches(&hello.secret) => hello,
+            Ok(Ok(_)) => {
+                tracing::warn!(%from, "a stranger was refused: wrong secret");
+                let refused = Welcome::Refused("wrong secret: not a node of this run".to_owned());
+                return drop(timeout(HANDSHAKE, frames.send(&refused)).await);
+            }
+            Ok(Err(error)) => return tracing::warn!(%from, %error, "a stranger was refused"),
+            Err(_) => return tracing::warn!(%from, "a stranger was refused: it says nothing"),
+        };
+        drop(permit);
+        let node = hello.node;
+        if hello.version != PROTOCOL_VERSION {
+            let reason = format!(
+                "protocol version {} of the node, {PROTOCOL_VERSION} of the driver: both must be one build",
+                hello.version
+            );
+            self.dead(node, reason.clone());
+            return drop(timeout(HANDSHAKE, frames.send(&Welcome::Refused(reason))).await);
+        }
+        let served = match hello.channel {
+            Channel::Control => self.control(frames, node).await,
+            Channel::Agent => self.agent(frames, node).await,
+        };
+        if let Err(error) = served {
+            tracing::debug!(node = node.0, channel = ?hello.channel, %error, "a connection ended");
+        }
+    }
+
+    /// Notes that a node is gone, unless it has said goodbye.
+    pub(super) fn dead(&self, node: NodeId, how: String) {
+        let at_ns = self.clock.now_ns();
+        self.seats.change(node, |seat| {
+            if !matches!(seat.phase, Phase::Ended(_) | Phase::Dead { .. }) {
+                seat.phase = Phase::Dead { at_ns, how };
+            }
+        });
+    }
+
+    async fn control(&self, mut frames: Frames, node: NodeId) -> Result<(), FrameError> {
+        let (outbox, mut outgoing) = mpsc::channel(OUTBOX);
+        let job = self.seats.change(node, |seat| {
+            let free = seat.phase == Phase::Starting && seat.control.is_none();
+            free.then(|| {
+                seat.control = Some(outbox);
+                (seat.incarnation, seat.introduction.clone())
+            })
+        });
+        let Some((incarnation, former)) = job.flatten() else {
+            return frames.send(&Welcome::Refused("no such node is awaited".to_owned())).await;
+        };
+        let conversation = async {
+            frames.send(&Welcome::Welcome).await?;
+            frames.allow(CONTROL_BYTES);
+            self.hand_over_the_plan(&mut frames, incarnation, former).await?;
+            loop {
+                tokio::select! {
+                    biased;
+                    frame = frames.next::<ToDriver>() => {
+                        let frame = frame?;
+                        let last = matches!(frame, ToDriver::Ended(_) | ToDriver::Failed(_));
+                        if let Err(reason) = self.hear(node, frame) {
+                            self.dead(node, reason.clone());
+                            return frames.send(&ToNode::Refused(reason)).await;
+                        }
+                        if last {
+                            return Ok(());
+                        }
+                    }
+                    // The driver keeps the sender in the seat until this connection is over.
+                    Some(frame) = outgoing.recv() => frames.send(&frame).await?,
+                }
+            }
+        };
+        let ended = conversation.await;
+        self.dead(node, ended.as_ref().map_or_else(FrameError::to_string, |()| "it left".to_owned()));
+        self.seats.change(node, |seat| seat.control = None);
+        ended
+    }
+
+    async fn hand_over_the_plan(
+        &self,
+        frames: &mut Frames,
+        incarnation: u32,
+        former: Option<String>,
+    ) -> Result<(), FrameError> {
+        let Plan { settings, kinds, resources, tasks, faults } = &*self.plan;
+        let (kinds, resources, faults) = (kinds.clone(), resources.clone(), faults.clone());
+        let plan = Plan { settings: *settings, kinds, resources, tasks: Vec::new(), faults };
+        let (tasks_to_come, mechanism) = (tasks.len() as u32, self.mechanism.clone());
+        let job = Job { plan, tasks: tasks_to_come, mechanism, incarnation, former };
+        frames.send(&ToNode::Job(Box::new(job))).await?;
+        for chunk in tasks.chunks(CHUNK) {
+            frames.send(&ToNode::Tasks(chunk.to_vec())).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what a node says; the reason when it may not say that.
+    fn hear(&self, node: NodeId, frame: ToDriver) -> Result<(), String> {
+        match frame {
+            ToDriver::Ready { digest, .. } if digest != self.digest => Err(format!(
+                "its plan has the digest {digest}, the driver's {}: both must be one build",
+                self.digest
+            )),
+            ToDriver::Ready { introduction, detection, promises, .. } => {
+                self.seats.change(node, |seat| {
+                    seat.introduction = Some(introduction);
+                    (seat.detection, seat.promises) = (detection, promises);
+                });
+                self.advance(node, &Phase::Starting, Phase::Ready)
+            }
+            ToDriver::Failed(reason) => {
+                self.dead(node, reason);
+                Ok(())
+            }
+            ToDriver::Events(events) => {
+                let own = |event: &Event| {
+                    event.node == Some(node) && event.what.is_of_node() && self.plan.contains(event.step)
+                };
+                if !events.iter().all(own) {
+                    return Err("it told of what is not its own".to_owned());
+                }
+                events.into_iter().for_each(|event| self.recorder.record(event));
+                Ok(())
+            }
+            ToDriver::Returned => self.advance(node, &Phase::Running, Phase::Returned),
+            ToDriver::Ended(ret) => {
+                self.seats.change(node, |seat| seat.phase = Phase::Ended(ret));
+                Ok(())
+            }
+        }
+    }
+
+    fn advance(&self, node: NodeId, from: &Phase, to: Phase) -> Result<(), String> {
+        let advance = |seat: &mut Seat| (seat.phase == *from).then(|| seat.phase = to);
+        self.seats.change(node, advance).flatten().ok_or_else(|| "it spoke out of turn".to_owned())
+    }
+
+    /// Answers entries and leaves of one node, as they come. When the connection ends, so do the node's sections.
+    async fn agent(&self, mut frames: Frames, node: NodeId) -> Result<(), FrameError> {
+        let (drain, mut drains) = mpsc::channel::<oneshot::Sender<()>>(1);
+        let taken = self.seats.change(node, |seat| {
+            (seat.control.is_some() && seat.agent.is_none()).then(|| seat.agent = Some(drain))
+        });
+        if taken.flatten().is_none() {
+            return frames.send(&Welcome::Refused("no such node is awaited".to_owned())).await;
+        }
+        // Dropped with the connection, before its sections end: who waits gives up his place.
+        let serving = async {
+            let mut waiting = Waiting::new();
+            frames.send(&Welcome::Welcome).await?;
+            frames.allow(AGENT_BYTES);
+            loop {
+                let ask = tokio::select! {
+                    biased;
+                    Some(dry) = drains.recv() => {
+                        while is_readable(&frames) {
+                            match frames.next::<Ask>().now_or_never() {
+                                Some(ask) => self.answer(&mut frames, &mut waiting, node, ask?).await?,
+                                // The runtime has not been told yet.
+                                None => yield_now().await,
+                            }
+                        }
+                        // Who asked may have given up meanwhile.
+                        let _gone = dry.send(()).is_err();
+                        continue;
+                    }
+                    Some(reply) = waiting.next() => {
+                        frames.send(&reply).await?;
+                        continue;
+                    }
+                    ask = frames.next::<Ask>() => ask?,
+                };
+                self.answer(&mut frames, &mut waiting, node, ask).await?;
+            }
+        };
+        let ended = serving.await;
+        self.agent.abandon(node);
+        self.seats.change(node, |seat| seat.agent = None);
+        ended
+    }
+
+    /// Answers a question, and those that have come with it.
+    async fn answer(
+        &self,
+        frames: &mut Frames,
+        waiting: &mut Waiting,
+        node: NodeId,
+        ask: Ask,
+    ) -> Result<(), FrameError> {
+        let mut next = Some(Ok(ask));
+        while let Some(ask) = next {
+            let Ask { number, step, slot, what } = ask?;
+            let ret = match what {
+                _ if !self.plan.contains(step) => Some(AgentRet::unknown(what)),
+                AskWhat::Enter { token } => {
+                    let agent = Arc::clone(&self.agent);
+                    let entering = async move { agent.enter_in_turn(node, step, slot, token).await };
+                    let mut entering =
+                        entering.map(move |ret| Reply { number, ret: AgentRet::Enter(ret) }).boxed();
+                    let now = (&mut entering).now_or_never();
+                    if now.is_none() {
+                        // An agent that works one by one lets it wait; others go on meanwhile.
+                        waiting.push(entering);
+                    }
+                    now.map(|reply| reply.ret)
+                }
+                AskWhat::Leave { write } => Some(AgentRet::Leave(self.agent.leave(node, step, slot, write))),
+            };
+            if let Some(ret) = ret {
+                frames.feed(&Reply { number, ret }).await?;
+            }
+            next = frames.next::<Ask>().now_or_never();
+        }
+        frames.flush().await
+    }
+}
+
+/// Entries that wait for their turn.
+type Waiting = FuturesUnordered<BoxFuture<'static, Reply>>;
+
+impl AgentRet {
+    fn unknown(what: AskWhat) -> Self {
+        let reason = "no such step".to_owned();
+        match what {
+            AskWhat::Enter { .. } => Self::Enter(EnterRet::Rejected(reason)),
+            AskWhat::Leave { .. } => Self::Leave(LeaveRet::Rejected(reason)),
+        }
+    }
+}
+
+/// Whether the kernel holds bytes of this connection that were not read: asked directly, since the runtime only knows
+/// what it was last told.
+fn is_readable(frames: &Frames) -> bool {
+    let socket = frames.stream().as_fd().try_clone_to_owned().map(std::net::TcpStream::from);
+    socket.and_then(|socket| socket.peek(&mut [0])).is_ok_and(|bytes| bytes > 0)
+}

@@ -1,0 +1,274 @@
+//! What the driver and the nodes say to each other: JSON in frames that begin with their length, a big-endian u32.
+//!
+//! ```text
+//! node ─ Hello ▶ driver ─ Welcome ▶        on each of the two connections; else Refused
+//! control:  Job, Tasks… ▶ node ─ Ready ▶ driver (barrier) ─ Start ▶ node ─ Events… Returned ▶ driver ─ View, Disturb… Finish ▶ node ─ Events… Ended ▶
+//! agent:    Ask ▶ driver ─ Reply ▶         for every entry and leave
+//! ```
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt as _};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use crate::engine::{EnterRet, LeaveRet, PartRet};
+use crate::model::{Event, FaultVerb, NodeId, Plan, Promises, StepRef, Task, Token, View};
+
+/// Version of what is said; both ends must speak the same.
+pub const PROTOCOL_VERSION: u32 = 2;
+
+/// Longest frame before the handshake is done, in bytes.
+pub(super) const STRANGER_BYTES: usize = 4 << 10;
+
+/// Longest frame on the agent's connections.
+pub(super) const AGENT_BYTES: usize = 64 << 10;
+
+/// Longest frame on the control connections.
+pub(super) const CONTROL_BYTES: usize = 64 << 20;
+
+/// Tasks or events in one frame at most.
+pub(super) const CHUNK: usize = 1_000;
+
+/// First frame of a node on each connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) version: u32,
+    /// What the processes of one run share.
+    pub(super) secret: String,
+    pub(super) node: NodeId,
+    pub(super) channel: Channel,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Channel {
+    /// The run: job, barrier, events, end.
+    Control,
+    /// Entries and leaves.
+    Agent,
+}
+
+/// First frame of the driver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Welcome {
+    Welcome,
+    Refused(String),
+}
+
+/// What the driver says on a control connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ToNode {
+    /// What to run; the plan's tasks follow in frames of their own.
+    Job(Box<Job>),
+    /// More of the plan's tasks.
+    Tasks(Vec<Task>),
+    /// The barrier is open.
+    Start {
+        /// Stamp of the plan's time 0.
+        origin_ns: u64,
+        /// Arrivals before it are not run.
+        from_ns: u64,
+        /// Of the mechanism, by node.
+        introductions: Vec<String>,
+        /// Of the ring.
+        view: View,
+    },
+    /// The ring has changed.
+    View(View),
+    /// The link over which other nodes reach this one is to break so, or to be restored.
+    Disturb(Option<FaultVerb>),
+    /// The run is over; what is open is dropped.
+    Finish,
+    /// The node cannot take part.
+    Refused(String),
+}
+
+/// What a node is to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Job {
+    /// The plan without its tasks.
+    pub(super) plan: Plan,
+    /// How many tasks follow.
+    pub(super) tasks: u32,
+    /// What the mechanism is made of; this crate does not look inside.
+    pub(super) mechanism: serde_json::Value,
+    /// How often this node was started before.
+    pub(super) incarnation: u32,
+    /// What the mechanism introduced itself with then.
+    pub(super) former: Option<String>,
+}
+
+/// What a node says on its control connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ToDriver {
+    /// The mechanism is connected.
+    Ready {
+        /// Of the plan, as the node has it.
+        digest: String,
+        introduction: String,
+        detection: String,
+        promises: Promises,
+    },
+    /// The mechanism could not be had, or failed.
+    Failed(String),
+    /// What happened at this node.
+    Events(Vec<Event>),
+    /// All its tasks have returned.
+    Returned,
+    /// The clean end; the last frame.
+    Ended(Box<PartRet>),
+}
+
+/// A section's question to the agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Ask {
+    /// Names the question on its connection.
+    pub(super) number: u64,
+    pub(super) step: StepRef,
+    pub(super) slot: Option<u32>,
+    pub(super) what: AskWhat,
+}
+
+/// Kinds of question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AskWhat {
+    Enter { token: Option<Token> },
+    Leave { write: Option<u64> },
+}
+
+/// The agent's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reply {
+    pub(super) number: u64,
+    pub(super) ret: AgentRet,
+}
+
+/// Kinds of answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum AgentRet {
+    Enter(EnterRet),
+    Leave(LeaveRet),
+}
+
+/// Why a connection cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FrameError {
+    /// The other end closed it.
+    #[error("the connection was closed")]
+    Closed,
+    /// It broke, or a frame was longer than the bound.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A frame is not what was expected.
+    #[error("not a frame of this protocol: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// Reads one frame's bytes. Never panics, whatever they are.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// A connection that carries frames.
+#[derive(Debug)]
+pub(super) struct Frames(Framed<TcpStream, LengthDelimitedCodec>);
+
+impl Frames {
+    /// Frames of at most so many bytes.
+    pub(super) fn new(stream: TcpStream, most: usize) -> Self {
+        // Without it a small answer may wait for more to say.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays with Nagle's algorithm");
+        }
+        Self(LengthDelimitedCodec::builder().max_frame_length(most).new_framed(stream))
+    }
+
+    /// Changes the bound, after the handshake.
+    pub(super) fn allow(&mut self, most: usize) {
+        self.0.codec_mut().set_max_frame_length(most);
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        self.0.get_ref()
+    }
+
+    /// The next frame. Cancel safe.
+    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<T, FrameError> {
+        let bytes = self.0.next().await.ok_or(FrameError::Closed)??;
+        decode(&bytes)
+    }
+
+    /// Queues a frame; writes when much has gathered. Not cancel safe.
+    pub(super) async fn feed<T: Serialize>(&mut self, frame: &T) -> Result<(), FrameError> {
+        Ok(self.0.feed(Bytes::from(serde_json::to_vec(frame)?)).await?)
+    }
+
+    /// Writes what was queued. Cancel safe.
+    pub(super) async fn flush(&mut self) -> Result<(), FrameError> {
+        Ok(SinkExt::<Bytes>::flush(&mut self.0).await?)
+    }
+
+    /// Writes one frame.
+    pub(super) async fn send<T: Serialize>(&mut self, frame: &T) -> Result<(), FrameError> {
+        self.feed(frame).await?;
+        self.flush().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_read_but_never_panic(bytes: Vec<u8>) {
+            drop(decode::<Hello>(&bytes));
+            drop(decode::<ToDriver>(&bytes));
+            drop(decode::<ToNode>(&bytes));
+            drop(decode::<Ask>(&bytes));
+        }
+
+        #[test]
+        fn a_damaged_frame_is_refused_or_read_but_never_panics(place: usize, byte: u8) {
+            let ask = Ask {
+                number: 7,
+                step: StepRef { task: crate::model::TaskId(3), step: 1 },
+                slot: Some(0),
+                what: AskWhat::Enter { token: Some(Token { generation: 1, sequence: 9 }) },
+            };
+            let mut bytes = serde_json::to_vec(&ask).unwrap();
+            prop_assert_eq!(&decode::<Ask>(&bytes).unwrap(), &ask);
+            let place = place % bytes.len();
+            bytes[place] = byte;
+            drop(decode::<Ask>(&bytes));
+            bytes.truncate(place);
+            prop_assert!(decode::<Ask>(&bytes).is_err());
+        }
+
+        #[test]
+        fn a_view_arrives_as_it_was_sent_and_half_of_it_not_at_all(epoch: u64, members: Vec<u16>, cut: usize) {
+            let view = ToNode::View(View { epoch, members: members.into_iter().map(NodeId).collect() });
+            let bytes = serde_json::to_vec(&view).unwrap();
+            prop_assert_eq!(&decode::<ToNode>(&bytes).unwrap(), &view);
+            prop_assert!(decode::<ToNode>(&bytes[..cut % bytes.len()]).is_err());
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused() {
+        let bytes = [b'['].repeat(1 << 20);
+        assert!(matches!(decode::<ToDriver>(&bytes), Err(FrameError::Malformed(_))));
+    }
+}

@@ -1,0 +1,256 @@
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Secret;
+use super::connection::Reception;
+use super::frame::{
+    AgentRet, Ask, AskWhat, CONTROL_BYTES, Channel, Frames, Hello, PROTOCOL_VERSION, Reply, ToDriver, ToNode,
+    Welcome,
+};
+use super::seat::{Phase, Seats};
+use crate::engine::{Clock, EnterRet};
+use crate::model::{
+    Arrival, Event, Holder, Mode, NodeId, Plan, PlanSettings, Promises, Resource, ResourceKind, StepRef,
+    StepTree, TaskId, What,
+};
+use crate::placement::stage::{RunOptions, Stage};
+
+/// Every wait below ends in time, or the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Door {
+    reception: Arc<Reception>,
+    stage: Stage,
+    address: SocketAddr,
+}
+
+impl Door {
+    /// A driver of two nodes whose processes are played by the test.
+    async fn open() -> Self {
+        let settings =
+            PlanSettings { seed: 1, nodes: 2, window_ns: 1, deadline_ns: 1, holder: Holder::Checks };
+        let resource = Resource { kind: ResourceKind::Vm, id: 0, level: 1 };
+        let root =
+            StepTree { resource, mode: Mode::Exclusive, hold_ns: 0, create_ns: None, children: Vec::new() };
+        let arrival = Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root };
+        let plan = Plan::new(settings, vec!["vm".into()], vec![arrival; 3]).unwrap();
+        let stage = Stage::new(Arc::new(plan), Clock::real().unwrap(), RunOptions::default());
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let reception = Arc::new(Reception {
+            plan: Arc::clone(&stage.plan),
+            digest: stage.plan.digest(),
+            secret: Secret::from("s3cret".to_owned()),
+            mechanism: serde_json::Value::Null,
+            clock: stage.clock.clone(),
+            agent: Arc::clone(&stage.agent),
+            recorder: Arc::clone(&stage.recorder),
+            seats: Seats::new(2),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        });
+        reception.tasks.spawn(Arc::clone(&reception).listen(listener));
+        Self { reception, stage, address }
+    }
+
+    async fn dial(&self, hello: &Hello) -> (Frames, Welcome) {
+        let mut frames = Frames::new(TcpStream::connect(self.address).await.unwrap(), CONTROL_BYTES);
+        frames.send(hello).await.unwrap();
+        let welcome = timeout(PATIENCE, frames.next()).await.unwrap().unwrap();
+        (frames, welcome)
+    }
+
+    /// A node's control connection, up to the end of the plan.
+    async fn node(&self, node: u16) -> (Frames, Plan) {
+        let (mut frames, welcome) = self.dial(&hello(node, Channel::Control)).await;
+        assert_eq!(welcome, Welcome::Welcome);
+        let ToNode::Job(job) = frames.next().await.unwrap() else { panic!("no job") };
+        let mut plan = job.plan;
+        while plan.tasks.len() < job.tasks as usize {
+            let ToNode::Tasks(tasks) = frames.next().await.unwrap() else { panic!("no tasks") };
+            plan.tasks.extend(tasks);
+        }
+        (frames, plan)
+    }
+
+    async fn phase(&self, node: u16, wanted: impl Fn(&Phase) -> bool) -> Phase {
+        let seat = usize::from(node);
+        let arrived = self.reception.seats.until(|seats| {
+            let phase = &seats[seat].phase;
+            wanted(phase).then(|| phase.clone())
+        });
+        timeout(PATIENCE, arrived).await.unwrap()
+    }
+
+    async fn dead(&self, node: u16) -> String {
+        let Phase::Dead { how, .. } = self.phase(node, |phase| matches!(phase, Phase::Dead { .. })).await
+        else {
+            panic!("not dead")
+        };
+        how
+    }
+
+    async fn close(self) {
+        self.reception.closing.cancel();
+        self.reception.tasks.close();
+        timeout(PATIENCE, self.reception.tasks.wait()).await.unwrap();
+    }
+}
+
+fn hello(node: u16, channel: Channel) -> Hello {
+    Hello { version: PROTOCOL_VERSION, secret: "s3cret".into(), node: NodeId(node), channel }
+}
+
+fn ready(digest: String) -> ToDriver {
+    ToDriver::Ready {
+        digest,
+        introduction: "here".into(),
+        detection: "none".into(),
+        promises: Promises::default(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_receives_the_plan_and_stands_at_the_barrier() {
+    let door = Door::open().await;
+    let (mut frames, plan) = door.node(0).await;
+    assert_eq!(plan, *door.stage.plan);
+    frames.send(&ready(plan.digest())).await.unwrap();
+    door.phase(0, |phase| *phase == Phase::Ready).await;
+    let introduction = door.reception.seats.look(|seats| seats[0].introduction.clone());
+    assert_eq!(introduction.as_deref(), Some("here"));
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_plan_is_refused_on_both_sides_with_both_digests() {
+    let door = Door::open().await;
+    let (mut frames, plan) = door.node(0).await;
+    frames.send(&ready("beef".into())).await.unwrap();
+    let ToNode::Refused(told) = frames.next().await.unwrap() else { panic!("not refused") };
+    let noted = door.dead(0).await;
+    assert_eq!(told, noted);
+    assert!(told.contains("beef") && told.contains(&plan.digest()), "{told}");
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_protocol_version_is_refused_on_both_sides() {
+    let door = Door::open().await;
+    let hello = Hello { version: PROTOCOL_VERSION + 1, ..hello(1, Channel::Control) };
+    let (_, Welcome::Refused(told)) = door.dial(&hello).await else { panic!("let in") };
+    let versions = format!("version {} of the node, {PROTOCOL_VERSION} of the driver", PROTOCOL_VERSION + 1);
+    assert!(told.contains(&versions), "{told}");
+    assert_eq!(door.dead(1).await, told);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_second_comers_and_nodes_that_do_not_exist_are_refused_without_harm() {
+    let door = Door::open().await;
+    let (_first, _) = door.node(0).await;
+    for hello in [
+        Hello { secret: "s3creT".into(), ..hello(1, Channel::Control) },
+        Hello { secret: String::new(), ..hello(1, Channel::Control) },
+        hello(0, Channel::Control),
+        hello(9, Channel::Control),
+        // Its control connection comes first.
+        hello(1, Channel::Agent),
+    ] {
+        assert!(matches!(door.dial(&hello).await.1, Welcome::Refused(_)), "{hello:?}");
+    }
+    assert_eq!(door.reception.seats.look(|seats| seats[1].phase.clone()), Phase::Starting);
+    door.node(1).await;
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_is_closed_without_an_answer_and_without_harm() {
+    let door = Door::open().await;
+    for garbage in [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        vec![0xff; 64],
+        vec![0; 64],
+        [&(1_u32 << 30).to_be_bytes()[..], b"much to come"].concat(),
+        [&5_u32.to_be_bytes()[..], b"[[[[["].concat(),
+    ] {
+        let mut stream = TcpStream::connect(door.address).await.unwrap();
+        let mut heard = Vec::new();
+        stream.write_all(&garbage).await.unwrap();
+        // A reset is closed, too.
+        drop(timeout(PATIENCE, stream.read_to_end(&mut heard)).await.unwrap());
+        assert_eq!(heard, b"", "{garbage:?}");
+    }
+    door.node(0).await;
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_strangers_in_any_number_do_not_keep_a_node_out() {
+    let door = Door::open().await;
+    let mut strangers = Vec::new();
+    for _ in 0..300 {
+        strangers.push(TcpStream::connect(door.address).await.unwrap());
+    }
+    // It waits until the time of the first of them is up.
+    timeout(PATIENCE, door.node(0)).await.unwrap();
+    drop(strangers);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_may_speak_only_of_itself_and_not_for_the_agent() {
+    let own = StepRef { task: TaskId(0), step: 0 };
+    let event = |node, step, what| Event { at_ns: 1, node, step, what };
+    let fine = event(Some(NodeId(0)), own, What::Invoked);
+    for foreign in [
+        event(Some(NodeId(1)), own, What::Invoked),
+        event(None, own, What::Left { wrote: Some(1) }),
+        event(Some(NodeId(0)), own, What::Left { wrote: Some(1) }),
+        event(Some(NodeId(0)), StepRef { task: TaskId(99), step: 0 }, What::Invoked),
+    ] {
+        let door = Door::open().await;
+        let (mut frames, _) = door.node(0).await;
+        frames.send(&ToDriver::Events(vec![fine.clone()])).await.unwrap();
+        frames.send(&ToDriver::Events(vec![foreign])).await.unwrap();
+        assert!(door.dead(0).await.contains("not its own"));
+        assert_eq!(door.stage.recorder.finish(), std::slice::from_ref(&fine));
+        door.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_agent_connection_abandons_the_sections_of_its_node_alone() {
+    let door = Door::open().await;
+    let mut connections = Vec::new();
+    for node in [0, 1] {
+        let (control, _) = door.node(node).await;
+        let (mut agent, welcome) = door.dial(&hello(node, Channel::Agent)).await;
+        assert_eq!(welcome, Welcome::Welcome);
+        let step = StepRef { task: TaskId(node.into()), step: 0 };
+        for (number, step) in [(1, step), (2, StepRef { task: TaskId(77), step: 0 })] {
+            let what = AskWhat::Enter { token: None };
+            agent.send(&Ask { number, step, slot: Some(0), what }).await.unwrap();
+            let reply: Reply = timeout(PATIENCE, agent.next()).await.unwrap().unwrap();
+            let let_in = matches!(reply.ret, AgentRet::Enter(EnterRet::Entered(_)));
+            assert_eq!((reply.number, let_in), (number, number == 1));
+        }
+        connections.push((control, agent));
+    }
+    assert_eq!(door.stage.agent.inside().len(), 2);
+    drop(connections.remove(0));
+    door.dead(0).await;
+    let closed = door.reception.seats.until(|seats| seats[0].agent.is_none().then_some(()));
+    timeout(PATIENCE, closed).await.unwrap();
+    assert_eq!(door.stage.agent.inside().iter().map(|section| section.node).collect::<Vec<_>>(), [NodeId(1)]);
+    door.close().await;
+}

@@ -1,0 +1,166 @@
+//! What every placement needs of a run, and what it makes of what it is told.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Agent, AgentOptions, Clock, Links, PartRet, Progress, Recorder, Ways, peak};
+use crate::faults::{Injector, Nodes, Views};
+use crate::judge::{Figures, measure};
+use crate::model::{Event, Facts, Histogram, Injected, Outage, Plan, Promises};
+use crate::record::Peak;
+use crate::servers::Server;
+
+/// What else a run needs.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// The agent's switches.
+    pub agent: AgentOptions,
+    /// Counts for a live view.
+    pub progress: Arc<Progress>,
+    /// Ends the run early: open tasks are dropped, later ones not offered.
+    pub stop: CancellationToken,
+    /// The contender's server, for faults.
+    pub server: Option<Arc<Mutex<Server>>>,
+    /// The links between the nodes and that server, where there are any.
+    pub links: Option<Arc<Links>>,
+    /// How links between the nodes and the agent usually are, where there are to be any; nodes must be processes.
+    pub agent_links: Option<Ways>,
+}
+
+/// What happened in a run, in whatever placement.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What is known of it beside its events.
+    pub facts: Facts,
+    /// The history, by time.
+    pub events: Vec<Event>,
+    /// Latency of the bystanders' probes that completed.
+    pub bystander: Histogram,
+    /// Probes that did not complete.
+    pub bystander_failed: u64,
+    /// CPU of all processes of the run but the server's, timer threads excluded.
+    pub process_cpu_ns: u64,
+    /// CPU of the timer threads.
+    pub timer_cpu_ns: u64,
+    /// Operations sent to the server in the run.
+    pub operations: Option<u64>,
+    /// The most that it held at one time.
+    pub peak: Peak,
+    /// How the mechanism notices the loss of a node, with negotiated values.
+    pub detection: String,
+}
+
+impl Run {
+    /// The figures of this run.
+    #[must_use]
+    pub fn measure(&self) -> Figures {
+        let mut figures = measure(&self.facts, &self.events);
+        figures.latency.bystander = self.bystander.clone();
+        figures
+    }
+}
+
+/// What every placement needs of a run: the plan, the agent, and where events go.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) clock: Clock,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) agent: Arc<Agent>,
+    /// Of the ring, where the mechanism is one that is told.
+    pub(crate) views: Arc<Views>,
+    pub(crate) options: RunOptions,
+}
+
+/// What is told when a run is over.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) origin_ns: u64,
+    pub(crate) end_ns: u64,
+    pub(crate) ret: PartRet,
+    pub(crate) peak: Peak,
+    pub(crate) detection: String,
+    pub(crate) promises: Promises,
+    pub(crate) outages: Vec<Outage>,
+    pub(crate) injected: Vec<Injected>,
+}
+
+impl Stage {
+    pub(crate) fn new(plan: Arc<Plan>, clock: Clock, options: RunOptions) -> Self {
+        let recorder = Arc::new(Recorder::new(Arc::clone(&options.progress)));
+        let agent = Agent::new(Arc::clone(&plan), clock.clone(), Arc::clone(&recorder), options.agent);
+        let views = Arc::new(Views::new(&plan));
+        Self { plan, clock, recorder, agent: Arc::new(agent), views, options }
+    }
+
+    /// Injects the plan's faults until every task has returned, could no longer, or the run is to stop early. No fault
+    /// lasts when this returns. Also tells the most that the run held meanwhile.
+    pub(crate) async fn until_over(
+        &self,
+        origin_ns: u64,
+        nodes: &dyn Nodes,
+        returned: impl Future<Output = ()>,
+    ) -> (Vec<Injected>, Peak) {
+        let plan = &self.plan;
+        let last_arrival_ns = plan.tasks.last().map_or(0, |task| task.arrival_ns);
+        let longest_fault_ns = plan.faults.iter().map(|fault| fault.for_ns).max().unwrap_or(0);
+        let give_up_ns = origin_ns
+            + last_arrival_ns
+            + plan.settings.deadline_ns
+            + plan.longest_hold_ns()
+            + longest_fault_ns;
+        let injector = Injector {
+            plan,
+            clock: &self.clock,
+            agent: &self.agent,
+            nodes,
+            views: &self.views,
+            server: self.options.server.clone(),
+            links: self.options.links.clone(),
+            origin_ns,
+            over: CancellationToken::new(),
+        };
+        let over = async {
+            tokio::select! {
+                biased;
+                () = self.options.stop.cancelled() => {}
+                () = returned => {}
+                () = self.clock.sleep_until(give_up_ns) => {}
+            }
+            injector.over.cancel();
+        };
+        let ports = match &self.options.server {
+            Some(server) => {
+                server.lock().await.members().iter().map(|member| member.address().port()).collect()
+            }
+            None => Vec::new(),
+        };
+        let peak = async {
+            match self.clock.is_virtual() {
+                true => Peak::default(),
+                false => peak::watch(&ports, || nodes.processes(), injector.over.cancelled()).await,
+            }
+        };
+        let ((), injected, peak) = tokio::join!(over, injector.run(), peak);
+        (injected, peak)
+    }
+
+    /// Puts the run together; all events have been recorded.
+    pub(crate) fn run(self, told: Told) -> Run {
+        let Told { origin_ns, end_ns, ret, peak, detection, promises, outages, injected } = told;
+        let events = self.recorder.finish();
+        Run {
+            facts: Facts { plan: self.plan, origin_ns, end_ns, promises, outages, injected },
+            events,
+            bystander: ret.bystander,
+            bystander_failed: ret.bystander_failed,
+            process_cpu_ns: ret.process_cpu_ns,
+            timer_cpu_ns: ret.timer_cpu_ns,
+            operations: ret.operations,
+            peak,
+            detection,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What was broken on purpose, as it is stored.
+
+use serde::{Deserialize, Serialize};
+
+/// What was broken on purpose in a run, and what came of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultFacts {
+    /// Faults of the plan.
+    pub planned: u64,
+    /// Those whose time came, in order.
+    pub faults: Vec<FaultRecord>,
+    /// Entries before the first fault: what the faults are compared with.
+    pub entries_before: u64,
+    /// Whether the last task to return completed: the system came back.
+    pub last_completed: bool,
+    /// Faults that must hit a holder for a verdict to mean anything.
+    pub least_hits: u64,
+    /// The share of them that the scenario promises to end in a token regression.
+    pub least_share: Option<f64>,
+    /// Within which the contender declares that the key of a killed holder is free.
+    pub freed_bound_ns: Option<u64>,
+}
+
+impl FaultFacts {
+    /// Faults that came about.
+    #[must_use]
+    pub fn injected(&self) -> u64 {
+        self.faults.iter().filter(|fault| fault.from_ns.is_some()).count() as u64
+    }
+
+    /// Faults that hit a holder.
+    #[must_use]
+    pub fn hit_a_holder(&self) -> u64 {
+        self.faults.iter().filter(|fault| fault.hits > 0).count() as u64
+    }
+
+    /// Of these, those that ended in a token regression.
+    #[must_use]
+    pub fn regressed(&self) -> u64 {
+        self.faults.iter().filter(|fault| fault.regressions > 0).count() as u64
+    }
+}
+
+/// One fault. Times are from the start of the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRecord {
+    /// What was done: `pause`, `kill`, `join` …
+    pub verb: String,
+    /// `holder`, `server`, `leader` or the node.
+    pub target: String,
+    /// The node that was hit.
+    pub node: Option<u16>,
+    /// The member that was hit, as the one that led; from 0, in the order of the server's endpoints.
+    #[serde(default)]
+    pub member: Option<u32>,
+    /// When it was planned.
+    pub planned_ns: u64,
+    /// When it began; `None`: it did not come about.
+    pub from_ns: Option<u64>,
+    /// When it was taken back.
+    pub until_ns: Option<u64>,
+    /// Tries at which whoever was aimed at had just left.
+    pub misses: u32,
+    /// Sections that were inside at the node; of a change of the ring, those inside keys that moved.
+    pub hits: u64,
+    /// Of these, how many wrote although a later token had entered their slot.
+    pub regressions: u64,
+    /// Of these, how many had their write refused by the agent.
+    pub rejections: u64,
+    /// From its beginning to the next entry of a slot that was hit, the longest.
+    pub freed_ns: Option<u64>,
+    /// The longest time in which nobody entered anything, from its beginning to the first entry after its end.
+    #[serde(default)]
+    pub unserved_ns: Option<u64>,
+    /// Keys that were entered at another node than before, until the next fault; where a key has one owner.
+    #[serde(default)]
+    pub moved_keys: u64,
+    /// The longest time for which somebody waited for one of these and nobody was inside, before its new owner let somebody in.
+    #[serde(default)]
+    pub stall_ns: Option<u64>,
+    /// Tasks that completed in the second before it.
+    #[serde(default)]
+    pub completed_before: u64,
+    /// Tasks that completed in the first second of it.
+    #[serde(default)]
+    pub completed_after: u64,
+    /// Why it could not be injected, or not be taken back.
+    pub failure: Option<String>,
+}

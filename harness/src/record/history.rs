@@ -1,0 +1,32 @@
+//! A history as it is stored.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+
+use crate::model::Event;
+
+/// Writes a history as zstd-compressed JSON, one event a line; the file appears whole or not at all.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_history(path: &Path, events: &[Event]) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    let file = encode_history(BufWriter::new(File::create(&partial)?), events)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    std::fs::rename(partial, path)
+}
+
+/// Encodes a history as [`write_history`] stores it, and gives the writer back.
+///
+/// # Errors
+/// Those of the writer.
+pub fn encode_history<W: io::Write>(writer: W, events: &[Event]) -> io::Result<W> {
+    // serde_json writes in small pieces, each of which would be a call into the compressor.
+    let mut encoder = BufWriter::new(zstd::Encoder::new(writer, 3)?);
+    for event in events {
+        serde_json::to_writer(&mut encoder, event)?;
+        encoder.write_all(b"\n")?;
+    }
+    encoder.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
+}

@@ -1,0 +1,20 @@
+//! What a batch leaves behind: one [`Manifest`] per batch, one [`RunRecord`] per run. This is the only module of
+//! this crate that `reports` reads; its JSON is the stored format, versioned by [`SCHEMA_VERSION`].
+
+mod faults;
+mod figures;
+mod file;
+mod history;
+mod manifest;
+mod run;
+mod verdict;
+
+pub use faults::{FaultFacts, FaultRecord};
+pub use figures::{Latency, Tally};
+pub use file::write_json;
+pub use history::{encode_history, write_history};
+pub use manifest::{End, HarnessCost, Machine, Manifest, PlanFacts, SCHEMA_VERSION, Skipped};
+pub use run::{Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives};
+pub use verdict::{Amount, CheckFigure, CheckVerdict, Expected, Verdict};
+
+pub use crate::model::Histogram;

@@ -1,0 +1,131 @@
+//! The result of one run.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::faults::FaultFacts;
+use super::figures::{Latency, Tally};
+use super::verdict::CheckVerdict;
+
+/// Whether a row is compared or checks the bench itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Compared.
+    Contender,
+    /// Stands apart: crosses nodes for free or excludes nothing.
+    Control,
+}
+
+/// The result of one run = contender × scenario × block. `<block>-<contender>/record.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name of the contender.
+    pub contender: String,
+    /// One sentence on how it works.
+    pub summary: String,
+    /// Contender or control.
+    pub role: Role,
+    /// Block, from 1.
+    pub block: u32,
+    /// Place in the order of all runs of the batch, from 0.
+    pub order: u32,
+    /// Digest of the plan, hex.
+    pub plan_digest: String,
+    /// Reasons why the run proves nothing; empty = valid.
+    pub invalid: Vec<String>,
+    /// Former attempts at this run that only a moment's standstill of the machine spoiled: why, and where they are kept.
+    #[serde(default)]
+    pub repeated: Vec<String>,
+    /// Remarks on the run, with advice.
+    pub warnings: Vec<String>,
+    /// Where every planned task went.
+    pub tasks: Tally,
+    /// Length of the arrival window; rates are over it.
+    pub window_ns: u64,
+    /// Completed tasks per second of the arrival window.
+    pub goodput_per_s: f64,
+    /// Distributions.
+    pub latency: Latency,
+    /// Completed tasks in each slice of [`SLICE_NS`] from the start.
+    pub completed_per_slice: Vec<u64>,
+    /// Answers of the checks.
+    pub verdicts: Vec<CheckVerdict>,
+    /// What a grant survives.
+    pub survives: Survives,
+    /// How the loss of a node is noticed, negotiated values included.
+    pub detection: String,
+    /// The server of this run; `None` for mechanisms without one.
+    pub server: Option<ServerFacts>,
+    /// Operations that the clients sent to the server; `None` where there is none.
+    pub operations: Option<u64>,
+    /// Steps that were granted.
+    pub grants: u64,
+    /// CPU of the server during the run.
+    pub server_cpu_ns: Option<u64>,
+    /// CPU of this process during the run, timer thread excluded.
+    pub process_cpu_ns: u64,
+    /// CPU of the timer thread during the run.
+    pub timer_cpu_ns: u64,
+    /// The most that it held at one time.
+    #[serde(default)]
+    pub peak: Peak,
+    /// The measured wait that a control promised, for the control `noop`.
+    pub programmed_delay_ns: Option<u64>,
+    /// What was broken on purpose.
+    #[serde(default)]
+    pub faults: FaultFacts,
+}
+
+/// The most that a run held at one time, as far as looks at `/proc` every 200 ms tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peak {
+    /// Connections to the server; `None` where there is none, or not one of ours.
+    pub connections: Option<u64>,
+    /// Threads of the processes that the nodes live in, together; `None` in virtual time.
+    pub threads: Option<u64>,
+}
+
+impl RunRecord {
+    /// Whether the control `noop` measured the delay that it programmed: within 10 %, or half a millisecond where
+    /// that is more. `None` for everybody else.
+    #[must_use]
+    pub fn delay_is_exact(&self) -> Option<bool> {
+        let (programmed_ns, measured_ns) = (self.programmed_delay_ns?, self.latency.delay_ns()?);
+        Some(measured_ns.abs_diff(programmed_ns) <= (programmed_ns / 10).max(500_000))
+    }
+}
+
+/// Length of a slice of [`RunRecord::completed_per_slice`].
+pub const SLICE_NS: u64 = 100_000_000;
+
+/// What a grant survives, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Survives {
+    /// The holder's node crashes.
+    pub node_crash: String,
+    /// The server (or, for a ring, the owner) is killed and restarted.
+    pub server_kill: String,
+    /// The machine loses power.
+    pub power_loss: String,
+}
+
+/// The server of a run, as it answered itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerFacts {
+    /// Product.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Effective durability settings.
+    pub settings: BTreeMap<String, String>,
+    /// Started by us for this run, or one that already ran (its address, password replaced).
+    pub origin: String,
+}
