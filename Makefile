@@ -34,7 +34,9 @@ alone := replicated
 long := faults conformance virtual_router ring_changes leader agent_link jobs processes
 in_lanes := $(filter $(files),$(long)) $(filter-out $(long) $(alone),$(files))
 
+# All is fetched first, also what only other systems need: a test reads the licences of every dependency, without a network.
 test: setup ## format, lints, documentation and tests: what CI runs (20 minutes)
+	cargo fetch --locked
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check -p lock-backends -p queue-lockfree --no-default-features
