@@ -2,7 +2,6 @@
 # SETUP=skip leaves the machine's packages alone.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup ci-bench
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -10,17 +9,79 @@ help: ## list these targets
 demo: setup ## compare every contender on the life of virtual machines, and write the report
 	cargo run --release -- run vm-lifecycle
 
-test: setup ## format, lints, documentation and tests: what CI runs
+# --- Proofs -------------------------------------------------------------------------------------------------------
+#
+# `make test` is what CI runs on every change: every proof, each as long as it needs to be believed, within 20 minutes.
+# `make test-long` is for the night: the same proofs with hundreds of times the seeds, and all scenarios in full length,
+# within 90 minutes. A test that is longer there says so where it stands, with the variable that sets it.
+
+# What would make a second build fast makes the first slower, and in CI there is no second.
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
+
+# Every file of tests, by its name: `faults` of scenarios/tests/faults.rs, `jobs` of queue-lockfree/tests/jobs/main.rs.
+files := $(sort $(basename $(notdir $(wildcard */tests/*.rs) $(patsubst %/main.rs,%.rs,$(wildcard */tests/*/main.rs)))))
+
+# Most wait (for leases to end, for faults that last their time) rather than compute, so that so many go side by side on two
+# cores: each takes half a core to three quarters.
+LANES ?= 3
+
+# Three members each, twice: they elect their leaders by the clock, and six servers in Java fill two cores.
+alone := replicated
+
+# Those of a minute or more begin first, so that none is left over at the end. What is not named here runs all the same.
+long := faults conformance virtual_router ring_changes leader agent_link jobs processes
+in_lanes := $(filter $(files),$(long)) $(filter-out $(long) $(alone),$(files))
+
+# All is fetched first, also what only other systems need: a test reads the licences of every dependency, without a network.
+test: setup ## format, lints, documentation and tests: what CI runs (20 minutes)
+	cargo fetch --locked
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check -p lock-backends -p queue-lockfree --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
-	cargo test --workspace
+	cargo test --workspace --no-run
+	cargo test --workspace --lib --bins
+	cargo test --workspace --doc
+	$(lanes) --jobs=$(LANES) $(in_lanes:%=test/%)
+	$(lanes) --jobs=1 $(alone:%=test/%)
+
+lanes = $(MAKE) --no-print-directory --keep-going --output-sync
+
+# One file: `make test/faults`.
+$(files:%=test/%): test/%:
+	cargo test --workspace --test $*
+
+# How much more the night does: seeds of kills of job nodes and their database, starts and stops of lockbench, schedules
+# of each story of the queues' threads, seeds on which no honest simulation may be caught, cases of each property. Each
+# can be set by itself for one file too: `LOCKBENCH_STARTS=100 make test/processes`.
+night := LOCKBENCH_JOBS_SEEDS=200 LOCKBENCH_STARTS=1000 LOCKBENCH_SCHEDULES=100000 LOCKBENCH_HONEST_SEEDS=5000 \
+	PROPTEST_CASES=2000
+
+test-long: setup ## for the night: many more seeds, kills and schedules, and the whole catalogue (90 minutes)
+	cargo test --workspace --no-run
+	$(night) cargo test --workspace --lib
+	$(night) $(lanes) --jobs=2 $(addprefix test/,jobs processes interleavings cheats takeover spawned strangers queue)
+	$(lanes) --jobs=1 catalogue
+
+# Every scenario as its file says, one after the other, since they are measured; in one block, since none is compared.
+scenarios := $(basename $(notdir $(wildcard scenarios/catalog/*.toml)))
+
+catalogue: $(addprefix catalogue/,$(scenarios)) ## run every scenario once
+
+$(addprefix catalogue/,$(scenarios)): catalogue/%:
+	$(call or_proves_nothing,cargo run --release -- run $* --blocks 1)
+
+# 4 and 5 say that so short a run on a shared machine proves too little; anything else but 0 is a failure.
+or_proves_nothing = $(1) || { status=$$?; case $$status in 4|5) echo "exit $$status: proves nothing, see the summary" ;; *) exit $$status ;; esac; }
+
+# --- The rest -----------------------------------------------------------------------------------------------------
 
 setup: ## install the servers and what the build needs, where missing
 	@scripts/setup.sh
 
-# 4 and 5 say that so short a run on a shared machine proves too little; anything else but 0 is a failure.
 ci-bench: setup ## one short block of the demo, for a summary on every change
-	cargo run --release -- run vm-lifecycle --blocks 1 || \
-		{ status=$$?; case $$status in 4|5) echo "exit $$status: proves nothing, see the summary" ;; *) exit $$status ;; esac; }
+	$(call or_proves_nothing,cargo run --release -- run vm-lifecycle --blocks 1)
+
+.PHONY: help demo test test-long catalogue setup ci-bench $(files:%=test/%) $(addprefix catalogue/,$(scenarios))

@@ -33,13 +33,17 @@ use shuttle::future::block_on;
 use shuttle::thread::{self, JoinHandle};
 use sync::{AtomicUsize, Mutex};
 
+/// How many schedules of each story: so many in `make test`, 100,000 in `make test-long`.
+const SCHEDULES: &str = "LOCKBENCH_SCHEDULES";
+
 /// Schedules of each story that are drawn at random, and of those with few switches at unlikely places.
-const SCHEDULES: usize = 2000;
+const USUAL_SCHEDULES: usize = 2000;
 const SWITCHES: usize = 3;
 
 fn explore(story: fn()) {
-    shuttle::check_random_with_seed(story, 1, SCHEDULES);
-    shuttle::check_pct(story, SCHEDULES, SWITCHES);
+    let schedules = std::env::var(SCHEDULES).map_or(USUAL_SCHEDULES, |text| text.parse().expect("a number"));
+    shuttle::check_random_with_seed(story, 1, schedules);
+    shuttle::check_pct(story, schedules, SWITCHES);
 }
 
 /// Time stands still: nothing here has a deadline.

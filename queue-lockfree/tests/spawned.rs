@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod common;
+
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use queue_lockfree::{
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+
+use common::cases;
 
 /// A clock that the test moves.
 #[derive(Debug, Default)]
@@ -275,7 +279,7 @@ fn planned() -> impl Strategy<Value = Planned> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn tasks_start_in_order_under_their_level_and_each_ends_once(plan in proptest::collection::vec(planned(), 1..200)) {

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use common::{Cluster, PATIENCE, SECRET, options, ring};
+use common::{Cluster, PATIENCE, SECRET, cases, options, ring};
 
 fn echo(_: u16) -> Arc<dyn Handler> {
     Arc::new(handler_fn(|delivery: Delivery| async move { delivery.payload }))
@@ -101,7 +101,7 @@ async fn an_oversized_or_malformed_frame_closes_its_connection_alone() {
 fn a_node_survives_any_bytes_from_a_member() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let cluster = runtime.block_on(Cluster::start(1, echo));
-    proptest!(ProptestConfig::with_cases(64), |(mut garbage in any::<Vec<u8>>(), framed in any::<bool>())| {
+    proptest!(cases(64), |(mut garbage in any::<Vec<u8>>(), framed in any::<bool>())| {
         runtime.block_on(async {
             if framed {
                 garbage = [&u32::try_from(garbage.len() + 1).unwrap().to_be_bytes()[..], &[1], &garbage].concat();

@@ -19,7 +19,7 @@ use queue_lockfree::{
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use common::{PATIENCE, options, ring};
+use common::{PATIENCE, cases, options, ring};
 
 /// The resource side, as one process that all nodes reach: who is inside, and what ran.
 #[derive(Default)]
@@ -412,7 +412,7 @@ fn check_outcomes(played: &Played) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn drain_keeps_level_and_order_loses_nothing_and_runs_nothing_twice(plan in plan(), level in 1_u32..3) {

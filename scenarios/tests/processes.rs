@@ -173,7 +173,7 @@ async fn nodes_die_with_their_driver_however_it_ends() {
     }
 }
 
-/// 20 times here; `LOCKBENCH_STARTS=1000` for the long version.
+/// 20 times in `make test`, 1,000 times in `make test-long` (`LOCKBENCH_STARTS`).
 #[tokio::test]
 async fn many_starts_and_stops_leave_no_process_no_port_and_no_folder_behind() {
     let starts = std::env::var("LOCKBENCH_STARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);

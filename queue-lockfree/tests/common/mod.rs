@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use proptest::test_runner::Config as ProptestConfig;
 use queue_lockfree::{
     Handler, HashKind, Member, Membership, Node, NodeId, NodeOptions, Now, Ring, RouterLimits, Secret,
     SubmitError, TokioNow, Transport,
@@ -15,6 +16,13 @@ use queue_lockfree::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) const SECRET: [u8; 32] = [42; 32];
+
+/// A property's cases where each is dear: so many in `make test`, 2,000 in `make test-long`, as of every other property
+/// (`PROPTEST_CASES`).
+pub(crate) fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    if asked { ProptestConfig::default() } else { ProptestConfig::with_cases(usual) }
+}
 
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Arc<Node>>,

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use clap::Command;
 use clap::builder::Styles;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::verb::{Group, Verb};
 use super::{check, doctor, floors, list, node, report, ring, run};
@@ -38,9 +41,10 @@ pub fn main() -> ExitCode {
         Ok(working) => working,
         Err(error) => error.format(&mut lockbench()).exit(),
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LOCKBENCH_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let asked = std::env::var("LOCKBENCH_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::ERROR));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(lines).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

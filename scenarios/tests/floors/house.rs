@@ -87,7 +87,7 @@ impl House {
             let beside = here.join(format!("{child}.rs"));
             let inside = here.join(child).join("mod.rs");
             let path = if beside.exists() { beside } else { inside };
-            self.enter([place.as_slice(), &[child.clone()]].concat(), &path);
+            self.enter([place.as_slice(), std::slice::from_ref(child)].concat(), &path);
         }
         self.rooms.insert(place, room);
     }
@@ -225,10 +225,10 @@ impl Reader {
 
     fn import(&mut self, tree: &UseTree, before: &[Ident]) {
         match tree {
-            UseTree::Path(path) => self.import(&path.tree, &[before, &[path.ident.clone()]].concat()),
-            UseTree::Name(name) => self.imported(&[before, &[name.ident.clone()]].concat(), None),
+            UseTree::Path(path) => self.import(&path.tree, &[before, std::slice::from_ref(&path.ident)].concat()),
+            UseTree::Name(name) => self.imported(&[before, std::slice::from_ref(&name.ident)].concat(), None),
             UseTree::Rename(rename) => {
-                self.imported(&[before, &[rename.ident.clone()]].concat(), Some(&rename.rename));
+                self.imported(&[before, std::slice::from_ref(&rename.ident)].concat(), Some(&rename.rename));
             }
             UseTree::Glob(_) => {
                 self.name(before);
