@@ -11,7 +11,7 @@ use harness::servers::{ServerKind, Topology};
 use super::setting::Setting;
 use crate::spec::{Class, Members, Placement, ScenarioSpec};
 
-/// How a class of mechanisms takes part: one file, one line in the [registry](super::registry), which asks the class for its
+/// How a class of mechanisms takes part: one file, one line in `CLASSES` of the registry, which asks the class for its
 /// contenders; each of them has one of these.
 ///
 /// To implement it: [`Design::class`] and [`Design::build`]; all else has an answer that fits a plain lock without a lease.
