@@ -1,13 +1,13 @@
 //! What a batch leaves behind: one [`Manifest`] per batch, one [`RunRecord`] per run. This is the only module of
 //! this crate that `reports` reads; its JSON is the stored format, versioned by [`SCHEMA_VERSION`].
 
-mod faults;
-mod figures;
 mod file;
 mod history;
 mod manifest;
-mod run;
 mod verdict;
+mod figures;
+mod faults;
+mod run;
 
 pub use faults::{FaultFacts, FaultRecord};
 pub use figures::{Latency, Tally};
