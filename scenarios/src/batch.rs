@@ -298,6 +298,12 @@ impl Batch {
         if run.bystander_failed > 0 {
             warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
         }
+        let Ok(judgements) = checks::judge(checks::ALL, &run.facts, &run.events[..]);
+        let verdicts = checks::ALL
+            .iter()
+            .zip(judgements)
+            .map(|(check, judgement)| self.verdict(contender, check, judgement, run, &faults))
+            .collect();
         RunRecord {
             schema_version: SCHEMA_VERSION,
             contender: contender.name.to_owned(),
@@ -314,7 +320,7 @@ impl Batch {
             goodput_per_s: figures.goodput_per_s,
             latency: figures.latency,
             completed_per_slice: figures.completed_per_slice,
-            verdicts: checks::ALL.iter().map(|check| self.verdict(contender, check, run, &faults)).collect(),
+            verdicts,
             survives: contender.survives.clone(),
             detection: run.detection.clone(),
             server: None,
@@ -354,10 +360,10 @@ impl Batch {
         &self,
         contender: &Contender,
         check: &checks::Check,
+        judgement: checks::Judgement,
         run: &Run,
         faults: &FaultFacts,
     ) -> CheckVerdict {
-        let judgement = (check.judge)(&run.facts, &run.events);
         let caught = match check.must_catch_none {
             // Where nothing has to be kept apart there is nothing to catch.
             checks::MustCatch::Yes => !run.facts.plan.is_unlimited(),

@@ -12,7 +12,7 @@ mod run;
 pub use faults::{FaultFacts, FaultRecord};
 pub use figures::{Latency, Tally};
 pub use file::write_json;
-pub use history::{encode_history, write_history};
+pub use history::{StoredHistory, encode_history, write_history};
 pub use manifest::{End, HarnessCost, Machine, Manifest, PlanFacts, SCHEMA_VERSION, Skipped};
 pub use run::{Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives};
 pub use verdict::{Amount, CheckFigure, CheckVerdict, Expected, Verdict};
