@@ -17,24 +17,21 @@
     reason = "a benchmark fails by panicking, and tables are what it is for"
 )]
 
-mod bare;
 mod lane;
+mod bare;
 mod waiters;
 
-use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use harness::servers::{Durability, Server, ServerKind, ServerOptions};
+use harness::servers::{Durability, Server, ServerOptions};
 use lock_backends::{
-    ClientOptions, Endpoint, LockClient, OwnerId, Request, SessionOptions, SinceStart, variant,
+    ClientOptions, Endpoint, LocalFifo, LockClient, SessionOptions, SinceStart, Variant, variant,
 };
 
-use lane::{Crowd, Lane, Pairs, interleave, table};
+use bare::Yardstick;
+use lane::{CALLERS, Crowd, Lane, interleave, number, table};
 
-/// Callers with a key each.
-const CALLERS: usize = 512;
 /// Nodes on the hot key, a session each, and the waiters of them all.
 const SESSIONS: usize = 8;
 const WAITERS: usize = 800;
@@ -52,19 +49,15 @@ impl Asked {
         self.of_kind(table, |word| ["pair", "distinct", "hot", "waiters"].contains(&word))
     }
 
-    fn server(&self, kind: ServerKind) -> bool {
-        self.of_kind(kind.name(), |word| ServerKind::ALL.iter().any(|kind| kind.name() == word))
+    fn server(&self, name: &str) -> bool {
+        self.of_kind(name, |word| bare::ALL.iter().any(|yardstick| yardstick.server == word))
     }
 
-    /// The variants on a server, a yardstick first.
-    pub(crate) fn variants(&self, kind: ServerKind) -> Vec<&'static str> {
-        let names: &[&str] = match kind {
-            ServerKind::Redis => &["redis-poll", "redis-pubsub", "redis-fenced", "redis-queue"],
-            ServerKind::Postgres => &["pg-mux", "pg-session", "pg-xact", "pg-lease"],
-            ServerKind::Etcd => &["etcd-v3lock", "etcd-cas", "etcd-queue"],
-            ServerKind::Zookeeper => &["zk-crate", "zk-seq"],
-        };
-        names.iter().copied().filter(|name| self.of_kind(name, |word| variant(word).is_some())).collect()
+    /// The variants on a server, the first that they are compared with at the head.
+    pub(crate) fn variants(&self, yardstick: &Yardstick) -> Vec<&'static Variant> {
+        let mut variants = yardstick.variants();
+        variants.retain(|one| self.of_kind(one.name, |word| variant(word).is_ok()));
+        variants
     }
 }
 
@@ -73,9 +66,9 @@ fn main() {
     let asked = Asked(std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        for kind in ServerKind::ALL.iter().filter(|kind| asked.server(**kind)) {
+        for yardstick in bare::ALL.iter().filter(|yardstick| asked.server(yardstick.server)) {
             let options = ServerOptions { durability: Durability::Memory, ..ServerOptions::default() };
-            let server = match Server::start(*kind, &options).await {
+            let server = match Server::start(yardstick.server.parse().unwrap(), &options).await {
                 Ok(server) => server,
                 Err(missing) => {
                     eprintln!("skipped: {missing}");
@@ -83,16 +76,16 @@ fn main() {
                 }
             };
             if asked.table("pair") {
-                pair(&server, &asked).await;
+                pair(&server, yardstick, &asked).await;
             }
             if asked.table("distinct") {
-                distinct(&server, &asked).await;
+                distinct(&server, yardstick, &asked).await;
             }
             if asked.table("hot") {
-                hot(&server, &asked).await;
+                hot(&server, yardstick, &asked).await;
             }
             if asked.table("waiters") {
-                waiters::waiters(&server, &asked).await;
+                waiters::waiters(&server, yardstick, &asked).await;
             }
             server.stop().await.unwrap();
         }
@@ -100,10 +93,13 @@ fn main() {
 }
 
 /// One caller, one key: acquire and release, one after the other.
-async fn pair(server: &Server, asked: &Asked) {
-    let mut lanes = bare(server).await;
-    for name in asked.variants(server.kind()) {
-        lanes.push(Lane::new(name, Crowd::on_distinct_keys(vec![client(name, server, true).await])));
+async fn pair(server: &Server, yardstick: &Yardstick, asked: &Asked) {
+    let mut lanes = vec![yardstick.lane(server).await];
+    for variant in asked.variants(yardstick) {
+        lanes.push(Lane::new(
+            variant.name,
+            Crowd::on_distinct_keys(vec![client(variant, server, true).await]),
+        ));
     }
     interleave(&mut lanes, 1, 25, Duration::from_millis(100)).await;
     table(&format!("{}: one caller, one key", server.kind().title()), &lanes);
@@ -111,36 +107,36 @@ async fn pair(server: &Server, asked: &Asked) {
 }
 
 /// Many callers with a key each, on one session.
-async fn distinct(server: &Server, asked: &Asked) {
-    let mut lanes = bare(server).await;
-    for name in asked.variants(server.kind()) {
-        // A connection for each caller that holds: no crowd for one session.
-        if !["pg-session", "pg-xact"].contains(&name) {
-            lanes.push(Lane::new(name, Crowd::on_distinct_keys(vec![client(name, server, true).await])));
+async fn distinct(server: &Server, yardstick: &Yardstick, asked: &Asked) {
+    let mut lanes = vec![yardstick.lane(server).await];
+    for variant in asked.variants(yardstick) {
+        if yardstick.takes_crowds(variant) {
+            lanes.push(Lane::new(
+                variant.name,
+                Crowd::on_distinct_keys(vec![client(variant, server, true).await]),
+            ));
         }
     }
-    if server.kind() == ServerKind::Redis {
-        redis_benchmark(server);
-    }
+    (yardstick.beside)(server);
     interleave(&mut lanes, CALLERS, 15, Duration::from_millis(300)).await;
     table(&format!("{}: {CALLERS} callers with a key each, one session", server.kind().title()), &lanes);
     close(lanes).await;
 }
 
 /// Eight nodes, a hundred waiters each, one key. The first is the yardstick.
-async fn hot(server: &Server, asked: &Asked) {
+async fn hot(server: &Server, yardstick: &Yardstick, asked: &Asked) {
     let mut lanes = Vec::new();
-    for name in asked.variants(server.kind()) {
+    for variant in asked.variants(yardstick) {
         for local_fifo in [true, false] {
-            // Theirs cannot be switched off.
-            if !local_fifo && name.starts_with("pg-") {
+            let required = variant.capabilities.local_fifo == LocalFifo::Required;
+            if !local_fifo && (required || !yardstick.takes_crowds(variant)) {
                 continue;
             }
             let mut clients = Vec::new();
             for _ in 0..SESSIONS {
-                clients.push(client(name, server, local_fifo).await);
+                clients.push(client(variant, server, local_fifo).await);
             }
-            let label = if local_fifo { name.to_owned() } else { format!("{name}, no local FIFO") };
+            let label = format!("{}{}", variant.name, if local_fifo { "" } else { ", no local FIFO" });
             lanes.push(Lane::new(&label, Crowd::on_one_key(clients)));
         }
     }
@@ -150,34 +146,13 @@ async fn hot(server: &Server, asked: &Asked) {
     close(lanes).await;
 }
 
-async fn bare(server: &Server) -> Vec<Lane> {
-    let endpoint = server.endpoint();
-    let pairs: Arc<dyn Pairs> = match server.kind() {
-        ServerKind::Redis => Arc::new(bare::Redis::connect(endpoint).await),
-        ServerKind::Postgres => Arc::new(bare::Postgres::connect(endpoint).await),
-        ServerKind::Etcd => Arc::new(bare::Etcd::connect(endpoint).await),
-        ServerKind::Zookeeper => Arc::new(bare::Zookeeper::connect(endpoint).await),
-    };
-    vec![Lane::bare(pairs)]
-}
-
 async fn close(lanes: Vec<Lane>) {
     for lane in lanes {
         lane.close().await;
     }
 }
 
-fn ask(key: &Arc<str>, deadline_ns: u64) -> Request {
-    let owner = OwnerId(format!("bench:{}", number()).into());
-    Request { keys: vec![Arc::clone(key)], ..Request::exclusive("", owner, deadline_ns) }
-}
-
-fn number() -> u64 {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    NUMBER.fetch_add(1, Ordering::Relaxed)
-}
-
-async fn client(name: &str, server: &Server, local_fifo: bool) -> LockClient {
+async fn client(variant: &Variant, server: &Server, local_fifo: bool) -> LockClient {
     let session = SessionOptions {
         node: format!("bench-{}", number()),
         ttl: Duration::from_secs(10),
@@ -185,20 +160,5 @@ async fn client(name: &str, server: &Server, local_fifo: bool) -> LockClient {
     };
     let endpoint = Endpoint(server.endpoint().to_owned());
     let options = ClientOptions { local_fifo, ..ClientOptions::default() };
-    LockClient::connect(variant(name).unwrap(), &endpoint, session, options).await.unwrap()
-}
-
-/// The yardstick that everybody knows: 50 connections, no pipelining.
-fn redis_benchmark(server: &Server) {
-    let port = server.endpoint().rsplit(':').next().unwrap_or_default().to_owned();
-    let output = Command::new("redis-benchmark")
-        .args(["-p", &port, "-c", "50", "-n", "200000", "-t", "set", "-q"])
-        .output();
-    match output {
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stdout).replace('\r', "\n");
-            println!("redis-benchmark -c 50: {}\n", text.trim().lines().last().unwrap_or_default());
-        }
-        Err(error) => eprintln!("skipped: redis-benchmark: {error}"),
-    }
+    LockClient::connect(variant, &endpoint, session, options).await.unwrap()
 }
