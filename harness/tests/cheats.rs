@@ -122,7 +122,7 @@ fn simulate(setting: Setting, seed: u64) -> Run {
 }
 
 fn violated(run: &Run, check: &str) -> Option<Vec<String>> {
-    match (checks::named(check).unwrap().judge)(&run.facts, &run.events).verdict {
+    match checks::named(check).unwrap().judge(&run.facts, &run.events).verdict {
         Verdict::Violated { witness } => Some(witness),
         _ => None,
     }
@@ -228,7 +228,7 @@ fn a_history_is_judged_as_it_always_was() {
     for (setting, _, _) in CHEATS {
         for run in (0..10).map(|seed| simulate(*setting, seed)) {
             for check in checks::ALL {
-                let judgement = (check.judge)(&run.facts, &run.events);
+                let judgement = check.judge(&run.facts, &run.events);
                 sha.update(format!("{}: {judgement:?}", check.name));
             }
             let figures = run.measure();

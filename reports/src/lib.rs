@@ -4,13 +4,13 @@
 //! manifest.json, */record.json ──load──▶ Comparison ──render::ALL──▶ report.html, summary.md, runs.csv, junit.xml
 //! ```
 //!
-//! Start at [`Comparison`]: the rows that stand side by side. `harness::record::judge` says what the answers of the checks
+//! Start at [`Comparison`]: the rows that stand side by side. `harness::record::conclude` says what the answers of the checks
 //! amount to, the table and sentence modules put it into cells and words, and each file in `render/` is one look.
 //! Nothing here measures or judges anew: a number that no record holds is shown as "–".
 
 mod error;
 mod comparison;
-mod judged;
+mod concluded;
 
 mod format;
 mod table;

@@ -82,7 +82,7 @@ pub(crate) fn threats(comparison: &Comparison) -> Vec<String> {
 }
 
 fn correctness(comparison: &Comparison) -> Finding {
-    let standing = comparison.judgement().standing;
+    let standing = comparison.conclusion().standing;
     let mut sentences = Vec::new();
     for row in comparison.contenders() {
         for (promised, verb) in
@@ -208,7 +208,7 @@ fn controls(comparison: &Comparison) -> Finding {
             "No control without exclusion ran, so that nothing shows that the checks can see.".to_owned(),
         );
     }
-    let badge = if comparison.judgement().controls_hold {
+    let badge = if comparison.conclusion().controls_hold {
         Cell::marked(Mark::Good, "CONTROLS HOLD")
     } else {
         Cell::marked(Mark::Doubt, "NOT PROVEN")

@@ -92,7 +92,7 @@ fn keeps_apart_and_loses_nothing(name: &str, run: &Run) {
     assert_eq!(figures.implausible, Vec::<String>::new(), "{name}");
     assert_eq!(figures.tasks.completed, 100, "{name}: {:?}", figures.tasks);
     for check in checks::ALL {
-        let judgement = (check.judge)(&run.facts, &run.events);
+        let judgement = check.judge(&run.facts, &run.events);
         // A mechanism without tokens or releases gives some checks nothing to look at, nobody promises an order, and
         // this plan creates nothing.
         if matches!(judgement.verdict, Verdict::NotApplicable { .. }) {
@@ -161,7 +161,7 @@ async fn a_mechanism_without_exclusion_is_caught_by_both_checks() {
         let run = run_on(&contender("none"), placement, None).await;
         assert_eq!(run.measure().tasks.completed, 100);
         for check in checks::ALL {
-            let verdict = (check.judge)(&run.facts, &run.events).verdict;
+            let verdict = check.judge(&run.facts, &run.events).verdict;
             let caught = matches!(verdict, Verdict::Violated { ref witness } if !witness.is_empty());
             assert_eq!(caught, check.must_catch_none == checks::MustCatch::Yes, "{}", check.name);
         }
@@ -276,5 +276,5 @@ async fn a_local_mutex_with_the_exclusion_between_nodes_removed_is_caught() {
     let run = single::run(plan, Arc::new(TablePerNode(tables)), clock, RunOptions::default()).await;
     assert_eq!(run.measure().tasks.completed, 100);
     let exclusion = checks::ALL.iter().find(|check| check.name == "exclusion").unwrap();
-    assert!(matches!((exclusion.judge)(&run.facts, &run.events).verdict, Verdict::Violated { .. }));
+    assert!(matches!(exclusion.judge(&run.facts, &run.events).verdict, Verdict::Violated { .. }));
 }

@@ -18,7 +18,7 @@ pub(crate) struct Told {
 
 impl Told {
     pub(crate) fn judged_by(&self, check: &Check) -> Judgement {
-        (check.judge)(&self.facts, &self.events)
+        check.judge(&self.facts, &self.events)
     }
 }
 

@@ -14,9 +14,11 @@ mod load;
 mod view;
 mod outcome;
 mod event;
+mod events;
 mod facts;
 
 pub use event::{Event, What, describe};
+pub use events::Events;
 pub use facts::{Facts, Injected, Outage, Section, Standstill};
 pub use fault::{Direction, Fault, FaultTarget, FaultVerb, Late, LinkTo};
 pub use histogram::Histogram;

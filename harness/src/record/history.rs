@@ -1,10 +1,10 @@
 //! A history as it is stored.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 
-use crate::model::Event;
+use crate::model::{Event, Events};
 
 /// Writes a history as zstd-compressed JSON, one event a line; the file appears whole or not at all.
 ///
@@ -29,4 +29,25 @@ pub fn encode_history<W: io::Write>(writer: W, events: &[Event]) -> io::Result<W
         encoder.write_all(b"\n")?;
     }
     encoder.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
+}
+
+/// A history that [`write_history`] has stored: read from the file at every pass, a line at a time.
+#[derive(Debug, Clone)]
+pub struct StoredHistory(pub PathBuf);
+
+impl Events for StoredHistory {
+    type Error = io::Error;
+
+    fn pass(&self, see: &mut dyn FnMut(usize, &Event)) -> io::Result<()> {
+        let mut lines = BufReader::new(zstd::Decoder::new(File::open(&self.0)?)?);
+        let mut line = String::new();
+        for at in 0.. {
+            line.clear();
+            if lines.read_line(&mut line)? == 0 {
+                break;
+            }
+            see(at, &serde_json::from_str(&line)?);
+        }
+        Ok(())
+    }
 }

@@ -1,20 +1,22 @@
 //! What a batch leaves behind: one [`Manifest`] per batch, one [`RunRecord`] per run. This is the only module of
 //! this crate that `reports` reads; its JSON is the stored format, versioned by [`SCHEMA_VERSION`].
 
-mod faults;
-mod figures;
 mod file;
 mod history;
 mod manifest;
-mod run;
 mod verdict;
-mod judgement;
+mod figures;
+mod faults;
+mod run;
+mod conclusion;
 
+pub use conclusion::{
+    BatchEnd, Conclusion, Deed, Promise, Standing, conclude, must_be_caught, programmed_ns,
+};
 pub use faults::{FaultFacts, FaultRecord};
 pub use figures::{Latency, Tally};
 pub use file::write_json;
-pub use history::{encode_history, write_history};
-pub use judgement::{BatchEnd, Deed, Judgement, Promise, Standing, judge, must_be_caught, programmed_ns};
+pub use history::{StoredHistory, encode_history, write_history};
 pub use manifest::{End, HarnessCost, Machine, Manifest, PlanFacts, SCHEMA_VERSION, Skipped};
 pub use run::{Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives};
 pub use verdict::{Amount, CheckFigure, CheckVerdict, Expected, Verdict};

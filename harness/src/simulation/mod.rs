@@ -12,9 +12,9 @@
 //! * [`SimulatedRing`]: owners by view, with a work queue each, as a mechanism.
 
 mod lease_table;
+mod world;
 mod lock;
 mod ring;
-mod world;
 
 pub use lease_table::{Extended, LeaseTable, Rules};
 pub use lock::SimulatedLock;

@@ -16,6 +16,12 @@ pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, r
     let figures = run.measure();
     let faults = faults(scenario, contender, run);
     let (invalid, warnings) = doubts(scenario, contender, run, &figures, &faults);
+    let Ok(judgements) = checks::judge(checks::ALL, &run.facts, &run.events[..]);
+    let verdicts = checks::ALL
+        .iter()
+        .zip(judgements)
+        .map(|(check, judgement)| verdict(scenario, contender, check, judgement, run, &faults))
+        .collect();
     RunRecord {
         schema_version: SCHEMA_VERSION,
         contender: contender.name.to_owned(),
@@ -32,7 +38,7 @@ pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, r
         goodput_per_s: figures.goodput_per_s,
         latency: figures.latency,
         completed_per_slice: figures.completed_per_slice,
-        verdicts: checks::ALL.iter().map(|check| verdict(scenario, contender, check, run, &faults)).collect(),
+        verdicts,
         survives: contender.survives.clone(),
         detection: run.detection.clone(),
         server: None,
@@ -115,10 +121,10 @@ fn verdict(
     scenario: &Scenario,
     contender: &Contender,
     check: &checks::Check,
+    judgement: checks::Judgement,
     run: &Run,
     faults: &FaultFacts,
 ) -> CheckVerdict {
-    let judgement = (check.judge)(&run.facts, &run.events);
     let caught = match check.must_catch_none {
         // Where nothing has to be kept apart there is nothing to catch.
         checks::MustCatch::Yes => !run.facts.plan.is_unlimited(),

@@ -1,7 +1,7 @@
 //! A batch: every contender in every block, interleaved in seeded random order, each on a server of its own.
 //!
 //! What is to run (`wanted`) and where it is kept (`store`); a run (`one_run`) on its server (`servers`), and its record
-//! (`assemble`); the order of runs (`schedule`). What the records together mean is for [`harness::record::judge`] to say.
+//! (`assemble`); the order of runs (`schedule`). What the records together mean is for [`harness::record::conclude`] to say.
 
 mod lateness;
 mod place;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use harness::record::{BatchEnd, End, Judgement, Role, write_json};
+use harness::record::{BatchEnd, Conclusion, End, Role, write_json};
 use harness::servers::{self, Server};
 use reports::Comparison;
 use tokio_util::sync::CancellationToken;
@@ -127,7 +127,7 @@ impl Work for Run {
             None => BatchEnd::Complete,
         };
         let comparison = Comparison::new(manifest.clone(), records);
-        let Judgement { exit_code, reasons, .. } = comparison.judged(&end);
+        let Conclusion { exit_code, reasons, .. } = comparison.concluded(&end);
         let ended_utc = jiff::Timestamp::now().to_string();
         manifest.end = Some(End { exit_code, reasons: reasons.clone(), ended_utc });
         write_json(&directory.join("manifest.json"), &manifest)?;

@@ -225,7 +225,9 @@ impl Reader {
 
     fn import(&mut self, tree: &UseTree, before: &[Ident]) {
         match tree {
-            UseTree::Path(path) => self.import(&path.tree, &[before, std::slice::from_ref(&path.ident)].concat()),
+            UseTree::Path(path) => {
+                self.import(&path.tree, &[before, std::slice::from_ref(&path.ident)].concat())
+            }
             UseTree::Name(name) => self.imported(&[before, std::slice::from_ref(&name.ident)].concat(), None),
             UseTree::Rename(rename) => {
                 self.imported(&[before, std::slice::from_ref(&rename.ident)].concat(), Some(&rename.rename));

@@ -1,7 +1,7 @@
 //! Conservation: what a task claims about its end is what the agent saw.
 
-use super::findings::{Findings, Judgement, by_agent};
-use super::{Check, MustCatch};
+use super::check::{Check, Fold, MustCatch};
+use super::findings::{AT_THE_END, Findings, Found, by_agent};
 use crate::judge::per::PerStep;
 use crate::model::{Event, Facts, Mode, Outcome, StepRef, TaskId, What};
 
@@ -12,7 +12,7 @@ pub(super) const CHECK: Check = Check {
     question: "Did every task that claims completion run all of its steps, and every refused one none?",
     counted: "tasks unaccounted for",
     must_catch_none: MustCatch::No,
-    judge,
+    begin,
 };
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,10 +31,18 @@ enum Claim {
     Untouched,
 }
 
-fn judge(facts: &Facts, events: &[Event]) -> Judgement {
-    let mut seen: PerStep<Seen> = PerStep::new(&facts.plan);
-    for event in events {
-        let seen = &mut seen[event.step];
+struct Watch<'a> {
+    facts: &'a Facts,
+    seen: PerStep<Seen>,
+}
+
+fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
+    Box::new(Watch { facts, seen: PerStep::new(&facts.plan) })
+}
+
+impl Fold for Watch<'_> {
+    fn see(&mut self, _at: usize, event: &Event) {
+        let seen = &mut self.seen[event.step];
         match &event.what {
             What::Left { wrote } => {
                 seen.left = true;
@@ -48,37 +56,42 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
         }
         seen.asked = true;
     }
-    let mut found = Findings::default();
-    for (number, steps) in seen.tasks().enumerate() {
-        let Some(root) = steps.first().filter(|root| root.asked) else { continue };
-        found.examined += 1;
-        let step = |place| StepRef { task: TaskId(number as u32), step: place as u16 };
-        // A shared step writes nothing, nor does one that has found what it looked for, and at level 0 there is no value.
-        let writes = |step| {
-            let planned = facts.plan.step(step);
-            let always = planned.mode == Mode::Exclusive && planned.create_ns.is_none();
-            always && facts.plan.resource(step).level > 0
-        };
-        let done = |place, seen: &Seen| if writes(step(place)) { seen.effect } else { seen.left };
-        let wrong = match root.claim {
-            Claim::Completed => (0..steps.len())
-                .find(|place| !done(*place, &steps[*place]))
-                .map(|step| format!("task {number}: completed, but step {step} had no effect")),
-            Claim::Untouched if root.effect => {
-                Some(format!("task {number}: refused or timed out, but it had an effect"))
+
+    fn finish(self: Box<Self>) -> Found {
+        let Self { facts, seen } = *self;
+        let mut found = Findings::default();
+        for (number, steps) in seen.tasks().enumerate() {
+            let Some(root) = steps.first().filter(|root| root.asked) else { continue };
+            found.examined += 1;
+            let step = |place| StepRef { task: TaskId(number as u32), step: place as u16 };
+            // A shared step writes nothing, nor does one that has found what it looked for, and at level 0 there is no value.
+            let writes = |step| {
+                let planned = facts.plan.step(step);
+                let always = planned.mode == Mode::Exclusive && planned.create_ns.is_none();
+                always && facts.plan.resource(step).level > 0
+            };
+            let done = |place, seen: &Seen| if writes(step(place)) { seen.effect } else { seen.left };
+            let wrong = match root.claim {
+                Claim::Completed => (0..steps.len())
+                    .find(|place| !done(*place, &steps[*place]))
+                    .map(|step| format!("task {number}: completed, but step {step} had no effect")),
+                Claim::Untouched if root.effect => {
+                    Some(format!("task {number}: refused or timed out, but it had an effect"))
+                }
+                _ => None,
+            };
+            if let Some(wrong) = wrong {
+                found.violated(AT_THE_END, || ((0..steps.len()).map(step).collect(), wrong));
             }
-            _ => None,
-        };
-        if let Some(wrong) = wrong {
-            found.violated(events.len(), || ((0..steps.len()).map(step).collect(), wrong));
         }
+        found.answer(by_agent, "no task was offered")
     }
-    found.answer(facts, events, by_agent, "no task was offered")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
     use crate::judge::fixture::{completed, entered, held, left, run, run_of, witness};
     use crate::record::Verdict;

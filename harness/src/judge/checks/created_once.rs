@@ -1,7 +1,7 @@
 //! Created once: what steps find or create comes into being at most once, and before anybody claims to have found it.
 
-use super::findings::{Findings, Judgement, by_agent};
-use super::{Check, MustCatch};
+use super::check::{Check, Fold, MustCatch};
+use super::findings::{Findings, Found, by_agent};
 use crate::judge::per::PerStep;
 use crate::model::{Event, Facts, Outcome, StepRef, What};
 
@@ -14,7 +14,7 @@ pub(super) const CHECK: Check = Check {
     question: "Was nothing that steps find or create created twice, or found before it existed?",
     counted: "creations too many or too early",
     must_catch_none: MustCatch::WhereItApplies,
-    judge,
+    begin,
 };
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,54 +24,73 @@ struct Visit {
     created: bool,
 }
 
-fn judge(facts: &Facts, events: &[Event]) -> Judgement {
-    let mut found = Findings::default();
-    let mut visits: PerStep<Visit> = PerStep::new(&facts.plan);
-    // Per resource: who wrote first.
-    let mut creators: Vec<Option<StepRef>> = vec![None; facts.plan.resources.len()];
-    let mut asked_for = vec![false; facts.plan.resources.len()];
-    let mut again = 0;
-    for (at, event) in events.iter().enumerate() {
-        let step = facts.plan.step(event.step);
+struct Watch<'a> {
+    facts: &'a Facts,
+    found: Findings,
+    visits: PerStep<Visit>,
+    /// By resource: who wrote first.
+    creators: Vec<Option<StepRef>>,
+    asked_for: Vec<bool>,
+    again: u64,
+}
+
+fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
+    let resources = facts.plan.resources.len();
+    Box::new(Watch {
+        facts,
+        found: Findings::default(),
+        visits: PerStep::new(&facts.plan),
+        creators: vec![None; resources],
+        asked_for: vec![false; resources],
+        again: 0,
+    })
+}
+
+impl Fold for Watch<'_> {
+    fn see(&mut self, at: usize, event: &Event) {
+        let step = self.facts.plan.step(event.step);
         let resource = step.resource as usize;
+        let named = &self.facts.plan.resources[resource];
         let looks = step.create_ns.is_some();
-        let visit = &mut visits[event.step];
+        let visit = &mut self.visits[event.step];
         match &event.what {
-            What::Invoked if looks && !asked_for[resource] => {
-                asked_for[resource] = true;
-                found.examined += 1;
+            What::Invoked if looks && !self.asked_for[resource] => {
+                self.asked_for[resource] = true;
+                self.found.examined += 1;
             }
-            What::Entered { .. } => visit.existed = creators[resource].is_some(),
+            What::Entered { .. } => visit.existed = self.creators[resource].is_some(),
             What::Left { wrote: Some(_) } => {
                 visit.created = true;
-                if let Some(creator) = creators[resource].filter(|_| looks) {
-                    again += 1;
-                    let note = format!("{} was created a second time", facts.plan.resources[resource]);
-                    found.violated(at, || (vec![creator, event.step], note));
+                if let Some(creator) = self.creators[resource].filter(|_| looks) {
+                    self.again += 1;
+                    let note = || format!("{named} was created a second time");
+                    self.found.violated(at, || (vec![creator, event.step], note()));
                 }
-                creators[resource].get_or_insert(event.step);
+                self.creators[resource].get_or_insert(event.step);
             }
             What::Returned { outcome: Outcome::Completed } if looks && !visit.existed && !visit.created => {
-                let note = format!(
-                    "completed without {}, which did not exist when it entered",
-                    facts.plan.resources[resource]
-                );
-                found.violated(at, || (vec![event.step], note));
+                let note = || format!("completed without {named}, which did not exist when it entered");
+                self.found.violated(at, || (vec![event.step], note()));
             }
             _ => {}
         }
     }
-    let created = creators.iter().zip(&asked_for).filter(|(creator, asked)| **asked && creator.is_some());
-    let created = created.count() as u64;
-    found.count("created", created);
-    found.count("never created", found.examined - created);
-    found.count("created again", again);
-    found.answer(facts, events, by_agent, "no step finds or creates anything")
+
+    fn finish(self: Box<Self>) -> Found {
+        let Self { mut found, creators, asked_for, again, .. } = *self;
+        let created = creators.iter().zip(&asked_for).filter(|(creator, asked)| **asked && creator.is_some());
+        let created = created.count() as u64;
+        found.count("created", created);
+        found.count("never created", found.examined - created);
+        found.count("created again", again);
+        found.answer(by_agent, "no step finds or creates anything")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
     use crate::judge::fixture::{completed, creating, entered, figure, held, left, witness};
     use crate::record::{Amount, Verdict};

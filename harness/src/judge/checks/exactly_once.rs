@@ -1,9 +1,9 @@
 //! Exactly once: each submission has one outcome, and runs at most once, or once more each time its node was lost where
 //! that is promised.
 
-use super::findings::{Findings, Judgement};
-use super::{Check, MustCatch};
-use crate::judge::breakage::breakages;
+use super::check::{Check, Fold, MustCatch};
+use super::findings::{Findings, Found};
+use crate::judge::breakage::{Breakage, breakages};
 use crate::judge::per::PerStep;
 use crate::model::{Event, Facts, NodeId, Outcome, StepRef, What};
 
@@ -17,7 +17,7 @@ pub(super) const CHECK: Check = Check {
     question: "Did every step have one outcome, and did none run twice or after it was withdrawn?",
     counted: "steps not done exactly once",
     must_catch_none: MustCatch::No,
-    judge,
+    begin,
 };
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,21 +42,39 @@ enum Told {
     Withdrawn,
 }
 
-fn judge(facts: &Facts, events: &[Event]) -> Judgement {
-    let mut lives: PerStep<Life> = PerStep::new(&facts.plan);
-    let mut found = Findings::default();
-    let (mut effects_again, mut sections_again) = (0, 0);
-    let idempotent = |step: StepRef| facts.plan.step(step).create_ns.is_some();
-    let breakages = breakages(facts);
-    // A fault that began before the section may still last in it.
-    let hit = |since_ns: u64, node: Option<NodeId>, now_ns: u64| {
-        breakages.iter().any(|fault| {
-            let meanwhile =
-                fault.from_ns <= now_ns && fault.until_ns.is_none_or(|until_ns| until_ns >= since_ns);
-            meanwhile && (fault.node.is_none() || fault.node == node)
-        })
-    };
-    for (at, event) in events.iter().enumerate() {
+struct Watch<'a> {
+    facts: &'a Facts,
+    breakages: Vec<Breakage>,
+    lives: PerStep<Life>,
+    found: Findings,
+    effects_again: u64,
+    sections_again: u64,
+}
+
+fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
+    let (breakages, lives) = (breakages(facts), PerStep::new(&facts.plan));
+    Box::new(Watch {
+        facts,
+        breakages,
+        lives,
+        found: Findings::default(),
+        effects_again: 0,
+        sections_again: 0,
+    })
+}
+
+impl Fold for Watch<'_> {
+    fn see(&mut self, at: usize, event: &Event) {
+        let Self { facts, breakages, lives, found, effects_again, sections_again } = self;
+        let idempotent = |step: StepRef| facts.plan.step(step).create_ns.is_some();
+        // A fault that began before the section may still last in it.
+        let hit = |since_ns: u64, node: Option<NodeId>, now_ns: u64| {
+            breakages.iter().any(|fault| {
+                let meanwhile =
+                    fault.from_ns <= now_ns && fault.until_ns.is_none_or(|until_ns| until_ns >= since_ns);
+                meanwhile && (fault.node.is_none() || fault.node == node)
+            })
+        };
         let life = &mut lives[event.step];
         let wrong = match &event.what {
             What::Invoked => {
@@ -76,7 +94,7 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
                     Some((since_ns, node)) => {
                         let lost = life.disturbed || hit(since_ns, node, event.at_ns);
                         let may = facts.promises.runs_again && idempotent(event.step) && lost;
-                        sections_again += u64::from(may);
+                        *sections_again += u64::from(may);
                         (!may).then_some("it entered twice")
                     }
                     None if life.outcome == Told::Withdrawn => {
@@ -89,7 +107,7 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
                 wrong
             }
             What::Left { wrote: Some(_) } => {
-                effects_again += u64::from(life.effect);
+                *effects_again += u64::from(life.effect);
                 life.effect = true;
                 None
             }
@@ -107,9 +125,13 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
             found.violated(at, || (vec![event.step], wrong.to_owned()));
         }
     }
-    found.count("effects applied again", effects_again);
-    found.count("sections run again", sections_again);
-    found.answer(facts, events, shown, "no step was asked for")
+
+    fn finish(self: Box<Self>) -> Found {
+        let Self { mut found, effects_again, sections_again, .. } = *self;
+        found.count("effects applied again", effects_again);
+        found.count("sections run again", sections_again);
+        found.answer(shown, "no step was asked for")
+    }
 }
 
 fn shown(event: &Event) -> bool {
@@ -119,6 +141,7 @@ fn shown(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
     use crate::judge::fixture::{completed, creating, entered, figure, granted, held, left, run, witness};
     use crate::model::{Outage, Promises, Standstill};

@@ -1,7 +1,7 @@
 //! Exclusion: never more than `level` sections inside a resource.
 
-use super::findings::{Findings, Judgement, by_agent};
-use super::{Check, MustCatch};
+use super::check::{Check, Fold, MustCatch};
+use super::findings::{Findings, Found, by_agent};
 use crate::judge::per::PerStep;
 use crate::model::{Crowd, Event, Facts, StepRef, What};
 
@@ -18,7 +18,7 @@ pub(super) const CHECK: Check = Check {
     question: "Were there ever more steps inside a resource than its level allows?",
     counted: "times too many inside",
     must_catch_none: MustCatch::Yes,
-    judge,
+    begin,
 };
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,32 +34,73 @@ impl Inside {
     }
 }
 
-fn judge(facts: &Facts, events: &[Event]) -> Judgement {
-    let mut resources = vec![Inside::default(); facts.plan.resources.len()];
-    let mut crowded_since_ns = vec![None; facts.plan.resources.len()];
-    // How often a step is inside: more than once only if it was run twice.
-    let mut steps: PerStep<Inside> = PerStep::new(&facts.plan);
-    let mut found = Findings::default();
-    let (mut overlaps, mut overlap_ns) = (0, 0);
-    for (at, event) in events.iter().enumerate().filter(|(_, event)| event.node.is_none()) {
-        let resource = facts.plan.step(event.step).resource as usize;
-        let level = facts.plan.resources[resource].level;
-        if level == 0 {
-            continue;
+struct Watch<'a> {
+    facts: &'a Facts,
+    resources: Vec<Inside>,
+    crowded_since_ns: Vec<Option<u64>>,
+    /// How often a step is inside: more than once only if it was run twice.
+    steps: PerStep<Inside>,
+    /// By resource: who is inside and current, in the order of their entries; kept until a violation is found.
+    sections: Vec<Vec<StepRef>>,
+    found: Findings,
+    overlaps: u64,
+    overlap_ns: u64,
+}
+
+fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
+    let resources = facts.plan.resources.len();
+    Box::new(Watch {
+        facts,
+        resources: vec![Inside::default(); resources],
+        crowded_since_ns: vec![None; resources],
+        steps: PerStep::new(&facts.plan),
+        sections: vec![Vec::new(); resources],
+        found: Findings::default(),
+        overlaps: 0,
+        overlap_ns: 0,
+    })
+}
+
+impl Watch<'_> {
+    /// Keeps the witness of the first violation: who is inside, superseded ones aside.
+    fn note(&mut self, resource: usize, event: &Event) {
+        if self.found.is_violated() {
+            return;
         }
-        let mode = facts.plan.step(event.step).mode;
-        let (inside, of_step) = (&mut resources[resource], &mut steps[event.step]);
+        let sections = &mut self.sections[resource];
+        match event.what {
+            What::Entered { .. } => sections.push(event.step),
+            What::Left { .. } | What::Superseded | What::Abandoned => {
+                sections.retain(|step| *step != event.step);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Fold for Watch<'_> {
+    fn see(&mut self, at: usize, event: &Event) {
+        if event.node.is_some() {
+            return;
+        }
+        let planned = self.facts.plan.step(event.step);
+        let (resource, mode) = (planned.resource as usize, planned.mode);
+        let level = self.facts.plan.resources[resource].level;
+        if level == 0 {
+            return;
+        }
+        self.note(resource, event);
+        let (inside, of_step) = (&mut self.resources[resource], &mut self.steps[event.step]);
         match event.what {
             What::Entered { .. } => {
-                found.examined += 1;
+                self.found.examined += 1;
                 *inside.current.of(mode) += 1;
                 *of_step.current.of(mode) += 1;
-                overlaps += u64::from(inside.is_crowded(level));
+                self.overlaps += u64::from(inside.is_crowded(level));
                 if inside.current.slots() > level {
-                    let count = inside.current.count();
-                    found.violated(at, || {
-                        (inside_at(facts, events, resource, at), format!("{count} inside, level {level}"))
-                    });
+                    let (count, sections) = (inside.current.count(), &self.sections[resource]);
+                    let note = || format!("{count} inside, level {level}");
+                    self.found.violated(at, || (sections.clone(), note()));
                 }
             }
             What::Superseded if of_step.current.count() > 0 => {
@@ -76,45 +117,33 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
                 *inside.current.of(mode) -= 1;
                 *of_step.current.of(mode) -= 1;
             }
-            _ => continue,
+            _ => return,
         }
-        match (resources[resource].is_crowded(level), crowded_since_ns[resource]) {
-            (true, None) => crowded_since_ns[resource] = Some(event.at_ns),
+        let crowded_since_ns = &mut self.crowded_since_ns[resource];
+        match (self.resources[resource].is_crowded(level), *crowded_since_ns) {
+            (true, None) => *crowded_since_ns = Some(event.at_ns),
             (false, Some(since_ns)) => {
-                overlap_ns += event.at_ns - since_ns;
-                crowded_since_ns[resource] = None;
+                self.overlap_ns += event.at_ns - since_ns;
+                *crowded_since_ns = None;
             }
             _ => {}
         }
     }
-    let open_ns = crowded_since_ns.iter().flatten().map(|since_ns| facts.end_ns.saturating_sub(*since_ns));
-    overlap_ns += open_ns.sum::<u64>();
-    found.count("physical overlaps", overlaps);
-    found.time("overlapping in all", overlap_ns);
-    found.answer(facts, events, by_agent, "no step of level ≥ 1 entered")
-}
 
-/// Who is inside, superseded ones aside, once an event has happened.
-fn inside_at(facts: &Facts, events: &[Event], resource: usize, at: usize) -> Vec<StepRef> {
-    let mut inside = Vec::new();
-    for event in &events[..=at] {
-        if facts.plan.step(event.step).resource as usize != resource {
-            continue;
-        }
-        match event.what {
-            What::Entered { .. } => inside.push(event.step),
-            What::Left { .. } | What::Superseded | What::Abandoned => {
-                inside.retain(|step| *step != event.step);
-            }
-            _ => {}
-        }
+    fn finish(self: Box<Self>) -> Found {
+        let Self { facts, crowded_since_ns, mut found, overlaps, overlap_ns, .. } = *self;
+        let open_ns =
+            crowded_since_ns.iter().flatten().map(|since_ns| facts.end_ns.saturating_sub(*since_ns));
+        found.count("physical overlaps", overlaps);
+        found.time("overlapping in all", overlap_ns + open_ns.sum::<u64>());
+        found.answer(by_agent, "no step of level ≥ 1 entered")
     }
-    inside
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
     use crate::judge::fixture::{entered, figure, held, left, run, run_of, witness};
     use crate::model::Mode::{Exclusive, Shared};

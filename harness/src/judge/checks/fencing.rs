@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::findings::{Findings, Judgement};
-use super::{Check, MustCatch};
+use super::check::{Check, Fold, MustCatch};
+use super::findings::{Findings, Found};
 use crate::judge::per::{PerSlot, PerStep};
 use crate::model::{Event, Facts, Mode, StepRef, Token, What};
 
@@ -21,7 +21,7 @@ pub(super) const CHECK: Check = Check {
     question: "Did tokens rise with every grant and entry of a slot, and was no stale write accepted?",
     counted: "stale tokens",
     must_catch_none: MustCatch::No,
-    judge,
+    begin,
 };
 
 /// What a slot's tokens have been.
@@ -69,36 +69,68 @@ struct Section {
     inside: Option<(u32, Token)>,
 }
 
-fn judge(facts: &Facts, events: &[Event]) -> Judgement {
-    let mut slots: PerSlot<Slot> = PerSlot::new(&facts.plan);
-    let mut sections: PerStep<Section> = PerStep::new(&facts.plan);
-    let mut found = Findings::default();
-    let (mut out_of_order, mut twice, mut rejected) = (0_u64, 0_u64, 0_u64);
-    let (mut stale_entries, mut stale_writes) = (0, 0);
-    for (at, event) in events.iter().enumerate() {
+struct Watch<'a> {
+    facts: &'a Facts,
+    slots: PerSlot<Slot>,
+    sections: PerStep<Section>,
+    found: Findings,
+    out_of_order: u64,
+    twice: u64,
+    rejected: u64,
+    stale_entries: u64,
+    stale_writes: u64,
+}
+
+fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
+    Box::new(Watch {
+        facts,
+        slots: PerSlot::new(&facts.plan),
+        sections: PerStep::new(&facts.plan),
+        found: Findings::default(),
+        out_of_order: 0,
+        twice: 0,
+        rejected: 0,
+        stale_entries: 0,
+        stale_writes: 0,
+    })
+}
+
+impl Fold for Watch<'_> {
+    fn see(&mut self, at: usize, event: &Event) {
+        let Self {
+            facts,
+            slots,
+            sections,
+            found,
+            out_of_order,
+            twice,
+            rejected,
+            stale_entries,
+            stale_writes,
+        } = self;
         let step = event.step;
         let resource = facts.plan.step(step).resource;
         match event.what {
             What::Invoked => sections[step].invoked_at = at as u32,
             What::Granted { slot: Some(slot), token: Some(token), .. } => {
-                let Some(slot) = slots.get(resource, slot) else { continue };
+                let Some(slot) = slots.get(resource, slot) else { return };
                 found.examined += 1;
                 let before = slot.highest_before(sections[step].invoked_at);
                 sections[step].below = before.filter(|(highest, _)| *highest >= token);
-                out_of_order += u64::from(sections[step].below.is_some());
+                *out_of_order += u64::from(sections[step].below.is_some());
                 if !slot.grant(at as u32, token, step) {
-                    twice += 1;
+                    *twice += 1;
                     found.violated(at, || (vec![step], format!("{} was granted twice", text(token))));
                 }
             }
             What::Entered { slot: Some(place), token: Some(token), .. } => {
-                let Some(slot) = slots.get(resource, place) else { continue };
+                let Some(slot) = slots.get(resource, place) else { return };
                 sections[step].inside = Some((place, token));
                 let shared = facts.plan.step(step).mode == Mode::Shared;
                 let others = if shared { slot.used_alone } else { slot.used };
                 let stale = others.filter(|(used, _)| *used >= token);
                 if let Some((highest, other)) = stale.or(sections[step].below) {
-                    stale_entries += 1;
+                    *stale_entries += 1;
                     let note = || format!("entered with {} after {}", text(token), text(highest));
                     found.violated(at, || (vec![other, step], note()));
                 }
@@ -108,24 +140,28 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
                 }
             }
             What::Left { wrote: Some(_) } => {
-                let Some((place, token)) = sections[step].inside.take() else { continue };
+                let Some((place, token)) = sections[step].inside.take() else { return };
                 let used = slots.get(resource, place).and_then(|slot| slot.used);
                 if let Some((used, other)) = used.filter(|(used, _)| *used > token) {
-                    stale_writes += 1;
+                    *stale_writes += 1;
                     let note = || format!("wrote with {} after {} had entered", text(token), text(used));
                     found.violated(at, || (vec![other, step], note()));
                 }
             }
-            What::Rejected { .. } => rejected += 1,
+            What::Rejected { .. } => *rejected += 1,
             _ => {}
         }
     }
-    found.count("grants out of order", out_of_order);
-    found.count("tokens granted twice", twice);
-    found.count("stale entries accepted", stale_entries);
-    found.count("stale writes accepted", stale_writes);
-    found.count("rejected by the agent", rejected);
-    found.answer(facts, events, shown, "no grant had a token")
+
+    fn finish(self: Box<Self>) -> Found {
+        let mut found = self.found;
+        found.count("grants out of order", self.out_of_order);
+        found.count("tokens granted twice", self.twice);
+        found.count("stale entries accepted", self.stale_entries);
+        found.count("stale writes accepted", self.stale_writes);
+        found.count("rejected by the agent", self.rejected);
+        found.answer(shown, "no grant had a token")
+    }
 }
 
 fn shown(event: &Event) -> bool {
@@ -139,6 +175,7 @@ fn text(token: Token) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
     use crate::judge::fixture::{entered, entered_with, figure, granted, held, left, run, run_of, witness};
     use crate::model::Mode::{Exclusive, Shared};

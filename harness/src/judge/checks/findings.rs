@@ -25,6 +25,9 @@ pub(super) struct Findings {
     figures: Vec<CheckFigure>,
 }
 
+/// Of what shows only when the history is over.
+pub(super) const AT_THE_END: usize = usize::MAX;
+
 /// The first violation: enough to cut its witness out of the history.
 struct Violation {
     /// Index of the event that shows it.
@@ -53,31 +56,62 @@ impl Findings {
         self.figures.push(CheckFigure { name: name.to_owned(), amount: Amount::Ns(ns) });
     }
 
+    pub(super) fn is_violated(&self) -> bool {
+        self.violations > 0
+    }
+
     /// The answer; `shown` picks the events that a witness needs, `nothing` says why there was nothing to look at.
-    pub(super) fn answer(
-        self,
-        facts: &Facts,
-        events: &[Event],
-        shown: fn(&Event) -> bool,
-        nothing: &str,
-    ) -> Judgement {
+    pub(super) fn answer(self, shown: fn(&Event) -> bool, nothing: &str) -> Found {
         let Self { examined, violations, first, figures } = self;
-        let verdict = match first {
-            Some(violation) => Verdict::Violated { witness: excerpt(facts, events, &violation, shown) },
+        let verdict = match &first {
+            Some(_) => Verdict::Violated { witness: Vec::new() },
             None if examined == 0 => Verdict::NotApplicable { reason: nothing.to_owned() },
             None => Verdict::Holds,
         };
-        Judgement { verdict, examined, violations, figures }
+        let excerpt =
+            first.map(|Violation { at, steps, note }| Excerpt { at, steps, note, shown, lines: Vec::new() });
+        Found { judgement: Judgement { verdict, examined, violations, figures }, excerpt }
+    }
+}
+
+/// A check's answer after one pass. The witness of a violation is cut out of the history in a second pass, which honest
+/// histories do not need: to keep all that it might show would be to keep the history.
+#[derive(Debug)]
+pub struct Found {
+    pub(super) judgement: Judgement,
+    pub(super) excerpt: Option<Excerpt>,
+}
+
+impl Found {
+    pub(super) fn into_judgement(self) -> Judgement {
+        let Self { mut judgement, excerpt } = self;
+        if let Some(excerpt) = excerpt {
+            judgement.verdict = Verdict::Violated { witness: excerpt.witness() };
+        }
+        judgement
     }
 }
 
 /// The smallest excerpt that shows a violation: the events of those who take part, up to the one that shows it.
-fn excerpt(facts: &Facts, events: &[Event], violation: &Violation, shown: fn(&Event) -> bool) -> Vec<String> {
-    let events = events.iter().take(violation.at + 1);
-    let lines = events
-        .filter(|event| shown(event) && violation.steps.contains(&event.step))
-        .map(|event| describe(event, &facts.plan, facts.origin_ns));
-    lines.chain([violation.note.clone()]).collect()
+#[derive(Debug)]
+pub(super) struct Excerpt {
+    at: usize,
+    steps: Vec<StepRef>,
+    note: String,
+    shown: fn(&Event) -> bool,
+    lines: Vec<String>,
+}
+
+impl Excerpt {
+    pub(super) fn see(&mut self, facts: &Facts, at: usize, event: &Event) {
+        if at <= self.at && (self.shown)(event) && self.steps.contains(&event.step) {
+            self.lines.push(describe(event, &facts.plan, facts.origin_ns));
+        }
+    }
+
+    pub(super) fn witness(self) -> Vec<String> {
+        self.lines.into_iter().chain([self.note]).collect()
+    }
 }
 
 /// What the agent says: who was inside.

@@ -1,7 +1,7 @@
 //! Lost update: every applied write was based on the value before it.
 
-use super::findings::{Findings, Judgement, by_agent};
-use super::{Check, MustCatch};
+use super::check::{Check, Fold, MustCatch};
+use super::findings::{Findings, Found, by_agent};
 use crate::judge::per::{PerSlot, PerStep};
 use crate::model::{Event, Facts, StepRef, What};
 
@@ -13,7 +13,7 @@ pub(super) const CHECK: Check = Check {
     question: "Did every write build on the value that it replaced?",
     counted: "updates lost",
     must_catch_none: MustCatch::Yes,
-    judge,
+    begin,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -23,21 +23,30 @@ struct Slot {
     writer: Option<StepRef>,
 }
 
-fn judge(facts: &Facts, events: &[Event]) -> Judgement {
-    let mut slots: PerSlot<Slot> = PerSlot::new(&facts.plan);
-    let mut entered: PerStep<Option<u32>> = PerStep::new(&facts.plan);
-    let mut found = Findings::default();
-    for (at, event) in events.iter().enumerate() {
+struct Watch<'a> {
+    facts: &'a Facts,
+    slots: PerSlot<Slot>,
+    entered: PerStep<Option<u32>>,
+    found: Findings,
+}
+
+fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
+    let (slots, entered) = (PerSlot::new(&facts.plan), PerStep::new(&facts.plan));
+    Box::new(Watch { facts, slots, entered, found: Findings::default() })
+}
+
+impl Fold for Watch<'_> {
+    fn see(&mut self, at: usize, event: &Event) {
         match event.what {
-            What::Entered { slot: Some(slot), .. } => entered[event.step] = Some(slot),
+            What::Entered { slot: Some(slot), .. } => self.entered[event.step] = Some(slot),
             What::Left { wrote: Some(wrote) } => {
-                let resource = facts.plan.step(event.step).resource;
-                let slot = entered[event.step].and_then(|slot| slots.get(resource, slot));
-                let Some(slot) = slot else { continue };
-                found.examined += 1;
+                let resource = self.facts.plan.step(event.step).resource;
+                let slot = self.entered[event.step].and_then(|slot| self.slots.get(resource, slot));
+                let Some(slot) = slot else { return };
+                self.found.examined += 1;
                 let next = slot.value + 1;
                 if wrote != next {
-                    found.violated(at, || {
+                    self.found.violated(at, || {
                         let steps = slot.writer.iter().copied().chain([event.step]).collect();
                         (steps, format!("value {} was replaced by {wrote}, not {next}", slot.value))
                     });
@@ -47,13 +56,18 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
             _ => {}
         }
     }
-    found.count("updates lost", slots.iter().map(|slot| slot.writes.saturating_sub(slot.value)).sum());
-    found.answer(facts, events, by_agent, "nothing was written to a slot")
+
+    fn finish(self: Box<Self>) -> Found {
+        let Self { slots, mut found, .. } = *self;
+        found.count("updates lost", slots.iter().map(|slot| slot.writes.saturating_sub(slot.value)).sum());
+        found.answer(by_agent, "nothing was written to a slot")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
     use crate::judge::fixture::{entered, figure, held, left, run, witness};
     use crate::record::{Amount, Verdict};

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::findings::{Findings, Judgement};
-use super::{Check, MustCatch};
+use super::check::{Check, Fold, MustCatch};
+use super::findings::{Findings, Found};
 use crate::judge::per::PerStep;
 use crate::model::{Event, Facts, StepRef, What};
 use crate::record::Verdict;
@@ -18,7 +18,7 @@ pub(super) const CHECK: Check = Check {
     question: "Did steps enter in the order in which they were asked for?",
     counted: "entries out of order",
     must_catch_none: MustCatch::No,
-    judge,
+    begin,
 };
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,17 +28,29 @@ struct Waiter {
     gone: bool,
 }
 
-fn judge(facts: &Facts, events: &[Event]) -> Judgement {
-    // Per resource: who waits, the longest first; those gone are dropped when they come to the front.
-    let mut queues: Vec<VecDeque<StepRef>> = vec![VecDeque::new(); facts.plan.resources.len()];
-    let mut waiters: PerStep<Waiter> = PerStep::new(&facts.plan);
-    let mut found = Findings::default();
-    let (mut overtakings, mut most_ns) = (0, 0);
-    for (at, event) in events.iter().enumerate() {
+struct Watch<'a> {
+    facts: &'a Facts,
+    /// By resource: who waits, the longest first; those gone are dropped when they come to the front.
+    queues: Vec<VecDeque<StepRef>>,
+    waiters: PerStep<Waiter>,
+    found: Findings,
+    overtakings: u64,
+    most_ns: u64,
+}
+
+fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
+    let queues = vec![VecDeque::new(); facts.plan.resources.len()];
+    let waiters = PerStep::new(&facts.plan);
+    Box::new(Watch { facts, queues, waiters, found: Findings::default(), overtakings: 0, most_ns: 0 })
+}
+
+impl Fold for Watch<'_> {
+    fn see(&mut self, at: usize, event: &Event) {
+        let Self { facts, queues, waiters, found, overtakings, most_ns } = self;
         let step = event.step;
         let resource = facts.plan.step(step).resource as usize;
         if facts.plan.resources[resource].level == 0 {
-            continue;
+            return;
         }
         let queue = &mut queues[resource];
         match event.what {
@@ -54,11 +66,11 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
                 }
                 let Some(first) = queue.front().copied().filter(|first| *first != step) else {
                     queue.pop_front();
-                    continue;
+                    return;
                 };
-                overtakings += 1;
+                *overtakings += 1;
                 let by_ns = waiters[step].invoked_ns.saturating_sub(waiters[first].invoked_ns);
-                most_ns = most_ns.max(by_ns);
+                *most_ns = (*most_ns).max(by_ns);
                 if facts.promises.in_order_beyond_ns.is_some_and(|spread_ns| by_ns > spread_ns) {
                     let note = || format!("overtook one who had waited {:.3} ms longer", by_ns as f64 / 1e6);
                     found.violated(at, || (vec![first, step], note()));
@@ -68,13 +80,17 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
             _ => {}
         }
     }
-    found.count("overtakings", overtakings);
-    found.time("overtook by at most", most_ns);
-    let mut judgement = found.answer(facts, events, shown, "no step of level ≥ 1 entered");
-    if facts.promises.in_order_beyond_ns.is_none() && judgement.examined > 0 {
-        judgement.verdict = Verdict::NotApplicable { reason: "no order is promised".to_owned() };
+
+    fn finish(self: Box<Self>) -> Found {
+        let Self { facts, mut found, overtakings, most_ns, .. } = *self;
+        found.count("overtakings", overtakings);
+        found.time("overtook by at most", most_ns);
+        let mut answer = found.answer(shown, "no step of level ≥ 1 entered");
+        if facts.promises.in_order_beyond_ns.is_none() && answer.judgement.examined > 0 {
+            answer.judgement.verdict = Verdict::NotApplicable { reason: "no order is promised".to_owned() };
+        }
+        answer
     }
-    judgement
 }
 
 fn shown(event: &Event) -> bool {
@@ -84,6 +100,7 @@ fn shown(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
     use crate::judge::fixture::{completed, entered, figure, held, run, witness};
     use crate::model::Promises;

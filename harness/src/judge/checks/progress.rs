@@ -1,7 +1,7 @@
 //! Progress: everyone is served or told so, and a key that nobody holds does not stay free while somebody waits.
 
-use super::findings::{Findings, Judgement};
-use super::{Check, MustCatch};
+use super::check::{Check, Fold, MustCatch};
+use super::findings::{AT_THE_END, Findings, Found};
 use crate::judge::breakage::{Blow, Breakage, breakages};
 use crate::judge::per::{PerSlot, PerStep};
 use crate::model::{Event, Facts, NodeId, StepRef, TaskId, What};
@@ -23,7 +23,7 @@ pub(super) const CHECK: Check = Check {
     question: "Was everyone served or told so, and every free key taken within the promised bound?",
     counted: "waiters left unserved",
     must_catch_none: MustCatch::No,
-    judge,
+    begin,
 };
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,7 +56,9 @@ struct Resource {
 struct Watch<'a> {
     facts: &'a Facts,
     /// By start.
-    breakages: &'a [Breakage],
+    breakages: Vec<Breakage>,
+    /// How many of them have begun.
+    struck: usize,
     found: Findings,
     sections: PerStep<Section>,
     resources: Vec<Resource>,
@@ -69,11 +71,11 @@ struct Watch<'a> {
     longest_recovery_ns: u64,
 }
 
-fn judge(facts: &Facts, events: &[Event]) -> Judgement {
-    let breakages = breakages(facts);
-    let mut watch = Watch {
+fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
+    Box::new(Watch {
         facts,
-        breakages: &breakages,
+        breakages: breakages(facts),
+        struck: 0,
         found: Findings::default(),
         sections: PerStep::new(&facts.plan),
         resources: vec![Resource::default(); facts.plan.resources.len()],
@@ -82,30 +84,38 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
         longest_idle_ns: 0,
         recoveries: 0,
         longest_recovery_ns: 0,
-    };
-    let mut strikes = breakages.iter().peekable();
-    for (at, event) in events.iter().enumerate() {
-        while let Some(breakage) = strikes.next_if(|breakage| breakage.from_ns <= event.at_ns) {
-            watch.strike(at, breakage);
+    })
+}
+
+impl Fold for Watch<'_> {
+    fn see(&mut self, at: usize, event: &Event) {
+        while let Some(breakage) = self.breakages.get(self.struck).copied()
+            && breakage.from_ns <= event.at_ns
+        {
+            self.struck += 1;
+            self.strike(at, &breakage);
         }
-        watch.see(at, event);
+        self.follow(at, event);
     }
-    for resource in 0..watch.resources.len() {
-        watch.resources[resource].waiting = 0;
-        watch.settle(events.len(), resource, facts.end_ns, None);
+
+    fn finish(mut self: Box<Self>) -> Found {
+        for resource in 0..self.resources.len() {
+            self.resources[resource].waiting = 0;
+            self.settle(AT_THE_END, resource, self.facts.end_ns, None);
+        }
+        self.find_forgotten();
+        let Self { mut found, breakages, longest_idle_ns, recoveries, longest_recovery_ns, .. } = *self;
+        found.time("longest free while waited for", longest_idle_ns);
+        if !breakages.is_empty() {
+            found.count("recoveries", recoveries);
+            found.time("longest recovery", longest_recovery_ns);
+        }
+        found.answer(shown, "no step of level ≥ 1 was asked for")
     }
-    watch.find_forgotten(events.len());
-    let Watch { mut found, longest_idle_ns, recoveries, longest_recovery_ns, .. } = watch;
-    found.time("longest free while waited for", longest_idle_ns);
-    if !breakages.is_empty() {
-        found.count("recoveries", recoveries);
-        found.time("longest recovery", longest_recovery_ns);
-    }
-    found.answer(facts, events, shown, "no step of level ≥ 1 was asked for")
 }
 
 impl Watch<'_> {
-    fn see(&mut self, at: usize, event: &Event) {
+    fn follow(&mut self, at: usize, event: &Event) {
         let resource = self.facts.plan.step(event.step).resource;
         if self.facts.plan.resources[resource as usize].level == 0 {
             return;
@@ -202,7 +212,7 @@ impl Watch<'_> {
     }
 
     /// Steps that wait although their deadline is long over.
-    fn find_forgotten(&mut self, at: usize) {
+    fn find_forgotten(&mut self) {
         let plan = &self.facts.plan;
         let stalled_ns = self.calm_ns;
         let hit = |node| self.breakages.iter().any(|breakage| breakage.node == Some(node));
@@ -215,7 +225,7 @@ impl Watch<'_> {
                 if section.phase == Phase::Waiting && !section.node.is_some_and(hit) {
                     let step = StepRef { task: TaskId(number as u32), step: place as u16 };
                     let note = "neither let in nor told, though its deadline is long over";
-                    self.found.violated(at, || (vec![step], note.to_owned()));
+                    self.found.violated(AT_THE_END, || (vec![step], note.to_owned()));
                 }
             }
         }
@@ -229,6 +239,7 @@ fn shown(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
     use crate::judge::fixture::{completed, entered, figure, granted, held, left, run, witness};
     use crate::model::{Fault, FaultTarget, FaultVerb, Injected, LinkTo, Outage, Promises, Standstill};

@@ -1,7 +1,7 @@
 //! Release safety: a release frees the releaser's own lock, and says so if that was lost before.
 
-use super::findings::{Findings, Judgement};
-use super::{Check, MustCatch};
+use super::check::{Check, Fold, MustCatch};
+use super::findings::{Findings, Found};
 use crate::judge::per::{PerSlot, PerStep};
 use crate::model::{Event, Facts, Mode, ReleaseRet, StepRef, What};
 
@@ -24,7 +24,7 @@ pub(super) const CHECK: Check = Check {
     question: "Did every release free the releaser's own lock, or say that it was lost?",
     counted: "releases of what was not held",
     must_catch_none: MustCatch::No,
-    judge,
+    begin,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -58,31 +58,41 @@ enum Answer {
     Other,
 }
 
-fn judge(facts: &Facts, events: &[Event]) -> Judgement {
-    let mut slots: PerSlot<Slot> = PerSlot::new(&facts.plan);
-    let mut sections: PerStep<Section> = PerStep::new(&facts.plan);
-    let mut found = Findings::default();
-    let mut freed = 0;
-    let alone = |step| facts.plan.step(step).mode == Mode::Exclusive;
-    for (at, event) in events.iter().enumerate() {
+struct Watch<'a> {
+    facts: &'a Facts,
+    slots: PerSlot<Slot>,
+    sections: PerStep<Section>,
+    found: Findings,
+    freed: u64,
+}
+
+fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
+    let (slots, sections) = (PerSlot::new(&facts.plan), PerStep::new(&facts.plan));
+    Box::new(Watch { facts, slots, sections, found: Findings::default(), freed: 0 })
+}
+
+impl Fold for Watch<'_> {
+    fn see(&mut self, at: usize, event: &Event) {
+        let Self { facts, slots, sections, found, freed } = self;
+        let alone = |step| facts.plan.step(step).mode == Mode::Exclusive;
         let step = event.step;
         let excludes = |holder: &Holder| holder.step != step && (alone(holder.step) || alone(step));
         let resource = facts.plan.step(step).resource;
         let slot = sections[step].slot.and_then(|place| slots.get(resource, place));
         match (&event.what, slot) {
             (What::Granted { slot: Some(place), valid_until_ns, .. }, _) => {
-                let Some(slot) = slots.get(resource, *place) else { continue };
+                let Some(slot) = slots.get(resource, *place) else { return };
                 let stands = |holder: &Holder| holder.valid_until_ns.is_some_and(|until| until > event.at_ns);
                 if let Some(robbed) = slot.holder.filter(stands).filter(excludes) {
                     for late in &slot.late {
                         let section = &mut sections[*late];
                         if matches!(section.victims, Some((_, Some(_)))) {
-                            continue;
+                            return;
                         }
                         let blamed = section.ret == Answer::Success && section.victims.is_some();
                         section.victims = Some((robbed.step, Some(step)));
                         if section.ret == Answer::Success {
-                            freed += 1;
+                            *freed += 1;
                             if !blamed {
                                 found.violated(at, || blame(*late, &sections[*late]));
                             }
@@ -113,15 +123,19 @@ fn judge(facts: &Facts, events: &[Event]) -> Judgement {
                 if section.ret == Answer::Other {
                     slot.into_iter().for_each(|slot| slot.late.retain(|late| *late != step));
                 } else if let Some((_, third)) = section.victims {
-                    freed += u64::from(third.is_some());
+                    *freed += u64::from(third.is_some());
                     found.violated(at, || blame(step, &sections[step]));
                 }
             }
             _ => {}
         }
     }
-    found.count("freed somebody else's lock", freed);
-    found.answer(facts, events, shown, "nothing was released")
+
+    fn finish(self: Box<Self>) -> Found {
+        let Self { mut found, freed, .. } = *self;
+        found.count("freed somebody else's lock", freed);
+        found.answer(shown, "nothing was released")
+    }
 }
 
 fn blame(releaser: StepRef, section: &Section) -> (Vec<StepRef>, String) {
@@ -140,6 +154,7 @@ fn shown(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
     use crate::judge::fixture::{figure, granted, held, run, run_of, witness};
     use crate::model::Mode::{Exclusive, Shared};

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
+use super::history::{Call, End, History, Value, Verb};
 use super::model::{
     FencedMutex, FencedMutexOp, KeyValue, KeyValueOp, Mutex, MutexOp, Register, RegisterOp, Semaphore, Text,
 };
-use super::{Budget, Call, Core, Decision, End, History, Model, Operation, Overlaps, Value, Verb};
-use super::{decide, overlaps, witness};
+use super::object::{Budget, Decision, Model, Operation};
+use super::overlap::{Overlaps, overlaps};
+use super::search::decide;
+use super::witness::{Core, witness};
 
 /// Which atomic object a history is judged as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

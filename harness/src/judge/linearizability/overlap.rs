@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::{End, History, Verb};
+use super::history::{End, History, Verb};
 
 /// Holds as their clients saw them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -13,7 +13,20 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use super::memo::Memo;
-use super::{Budget, Model, Operation};
+use super::object::{Budget, Decision, Model, Operation};
+use super::part::{Need, Part, view, wakes};
+
+/// Searches for an order of one object's operations that explains every answer (Wing and Gong's search with Lowe's
+/// memory of places seen). Objects are independent: judge each alone (P-compositionality).
+#[must_use]
+pub fn decide<M: Model>(model: &M, ops: &[Operation<M::Op>], budget: Budget) -> Decision {
+    let view = view(ops);
+    match search(model, ops, &view, budget).found {
+        Found::Order => Decision::Linearizable,
+        Found::Stuck { at } => Decision::Violated { stuck: at },
+        Found::GaveUp { reason } => Decision::Unknown { reason },
+    }
+}
 
 /// How a search ended.
 #[derive(Debug)]
@@ -34,27 +47,6 @@ pub(super) enum Found {
     GaveUp {
         reason: String,
     },
-}
-
-/// Which operations take part, by index.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Part {
-    pub(super) index: usize,
-    pub(super) need: Need,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
-    /// It happened, before this return.
-    Must(u64),
-    /// It may have happened, up to this return where it has one.
-    May(Option<u64>),
-}
-
-/// All operations as they are.
-pub(super) fn view<O>(ops: &[Operation<O>]) -> Vec<Part> {
-    let need = |ret: Option<u64>| ret.map_or(Need::May(None), Need::Must);
-    ops.iter().enumerate().map(|(index, op)| Part { index, need: need(op.ret) }).collect()
 }
 
 pub(super) fn search<M: Model>(
@@ -427,19 +419,6 @@ impl<'a, M: Model> Search<'a, M> {
         let bytes = self.memo.bytes();
         (bytes > self.budget.bytes).then(|| format!("no answer after {} MiB of memory", bytes >> 20))
     }
-}
-
-/// Whether another part overlaps this one and could make it do something.
-fn wakes<M: Model>(model: &M, ops: &[Operation<M::Op>], part: &Part, other: &Part) -> bool {
-    let span = |part: &Part| {
-        let (Need::Must(ret) | Need::May(Some(ret))) = part.need else {
-            return (ops[part.index].call, u64::MAX);
-        };
-        (ops[part.index].call, ret)
-    };
-    let ((call, ret), (other_call, other_ret)) = (span(part), span(other));
-    let overlap = part.index != other.index && other_call <= ret && other_ret >= call;
-    overlap && model.woken(&ops[part.index].op, &ops[other.index].op)
 }
 
 /// Gives operations that overlap different slots; how many are needed.

@@ -1,7 +1,8 @@
 //! The smallest excerpt that shows a violation.
 
-use super::search::{Found, Need, Part, search};
-use super::{Budget, Model, Operation};
+use super::object::{Budget, Model, Operation};
+use super::part::{Need, Part};
+use super::search::{Found, search};
 
 /// What remains of a history when everything that does not matter to its violation is taken away.
 ///
@@ -15,7 +16,7 @@ pub struct Core {
     pub may: Vec<usize>,
 }
 
-/// Shrinks a violation, found by [`decide`](super::decide) to be stuck at an operation, to a part that is locally
+/// Shrinks a violation, found by [`decide`](super::search::decide) to be stuck at an operation, to a part that is locally
 /// minimal: without any one of its operations there would be an order. The budget is for all tries together; when it is
 /// used up, the part is what was reached.
 #[must_use]

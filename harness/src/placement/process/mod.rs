@@ -10,12 +10,12 @@
 //! [`run`] is the driver's side and gives the same [`Run`](crate::placement::Run) as nodes in one process do; [`serve`] is the side of a
 //! node. Stamps are of CLOCK_MONOTONIC, which the processes of one machine share; the agent's are all taken in the driver.
 
-mod account;
-mod connection;
-mod driver;
 mod frame;
-mod node;
 mod seat;
+mod connection;
+mod account;
+mod driver;
+mod node;
 #[cfg(test)]
 mod tests;
 

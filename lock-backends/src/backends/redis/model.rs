@@ -376,13 +376,15 @@ impl Bench {
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// Who is inside, and the tokens in the order of entry.
+type Entries = (Option<usize>, Vec<Option<Token>>);
+
 #[tokio::test(start_paused = true)]
 async fn one_node_is_inside_at_a_time_and_tokens_rise() {
     for place in 0..4 {
         let bench = Arc::new(Bench::new());
         let (name, backend) = bench.backends().into_iter().nth(place).unwrap();
-        // Who is inside, and the tokens in the order of entry.
-        let entries: Arc<Mutex<(Option<usize>, Vec<Option<Token>>)>> = Arc::default();
+        let entries: Arc<Mutex<Entries>> = Arc::default();
         let mut nodes = JoinSet::new();
         for number in 0..4 {
             let (bench, entries) = (Arc::clone(&bench), Arc::clone(&entries));

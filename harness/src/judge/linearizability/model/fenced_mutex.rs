@@ -1,7 +1,7 @@
 //! A mutex whose grants carry rising fences.
 
-use super::super::Model;
-use super::{Mutex, MutexOp};
+use super::super::object::Model;
+use super::mutex::{Mutex, MutexOp};
 
 /// As [`Mutex`]; and the fence of each grant is greater than the highest of all grants before it.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::super::Model;
+use super::super::object::Model;
 
 /// Holds a text, at first empty. Keys are independent of each other, so each is an object of its own.
 #[derive(Debug, Clone, Default)]

@@ -1,9 +1,9 @@
 //! Atomic objects, one a file.
 
-mod fenced_mutex;
+mod register;
 mod key_value;
 mod mutex;
-mod register;
+mod fenced_mutex;
 mod semaphore;
 
 pub use fenced_mutex::{FencedMutex, FencedMutexOp};

@@ -1,6 +1,6 @@
 //! A mutex that knows its owner.
 
-use super::super::Model;
+use super::super::object::Model;
 
 /// Held by one process at a time; only the holder can release it. Not re-entrant.
 #[derive(Debug, Clone, Copy)]

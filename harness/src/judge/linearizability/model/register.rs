@@ -1,6 +1,6 @@
 //! A register with compare-and-set.
 
-use super::super::Model;
+use super::super::object::Model;
 
 /// Holds one value; values are numbers given by whoever reads the history, 0 is the initial one.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,7 @@
 //! A semaphore that knows its owners.
 
-use super::super::Model;
-use super::MutexOp;
-use super::mutex::woken;
+use super::super::object::Model;
+use super::mutex::{MutexOp, woken};
 
 /// Up to so many permits are held at once; a process may hold several, and releases only what it holds.
 #[derive(Debug, Clone, Copy)]

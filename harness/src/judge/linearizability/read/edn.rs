@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use clojure_reader::edn::{self, Edn};
 
-use super::super::{End, Format, History, Value, Verb};
-use super::ReadError;
+use super::super::history::{End, Format, History, Value, Verb};
+use super::error::ReadError;
 use super::pairing::{Line, Pairing, end, verb};
 
 type Map<'a> = BTreeMap<Edn<'a>, Edn<'a>>;

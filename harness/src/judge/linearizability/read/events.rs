@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read as _};
 
-use super::super::{Call, End, Format, History, Return, Value, Verb};
-use super::ReadError;
+use super::super::history::{Call, End, Format, History, Return, Value, Verb};
+use super::error::ReadError;
 use crate::model::{Event, Mode, Outcome, Plan, ReleaseRet, Resource, StepRef, What};
 
 /// The most that a history may unpack to; the longest runs stay far below.

@@ -1,8 +1,8 @@
 //! Lines of Jepsen's log: process, type, operation, value, and perhaps an error.
 
-use super::super::{End, Format, History, Value};
-use super::ReadError;
+use super::super::history::{End, Format, History, Value};
 use super::edn::value;
+use super::error::ReadError;
 use super::pairing::{Line, Pairing, end, verb};
 
 pub(super) fn read(text: &str) -> Result<History, ReadError> {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::super::{Call, End, Format, History, Return, Value, Verb};
-use super::ReadError;
+use super::super::history::{Call, End, Format, History, Return, Value, Verb};
+use super::error::ReadError;
 
 /// A line of a client.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use super::super::model::{
     FencedMutex, FencedMutexOp, KeyValue, KeyValueOp, Mutex, MutexOp, Register, RegisterOp, Semaphore, Text,
 };
-use super::super::search::{Need, Part, search, view};
+use super::super::part::{Need, Part, view};
+use super::super::search::search;
 use super::super::*;
 
 /// A model with operations to draw: what a client could do and be told in a state. `None`: it has to wait.

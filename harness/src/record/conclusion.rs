@@ -101,9 +101,9 @@ impl CheckVerdict {
     }
 }
 
-/// The judgement of a batch.
+/// What a batch amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
+pub struct Conclusion {
     /// 130 interrupted, 2 it could not be run, 3 a contender broke a promise, 4 invalid or not proven, 0 otherwise.
     pub exit_code: u8,
     /// All that speaks against the batch, one sentence each, the gravest first.
@@ -130,9 +130,9 @@ enum Weight {
     Unproven,
 }
 
-/// Judges a batch. Each row is all runs of one contender or control, at least one.
+/// Concludes a batch. Each row is all runs of one contender or control, at least one.
 #[must_use]
-pub fn judge(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> Judgement {
+pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> Conclusion {
     let mut reasons: Vec<Reason> = rows.iter().flat_map(|row| against_row(row)).collect();
     let controls = against_controls(manifest, rows, end);
     let controls_hold = controls.is_empty();
@@ -166,7 +166,7 @@ pub fn judge(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> Judg
         BatchEnd::Complete | BatchEnd::Missing => None,
     };
     let texts = broken.into_iter().chain(unproven).map(|reason| reason.text);
-    Judgement {
+    Conclusion {
         exit_code,
         reasons: first.into_iter().chain(texts).collect(),
         standing: gravest(rows.iter().filter(|(role, _)| *role == Role::Contender).map(|(_, of)| of)),

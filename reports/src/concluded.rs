@@ -1,28 +1,28 @@
-//! The judgement of [`harness::record`], asked of a comparison.
+//! The conclusion of [`harness::record`], asked of a comparison.
 
-use harness::record::{BatchEnd, Judgement, RunRecord, Standing, judge, must_be_caught, programmed_ns};
+use harness::record::{BatchEnd, Conclusion, RunRecord, Standing, conclude, must_be_caught, programmed_ns};
 
 use crate::{Comparison, Row};
 
 impl Comparison {
     /// What the batch amounts to.
     #[must_use]
-    pub fn judgement(&self) -> Judgement {
-        self.judged(&BatchEnd::of(&self.manifest))
+    pub fn conclusion(&self) -> Conclusion {
+        self.concluded(&BatchEnd::of(&self.manifest))
     }
 
     /// What the batch amounts to, where it ended so.
     #[must_use]
-    pub fn judged(&self, end: &BatchEnd) -> Judgement {
+    pub fn concluded(&self, end: &BatchEnd) -> Conclusion {
         let rows: Vec<&[RunRecord]> = self.rows.iter().map(|row| row.records.as_slice()).collect();
-        judge(&self.manifest, &rows, end)
+        conclude(&self.manifest, &rows, end)
     }
 
     /// What can be said of a row of this comparison.
     #[must_use]
     pub fn standing_of(&self, row: &Row) -> Standing {
         let place = self.rows.iter().position(|other| other.contender == row.contender);
-        let mut rows = self.judgement().rows;
+        let mut rows = self.conclusion().rows;
         rows.swap_remove(place.expect("the row is of this comparison"))
     }
 }
@@ -66,8 +66,8 @@ mod tests {
             Standing::Violated(vec![deed("exclusion", 3, false)])
         );
         assert_eq!(standing(&comparison, "ring-queue"), Standing::Pass);
-        assert_eq!(comparison.judgement().standing, Standing::Violated(vec![deed("exclusion", 3, false)]));
-        assert_eq!(comparison.judgement().exit_code, 3);
+        assert_eq!(comparison.conclusion().standing, Standing::Violated(vec![deed("exclusion", 3, false)]));
+        assert_eq!(comparison.conclusion().exit_code, 3);
     }
 
     #[test]
@@ -125,16 +125,16 @@ mod tests {
             run.programmed_delay_ns = Some(0);
         }
         assert_eq!(standing(&comparison, "noop"), Standing::NotJudged);
-        assert!(comparison.judgement().controls_hold);
+        assert!(comparison.conclusion().controls_hold);
     }
 
     #[test]
     fn where_nothing_has_to_be_kept_apart_no_control_must_be_caught() {
         let mut comparison = fixture::small();
         comparison.rows.retain(|row| row.contender != "none");
-        assert!(!comparison.judgement().controls_hold);
+        assert!(!comparison.conclusion().controls_hold);
         comparison.manifest.plan.unlimited = true;
-        assert!(comparison.judgement().controls_hold);
+        assert!(comparison.conclusion().controls_hold);
     }
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
                 deed("lost-update", 291, true)
             ])
         );
-        assert!(!comparison.judgement().controls_hold);
+        assert!(!comparison.conclusion().controls_hold);
     }
 
     #[test]
@@ -166,17 +166,17 @@ mod tests {
         }
         let foretold = Standing::Foretold(vec![deed("exclusion", 3, true)]);
         assert_eq!(standing(&comparison, "redis-naive"), foretold);
-        let judgement = comparison.judgement();
-        assert_eq!((judgement.exit_code, judgement.standing), (0, foretold), "{:?}", judgement.reasons);
+        let conclusion = comparison.conclusion();
+        assert_eq!((conclusion.exit_code, conclusion.standing), (0, foretold), "{:?}", conclusion.reasons);
     }
 
     #[test]
     fn controls_alone_prove_nothing() {
         let mut comparison = fixture::small();
         comparison.rows.retain(|row| row.role == harness::record::Role::Control);
-        let judgement = comparison.judgement();
-        assert_eq!((judgement.exit_code, judgement.standing), (4, Standing::NotProven));
-        assert_eq!(judgement.reasons, ["no contender ran"]);
+        let conclusion = comparison.conclusion();
+        assert_eq!((conclusion.exit_code, conclusion.standing), (4, Standing::NotProven));
+        assert_eq!(conclusion.reasons, ["no contender ran"]);
     }
 
     /// Over everything that the fixtures can be bent to: nobody passes beside an exit code, and the other way round.
@@ -199,7 +199,7 @@ mod tests {
             }
         }
         for comparison in bent {
-            let Judgement { exit_code, reasons, standing, .. } = comparison.judgement();
+            let Conclusion { exit_code, reasons, standing, .. } = comparison.conclusion();
             let agree = match standing {
                 Standing::Pass | Standing::Foretold(_) => exit_code == 0 && reasons.is_empty(),
                 Standing::Violated(_) | Standing::Held(_) => exit_code == 3,
