@@ -1,24 +1,20 @@
 //! Distributed locks on Redis, PostgreSQL, etcd and ZooKeeper behind one client and one guard.
 //!
 //! ```
-//! use std::{sync::Arc, time::Duration};
-//! use lock_backends::{ClientOptions, Endpoint, LockClient, OwnerId, ReleaseRet, Request, SessionOptions, SinceStart};
+//! use std::time::Duration;
+//! use lock_backends::{ClientOptions, LockClient, SessionOptions};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-//! let variant = lock_backends::variant("local-mutex").expect("always registered");
-//! let options = SessionOptions {
-//!     node: "node-1".into(),
-//!     ttl: Duration::from_secs(2),
-//!     now: Arc::new(SinceStart::default()),
-//! };
-//! let endpoint = Endpoint(String::new()); // other variants: "redis://127.0.0.1:6379" and the like
-//! let client = LockClient::connect(variant, &endpoint, options, ClientOptions::default()).await?;
+//! let variant = lock_backends::variant("local-mutex")?; // or "redis-fenced", "etcd-queue" …
+//! let url = "memory:".into(); // or "redis://127.0.0.1", "etcd://a:2379,b:2379" …
+//! let session = SessionOptions::new("node-1", Duration::from_secs(2));
+//! let client = LockClient::connect(variant, &url, session, ClientOptions::default()).await?;
 //!
-//! let guard = client.acquire(Request::exclusive("vm-7", OwnerId("node-1:1".into()), u64::MAX)).await?;
+//! let guard = client.acquire("vm-7", Duration::from_secs(5)).await?;
 //! println!("holding vm-7 with token {:?}", guard.token());
-//! assert_eq!(guard.release().await?, ReleaseRet::Released);
+//! guard.release().await?; // an error if it was lost meanwhile
 //! client.close().await;
-//! # Ok::<(), lock_backends::LockError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -33,7 +29,8 @@
 //! a [`Variant`] and add its line to its server's [`Server::variants`]; the conformance suite, command line and reports
 //! follow.
 //!
-//! Time: deadlines and validities are stamps in ns of the node's clock, [`Now`]; timers are tokio's.
+//! Time: a wait is asked for as a [`Duration`](std::time::Duration); below that, deadlines and validities are stamps in ns
+//! of the node's clock, [`Now`]; timers are tokio's.
 
 pub mod session;
 
@@ -41,7 +38,7 @@ pub mod client;
 
 pub mod backends;
 
-pub use backends::{server, server_of, variant};
+pub use backends::{NoVariant, server, server_of, variant};
 pub use client::{ClientOptions, Counts, Guard, LockClient};
 pub use session::{
     Bare, BoxFuture, Capabilities, Endpoint, Grant, Least, LocalFifo, LockBackend, LockError, LockSession,

@@ -21,7 +21,7 @@ use support::{Bench, PATIENCE, balanced, eventually};
 const QUEUES: &str = "lockbench/queue/";
 
 async fn bench(ttl: Duration) -> Option<(Server, Bench)> {
-    let Some(variant) = variant("etcd-queue") else {
+    let Ok(variant) = variant("etcd-queue") else {
         eprintln!("skipped: built without the feature etcd");
         return None;
     };
@@ -72,7 +72,7 @@ async fn four_callers_need_four_names_however_often_they_come() {
     let node = bench.node_with(crowd()).await;
     join_all((0..4).map(|_| async {
         for _ in 0..25 {
-            node.acquire(bench.ask("hot")).await.unwrap().release().await.unwrap();
+            node.acquire_request(bench.ask("hot")).await.unwrap().release().await.unwrap();
         }
     }))
     .await;
@@ -96,7 +96,7 @@ async fn lost_answers_leave_the_lock_exclusive_and_no_key_behind() {
     let inside = AtomicU64::new(0);
     let (served, last_token) = (AtomicU64::new(0), AtomicU64::new(0));
     let call = async |node: &LockClient, patience: Duration| {
-        let Ok(guard) = node.acquire(bench.ask_within("hot", patience)).await else { return };
+        let Ok(guard) = node.acquire_request(bench.ask_within("hot", patience)).await else { return };
         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "alone");
         let token = guard.token().unwrap().sequence;
         assert!(last_token.fetch_max(token, Ordering::SeqCst) < token, "tokens rise");

@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use harness::servers::{Durability, Server as Running, ServerError, ServerKind, ServerOptions, Topology};
@@ -33,10 +32,10 @@ fn variants(of: &str) -> impl Iterator<Item = &'static Variant> {
 }
 
 /// Takes the key and gives it back, in a new session where the last was lost on the way.
-async fn pass(bench: &Bench, node: &mut Arc<LockClient>, key: &str) -> u64 {
+async fn pass(bench: &Bench, node: &mut LockClient, key: &str) -> u64 {
     let passed = async {
         loop {
-            match node.acquire(bench.ask(key)).await {
+            match node.acquire_request(bench.ask(key)).await {
                 Ok(guard) => {
                     let token = guard.token().map_or(0, |token| token.sequence);
                     // Where the answer is lost, the client itself sees to the rest.

@@ -9,17 +9,17 @@
 //! Nothing here measures or judges anew: a number that no record holds is shown as "–".
 
 mod error;
-
 mod comparison;
-mod cost;
 mod judge;
 
 mod format;
+mod table;
+mod sentences;
 mod matrix;
+
+mod cost;
 mod moves;
 mod sections;
-mod sentences;
-mod table;
 mod terminal;
 
 mod chart;

@@ -304,6 +304,15 @@ pub(crate) fn answer(verdict: &Verdict, expected: Expected, apart: bool) -> Cell
     }
 }
 
+/// The promise in words.
+pub(crate) fn promised(expected: Expected) -> &'static str {
+    match expected {
+        Expected::Holds => "holds",
+        Expected::Violated => "violated",
+        Expected::Either => "not judged",
+    }
+}
+
 /// "block 2", "blocks 1, 3".
 pub(crate) fn blocks_named(blocks: &[u32]) -> String {
     let numbers: Vec<String> = blocks.iter().map(u32::to_string).collect();

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use lock_backends::{BoxFuture, LockClient, Now, SinceStart};
+use lock_backends::{BoxFuture, LockClient, Now, OwnerId, Request, SinceStart};
 use tokio::task::JoinSet;
 
-use super::ask;
+/// Callers with a key each.
+pub(crate) const CALLERS: usize = 512;
 
 /// Somebody who can take and give back a lock.
 pub(crate) trait Pairs: Send + Sync {
@@ -40,7 +41,7 @@ impl Crowd {
     }
 
     pub(crate) fn on_distinct_keys(clients: Vec<LockClient>) -> Self {
-        let keys = (0..super::CALLERS).map(|caller| format!("key-{caller}").into()).collect();
+        let keys = (0..CALLERS).map(|caller| format!("key-{caller}").into()).collect();
         Self::new(clients, Keys::Distinct(keys))
     }
 
@@ -72,7 +73,7 @@ impl Pairs for Crowd {
         async move {
             let session = caller % self.clients.len();
             let request = ask(key, self.until_ns.load(Ordering::Relaxed));
-            let Ok(guard) = self.clients[session].acquire(request).await else { return false };
+            let Ok(guard) = self.clients[session].acquire_request(request).await else { return false };
             if self.last.swap(session, Ordering::Relaxed) == session {
                 self.stayed.fetch_add(1, Ordering::Relaxed);
             }
@@ -114,9 +115,7 @@ impl Lane {
         if let Some(crowd) = &self.crowd {
             let until_ns = crowd.now.now_ns() + slice.as_nanos() as u64;
             // Where nobody waits for anybody, there is no deadline to look after.
-            crowd
-                .until_ns
-                .store(if callers > super::CALLERS { until_ns } else { u64::MAX }, Ordering::Relaxed);
+            crowd.until_ns.store(if callers > CALLERS { until_ns } else { u64::MAX }, Ordering::Relaxed);
         }
         let done = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
@@ -175,4 +174,14 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+pub(crate) fn ask(key: &Arc<str>, deadline_ns: u64) -> Request {
+    let owner = OwnerId(format!("bench:{}", number()).into());
+    Request { keys: vec![Arc::clone(key)], ..Request::exclusive("", owner, deadline_ns) }
+}
+
+pub(crate) fn number() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    NUMBER.fetch_add(1, Ordering::Relaxed)
 }

@@ -19,22 +19,19 @@
 
 mod lane;
 mod bare;
-mod beside;
 mod waiters;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use harness::servers::{Durability, Server, ServerKind, ServerOptions};
+use harness::servers::{Durability, Server, ServerOptions};
 use lock_backends::{
-    ClientOptions, Endpoint, LockClient, OwnerId, Request, SessionOptions, SinceStart, variant,
+    ClientOptions, Endpoint, LocalFifo, LockClient, SessionOptions, SinceStart, Variant, variant,
 };
 
-use lane::{Crowd, Lane, interleave, table};
+use bare::Yardstick;
+use lane::{CALLERS, Crowd, Lane, interleave, number, table};
 
-/// Callers with a key each.
-const CALLERS: usize = 512;
 /// Nodes on the hot key, a session each, and the waiters of them all.
 const SESSIONS: usize = 8;
 const WAITERS: usize = 800;
@@ -52,18 +49,15 @@ impl Asked {
         self.of_kind(table, |word| ["pair", "distinct", "hot", "waiters"].contains(&word))
     }
 
-    fn server(&self, kind: ServerKind) -> bool {
-        self.of_kind(kind.name(), |word| ServerKind::ALL.iter().any(|kind| kind.name() == word))
+    fn server(&self, name: &str) -> bool {
+        self.of_kind(name, |word| bare::ALL.iter().any(|yardstick| yardstick.server == word))
     }
 
-    /// The variants on a server, a yardstick first.
-    pub(crate) fn variants(&self, kind: ServerKind) -> Vec<&'static str> {
-        let known = lock_backends::server(kind.name()).into_iter().flat_map(|server| server.variants);
-        let mut names: Vec<_> = known.map(|variant| variant.name).collect();
-        let yardstick = beside::of(kind).map(|beside| beside.variant);
-        names.sort_by_key(|name| Some(*name) != yardstick);
-        names.retain(|name| self.of_kind(name, |word| variant(word).is_some()));
-        names
+    /// The variants on a server, the first that they are compared with at the head.
+    pub(crate) fn variants(&self, yardstick: &Yardstick) -> Vec<&'static Variant> {
+        let mut variants = yardstick.variants();
+        variants.retain(|one| self.of_kind(one.name, |word| variant(word).is_ok()));
+        variants
     }
 }
 
@@ -72,9 +66,9 @@ fn main() {
     let asked = Asked(std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        for kind in ServerKind::ALL.iter().filter(|kind| asked.server(**kind)) {
+        for yardstick in bare::ALL.iter().filter(|yardstick| asked.server(yardstick.server)) {
             let options = ServerOptions { durability: Durability::Memory, ..ServerOptions::default() };
-            let server = match Server::start(*kind, &options).await {
+            let server = match Server::start(yardstick.server.parse().unwrap(), &options).await {
                 Ok(server) => server,
                 Err(missing) => {
                     eprintln!("skipped: {missing}");
@@ -82,16 +76,16 @@ fn main() {
                 }
             };
             if asked.table("pair") {
-                pair(&server, &asked).await;
+                pair(&server, yardstick, &asked).await;
             }
             if asked.table("distinct") {
-                distinct(&server, &asked).await;
+                distinct(&server, yardstick, &asked).await;
             }
             if asked.table("hot") {
-                hot(&server, &asked).await;
+                hot(&server, yardstick, &asked).await;
             }
             if asked.table("waiters") {
-                waiters::waiters(&server, &asked).await;
+                waiters::waiters(&server, yardstick, &asked).await;
             }
             server.stop().await.unwrap();
         }
@@ -99,10 +93,13 @@ fn main() {
 }
 
 /// One caller, one key: acquire and release, one after the other.
-async fn pair(server: &Server, asked: &Asked) {
-    let mut lanes = bare(server).await;
-    for name in asked.variants(server.kind()) {
-        lanes.push(Lane::new(name, Crowd::on_distinct_keys(vec![client(name, server, true).await])));
+async fn pair(server: &Server, yardstick: &Yardstick, asked: &Asked) {
+    let mut lanes = vec![yardstick.lane(server).await];
+    for variant in asked.variants(yardstick) {
+        lanes.push(Lane::new(
+            variant.name,
+            Crowd::on_distinct_keys(vec![client(variant, server, true).await]),
+        ));
     }
     interleave(&mut lanes, 1, 25, Duration::from_millis(100)).await;
     table(&format!("{}: one caller, one key", server.kind().title()), &lanes);
@@ -110,36 +107,36 @@ async fn pair(server: &Server, asked: &Asked) {
 }
 
 /// Many callers with a key each, on one session.
-async fn distinct(server: &Server, asked: &Asked) {
-    let mut lanes = bare(server).await;
-    for name in asked.variants(server.kind()) {
-        // A connection for each caller that holds: no crowd for one session.
-        if !["pg-session", "pg-xact"].contains(&name) {
-            lanes.push(Lane::new(name, Crowd::on_distinct_keys(vec![client(name, server, true).await])));
+async fn distinct(server: &Server, yardstick: &Yardstick, asked: &Asked) {
+    let mut lanes = vec![yardstick.lane(server).await];
+    for variant in asked.variants(yardstick) {
+        if yardstick.takes_crowds(variant) {
+            lanes.push(Lane::new(
+                variant.name,
+                Crowd::on_distinct_keys(vec![client(variant, server, true).await]),
+            ));
         }
     }
-    if let Some(program) = beside::of(server.kind()).and_then(|beside| beside.program) {
-        program(server);
-    }
+    (yardstick.beside)(server);
     interleave(&mut lanes, CALLERS, 15, Duration::from_millis(300)).await;
     table(&format!("{}: {CALLERS} callers with a key each, one session", server.kind().title()), &lanes);
     close(lanes).await;
 }
 
 /// Eight nodes, a hundred waiters each, one key. The first is the yardstick.
-async fn hot(server: &Server, asked: &Asked) {
+async fn hot(server: &Server, yardstick: &Yardstick, asked: &Asked) {
     let mut lanes = Vec::new();
-    for name in asked.variants(server.kind()) {
+    for variant in asked.variants(yardstick) {
         for local_fifo in [true, false] {
-            // Theirs cannot be switched off.
-            if !local_fifo && name.starts_with("pg-") {
+            let required = variant.capabilities.local_fifo == LocalFifo::Required;
+            if !local_fifo && (required || !yardstick.takes_crowds(variant)) {
                 continue;
             }
             let mut clients = Vec::new();
             for _ in 0..SESSIONS {
-                clients.push(client(name, server, local_fifo).await);
+                clients.push(client(variant, server, local_fifo).await);
             }
-            let label = if local_fifo { name.to_owned() } else { format!("{name}, no local FIFO") };
+            let label = format!("{}{}", variant.name, if local_fifo { "" } else { ", no local FIFO" });
             lanes.push(Lane::new(&label, Crowd::on_one_key(clients)));
         }
     }
@@ -149,30 +146,13 @@ async fn hot(server: &Server, asked: &Asked) {
     close(lanes).await;
 }
 
-async fn bare(server: &Server) -> Vec<Lane> {
-    match beside::of(server.kind()) {
-        Some(beside) => vec![Lane::bare((beside.bare)(server.endpoint()).await)],
-        None => Vec::new(),
-    }
-}
-
 async fn close(lanes: Vec<Lane>) {
     for lane in lanes {
         lane.close().await;
     }
 }
 
-fn ask(key: &Arc<str>, deadline_ns: u64) -> Request {
-    let owner = OwnerId(format!("bench:{}", number()).into());
-    Request { keys: vec![Arc::clone(key)], ..Request::exclusive("", owner, deadline_ns) }
-}
-
-fn number() -> u64 {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    NUMBER.fetch_add(1, Ordering::Relaxed)
-}
-
-async fn client(name: &str, server: &Server, local_fifo: bool) -> LockClient {
+async fn client(variant: &Variant, server: &Server, local_fifo: bool) -> LockClient {
     let session = SessionOptions {
         node: format!("bench-{}", number()),
         ttl: Duration::from_secs(10),
@@ -180,5 +160,5 @@ async fn client(name: &str, server: &Server, local_fifo: bool) -> LockClient {
     };
     let endpoint = Endpoint(server.endpoint().to_owned());
     let options = ClientOptions { local_fifo, ..ClientOptions::default() };
-    LockClient::connect(variant(name).unwrap(), &endpoint, session, options).await.unwrap()
+    LockClient::connect(variant, &endpoint, session, options).await.unwrap()
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::servers::Server;
-use lock_backends::{LocalFifo, LockClient, Now, SinceStart, variant};
+use lock_backends::{LocalFifo, LockClient, Now, SinceStart, Variant};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Asked, ask, beside, client};
+use super::bare::Yardstick;
+use super::lane::{ask, number};
+use super::{Asked, client};
 
 /// The largest comes first: it alone finds no memory that others left behind.
 const CROWDS: [usize; 3] = [10_000, 4_000, 1_000];
@@ -17,28 +19,26 @@ const CROWDS: [usize; 3] = [10_000, 4_000, 1_000];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// For each variant how fast they join and are granted, with and without local FIFO; for the first, memory for each waiter.
-pub(crate) async fn waiters(server: &Server, asked: &Asked) {
+pub(crate) async fn waiters(server: &Server, yardstick: &Yardstick, asked: &Asked) {
     println!(
         "{}: waiters of one session on one key\n\n\
          | | waiters | bytes a waiter | all stand after | granted, 1/s |\n| --- | --: | --: | --: | --: |",
         server.kind().title()
     );
     let mut memory = Memory::Fresh;
-    let most = beside::of(server.kind()).map_or(usize::MAX, |beside| beside.most_waiters);
-    for name in asked.variants(server.kind()) {
-        // A connection for each caller that waits.
-        if ["pg-session", "pg-xact"].contains(&name) {
+    for variant in asked.variants(yardstick) {
+        if !yardstick.takes_crowds(variant) {
             continue;
         }
         for local_fifo in [true, false] {
-            if !local_fifo && variant(name).unwrap().capabilities.local_fifo == LocalFifo::Required {
+            if !local_fifo && variant.capabilities.local_fifo == LocalFifo::Required {
                 continue;
             }
             for waiters in CROWDS {
-                if !local_fifo && waiters > most {
+                if !local_fifo && waiters > yardstick.waiters_max {
                     continue;
                 }
-                crowd(name, server, local_fifo, waiters, memory).await;
+                crowd(variant, server, local_fifo, waiters, memory).await;
                 memory = Memory::Used;
             }
         }
@@ -53,18 +53,18 @@ enum Memory {
     Used,
 }
 
-async fn crowd(name: &str, server: &Server, local_fifo: bool, waiters: usize, memory: Memory) {
+async fn crowd(variant: &Variant, server: &Server, local_fifo: bool, waiters: usize, memory: Memory) {
     let clock = SinceStart::default();
-    let client = Arc::new(client(name, server, local_fifo).await);
-    let key: Arc<str> = format!("crowd-{}", super::number()).into();
-    let holder = client.acquire(ask(&key, u64::MAX / 2)).await.unwrap();
+    let client = client(variant, server, local_fifo).await;
+    let key: Arc<str> = format!("crowd-{}", number()).into();
+    let holder = client.acquire_request(ask(&key, u64::MAX / 2)).await.unwrap();
     let (empty, sent) = (resident(), client.counts().operations);
     let start_ns = clock.now_ns();
     let mut tasks = JoinSet::new();
     for _ in 0..waiters {
-        let (client, key) = (Arc::clone(&client), Arc::clone(&key));
+        let (client, key) = (client.clone(), Arc::clone(&key));
         tasks.spawn(async move {
-            match client.acquire(ask(&key, u64::MAX / 2)).await {
+            match client.acquire_request(ask(&key, u64::MAX / 2)).await {
                 Ok(guard) => guard.release().await.is_ok(),
                 Err(_) => false,
             }
@@ -95,10 +95,9 @@ async fn crowd(name: &str, server: &Server, local_fifo: bool, waiters: usize, me
     };
     tasks.shutdown().await;
     let line = if local_fifo { "" } else { ", no local FIFO" };
+    let name = variant.name;
     println!("| {name}{line} | {waiters} | {bytes} | {:.2} s | {speed} |", standing_ns as f64 / 1e9);
-    if let Some(client) = Arc::into_inner(client) {
-        client.close().await;
-    }
+    client.close().await;
 }
 
 /// When every waiter had called and its first requests were sent.

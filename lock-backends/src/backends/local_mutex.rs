@@ -39,10 +39,13 @@ pub(super) const VARIANT: Variant = Variant {
         server_kill: "no server",
         power_loss: "nothing",
     },
-    open: |_| Ok(Box::new(LocalMutex::default())),
+    open: |endpoint| match endpoint.0.as_str() {
+        "" | "memory:" => Ok(Box::new(LocalMutex::default())),
+        _ => Err(LockError::BadUrl("memory:")),
+    },
 };
 
-/// All sessions of one of these share its table. The address is ignored.
+/// All sessions of one of these share its table.
 #[derive(Debug, Default)]
 struct LocalMutex {
     table: Arc<Mutex<Table>>,

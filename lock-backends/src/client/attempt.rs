@@ -4,17 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::counts::Counters;
 use super::guard::Guard;
 use super::hold::Hold;
-use super::{Shared, slots};
+use super::shared::{Patience, Shared};
+use super::slots;
 use crate::session::{LockError, Mode, Request, slot_key, split_slot};
-
-/// Whether to wait for the lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
-    Wait,
-    Try,
-}
 
 /// Why there is no guard.
 #[derive(Debug)]
@@ -215,7 +210,7 @@ fn closed() -> LockError {
     LockError::Unavailable("the client is closed".into())
 }
 
-impl super::Counters {
+impl Counters {
     /// Counts an attempt that ended without a guard and words it for the caller.
     fn ended(&self, ended: Ended) -> Result<Option<Guard>, LockError> {
         let (counter, outcome) = match ended {

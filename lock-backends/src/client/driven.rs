@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::Shared;
+use super::shared::Shared;
 use crate::session::BoxFuture;
 
 /// Work under way. Dropping it hands the work to a task of the client.

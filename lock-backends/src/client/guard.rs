@@ -12,7 +12,7 @@ use super::hold::Hold;
 use super::lease::Lease;
 use crate::session::{LockError, ReleaseRet, Token, Validity};
 
-/// A lock being held. Give it back with [`Guard::release`].
+/// A lock being held. Give it back with [`Guard::release`], whose error tells of a lock that was lost meanwhile.
 ///
 /// Dropping it abandons it: a task of the client releases it in the background, and counts it in
 /// [`Counts::dropped_guards`](crate::Counts::dropped_guards). It is not renewed from then on.
@@ -71,27 +71,31 @@ impl Guard {
         self.hold.as_ref().map(|hold| hold.lost.clone()).unwrap_or_default()
     }
 
-    /// Gives the lock back and says whether it was still held. After a lost session or a closed client:
-    /// [`ReleaseRet::AlreadyLost`].
+    /// Gives the lock back. `Ok`: it was held until now.
     ///
     /// Cancel safe: once polled, the release goes on in the background.
     ///
-    /// # Errors [`LockError::Unknown`] or [`LockError::Unavailable`] when the server did not answer; the
-    /// client goes on releasing in the background, and the next waiter of this node waits for that.
-    pub async fn release(mut self) -> Result<ReleaseRet, LockError> {
-        let Some(hold) = self.hold.take() else { return Ok(ReleaseRet::AlreadyLost) };
+    /// # Errors
+    /// [`LockError::AlreadyLost`] when it ended before, also with its session or by closing the client: what was done
+    /// under it may have met another holder. [`LockError::Unknown`] or [`LockError::Unavailable`] when the server did not
+    /// answer; the client goes on releasing in the background, and the next waiter of this node waits for that.
+    pub async fn release(mut self) -> Result<(), LockError> {
+        let Some(hold) = self.hold.take() else { return Err(LockError::AlreadyLost) };
         let shared = Arc::clone(&hold.shared);
         let told = Arc::new(AtomicBool::new(false));
         let counted = hold.counted;
         let ending = Driven::new(&shared, hold.end(Some(Arc::clone(&told))));
         if let Some(ret) = ending.until(shared.due_ns(0), &told).await {
-            return ret;
+            return match ret? {
+                ReleaseRet::Released => Ok(()),
+                ReleaseRet::AlreadyLost => Err(LockError::AlreadyLost),
+            };
         }
-        let error = Err(LockError::Unknown("the server did not answer the release".into()));
+        let error = LockError::Unknown("the server did not answer the release".into());
         if counted {
-            shared.counters.gave_back(&error);
+            shared.counters.gave_back(&Err(error.clone()));
         }
-        error
+        Err(error)
     }
 
     fn leases(&self) -> &[Arc<Lease>] {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
 use super::lease::Lease;
 use super::queue::Ticket;
+use super::shared::Shared;
 use crate::session::{Grant, LockError, ReleaseRet, Validity};
 
 /// First pause between two tries to give a doubtful grant back; doubles up to [`SETTLE_MAX`].
@@ -117,17 +117,5 @@ impl Hold {
                 pause = (pause * 2).min(SETTLE_MAX);
             }
         }
-    }
-}
-
-impl super::Counters {
-    /// Counts the end of a hold.
-    pub(super) fn gave_back(&self, ret: &Result<ReleaseRet, LockError>) {
-        let counter = match ret {
-            Ok(ReleaseRet::Released) => &self.released,
-            Ok(ReleaseRet::AlreadyLost) => &self.already_lost,
-            Err(_) => &self.release_unknown,
-        };
-        counter.fetch_add(1, Relaxed);
     }
 }

@@ -46,33 +46,33 @@ impl Bench {
     }
 
     /// A node of its own: client and session.
-    pub(crate) async fn node(&self) -> Arc<LockClient> {
+    pub(crate) async fn node(&self) -> LockClient {
         self.node_with(ClientOptions::default()).await
     }
 
-    pub(crate) async fn node_with(&self, options: ClientOptions) -> Arc<LockClient> {
+    pub(crate) async fn node_with(&self, options: ClientOptions) -> LockClient {
         self.connect(options).await.unwrap()
     }
 
     /// As [`Self::node`], where it may fail.
-    pub(crate) async fn try_node(&self) -> Result<Arc<LockClient>, LockError> {
+    pub(crate) async fn try_node(&self) -> Result<LockClient, LockError> {
         self.connect(ClientOptions::default()).await
     }
 
-    async fn connect(&self, options: ClientOptions) -> Result<Arc<LockClient>, LockError> {
+    async fn connect(&self, options: ClientOptions) -> Result<LockClient, LockError> {
         let capabilities = self.variant.capabilities;
-        LockClient::connect_on(&*self.backend, capabilities, self.session(), options).await.map(Arc::new)
+        LockClient::connect_on(&*self.backend, capabilities, self.session(), options).await
     }
 
     /// A node whose way to the server can fail.
-    pub(crate) async fn node_behind_a_link(&self) -> (Arc<LockClient>, Link) {
+    pub(crate) async fn node_behind_a_link(&self) -> (LockClient, Link) {
         self.node_behind_a_link_with(ClientOptions::default()).await
     }
 
-    pub(crate) async fn node_behind_a_link_with(&self, options: ClientOptions) -> (Arc<LockClient>, Link) {
+    pub(crate) async fn node_behind_a_link_with(&self, options: ClientOptions) -> (LockClient, Link) {
         let (link, endpoint) = Link::to(&self.endpoint.0).await;
         let client = LockClient::connect(self.variant, &Endpoint(endpoint), self.session(), options).await;
-        (Arc::new(client.unwrap()), link)
+        (client.unwrap(), link)
     }
 
     /// A deadline so far from now.
@@ -131,6 +131,12 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
         }
     });
     waited.await.unwrap_or_else(|_| panic!("never happened: {what}"));
+}
+
+/// Within the patience of a test, which is a failure and not a measurement.
+pub(crate) async fn free_again(bench: &Bench, node: &LockClient, key: &str) {
+    let guard = node.acquire_request(bench.ask(key)).await;
+    guard.unwrap_or_else(|error| panic!("{key} is still held: {error}")).release().await.unwrap();
 }
 
 /// Every attempt and hold of the node has ended, and the counts add up.

@@ -1,7 +1,7 @@
 //! What the load does to a key that nobody else wants.
 
-use super::Chart;
 use super::axis::{Axis, log_ns};
+use super::figure::Chart;
 use super::palette::Look;
 use super::plot::{Strip, WIDTH, strips, strips_height};
 use super::svg::{Named, image};

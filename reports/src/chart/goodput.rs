@@ -1,7 +1,7 @@
 //! Goodput per row with the spread of its blocks.
 
-use super::Chart;
 use super::axis::Axis;
+use super::figure::Chart;
 use super::palette::Look;
 use super::plot::{Strip, WIDTH, strips, strips_height};
 use super::svg::{Named, image};

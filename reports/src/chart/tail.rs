@@ -3,10 +3,10 @@
 use harness::record::Histogram;
 
 use super::axis::{Axis, log_ns, tail_of};
+use super::figure::{Chart, key};
 use super::palette::Look;
 use super::plot::{Line, WIDTH, lines};
 use super::svg::{Named, image};
-use super::{Chart, key};
 use crate::matrix::{by_role, quantile};
 use crate::table::Head;
 use crate::{Comparison, ReportError};

@@ -3,10 +3,10 @@
 use harness::record::{RunRecord, SLICE_NS};
 
 use super::axis::Axis;
+use super::figure::{Chart, key};
 use super::palette::Look;
 use super::plot::{Line, WIDTH, lines};
 use super::svg::{Named, image};
-use super::{Chart, key};
 use crate::table::{Cell, Group, Head, Table, TableRow};
 use crate::{Comparison, ReportError, Row, Spread, format};
 

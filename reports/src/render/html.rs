@@ -64,7 +64,7 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         bursts: cost::bursts(comparison).map(|table| captioned("When the last of a burst was served", table)),
         held: captioned("What each task cost, and what was held", cost::held(comparison)),
         bench: sections::bench(comparison),
-        cost: captioned("What the bench cost in each row", sections::harness_cost(comparison)),
+        cost: captioned("What the bench cost in each row", sections::bench_cost(comparison)),
         environment: sections::environment(comparison),
         servers: captioned("Servers", sections::servers(comparison)),
         mechanisms: comparison

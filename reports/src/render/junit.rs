@@ -5,7 +5,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Renderer;
 use crate::judge::{Promise, promise};
-use crate::sections::promised;
+use crate::sentences::promised;
 use crate::{Comparison, ReportError};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "junit", file: "junit.xml", render };

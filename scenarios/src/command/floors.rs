@@ -161,7 +161,7 @@ async fn of_server(
         let mut clients = Vec::new();
         for _ in 0..SESSIONS {
             let client = connect(&*backend, variant).await;
-            clients.push(Arc::new(client.with_context(|| format!("{}: session", variant.name))?));
+            clients.push(client.with_context(|| format!("{}: session", variant.name))?);
         }
         nodes.push((variant, clients));
     }
@@ -181,7 +181,7 @@ async fn of_server(
             let before = clients[0].counts().operations;
             for _ in 0..EACH {
                 let start_ns = monotonic_ns();
-                clients[0].acquire(ask("pair", u64::MAX)).await?.release().await?;
+                clients[0].acquire_request(ask("pair", u64::MAX)).await?.release().await?;
                 pairs[place].record_ns(monotonic_ns() - start_ns);
             }
             operations[place] += clients[0].counts().operations - before;
@@ -200,7 +200,7 @@ async fn of_server(
             hot: hot(&clients, contend).await,
         });
         for client in clients {
-            Arc::into_inner(client).expect("nobody waits any more").close().await;
+            client.close().await;
         }
     }
     Ok((floor, measured))
@@ -219,16 +219,16 @@ async fn requests(bare: &dyn Bare, pings: &mut Histogram, writes: &mut Histogram
 }
 
 /// All waiters of all nodes want one key, and again as soon as they have had it.
-async fn hot(nodes: &[Arc<LockClient>], contend: Duration) -> Hot {
+async fn hot(nodes: &[LockClient], contend: Duration) -> Hot {
     let until_ns = monotonic_ns() + contend.as_nanos() as u64;
     let sent = || nodes.iter().map(|node| node.counts().operations).sum::<u64>();
     let before = sent();
     let grants = Arc::new(Grants::default());
     let mut waiters = JoinSet::new();
     for waiter in 0..SESSIONS * WAITERS {
-        let (client, grants) = (Arc::clone(&nodes[waiter % SESSIONS]), Arc::clone(&grants));
+        let (client, grants) = (nodes[waiter % SESSIONS].clone(), Arc::clone(&grants));
         waiters.spawn(async move {
-            while let Ok(guard) = client.acquire(ask("hot", until_ns)).await {
+            while let Ok(guard) = client.acquire_request(ask("hot", until_ns)).await {
                 grants.count(waiter % SESSIONS);
                 // Lost or not: it was granted, and who comes next is the server's affair.
                 let _ret = guard.release().await;

@@ -63,7 +63,7 @@ struct Sessions {
     /// Over the node's own link, where there is one.
     backend: Arc<dyn LockBackend>,
     /// None before the first and after the last.
-    current: Mutex<Option<Arc<LockClient>>>,
+    current: Mutex<Option<LockClient>>,
     /// How often the node was started before, and how many sessions it has had since; held while one is opened.
     opened: tokio::sync::Mutex<(u32, u32)>,
     /// Operations of those that were lost.
@@ -71,7 +71,7 @@ struct Sessions {
 }
 
 impl Sessions {
-    fn current(&self) -> MutexGuard<'_, Option<Arc<LockClient>>> {
+    fn current(&self) -> MutexGuard<'_, Option<LockClient>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,7 +117,7 @@ impl LockMechanism {
     }
 
     /// The node's session; a new one where the last was lost.
-    async fn session(&self, node: NodeId) -> Result<Arc<LockClient>, LockError> {
+    async fn session(&self, node: NodeId) -> Result<LockClient, LockError> {
         let none = || LockError::Unavailable(format!("node {} is down", node.0));
         let sessions = self.nodes.get(&node).ok_or_else(none)?;
         let alive = || sessions.current().clone().filter(|client| !client.lost().is_cancelled());
@@ -142,8 +142,7 @@ impl LockMechanism {
         let client =
             LockClient::connect_on(&*sessions.backend, capabilities, options, ClientOptions::default())
                 .await?;
-        let client = Arc::new(client);
-        let lost = sessions.current().replace(Arc::clone(&client));
+        let lost = sessions.current().replace(client.clone());
         if let Some(lost) = lost {
             sessions.operations.fetch_add(lost.counts().operations, Ordering::Relaxed);
         }
@@ -170,7 +169,7 @@ impl LockMechanism {
                 // Nothing has been asked for.
                 () = self.clock.sleep_until(deadline_ns) => return Err(LockError::TimedOut),
             };
-            match client.acquire(self.request(at, step, deadline_ns)).await {
+            match client.acquire_request(self.request(at, step, deadline_ns)).await {
                 Err(LockError::SessionLost(_)) if self.clock.now_ns() < deadline_ns => {}
                 answer => return answer,
             }
@@ -215,8 +214,8 @@ impl LockMechanism {
         let guard = Arc::into_inner(guard).expect("a runner keeps no entitlement beyond its section");
         runner.release_sent(step);
         let ret = match guard.release().await {
-            Ok(lock_backends::ReleaseRet::Released) => ReleaseRet::Released,
-            Ok(lock_backends::ReleaseRet::AlreadyLost) => ReleaseRet::AlreadyLost,
+            Ok(()) => ReleaseRet::Released,
+            Err(LockError::AlreadyLost) => ReleaseRet::AlreadyLost,
             Err(error) => ReleaseRet::Unknown(error.to_string()),
         };
         runner.released(step, ret);
@@ -238,7 +237,7 @@ impl Mechanism for LockMechanism {
             self.runners.lock().unwrap_or_else(PoisonError::into_inner).clear();
             for sessions in self.nodes.values() {
                 let client = sessions.current().take();
-                if let Some(client) = client.and_then(Arc::into_inner) {
+                if let Some(client) = client {
                     client.close().await;
                 }
             }
@@ -298,8 +297,10 @@ fn outcome(error: &LockError) -> Outcome {
         LockError::TimedOut => Outcome::TimedOut,
         LockError::Unknown(_) => Outcome::Unknown(error.to_string()),
         LockError::Unavailable(_) => Outcome::Refused(error.to_string()),
-        LockError::SessionLost(_) | LockError::Protocol(_) | LockError::Unsupported(_) => {
-            Outcome::Failed(error.to_string())
-        }
+        LockError::SessionLost(_)
+        | LockError::AlreadyLost
+        | LockError::Protocol(_)
+        | LockError::BadUrl(_)
+        | LockError::Unsupported(_) => Outcome::Failed(error.to_string()),
     }
 }

@@ -18,8 +18,7 @@ impl fmt::Debug for Etcd {
 
 impl Etcd {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
-        let endpoints: Vec<&str> = endpoint.0.split(',').collect();
-        let client = Client::connect(endpoints, None).await.map_err(unavailable)?;
+        let client = Client::connect(super::url::urls(endpoint)?, None).await.map_err(unavailable)?;
         Ok(Self(client.kv_client()))
     }
 }

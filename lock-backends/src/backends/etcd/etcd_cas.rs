@@ -13,7 +13,7 @@
 //!          put k if absent ──▶ revision 9 = token
 //! ```
 //!
-//! **A lost answer** is withdrawn before anything is tried again, with a proof: see folder `etcd`.
+//! **A lost answer** is withdrawn before anything is tried again, with a proof: see file `withdrawal`.
 //!
 //! **Round trips.** 1 transaction to acquire, 1 to release, each one entry in the server's log. Refused once:
 //! a watch and a read more, and one more transaction per lost race.
@@ -31,9 +31,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
-
-use super::{Etcd, Node, Recipe, SURVIVES, TxnError, Watch};
+use super::node::Node;
+use super::requests::{Compare, Failure, Op, Read, Txn, Watch};
+use super::session::{Etcd, KeyRecipe, SURVIVES};
+use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, Request, SafetyClass, Variant,
 };
@@ -70,15 +71,7 @@ enum Attempt {
     Refused(i64),
 }
 
-impl Recipe for Cas {
-    fn key(&self, _: &Node, name: &str, _: &OwnerId) -> String {
-        lock_key(name)
-    }
-
-    fn mine(&self, key: &str, owner: &OwnerId) -> Compare {
-        Compare::value(key, CompareOp::Equal, owner.0.as_bytes())
-    }
-
+impl Recipe<Node> for Cas {
     fn try_acquire<'a>(
         &'a self,
         node: &'a Node,
@@ -124,6 +117,16 @@ impl Recipe for Cas {
             }
         })
     }
+}
+
+impl KeyRecipe for Cas {
+    fn key(&self, _: &Node, name: &str, _: &OwnerId) -> String {
+        lock_key(name)
+    }
+
+    fn mine(&self, key: &str, owner: &OwnerId) -> Compare {
+        Compare::Holds { key: key.to_owned(), value: owner.0.as_bytes().to_vec() }
+    }
 
     /// The holder's owner id: the key's value has to be known to whoever withdraws.
     fn holder<'a>(
@@ -131,7 +134,7 @@ impl Recipe for Cas {
         node: &'a Node,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<String>, LockError>> {
-        Box::pin(node.first_value(lock_key(name), None))
+        Box::pin(node.first_value(Read::key(lock_key(name))))
     }
 }
 
@@ -169,24 +172,24 @@ async fn attempt(
 ) -> Result<Attempt, LockError> {
     let key = lock_key(name);
     loop {
-        let (absent, fence) = (Compare::create_revision(key.as_str(), CompareOp::Equal, 0), node.fence()?);
-        let put = PutOptions::new().with_lease(node.lease());
-        let txn = Txn::new()
-            .when([absent, fence])
-            .and_then([TxnOp::put(key.as_str(), request.owner.0.as_bytes(), Some(put))])
-            .or_else([TxnOp::get(key.as_str(), None), node.read_fence()]);
+        let value = request.owner.0.as_bytes().to_vec();
+        let txn = Txn {
+            when: vec![Compare::Absent { key: key.clone() }, node.fence()?],
+            then: vec![Op::Put { key: key.clone(), value, lease: node.lease }],
+            or_else: vec![Op::Read(Read::key(key.as_str())), node.read_fence()],
+        };
         let answer = match node.txn(name, txn, limit).await {
             Ok(answer) => answer,
-            Err(TxnError::LeaseGone) => return Err(node.gone()),
-            Err(TxnError::Unanswered(why)) => return Err(LockError::Unknown(why)),
+            Err(Failure::LeaseGone) => return Err(node.gone()),
+            Err(Failure::Unanswered(why)) => return Err(LockError::Unknown(why)),
         };
         if answer.succeeded {
-            return node.grant(name, request, answer.revision).map(Attempt::Granted);
+            return node.grant(name, &request.owner, answer.revision).map(Attempt::Granted);
         }
         match answer.first_key(0)? {
             // My own earlier try, whose answer was lost.
-            Some(kv) if kv.value() == request.owner.0.as_bytes() && kv.lease() == node.lease() => {
-                return node.grant(name, request, kv.create_revision()).map(Attempt::Granted);
+            Some(there) if there.value == request.owner.0.as_bytes() && there.lease == node.lease.id => {
+                return node.grant(name, &request.owner, there.created).map(Attempt::Granted);
             }
             Some(_) => return Ok(Attempt::Refused(answer.revision)),
             // The key was free and only the fence was outdated: again with the new one.

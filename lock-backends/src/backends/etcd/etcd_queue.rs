@@ -16,7 +16,7 @@
 //! attempt takes a *seat* of its session, and leaves it when it is proven that nothing of it is at the server or on its
 //! way there. Revisions, not names, tell attempts apart.
 //!
-//! **A lost answer** is withdrawn before anything is tried again, with a proof: see folder `etcd`.
+//! **A lost answer** is withdrawn before anything is tried again, with a proof: see file `withdrawal`.
 //!
 //! **Round trips.** 1 transaction to acquire, 1 to release, each one entry in the server's log. Waiting: a watch and a
 //! read for each predecessor. The server sorts the whole queue for the read, so the local FIFO matters: it keeps the queue as short as
@@ -34,12 +34,13 @@
 //! `concurrency` (the recipe; structure only).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget, Txn, TxnOp};
-
-use super::{Answer, Etcd, Node, Recipe, SURVIVES, TxnError};
+use super::node::Node;
+use super::requests::{Answer, Compare, Content, Failure, KeyValue, Keys, Op, Order, Read, Txn};
+use super::session::{Etcd, KeyRecipe, SURVIVES};
+use crate::backends::common::{Recipe, lock};
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, ReleaseRet, Request, SafetyClass,
     Variant,
@@ -81,15 +82,7 @@ struct Place {
     next: bool,
 }
 
-impl Recipe for Queue {
-    /// An attempt without a seat has a key that nobody puts.
-    fn key(&self, node: &Node, name: &str, owner: &OwnerId) -> String {
-        match self.seats.of(name, owner) {
-            Some(seat) => format!("{}{:x}-{seat}", prefix(name), node.lease()),
-            None => format!("{}{}", prefix(name), owner.0),
-        }
-    }
-
+impl Recipe<Node> for Queue {
     fn acquire<'a>(
         &'a self,
         node: &'a Node,
@@ -116,7 +109,7 @@ impl Recipe for Queue {
             self.seats.take(name, &request.owner);
             let key = self.key(node, name, &request.owner);
             let refused = match enqueue(node, name, &key, request, Join::IfFree).await {
-                Ok(Some(place)) => return node.grant(name, request, place.created).map(Some),
+                Ok(Some(place)) => return node.grant(name, &request.owner, place.created).map(Some),
                 Ok(None) => Ok(None),
                 Err(LockError::Unknown(why)) => {
                     self.withdraw(node, name, &request.owner).await?;
@@ -127,6 +120,16 @@ impl Recipe for Queue {
             self.seats.leave(name, &request.owner);
             refused
         })
+    }
+}
+
+impl KeyRecipe for Queue {
+    /// An attempt without a seat has a key that nobody puts.
+    fn key(&self, node: &Node, name: &str, owner: &OwnerId) -> String {
+        match self.seats.of(name, owner) {
+            Some(seat) => format!("{}{:x}-{seat}", prefix(name), node.lease.id),
+            None => format!("{}{}", prefix(name), owner.0),
+        }
     }
 
     fn withdraw<'a>(
@@ -162,9 +165,7 @@ impl Recipe for Queue {
         node: &'a Node,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<String>, LockError>> {
-        let first =
-            GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend).with_limit(1);
-        Box::pin(node.first_value(prefix(name), Some(first)))
+        Box::pin(node.first_value(Read::oldest(prefix(name))))
     }
 }
 
@@ -186,11 +187,11 @@ impl Queue {
         };
         let created = place.created;
         if let Err(error) = wait_turn(node, name, &key, place, request).await {
-            let mine = Compare::create_revision(key.as_str(), CompareOp::Equal, created);
+            let mine = Compare::CreatedAt { key: key.clone(), revision: created };
             node.delete_if(name, mine, key).await?;
             return Err(error);
         }
-        node.grant(name, request, created)
+        node.grant(name, &request.owner, created)
     }
 }
 
@@ -208,7 +209,7 @@ struct Row {
 
 impl Seats {
     fn rows(&self) -> MutexGuard<'_, HashMap<Arc<str>, Row>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn of(&self, name: &str, owner: &OwnerId) -> Option<usize> {
@@ -250,15 +251,16 @@ async fn enqueue(
 ) -> Result<Option<Place>, LockError> {
     loop {
         let absent = match join {
-            Join::Always => Compare::create_revision(key, CompareOp::Equal, 0),
+            Join::Always => Compare::Absent { key: key.to_owned() },
             // Compares every key of the queue; an empty one passes.
-            Join::IfFree => Compare::create_revision(prefix(name), CompareOp::Equal, 0).with_prefix(),
+            Join::IfFree => Compare::NoneUnder { prefix: prefix(name) },
         };
-        let put = PutOptions::new().with_lease(node.lease());
-        let txn = Txn::new()
-            .when([absent, node.fence()?])
-            .and_then([TxnOp::put(key, request.description.as_bytes(), Some(put)), last_three(name, None)])
-            .or_else([TxnOp::get(key, None), node.read_fence(), last_three(name, None)]);
+        let value = request.description.as_bytes().to_vec();
+        let txn = Txn {
+            when: vec![absent, node.fence()?],
+            then: vec![Op::Put { key: key.to_owned(), value, lease: node.lease }, last_three(name, None)],
+            or_else: vec![Op::Read(Read::key(key)), node.read_fence(), last_three(name, None)],
+        };
         let limit = if join == Join::Always { node.limit(request) } else { node.patience() };
         let answer = ask(node, name, txn, limit).await?;
         let seen = answer.revision;
@@ -288,7 +290,8 @@ async fn wait_turn(
         if deleted && place.next {
             return Ok(());
         }
-        let look = Txn::new().and_then([TxnOp::get(key, None), last_three(name, Some(place.created))]);
+        let look = vec![Op::Read(Read::key(key)), last_three(name, Some(place.created))];
+        let look = Txn { then: look, ..Txn::default() };
         let answer = match ask(node, name, look, node.limit(request)).await {
             Ok(answer) => answer,
             // A read may be repeated.
@@ -311,23 +314,21 @@ fn request_goes_on(node: &Node, request: &Request) -> bool {
 async fn ask(node: &Node, name: &str, txn: Txn, limit: Duration) -> Result<Answer, LockError> {
     match node.txn(name, txn, limit).await {
         Ok(answer) => Ok(answer),
-        Err(TxnError::LeaseGone) => Err(node.gone()),
-        Err(TxnError::Unanswered(why)) => Err(LockError::Unknown(why)),
+        Err(Failure::LeaseGone) => Err(node.gone()),
+        Err(Failure::Unanswered(why)) => Err(LockError::Unknown(why)),
     }
 }
 
 /// Reads the three youngest keys of the queue, or those not younger than mine.
-fn last_three(name: &str, created: Option<i64>) -> TxnOp {
-    let youngest =
-        GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Descend).with_limit(3);
-    let read = created.map_or(youngest.clone(), |created| youngest.with_max_create_revision(created));
-    TxnOp::get(prefix(name), Some(read.with_keys_only()))
+fn last_three(name: &str, created_until: Option<i64>) -> Op {
+    let keys = Keys::Under { prefix: prefix(name), order: Order::Youngest, limit: 3, created_until };
+    Op::Read(Read { keys, content: Content::NoValue })
 }
 
 /// The place of the key with that create revision, from the read at `at`, which shows it and up to two before it.
 fn place(answer: &Answer, at: usize, created: i64, seen: i64) -> Result<Place, LockError> {
-    let older: Vec<&KeyValue> = answer.keys(at)?.iter().filter(|kv| kv.create_revision() < created).collect();
-    let before = older.first().map(|kv| String::from_utf8_lossy(kv.key()).into_owned());
+    let older: Vec<&KeyValue> = answer.keys(at)?.iter().filter(|there| there.created < created).collect();
+    let before = older.first().map(|nearest| nearest.key.clone());
     Ok(Place { created, seen, before, next: older.len() == 1 })
 }
 

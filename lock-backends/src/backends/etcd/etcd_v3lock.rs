@@ -34,10 +34,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{GetOptions, LockOptions, LockResponse, SortOrder, SortTarget};
 use tokio::time::{sleep, timeout};
 
-use super::{Etcd, Node, Recipe, SURVIVES};
+use super::node::Node;
+use super::requests::{Compare, Read, Reply};
+use super::session::{Etcd, KeyRecipe, SURVIVES};
+use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, OwnerId, ReleaseRet, Request, SafetyClass,
     Variant,
@@ -68,11 +70,7 @@ const LATE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 struct V3lock;
 
-impl Recipe for V3lock {
-    fn key(&self, node: &Node, name: &str, _: &OwnerId) -> String {
-        format!("{}/{:x}", queue(name), node.lease())
-    }
-
+impl Recipe<Node> for V3lock {
     fn acquire<'a>(
         &'a self,
         node: &'a Node,
@@ -99,6 +97,12 @@ impl Recipe for V3lock {
                 Err(error) => Err(error),
             }
         })
+    }
+}
+
+impl KeyRecipe for V3lock {
+    fn key(&self, node: &Node, name: &str, _: &OwnerId) -> String {
+        format!("{}/{:x}", queue(name), node.lease.id)
     }
 
     fn withdraw<'a>(
@@ -136,11 +140,9 @@ impl Recipe for V3lock {
         node: &'a Node,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<String>, LockError>> {
-        let first =
-            GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend).with_limit(1);
         Box::pin(async move {
-            let first = node.first_key(format!("{}/", queue(name)), Some(first)).await?;
-            Ok(first.map(|kv| format!("lease {:x}", kv.lease())))
+            let first = node.first_key(Read::oldest(format!("{}/", queue(name)))).await?;
+            Ok(first.map(|first| format!("lease {:x}", first.lease)))
         })
     }
 }
@@ -154,23 +156,17 @@ impl V3lock {
         limit: Duration,
     ) -> Result<Grant, LockError> {
         node.fence()?;
-        let ((place, client), options) = (node.member(), LockOptions::new().with_lease(node.lease()));
-        let (mut client, queue) = (client.lock_client(), queue(name));
-        let mut asked = Box::pin(async move { client.lock(queue, Some(options)).await });
-        node.count();
-        let answer = tokio::select! {
+        let mut asked = node.requests.lock(queue(name), node.lease);
+        let granted_at = tokio::select! {
             biased;
             () = node.ended() => return Err(node.gone()),
-            answer = &mut asked => answer,
+            granted_at = &mut asked => granted_at,
             () = node.wait_over(request) => return Err(self.give_up(node, name, request, asked).await),
             () = sleep(limit) => return Err(self.give_up(node, name, request, asked).await),
         };
-        match answer.as_ref().map(|answer| answer.header().map_or(0, |header| header.revision())) {
-            Ok(revision) => node.grant(name, request, revision),
-            Err(error) => {
-                node.leave(place);
-                Err(LockError::Unknown(error.to_string()))
-            }
+        match granted_at {
+            Ok(revision) => node.grant(name, &request.owner, revision),
+            Err(failure) => Err(LockError::Unknown(failure.to_string())),
         }
     }
 
@@ -180,19 +176,18 @@ impl V3lock {
         node: &Node,
         name: &str,
         request: &Request,
-        asked: impl Future<Output = Result<LockResponse, etcd_client::Error>> + Send + 'static,
+        asked: Reply<'static, i64>,
     ) -> LockError {
         let key = self.key(node, name, &request.owner);
-        let place = timeout(node.patience(), node.first_key(key.clone(), None)).await;
+        let place = timeout(node.patience(), node.first_key(Read::key(key.as_str()))).await;
         node.go_on(asked);
         let created = match place {
-            Ok(Ok(Some(kv))) => kv.create_revision(),
+            Ok(Ok(Some(there))) => there.created,
             Ok(Ok(None)) => return LockError::Unknown("the request has not arrived".to_owned()),
             Ok(Err(error)) => return LockError::Unknown(error.to_string()),
             Err(_) => return LockError::Unknown("no answer in time".to_owned()),
         };
-        let mine =
-            etcd_client::Compare::create_revision(key.as_str(), etcd_client::CompareOp::Equal, created);
+        let mine = Compare::CreatedAt { key: key.clone(), revision: created };
         match node.delete_if(name, mine, key).await {
             Ok(_) => LockError::TimedOut,
             Err(error) => error,

@@ -1,6 +1,7 @@
 //! What the variants on PostgreSQL share: connections and their settings, the token sequence, keys, announcements.
 
 mod bare;
+mod connections;
 mod per_holder;
 pub(super) mod wakeups;
 
@@ -17,12 +18,15 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
 use tokio::time::timeout;
 
 pub(super) use self::per_holder::{PerHolder, Statements};
+use crate::backends::common::CONNECT_TIMEOUT;
 use crate::session::{Endpoint, LockError, Server, SessionOptions, Survives, unavailable};
+
+const URL: &str = "postgres://user[:password]@host[:port]/database";
 
 /// The product, and one line for each variant on it.
 pub(super) const SERVER: Server = Server {
     name: "postgres",
-    url: "postgres://user[:password]@host:port/database",
+    url: URL,
     variants: &[&pg_session::VARIANT, &pg_mux::VARIANT, &pg_xact::VARIANT, &pg_lease::VARIANT],
     settings: &[
         ("fsync, synchronous_commit", "whether rows of leases outlive a loss of power"),
@@ -42,21 +46,18 @@ pub(super) const ADVISORY_SURVIVES: Survives = Survives {
 
 /// A session gives one statement the ttl asked for, at least this, before its connection counts as lost.
 pub(super) const PATIENCE_MIN: Duration = Duration::from_secs(1);
-/// How long an answer that is due at the deadline may still take before its outcome counts as unknown.
-pub(super) const GRACE: Duration = Duration::from_millis(200);
 /// Bound on taking down a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bound on setting up a connection.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Makes the sequence once although several nodes connect at a time. The two-part advisory key is in another space than
 /// the one-part keys of the locks.
 const SET_UP: &str = "BEGIN; SELECT pg_advisory_xact_lock(1819239275, 1650815848); \
                       CREATE SEQUENCE IF NOT EXISTS lockbench_fence AS bigint NO CYCLE CACHE 1; COMMIT";
 
 pub(super) fn options(endpoint: &Endpoint) -> Result<PgConnectOptions, LockError> {
-    // The error of a malformed URL could repeat its password.
-    PgConnectOptions::from_str(&endpoint.0)
-        .map_err(|_| LockError::Protocol("malformed postgres URL".to_owned()))
+    // The library takes any scheme, and its error could repeat the password.
+    let ours = ["postgres://", "postgresql://"].iter().any(|scheme| endpoint.0.starts_with(scheme));
+    let options = PgConnectOptions::from_str(&endpoint.0).ok().filter(|_| ours);
+    options.ok_or(LockError::BadUrl(URL))
 }
 
 /// Makes what the variants need in the database, if it is not there.

@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Row};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{CONNECT_TIMEOUT, GRACE, PATIENCE_MIN, hash, session_settings, set_up};
+use super::connections::Connections;
+use super::{PATIENCE_MIN, hash, session_settings, set_up};
+use crate::backends::common::{CONNECT_TIMEOUT, answer_within, lock, single_key};
 use crate::session::{
     BoxFuture, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal, Request,
     SessionOptions, Token, Validity, unavailable,
@@ -45,9 +47,8 @@ pub(in crate::backends) struct PerHolder {
 struct Session {
     options: PgConnectOptions,
     statements: Statements,
-    /// Held for as long as a connection is in use.
-    permits: Semaphore,
-    idle: Mutex<Vec<Line>>,
+    /// Each is one attempt's, from the try to the release.
+    connections: Connections<Line>,
     held: Mutex<HashMap<Attempt, Arc<tokio::sync::Mutex<Option<Held>>>>>,
     /// Backends of attempts with an unknown outcome, to be terminated.
     doubtful: Mutex<HashMap<Attempt, i32>>,
@@ -91,8 +92,7 @@ impl LockBackend for PerHolder {
             let session = Session {
                 options: settings.options([("client_connection_check_interval", interval)]),
                 statements: self.statements,
-                permits: Semaphore::new(CONNECTIONS_MAX),
-                idle: Mutex::default(),
+                connections: Connections::new(CONNECTIONS_MAX),
                 held: Mutex::default(),
                 doubtful: Mutex::default(),
                 lost: CancellationToken::new(),
@@ -102,7 +102,7 @@ impl LockBackend for PerHolder {
             };
             let mut first = session.open().await?;
             set_up(&mut first.connection).await?;
-            lock(&session.idle).push(first);
+            session.connections.put(first);
             Ok(Arc::new(session) as Arc<dyn LockSession>)
         })
     }
@@ -125,8 +125,7 @@ impl Session {
         if self.lost.is_cancelled() {
             return Err(LockError::SessionLost("closed".to_owned()));
         }
-        let idle = lock(&self.idle).pop();
-        match idle {
+        match self.connections.take() {
             Some(line) => Ok(line),
             None => self.open().await,
         }
@@ -157,7 +156,7 @@ impl Session {
                     THEN pg_terminate_backend({pid}, {wait_ms}) ELSE true END"
         );
         let ended = self.run(&mut line, sql, self.patience).await;
-        lock(&self.idle).push(line);
+        self.connections.put(line);
         match ended.map(|row| row.try_get::<bool, _>(0)) {
             Ok(Ok(true)) => Ok(()),
             Ok(_) => Err(LockError::Unknown("the server process did not end yet".to_owned())),
@@ -167,7 +166,7 @@ impl Session {
 
     /// Asks for the lock on a connection of its own.
     async fn ask(&self, request: &Request, sql: String, limit: Duration) -> Result<Option<Grant>, LockError> {
-        let attempt = (the_key(request)?.clone(), request.owner.clone());
+        let attempt = (single_key(request)?.clone(), request.owner.clone());
         let permit = self.permit(request).await?;
         let mut line = self.line().await?;
         let pid = line.pid;
@@ -189,7 +188,7 @@ impl Session {
                             return Ok(None);
                         }
                     }
-                    lock(&self.idle).push(line);
+                    self.connections.put(line);
                     return Ok(None);
                 };
                 permit.forget();
@@ -201,7 +200,7 @@ impl Session {
             // 55P03: lock_timeout.
             Some(Err(Failure::Refused(_, Some(code)))) if code == "55P03" => {
                 if self.run(&mut line, "ROLLBACK; SELECT 1".to_owned(), self.patience).await.is_ok() {
-                    lock(&self.idle).push(line);
+                    self.connections.put(line);
                 }
                 Err(LockError::TimedOut)
             }
@@ -231,7 +230,7 @@ impl Session {
     async fn permit(&self, request: &Request) -> Result<SemaphorePermit<'_>, LockError> {
         tokio::select! {
             biased;
-            permit = self.permits.acquire() => permit.map_err(|_| LockError::SessionLost("closed".to_owned())),
+            permit = self.connections.permit() => permit.map_err(|_| LockError::SessionLost("closed".to_owned())),
             () = request.over(&*self.now) => Err(LockError::TimedOut),
         }
     }
@@ -251,11 +250,11 @@ impl Session {
         let Some(Held { mut line, mode }) = held.lock().await.take() else {
             return Ok(ReleaseRet::AlreadyLost);
         };
-        self.permits.add_permits(1);
+        self.connections.give_up();
         let sql = (self.statements.release)(hash(name), mode);
         match self.run(&mut line, sql, self.patience).await.map(|row| row.try_get::<bool, _>(0)) {
             Ok(Ok(was_held)) => {
-                lock(&self.idle).push(line);
+                self.connections.put(line);
                 Ok(if was_held { ReleaseRet::Released } else { ReleaseRet::AlreadyLost })
             }
             Ok(Err(error)) => Err(LockError::Protocol(error.to_string())),
@@ -278,7 +277,7 @@ impl Session {
         }
         // The end of the connection is the end of the lock, as soon as the server sees it.
         *held = None;
-        self.permits.add_permits(1);
+        self.connections.give_up();
         Validity::Lost
     }
 
@@ -290,7 +289,7 @@ impl Session {
 impl LockSession for Session {
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
         Box::pin(async move {
-            let sql = (self.statements.try_acquire)(hash(the_key(request)?), request.mode);
+            let sql = (self.statements.try_acquire)(hash(single_key(request)?), request.mode);
             self.ask(request, sql, self.patience).await
         })
     }
@@ -303,8 +302,8 @@ impl LockSession for Session {
                 write!(sql, "SET application_name = '{}';", request.description.replace('\'', "''"))
                     .expect("a string takes everything");
             }
-            sql.push_str(&(self.statements.acquire)(hash(the_key(request)?), request.mode));
-            let granted = self.ask(request, sql, remaining.saturating_add(GRACE)).await?;
+            sql.push_str(&(self.statements.acquire)(hash(single_key(request)?), request.mode));
+            let granted = self.ask(request, sql, answer_within(request, &*self.now, Duration::MAX)).await?;
             granted.ok_or_else(|| LockError::Protocol("a grant without a token".to_owned()))
         })
     }
@@ -332,7 +331,7 @@ impl LockSession for Session {
             let Ok(row) = row else {
                 return Err(LockError::Unavailable("no answer from postgres".to_owned()));
             };
-            lock(&self.idle).push(line);
+            self.connections.put(line);
             row.try_get(0).map_err(|error| LockError::Protocol(error.to_string()))
         })
     }
@@ -353,7 +352,7 @@ impl LockSession for Session {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.lost.cancel();
-            let mut lines = std::mem::take(&mut *lock(&self.idle));
+            let mut lines = self.connections.drain();
             let held = std::mem::take(&mut *lock(&self.held));
             for held in held.into_values() {
                 lines.extend(held.lock().await.take().map(|held| held.line));
@@ -369,16 +368,4 @@ impl LockSession for Session {
 fn granted(request: &Request, token: Token) -> Grant {
     let (keys, owner) = (request.keys.clone(), request.owner.clone());
     Grant { keys, owner, token: Some(token), validity: Validity::NoLease }
-}
-
-/// The single key of a request; levels and several keys are not for this kind.
-fn the_key(request: &Request) -> Result<&Arc<str>, LockError> {
-    match (request.keys.as_slice(), request.level) {
-        ([key], 1) => Ok(key),
-        _ => Err(LockError::Unsupported("one key of level 1 at a time")),
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

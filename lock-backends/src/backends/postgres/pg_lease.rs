@@ -19,24 +19,24 @@
 //!
 //! Sources: PostgreSQL documentation, "INSERT" (ON CONFLICT), "NOTIFY"; cirello-io/pglock (a lease table, polled).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::QueryScalar;
 use sqlx::{ConnectOptions as _, Connection, FromRow, PgConnection, Postgres};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::connections::Connections;
 use super::wakeups::{self, Wakeups};
-use super::{CONNECT_TIMEOUT, GRACE, hash, options, session_settings, set_up};
+use super::{hash, options, session_settings, set_up};
+use crate::backends::common::{CONNECT_TIMEOUT, Tasks, answer_within, exclusive_key};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Mode, Now,
-    OwnerId, ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Survives, Token, Validity, Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, OwnerId,
+    ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Survives, Token, Validity, Variant,
     unavailable, valid_until,
 };
 
@@ -109,16 +109,14 @@ struct PgLease(PgConnectOptions);
 #[derive(Debug)]
 struct LeaseSession {
     options: PgConnectOptions,
-    /// One for each statement under way.
-    permits: Semaphore,
-    /// Connections that run none. The library's pool would send each of them a ping after every statement.
-    idle: Mutex<Vec<PgConnection>>,
+    /// Each runs one statement at a time.
+    connections: Connections<PgConnection>,
     wakeups: Arc<Wakeups>,
     ttl: Duration,
     now: Arc<dyn Now>,
     lost: CancellationToken,
     operations: AtomicU64,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
 }
 
 impl LockBackend for PgLease {
@@ -132,19 +130,20 @@ impl LockBackend for PgLease {
             let (wakeups, lost) = (Arc::new(Wakeups::default()), CancellationToken::new());
             let wait_options = session_settings(&self.0, &options, "listen");
             let listening = wakeups::listen(&wait_options).await.map_err(unavailable)?;
-            let mut tasks = JoinSet::new();
+            let tasks = Tasks::default();
             tasks.spawn(wakeups::run(Arc::clone(&wakeups), listening, wait_options, lost.clone()));
+            let connections = Connections::new(CONNECTIONS);
+            connections.put(first);
             let (now, operations) = (options.now, AtomicU64::new(0));
             Ok(Arc::new(LeaseSession {
                 options: settings,
-                permits: Semaphore::new(CONNECTIONS),
-                idle: Mutex::new(vec![first]),
+                connections,
                 wakeups,
                 ttl,
                 now,
                 lost,
                 operations,
-                tasks: Mutex::new(tasks),
+                tasks,
             }) as Arc<dyn LockSession>)
         })
     }
@@ -170,15 +169,14 @@ impl LeaseSession {
         }
         self.operations.fetch_add(1, Ordering::Relaxed);
         let answered = async {
-            let _permit = self.permits.acquire().await.map_err(unavailable)?;
-            let idle = lock(&self.idle).pop();
-            let mut connection = match idle {
+            let _permit = self.connections.permit().await.map_err(unavailable)?;
+            let mut connection = match self.connections.take() {
                 Some(connection) => connection,
                 None => open(&self.options).await?,
             };
             let rows = statement.fetch_all(&mut connection).await;
             if matches!(rows, Ok(_) | Err(sqlx::Error::Database(_))) {
-                lock(&self.idle).push(connection);
+                self.connections.put(connection);
             }
             rows.map_err(|error| match error {
                 sqlx::Error::Database(error) => LockError::Unavailable(error.to_string()),
@@ -206,13 +204,13 @@ impl LeaseSession {
     }
 
     async fn wait(&self, request: &Request) -> Result<Grant, LockError> {
-        let name = the_key(request)?;
+        let name = exclusive_key(request)?;
         let waiter = self.wakeups.waiter(hash(name));
         loop {
             // Armed before the try, so that an announcement between the answer and the wait is not missed.
             let mut woken = std::pin::pin!(waiter.woken());
             woken.as_mut().enable();
-            let limit = (request.remaining(&*self.now) + GRACE).min(self.ttl);
+            let limit = answer_within(request, &*self.now, self.ttl);
             if let Some(grant) = self.ask(name, request, limit).await? {
                 return Ok(grant);
             }
@@ -253,7 +251,7 @@ impl LeaseSession {
 
 impl LockSession for LeaseSession {
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
-        Box::pin(async move { self.ask(the_key(request)?, request, self.ttl / 2).await })
+        Box::pin(async move { self.ask(exclusive_key(request)?, request, self.ttl / 2).await })
     }
 
     fn acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Grant, LockError>> {
@@ -316,9 +314,8 @@ impl LockSession for LeaseSession {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.lost.cancel();
-            let mut tasks = std::mem::take(&mut *lock(&self.tasks));
-            while tasks.join_next().await.is_some() {}
-            let goodbyes = std::mem::take(&mut *lock(&self.idle)).into_iter().map(Connection::close);
+            self.tasks.ended().await;
+            let goodbyes = self.connections.drain().into_iter().map(Connection::close);
             if timeout(self.ttl, join_all(goodbyes)).await.is_err() {
                 tracing::debug!("connections were dropped without a goodbye");
             }
@@ -326,20 +323,8 @@ impl LockSession for LeaseSession {
     }
 }
 
-/// The single key of a request; levels, several keys and shared mode are not for this variant.
-fn the_key(request: &Request) -> Result<&Arc<str>, LockError> {
-    match (request.keys.as_slice(), request.mode, request.level) {
-        ([key], Mode::Exclusive, 1) => Ok(key),
-        _ => Err(LockError::Unsupported("one key of level 1 at a time, exclusively")),
-    }
-}
-
 /// A connection with the settings of a session.
 async fn open(options: &PgConnectOptions) -> Result<PgConnection, LockError> {
     let opened = timeout(CONNECT_TIMEOUT, options.connect()).await;
     opened.map_err(|_| LockError::Unavailable("no answer from postgres".to_owned()))?.map_err(unavailable)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -41,26 +41,23 @@
 
 mod lock_connection;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::Acquire;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::lock_connection::{Heartbeat, IfRefused, LockConnection, LockOp, Tried};
 use super::wakeups::{self, Waiter, Wakeups};
-use super::{
-    ADVISORY_SURVIVES, GRACE, PATIENCE_MIN, close, hash, listener, options, session_settings, set_up,
-};
+use super::{ADVISORY_SURVIVES, PATIENCE_MIN, close, hash, listener, options, session_settings, set_up};
+use crate::backends::common::{Tasks, answer_within, exclusive_key};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Mode, Now,
-    OwnerId, ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Token, Validity, Variant,
-    unavailable,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, OwnerId,
+    ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Token, Validity, Variant, unavailable,
 };
 
 /// The variant as registered.
@@ -111,7 +108,7 @@ impl LockBackend for PgMux {
 
             let (ops, inbox) = mpsc::channel(PENDING_MAX);
             let actor = LockConnection::new(connection, inbox, wakeups.clone(), operations.clone(), patience);
-            let mut tasks = JoinSet::new();
+            let tasks = Tasks::default();
             tasks.spawn({
                 let lost = lost.clone();
                 async move {
@@ -123,15 +120,7 @@ impl LockBackend for PgMux {
                 }
             });
             tasks.spawn(wakeups::run(wakeups.clone(), listening, wait_options, lost.clone()));
-            let session = PgSession {
-                ops,
-                wakeups,
-                lost,
-                operations,
-                now: options.now,
-                patience,
-                tasks: Mutex::new(tasks),
-            };
+            let session = PgSession { ops, wakeups, lost, operations, now: options.now, patience, tasks };
             Ok(Arc::new(session) as Arc<dyn LockSession>)
         })
     }
@@ -150,7 +139,7 @@ struct PgSession {
     now: Arc<dyn Now>,
     /// Longest time that one statement may take before the session counts as lost.
     patience: Duration,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
 }
 
 impl PgSession {
@@ -161,7 +150,7 @@ impl PgSession {
         refused: IfRefused,
         limit: Duration,
     ) -> Result<Tried, LockError> {
-        let name = the_key(request)?.clone();
+        let name = exclusive_key(request)?.clone();
         let (key, owner) = (hash(&name), request.owner.clone());
         let (reply, mut answer) = oneshot::channel();
         let answered = timeout(limit, async {
@@ -188,7 +177,7 @@ impl PgSession {
     }
 
     async fn acquire_key(&self, request: &Request) -> Result<Grant, LockError> {
-        let key = hash(the_key(request)?);
+        let key = hash(exclusive_key(request)?);
         let waiter = self.wakeups.waiter(key);
         let outcome = self.wait_turn(request, &waiter).await;
         drop(waiter);
@@ -205,7 +194,9 @@ impl PgSession {
             // Armed before trying, so that an announcement between the answer and the wait is not missed.
             let mut woken = std::pin::pin!(waiter.woken());
             woken.as_mut().enable();
-            let tried = self.try_key(request, IfRefused::Wait, self.remaining(request) + GRACE).await?;
+            let tried = self
+                .try_key(request, IfRefused::Wait, answer_within(request, &*self.now, Duration::MAX))
+                .await?;
             if let Tried::Granted(token) = tried {
                 return Ok(granted(request, token));
             }
@@ -289,18 +280,8 @@ impl LockSession for PgSession {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.lost.cancel();
-            let mut tasks =
-                std::mem::take(&mut *self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-            while tasks.join_next().await.is_some() {}
+            self.tasks.ended().await;
         })
-    }
-}
-
-/// The single key of a request; levels, several keys and shared mode are not for this variant.
-fn the_key(request: &Request) -> Result<&Arc<str>, LockError> {
-    match (request.keys.as_slice(), request.mode, request.level) {
-        ([key], Mode::Exclusive, 1) => Ok(key),
-        _ => Err(LockError::Unsupported("pg-mux takes one key, exclusively")),
     }
 }
 

@@ -1,8 +1,7 @@
 //! Who waits for which key on this node, and the connection that hears of released keys.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
 use tokio::sync::Notify;
@@ -10,10 +9,8 @@ use tokio::sync::futures::Notified;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{CONNECT_TIMEOUT, close, listener};
-
-/// Between two attempts to listen again.
-const RETRY_DELAY: Duration = Duration::from_millis(200);
+use super::{close, listener};
+use crate::backends::common::{CONNECT_TIMEOUT, RELISTEN_DELAY, lock};
 
 /// Wakes the waiters of this node, by key.
 #[derive(Debug, Default)]
@@ -61,7 +58,7 @@ impl Wakeups {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 }
 
@@ -122,7 +119,7 @@ pub(in crate::backends) async fn run(
             Some(Ok(again)) => listening = Some(again),
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot listen for released keys; waiters poll");
-                lost.run_until_cancelled(sleep(RETRY_DELAY)).await;
+                lost.run_until_cancelled(sleep(RELISTEN_DELAY)).await;
             }
         }
     }

@@ -11,7 +11,8 @@ pub(super) struct Redis(MultiplexedConnection);
 
 impl Redis {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
-        let info = endpoint.0.as_str().into_connection_info().map_err(unavailable)?;
+        let info = endpoint.0.as_str().into_connection_info();
+        let info = info.map_err(|_| LockError::BadUrl(super::URL))?;
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = redis::Client::open(info).map_err(unavailable)?;
         client.get_multiplexed_async_connection().await.map(Self).map_err(unavailable)

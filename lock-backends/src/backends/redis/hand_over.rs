@@ -4,17 +4,18 @@ mod inbox;
 mod line;
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::inbox::{HandedOver, Inbox};
 use self::line::{AskRet, Line};
+use super::asked::Asked;
 use super::{Node, Tries, fault, jitter};
+use crate::backends::common::Tasks;
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request,
     SessionOptions, Validity, valid_until,
@@ -32,7 +33,7 @@ struct QueueSession {
     node: Node,
     line: Line,
     inbox: Arc<Inbox>,
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Tasks,
 }
 
 impl LockBackend for HandOver {
@@ -47,9 +48,9 @@ impl LockBackend for HandOver {
             let line = Line::new(channel, node.ttl);
             line.load(&mut node.connection.clone()).await.map_err(|error| fault(&error))?;
             node.connection.clone().subscribe(line.channel()).await.map_err(|error| fault(&error))?;
-            let session = Arc::new(QueueSession { node, line, inbox, tasks: Mutex::default() });
+            let session = Arc::new(QueueSession { node, line, inbox, tasks: Tasks::default() });
             let giving_back = give_back(Arc::downgrade(&session), unclaimed, session.node.lost.clone());
-            session.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(giving_back);
+            session.tasks.spawn(giving_back);
             Ok(session as Arc<dyn LockSession>)
         })
     }
@@ -129,25 +130,8 @@ impl LockSession for QueueSession {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.node.lost.cancel();
-            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-            while tasks.join_next().await.is_some() {}
+            self.tasks.ended().await;
         })
-    }
-}
-
-/// Answer to one run of the acquire script.
-enum Asked {
-    Granted(Grant),
-    /// Held by others, the first of whose leases ends in so long.
-    Held(Duration),
-}
-
-impl Asked {
-    fn granted(self) -> Option<Grant> {
-        match self {
-            Self::Granted(grant) => Some(grant),
-            Self::Held(_) => None,
-        }
     }
 }
 

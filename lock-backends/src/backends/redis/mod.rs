@@ -1,5 +1,6 @@
 //! What all variants on Redis share: the node's one connection, renewals, and what an error means for a lock.
 
+mod asked;
 mod bare;
 mod channels;
 mod hand_over;
@@ -30,10 +31,12 @@ use crate::session::{
     Validity, slot_key, valid_until,
 };
 
+const URL: &str = "redis://[user:password@]host[:port][/database]";
+
 /// The product, and one line for each variant on it.
 pub(super) const SERVER: Server = Server {
     name: "redis",
-    url: "redis://[user:password@]host:port[/database]",
+    url: URL,
     variants: &[&redis_poll::VARIANT, &redis_pubsub::VARIANT, &redis_fenced::VARIANT, &redis_queue::VARIANT],
     settings: &[
         ("appendonly, appendfsync", "whether a grant outlives the server"),
@@ -80,7 +83,7 @@ impl Node {
         pushes: impl AsyncPushSender,
     ) -> Result<Self, LockError> {
         let ttl = options.ttl.max(Duration::from_millis(1));
-        let info = endpoint.0.as_str().into_connection_info().map_err(|error| fault(&error))?;
+        let info = endpoint.0.as_str().into_connection_info().map_err(|_| LockError::BadUrl(URL))?;
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         // A black-holed connection is given up after the user timeout; without it the kernel goes on for a
         // quarter of an hour.

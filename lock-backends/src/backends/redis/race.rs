@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::asked::Asked;
 use super::channels::{Channels, Listener};
 use super::scripts::{self, AcquireRet, Scripts, Tokens};
 use super::{Node, RETRY_FIRST, RETRY_MAX, Tries, fault, jitter};
@@ -107,22 +108,6 @@ impl LockSession for RaceSession {
     fn close(&self) -> BoxFuture<'_, ()> {
         self.node.lost.cancel();
         Box::pin(std::future::ready(()))
-    }
-}
-
-/// Answer to one run of the acquire script.
-enum Asked {
-    Granted(Grant),
-    /// Held by another for so long.
-    Held(Duration),
-}
-
-impl Asked {
-    fn granted(self) -> Option<Grant> {
-        match self {
-            Self::Granted(grant) => Some(grant),
-            Self::Held(_) => None,
-        }
     }
 }
 

@@ -18,7 +18,7 @@ impl fmt::Debug for Zookeeper {
 
 impl Zookeeper {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
-        let client = Client::connect(&endpoint.0).await.map_err(unavailable)?;
+        let client = Client::connect(&super::url::cluster(endpoint)?).await.map_err(unavailable)?;
         let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
         match client.create(NODE, b"", &options).await {
             Ok(_) | Err(Error::NodeExists) => Ok(Self(client)),

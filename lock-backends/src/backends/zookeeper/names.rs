@@ -3,20 +3,20 @@
 use crate::session::OwnerId;
 
 /// Parent of everything of ours.
-pub(in crate::backends) const ROOT: &str = "/lockbench";
+pub(super) const ROOT: &str = "/lockbench";
 
 /// The node under which the waiters of `key` queue.
-pub(in crate::backends) fn queue_path(key: &str) -> String {
+pub(super) fn queue_path(key: &str) -> String {
     format!("{ROOT}/{}", escape(key))
 }
 
 /// What the name of the owner's node starts with; the server appends the sequence number.
-pub(in crate::backends) fn owner_prefix(owner: &OwnerId) -> String {
+pub(super) fn owner_prefix(owner: &OwnerId) -> String {
     format!("{}-", escape(&owner.0))
 }
 
 /// The sequence number of a waiter's node; `None` for a node that is not one.
-pub(in crate::backends) fn sequence(name: &str) -> Option<i64> {
+pub(super) fn sequence(name: &str) -> Option<i64> {
     name.rsplit_once('-')?.1.parse().ok()
 }
 

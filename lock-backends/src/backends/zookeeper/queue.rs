@@ -1,54 +1,61 @@
-//! The queue of a key: how an attempt finds its place, and passes those before it.
+//! The queue of a key: how an attempt finds its place, passes those before it, and leaves.
+//!
+//! **A lost answer.** The owner's id, unique per attempt, is part of the node's name. After a connection loss
+//! the queue is synced and listed in the same session, which the old connection can no longer change: the
+//! node is found and used, or proven absent. A waiter that gives up deletes its node; when that stays
+//! unanswered the outcome is *unknown*.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use tokio::time::sleep;
-use zookeeper_client::{Acls, Client, CreateMode, EventType, WatchedEvent};
 
-use super::{Failure, Node, RETRY_DELAY, names};
-use crate::session::{BoxFuture, LockError, Request, Token};
+use super::names;
+use super::node::Node;
+use super::requests::{Created, Event, Failure, Watch};
+use crate::session::{LockError, OwnerId, ReleaseRet, Request, Token};
+
+/// Pause before asking again on a connection that just failed.
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// A node in a queue.
 #[derive(Debug)]
-pub(in crate::backends) struct Place {
-    pub(in crate::backends) path: String,
+pub(super) struct Place {
+    pub(super) path: String,
     sequence: i64,
-    pub(in crate::backends) token: Token,
+    pub(super) token: Token,
     /// The nodes before it, nearest last.
-    pub(in crate::backends) before: Vec<(i64, String)>,
+    pub(super) before: Vec<(i64, String)>,
 }
 
 /// A node before the place, under watch.
 struct Watched {
     sequence: i64,
-    event: BoxFuture<'static, WatchedEvent>,
+    event: Watch,
 }
 
 impl Node {
     /// Joins the queue of the key.
-    pub(in crate::backends) async fn enqueue(
-        &self,
-        name: &Arc<str>,
-        request: &Request,
-    ) -> Result<Place, LockError> {
+    pub(super) async fn enqueue(&self, name: &Arc<str>, request: &Request) -> Result<Place, LockError> {
         let queue = names::queue_path(name);
         let prefix = names::owner_prefix(&request.owner);
         let path = format!("{queue}/{prefix}");
-        let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
         loop {
-            let (client, sent_ns, limit) = (self.client()?, self.now.now_ns(), self.limit(request));
+            let (requests, sent_ns, limit) = (self.requests()?, self.now_ns(), self.limit(request));
             // Both are on their way before either is awaited.
-            let create = client.create(&path, request.description.as_bytes(), &options);
-            let list = client.list_children(&queue);
+            let create = requests.create(&path, request.description.as_bytes());
+            let list = requests.children(&queue);
             let (created, listed) =
                 tokio::join!(self.answer(sent_ns, limit, create), self.answer(sent_ns, limit, list));
             let found = match (created, listed) {
-                (Ok((stat, sequence)), Ok(children)) => {
-                    Some(place(format!("{path}{sequence}"), sequence.into_i64(), stat.czxid, children))
-                }
+                (Ok(created), Ok(children)) => Some(place(created, children)),
                 (Err(Failure::NoNode), _) => {
-                    self.make_queue(&client, &queue, request).await?;
+                    // Whoever else makes the parents at the same time is welcome.
+                    let (sent_ns, limit) = (self.now_ns(), self.limit(request));
+                    self.answer(sent_ns, limit, requests.mkdir(&queue))
+                        .await
+                        .map_err(|failure| self.failed(failure))?;
                     None
                 }
                 (Ok(_) | Err(Failure::Unanswered(_)), _) => self
@@ -58,22 +65,13 @@ impl Node {
                 (Err(failure), _) => return Err(self.failed(failure)),
             };
             if let Some(place) = found {
-                self.joined(name, request, place.path.clone());
+                self.joined(name, &request.owner, place.path.clone());
                 return Ok(place);
             }
             if self.remaining(request).is_zero() {
                 return Err(LockError::TimedOut);
             }
         }
-    }
-
-    /// Makes the parents; whoever else makes them at the same time is welcome.
-    async fn make_queue(&self, client: &Client, queue: &str, request: &Request) -> Result<(), LockError> {
-        let container = CreateMode::Container.with_acls(Acls::anyone_all());
-        let sent_ns = self.now.now_ns();
-        self.answer(sent_ns, self.limit(request), client.mkdir(queue, &container))
-            .await
-            .map_err(|failure| self.failed(failure))
     }
 
     /// As [`Self::find`], again and again until the deadline.
@@ -92,11 +90,11 @@ impl Node {
     }
 
     /// Finds the node of an attempt whose answer was lost. `None`: it does not exist and will not.
-    pub(super) async fn find(&self, queue: &str, prefix: &str) -> Result<Option<Place>, Failure> {
-        let limit = self.ttl / 2;
-        let client = self.client().map_err(|_| Failure::SessionEnded)?;
-        let sent_ns = self.now.now_ns();
-        let (sync, list) = (client.sync(queue), client.list_children(queue));
+    async fn find(&self, queue: &str, prefix: &str) -> Result<Option<Place>, Failure> {
+        let limit = self.patience();
+        let requests = self.requests().map_err(|_| Failure::SessionEnded)?;
+        let sent_ns = self.now_ns();
+        let (sync, list) = (requests.sync(queue), requests.children(queue));
         let (synced, listed) =
             tokio::join!(self.answer(sent_ns, limit, sync), self.answer(sent_ns, limit, list));
         let children = match (synced, listed) {
@@ -110,13 +108,70 @@ impl Node {
         let path = format!("{queue}/{mine}");
         let sequence =
             names::sequence(&mine).ok_or_else(|| Failure::Refused(format!("odd node name {mine}")))?;
-        let stat = self.answer(self.now.now_ns(), limit, client.check_stat(&path)).await?;
-        Ok(stat.map(|stat| place(path, sequence, stat.czxid, children)))
+        let czxid = self.answer(self.now_ns(), limit, requests.exists(&path)).await?;
+        Ok(czxid.map(|czxid| place(Created { path, sequence, czxid }, children)))
+    }
+
+    /// Deletes the node of an attempt that gives up; done only when the server says so.
+    pub(super) async fn withdraw(&self, name: &Arc<str>, owner: &OwnerId) -> Result<ReleaseRet, LockError> {
+        let Some(path) = self.path_of(name, owner) else { return Ok(ReleaseRet::AlreadyLost) };
+        let requests = self.requests()?;
+        let deleted = match self.answer(self.now_ns(), self.patience(), requests.delete(&path)).await {
+            Ok(()) => ReleaseRet::Released,
+            Err(Failure::NoNode) => ReleaseRet::AlreadyLost,
+            Err(failure) => return Err(self.doubt(failure)),
+        };
+        self.left(name, owner);
+        Ok(deleted)
+    }
+
+    /// As [`Self::withdraw`], of an attempt that may have a node without our knowing it: if the queue shows one.
+    pub(super) async fn withdraw_unseen(
+        &self,
+        name: &Arc<str>,
+        owner: &OwnerId,
+    ) -> Result<ReleaseRet, LockError> {
+        if self.path_of(name, owner).is_none() {
+            let found = self.find(&names::queue_path(name), &names::owner_prefix(owner)).await;
+            if let Some(place) = found.map_err(|failure| self.doubt(failure))? {
+                self.joined(name, owner, place.path);
+            }
+        }
+        self.withdraw(name, owner).await
+    }
+
+    /// Whether anybody holds or waits for the key.
+    pub(super) async fn is_queued_for(&self, name: &str) -> Result<bool, LockError> {
+        let (requests, queue) = (self.requests()?, names::queue_path(name));
+        match self.answer(self.now_ns(), self.patience(), requests.children(&queue)).await {
+            Ok(children) => Ok(!children.is_empty()),
+            Err(Failure::NoNode) => Ok(false),
+            Err(failure) => Err(self.failed(failure)),
+        }
+    }
+
+    /// The data of the first node in the queue.
+    pub(super) async fn holder(&self, key: &str) -> Result<Option<String>, LockError> {
+        let (requests, limit, queue) = (self.requests()?, self.patience(), names::queue_path(key));
+        let listed = self.answer(self.now_ns(), limit, requests.children(&queue)).await;
+        let children = match listed {
+            Ok(children) => children,
+            Err(Failure::NoNode) => return Ok(None),
+            Err(failure) => return Err(self.failed(failure)),
+        };
+        let numbered = children.into_iter().filter_map(|child| Some((names::sequence(&child)?, child)));
+        let Some((_, first)) = numbered.min() else { return Ok(None) };
+        let path = format!("{queue}/{first}");
+        match self.answer(self.now_ns(), limit, requests.data(&path)).await {
+            Ok(data) => Ok(Some(String::from_utf8_lossy(&data).into_owned())),
+            Err(Failure::NoNode) => Ok(None),
+            Err(failure) => Err(self.failed(failure)),
+        }
     }
 
     /// Waits until nobody is before the place. Watches the nearest node and the one before it: when that one is gone, the
     /// nearest is likely to be the holder, and a list that shows so in time makes its deletion the grant.
-    pub(in crate::backends) async fn wait_turn(
+    pub(super) async fn wait_turn(
         &self,
         name: &str,
         mut place: Place,
@@ -135,7 +190,7 @@ impl Node {
             }
             if watched.len() == nearest.len() {
                 let event = self.first_event(&mut watched, request).await?;
-                if event == EventType::NodeDeleted && place.before.len() == 1 {
+                if event == Event::Deleted && place.before.len() == 1 {
                     return Ok(());
                 }
             }
@@ -151,12 +206,10 @@ impl Node {
         (sequence, node): &(i64, String),
         request: &Request,
     ) -> Result<Option<Watched>, LockError> {
-        let (client, sent_ns) = (self.client()?, self.now.now_ns());
+        let (requests, sent_ns) = (self.requests()?, self.now_ns());
         let path = format!("{}/{node}", names::queue_path(name));
-        match self.answer(sent_ns, self.limit(request), client.get_and_watch_data(&path)).await {
-            Ok((_, _, watcher)) => {
-                Ok(Some(Watched { sequence: *sequence, event: Box::pin(watcher.changed()) }))
-            }
+        match self.answer(sent_ns, self.limit(request), requests.watch(&path)).await {
+            Ok(event) => Ok(Some(Watched { sequence: *sequence, event })),
             Err(Failure::NoNode) => Ok(None),
             Err(Failure::Unanswered(_)) if self.remaining(request).is_zero() => Err(LockError::TimedOut),
             Err(Failure::Unanswered(_)) => {
@@ -168,28 +221,21 @@ impl Node {
     }
 
     /// The first event of any of them, which is under watch no longer.
-    async fn first_event(
-        &self,
-        watched: &mut Vec<Watched>,
-        request: &Request,
-    ) -> Result<EventType, LockError> {
+    async fn first_event(&self, watched: &mut Vec<Watched>, request: &Request) -> Result<Event, LockError> {
         let (event, of) = tokio::select! {
             biased;
-            () = self.lost.cancelled() => return Err(self.gone()),
+            () = self.ended() => return Err(self.gone()),
             (event, of, _) = select_all(watched.iter_mut().map(|watched| &mut watched.event)) => (event, of),
-            () = request.over(&*self.now) => return Err(LockError::TimedOut),
+            () = self.wait_over(request) => return Err(LockError::TimedOut),
         };
         watched.swap_remove(of);
-        match event.event_type {
-            EventType::Session if event.session_state.is_terminated() => Err(self.gone()),
-            kind => Ok(kind),
-        }
+        if event == Event::SessionEnded { Err(self.gone()) } else { Ok(event) }
     }
 
     /// Lists the queue again, to skip those that left it meanwhile.
     async fn look_again(&self, name: &str, place: &mut Place, request: &Request) -> Result<(), LockError> {
-        let (client, sent_ns, queue) = (self.client()?, self.now.now_ns(), names::queue_path(name));
-        match self.answer(sent_ns, self.limit(request), client.list_children(&queue)).await {
+        let (requests, sent_ns, queue) = (self.requests()?, self.now_ns(), names::queue_path(name));
+        match self.answer(sent_ns, self.limit(request), requests.children(&queue)).await {
             Ok(children) => place.before = before(children, place.sequence),
             // The earlier list serves as well, only slower.
             Err(Failure::Unanswered(_)) => {}
@@ -199,7 +245,7 @@ impl Node {
     }
 }
 
-fn place(path: String, sequence: i64, czxid: i64, children: Vec<String>) -> Place {
+fn place(Created { path, sequence, czxid }: Created, children: Vec<String>) -> Place {
     let token = Token { generation: 0, sequence: czxid.unsigned_abs() };
     Place { path, sequence, token, before: before(children, sequence) }
 }

@@ -22,9 +22,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use zookeeper_client::{Acls, CreateMode, LockOptions, LockPrefix};
 
-use super::{Node, Recipe, SURVIVES, Zookeeper, names};
+use super::names;
+use super::node::Node;
+use super::session::{SURVIVES, Zookeeper};
+use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Variant,
 };
@@ -51,7 +53,7 @@ pub(super) const VARIANT: Variant = Variant {
 #[derive(Debug)]
 struct Crate;
 
-impl Recipe for Crate {
+impl Recipe<Node> for Crate {
     fn acquire<'a>(
         &'a self,
         node: &'a Node,
@@ -82,35 +84,26 @@ impl Recipe for Crate {
 }
 
 async fn lock(node: &Node, name: &Arc<str>, request: &Request, limit: Duration) -> Result<Grant, LockError> {
-    let client = node.client()?;
+    let requests = node.requests()?;
     let path = format!("{}/{}", names::queue_path(name), names::owner_prefix(&request.owner));
-    let protocol = |error: zookeeper_client::Error| LockError::Protocol(error.to_string());
-    let prefix = LockPrefix::new_custom(path, "").map_err(protocol)?;
-    let parents = CreateMode::Container.with_acls(Acls::anyone_all());
-    let options = LockOptions::new(Acls::anyone_all()).with_ancestor_options(parents).map_err(protocol)?;
     node.count(2);
-    let data = request.description.as_bytes();
+    let asked = requests.lock(&path, request.description.as_bytes());
     let locked = tokio::select! {
         biased;
         () = node.ended() => return Err(node.gone()),
-        locked = client.lock(prefix, data, options) => locked,
-        () = node.wait_over(request) => Err(zookeeper_client::Error::Timeout),
-        () = sleep(limit) => Err(zookeeper_client::Error::Timeout),
+        locked = asked => locked.map_err(|failure| LockError::Unavailable(failure.to_string())),
+        () = node.wait_over(request) => Err(LockError::TimedOut),
+        () = sleep(limit) => Err(LockError::TimedOut),
     };
     match locked {
-        Ok(lock) => {
-            node.joined(name, request, lock.lock_path().to_owned());
-            // Its drop would delete the node.
-            std::mem::forget(lock);
+        Ok(path) => {
+            node.joined(name, &request.owner, path);
             node.grant(name, request, None)
         }
         Err(error) => {
             // The library deletes the node in the background; this finds out that it is gone.
             node.withdraw_unseen(name, &request.owner).await?;
-            match error {
-                zookeeper_client::Error::Timeout => Err(LockError::TimedOut),
-                error => Err(LockError::Unavailable(error.to_string())),
-            }
+            Err(error)
         }
     }
 }

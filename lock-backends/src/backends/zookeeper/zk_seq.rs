@@ -32,7 +32,9 @@
 
 use std::sync::Arc;
 
-use super::{Node, Recipe, SURVIVES, Zookeeper};
+use super::node::Node;
+use super::session::{SURVIVES, Zookeeper};
+use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Variant,
 };
@@ -59,7 +61,7 @@ pub(super) const VARIANT: Variant = Variant {
 #[derive(Debug)]
 struct Seq;
 
-impl Recipe for Seq {
+impl Recipe<Node> for Seq {
     fn acquire<'a>(
         &'a self,
         node: &'a Node,

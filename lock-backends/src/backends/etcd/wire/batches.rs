@@ -15,21 +15,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use etcd_client::{KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{TxnOp, TxnOpResponse, TxnResponse};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::TXN_MAX;
 use super::members::Members;
-use crate::session::LockError;
+use super::words;
+use crate::backends::etcd::requests::{Answer, Failure, TXN_MAX, Txn};
 
 /// Transactions that may be on their way by themselves: as many as the server serves about as fast as one.
 const ALONE_MAX: usize = 4;
 /// Transactions that may wait to be sent; more wait in their callers.
 const PENDING_MAX: usize = 4096;
 
-pub(super) struct Wire {
+pub(super) struct Batches {
     members: Arc<Members>,
     operations: Arc<AtomicU64>,
     alone: Semaphore,
@@ -41,30 +41,10 @@ pub(super) struct Pending {
     /// The lock that it is about.
     name: Arc<str>,
     txn: Txn,
-    reply: oneshot::Sender<Result<Answer, TxnError>>,
+    reply: oneshot::Sender<Result<Answer, Failure>>,
 }
 
-/// What came of a transaction.
-#[derive(Debug)]
-pub(in crate::backends) struct Answer {
-    /// Whether its comparisons held.
-    pub(in crate::backends) succeeded: bool,
-    /// Revision of the server with it: that of all that it put.
-    pub(in crate::backends) revision: i64,
-    parts: Vec<TxnOpResponse>,
-}
-
-/// Why a transaction has no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(in crate::backends) enum TxnError {
-    #[error("the lease is gone")]
-    LeaseGone,
-    /// It may or may not have been applied.
-    #[error("{0}")]
-    Unanswered(String),
-}
-
-impl Wire {
+impl Batches {
     pub(super) fn new(
         members: Arc<Members>,
         operations: Arc<AtomicU64>,
@@ -75,24 +55,30 @@ impl Wire {
     }
 
     /// Sends a transaction by itself.
-    pub(super) async fn send(&self, txn: Txn, limit: Duration) -> Result<Answer, TxnError> {
+    pub(super) async fn send(&self, txn: Txn, limit: Duration) -> Result<Answer, Failure> {
+        let (answer, revision) = self.transact(words::txn(txn), limit).await?;
+        Ok(words::answer(&answer, revision))
+    }
+
+    async fn transact(&self, txn: etcd_client::Txn, limit: Duration) -> Result<(TxnResponse, i64), Failure> {
         self.operations.fetch_add(1, Ordering::Relaxed);
         let (place, client) = self.members.current();
-        let why = match timeout(limit, client.kv_client().txn(txn)).await {
+        let failure = match timeout(limit, client.kv_client().txn(txn)).await {
             Ok(Ok(answer)) => match answer.header().map(|header| header.revision()) {
-                Some(revision) => return Ok(Answer::new(&answer, revision)),
-                None => "answer without a header".to_owned(),
+                Some(revision) => return Ok((answer, revision)),
+                None => Failure::Unanswered("answer without a header".to_owned()),
             },
-            Ok(Err(error)) if lease_not_found(&error) => return Err(TxnError::LeaseGone),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
+            Ok(Err(error)) => words::failure(&error),
+            Err(_) => Failure::Unanswered("no answer in time".to_owned()),
         };
-        self.members.leave(place);
-        Err(TxnError::Unanswered(why))
+        if matches!(failure, Failure::Unanswered(_)) {
+            self.members.leave(place);
+        }
+        Err(failure)
     }
 
     /// Sends a transaction about a lock, together with others if there are many.
-    pub(super) async fn join(&self, name: &str, txn: Txn, limit: Duration) -> Result<Answer, TxnError> {
+    pub(super) async fn join(&self, name: &str, txn: Txn, limit: Duration) -> Result<Answer, Failure> {
         let nobody_waits = self.pending.capacity() == PENDING_MAX;
         if nobody_waits && let Ok(_alone) = self.alone.try_acquire() {
             return self.send(txn, limit).await;
@@ -104,8 +90,8 @@ impl Wire {
         };
         match timeout(limit, sent).await {
             Ok(Some(answer)) => answer,
-            Ok(None) => Err(TxnError::Unanswered("the session ended".to_owned())),
-            Err(_) => Err(TxnError::Unanswered("no answer in time".to_owned())),
+            Ok(None) => Err(Failure::Unanswered("the session ended".to_owned())),
+            Err(_) => Err(Failure::Unanswered("no answer in time".to_owned())),
         }
     }
 
@@ -135,16 +121,16 @@ impl Wire {
 
     async fn serve(&self, batch: Vec<Pending>, limit: Duration) {
         let (nested, replies): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|pending| (TxnOp::txn(pending.txn), pending.reply)).unzip();
+            batch.into_iter().map(|pending| (TxnOp::txn(words::txn(pending.txn)), pending.reply)).unzip();
         if nested.is_empty() {
             return;
         }
         // Nobody takes the answer of a caller who left: what it did is withdrawn by others.
-        match self.send(Txn::new().and_then(nested), limit).await {
-            Ok(whole) => {
-                for (part, reply) in whole.parts.into_iter().zip(replies) {
+        match self.transact(etcd_client::Txn::new().and_then(nested), limit).await {
+            Ok((whole, revision)) => {
+                for (part, reply) in whole.op_responses().into_iter().zip(replies) {
                     if let TxnOpResponse::Txn(part) = part {
-                        reply.send(Ok(Answer::new(&part, whole.revision))).ok();
+                        reply.send(Ok(words::answer(&part, revision))).ok();
                     }
                 }
             }
@@ -160,37 +146,13 @@ fn next_batch(waiting: &mut Vec<Pending>) -> Vec<Pending> {
     waiting.extract_if(.., |pending| names.insert(Arc::clone(&pending.name))).collect()
 }
 
-impl Answer {
-    /// Of a nested transaction, whose header says nothing, the revision is that of the whole.
-    fn new(answer: &TxnResponse, revision: i64) -> Self {
-        Self { succeeded: answer.succeeded(), revision, parts: answer.op_responses() }
-    }
-
-    /// The keys that were read by the operation at that place.
-    pub(in crate::backends) fn keys(&self, place: usize) -> Result<&[KeyValue], LockError> {
-        match self.parts.get(place) {
-            Some(TxnOpResponse::Get(read)) => Ok(read.kvs()),
-            _ => Err(LockError::Protocol("unexpected answers in a transaction".to_owned())),
-        }
-    }
-
-    /// The first of them.
-    pub(in crate::backends) fn first_key(&self, place: usize) -> Result<Option<KeyValue>, LockError> {
-        Ok(self.keys(place)?.first().cloned())
-    }
-}
-
-fn lease_not_found(error: &etcd_client::Error) -> bool {
-    matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().contains("requested lease not found"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pending(name: &str) -> (Pending, oneshot::Receiver<Result<Answer, TxnError>>) {
+    fn pending(name: &str) -> (Pending, oneshot::Receiver<Result<Answer, Failure>>) {
         let (reply, answer) = oneshot::channel();
-        (Pending { name: name.into(), txn: Txn::new(), reply }, answer)
+        (Pending { name: name.into(), txn: Txn::default(), reply }, answer)
     }
 
     #[test]

@@ -1,0 +1,18 @@
+//! What the sessions of several servers need and no protocol is in: which requests they take, how long they wait for an
+//! answer, until when a lease holds, and the tasks that a session owns.
+
+mod poison;
+mod members;
+mod patience;
+mod one_key;
+mod lease_end;
+mod tasks;
+mod recipe;
+
+pub(super) use self::lease_end::LeaseEnd;
+pub(super) use self::members::{Members, members};
+pub(super) use self::one_key::{exclusive_key, single_key};
+pub(super) use self::patience::{CONNECT_TIMEOUT, RELISTEN_DELAY, answer_within};
+pub(super) use self::poison::lock;
+pub(super) use self::recipe::Recipe;
+pub(super) use self::tasks::Tasks;

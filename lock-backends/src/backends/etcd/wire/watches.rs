@@ -1,0 +1,163 @@
+//! All watches of a session on one stream, told apart by ids that this side gives out.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use etcd_client::{EventType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::members::Members;
+use crate::backends::common::{CONNECT_TIMEOUT, RELISTEN_DELAY, lock};
+use crate::backends::etcd::requests::{Seen, Watch};
+
+/// Requests that may wait for the stream; more wait in their callers.
+const PENDING_MAX: usize = 1024;
+
+/// The watches of a session, and the way to ask for more.
+#[derive(Debug)]
+pub(super) struct Watches {
+    requests: mpsc::Sender<WatchOp>,
+    /// Where to report deletions. Filled before the request is sent; emptied when the stream ends, which tells the
+    /// waiters to look again.
+    active: Mutex<HashMap<i64, watch::Sender<Seen>>>,
+    next_id: AtomicI64,
+    operations: Arc<AtomicU64>,
+}
+
+/// A request to the stream.
+#[derive(Debug)]
+pub(super) enum WatchOp {
+    Watch { id: i64, key: String },
+    Cancel { id: i64 },
+}
+
+/// Cancels a watch when it is dropped.
+struct Cancel {
+    watches: Arc<Watches>,
+    id: i64,
+}
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        let known = self.watches.active().remove(&self.id).is_some();
+        // A request that does not fit is left out: the server drops the watch with the stream.
+        if known && self.watches.requests.try_send(WatchOp::Cancel { id: self.id }).is_err() {
+            tracing::debug!(id = self.id, "watch not cancelled");
+        }
+    }
+}
+
+impl Watches {
+    pub(super) fn new(operations: Arc<AtomicU64>) -> (Arc<Self>, mpsc::Receiver<WatchOp>) {
+        let (requests, inbox) = mpsc::channel(PENDING_MAX);
+        // The server gives an id of its own to a watch of id 0.
+        let next_id = AtomicI64::new(1);
+        (Arc::new(Self { requests, active: Mutex::default(), next_id, operations }), inbox)
+    }
+
+    /// Watches `key` from when the server hears of it, see [`Watch::opened`]; not from a revision of the past,
+    /// for which the server's sweep would be waited for, ten times a second. `None`: the session ended.
+    pub(super) async fn watch(self: &Arc<Self>, key: &str) -> Option<Watch> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (news, seen) = watch::channel(Seen::default());
+        self.active().insert(id, news);
+        let watch = Watch::new(seen, Cancel { watches: self.clone(), id });
+        self.requests.send(WatchOp::Watch { id, key: key.to_owned() }).await.ok()?;
+        Some(watch)
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashMap<i64, watch::Sender<Seen>>> {
+        lock(&self.active)
+    }
+
+    /// Opens a stream for the first watch that is asked for, again after each that broke, until the session is lost.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        members: Arc<Members>,
+        mut inbox: mpsc::Receiver<WatchOp>,
+        lost: CancellationToken,
+    ) {
+        let serving = async {
+            while let Some(first) = inbox.recv().await {
+                match first {
+                    // Of an earlier stream, whose watches all ended with it, is nothing left to do.
+                    WatchOp::Watch { id, key } if self.active().contains_key(&id) => {
+                        self.serve(&members, id, key, &mut inbox).await;
+                        self.active().clear();
+                    }
+                    WatchOp::Watch { .. } | WatchOp::Cancel { .. } => {}
+                }
+            }
+        };
+        lost.run_until_cancelled(serving).await;
+        self.active().clear();
+    }
+
+    /// Opens a stream with that watch and serves it until it breaks.
+    async fn serve(&self, members: &Members, id: i64, key: String, inbox: &mut mpsc::Receiver<WatchOp>) {
+        let (place, client) = members.current();
+        let mut client = client.watch_client();
+        self.operations.fetch_add(1, Ordering::Relaxed);
+        let patience = CONNECT_TIMEOUT / members.count();
+        match timeout(patience, client.watch(key, Some(options(id)))).await {
+            Ok(Ok(stream)) => {
+                let (sender, receiver) = stream.split();
+                // Two halves side by side: a full send buffer must not keep answers from being read.
+                tokio::select! {
+                    biased;
+                    () = self.receive(receiver) => {}
+                    () = self.send(sender, inbox) => {}
+                    // It may have missed what it does not tell.
+                    () = members.left(place) => {}
+                }
+                members.leave(place);
+            }
+            failed => {
+                tracing::debug!(?failed, "cannot open a watch stream");
+                members.leave(place);
+                sleep(RELISTEN_DELAY).await;
+            }
+        }
+    }
+
+    async fn send(&self, mut sender: WatchRequestSender, inbox: &mut mpsc::Receiver<WatchOp>) {
+        while let Some(op) = inbox.recv().await {
+            self.operations.fetch_add(1, Ordering::Relaxed);
+            let sent = match op {
+                WatchOp::Watch { id, key } => sender.watch(key, Some(options(id))).await,
+                WatchOp::Cancel { id } => sender.cancel(id).await,
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn receive(&self, mut receiver: WatchResponseStream) {
+        while let Ok(Some(answer)) = receiver.message().await {
+            if answer.canceled() {
+                // Compacted, or our own request. Whoever still waits looks again.
+                self.active().remove(&answer.watch_id());
+            } else if let Some(news) = self.active().get(&answer.watch_id()) {
+                let (deleted, put) = (last(&answer, EventType::Delete), last(&answer, EventType::Put));
+                news.send_modify(|seen| {
+                    let (deleted, put) = (deleted.max(seen.deleted), put.max(seen.put));
+                    *seen = Seen { opened: true, deleted, put };
+                });
+            }
+        }
+    }
+}
+
+fn options(id: i64) -> WatchOptions {
+    WatchOptions::new().with_watch_id(id)
+}
+
+/// Revision of the last event of that kind, 0 without one.
+fn last(answer: &WatchResponse, kind: EventType) -> i64 {
+    let events = answer.events().iter().filter(|event| event.event_type() == kind);
+    events.filter_map(|event| event.kv()).map(|kv| kv.mod_revision()).max().unwrap_or(0)
+}

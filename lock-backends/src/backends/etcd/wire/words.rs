@@ -1,0 +1,94 @@
+//! Our words in the library's, and back.
+
+use etcd_client as theirs;
+use etcd_client::{CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, TxnOpResponse, TxnResponse};
+
+use crate::backends::etcd::requests::{
+    Answer, Compare, Content, Failure, KeyValue, Keys, Op, Order, Part, Read, Txn,
+};
+
+pub(super) fn txn(Txn { when, then, or_else }: Txn) -> theirs::Txn {
+    let ops = |ops: Vec<Op>| ops.into_iter().map(op).collect::<Vec<_>>();
+    let when: Vec<_> = when.into_iter().map(compare).collect();
+    theirs::Txn::new().when(when).and_then(ops(then)).or_else(ops(or_else))
+}
+
+fn compare(compare: Compare) -> theirs::Compare {
+    let created = |key: String, is, revision| theirs::Compare::create_revision(key, is, revision);
+    match compare {
+        Compare::Absent { key } => created(key, CompareOp::Equal, 0),
+        Compare::NoneUnder { prefix } => created(prefix, CompareOp::Equal, 0).with_prefix(),
+        Compare::Exists { key } => created(key, CompareOp::Greater, 0),
+        Compare::CreatedAt { key, revision } => created(key, CompareOp::Equal, revision),
+        Compare::ModifiedAt { key, revision } => {
+            theirs::Compare::mod_revision(key, CompareOp::Equal, revision)
+        }
+        Compare::Holds { key, value } => theirs::Compare::value(key, CompareOp::Equal, value),
+    }
+}
+
+fn op(op: Op) -> theirs::TxnOp {
+    match op {
+        Op::Put { key, value, lease } => {
+            theirs::TxnOp::put(key, value, Some(PutOptions::new().with_lease(lease.id)))
+        }
+        Op::Delete { key } => theirs::TxnOp::delete(key, None),
+        Op::Read(of) => {
+            let (key, options) = read(of);
+            theirs::TxnOp::get(key, Some(options))
+        }
+    }
+}
+
+/// The key or prefix, and how to read it.
+pub(super) fn read(Read { keys, content }: Read) -> (String, GetOptions) {
+    let options = match content {
+        Content::NoValue => GetOptions::new().with_keys_only(),
+        Content::All => GetOptions::new(),
+    };
+    match keys {
+        Keys::One(key) => (key, options),
+        Keys::Under { prefix, order, limit, created_until } => {
+            let order = match order {
+                Order::Oldest => SortOrder::Ascend,
+                Order::Youngest => SortOrder::Descend,
+            };
+            let sorted =
+                options.with_prefix().with_sort(SortTarget::Create, order).with_limit(i64::from(limit));
+            (
+                prefix,
+                match created_until {
+                    Some(revision) => sorted.with_max_create_revision(revision),
+                    None => sorted,
+                },
+            )
+        }
+    }
+}
+
+/// Of a nested transaction, whose header says nothing, the revision is that of the whole.
+pub(super) fn answer(answer: &TxnResponse, revision: i64) -> Answer {
+    let part = |part| match part {
+        TxnOpResponse::Get(mut read) => Part::Read(read.take_kvs().into_iter().map(key_value).collect()),
+        TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => Part::Written,
+    };
+    let parts = answer.op_responses().into_iter().map(part).collect();
+    Answer { succeeded: answer.succeeded(), revision, parts }
+}
+
+pub(super) fn key_value(read: theirs::KeyValue) -> KeyValue {
+    let (created, modified, lease) = (read.create_revision(), read.mod_revision(), read.lease());
+    let (key, value) = read.into_key_value();
+    let key =
+        String::from_utf8(key).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    KeyValue { key, value, created, modified, lease }
+}
+
+pub(super) fn failure(error: &theirs::Error) -> Failure {
+    match error {
+        theirs::Error::GRpcStatus(status) if status.message().contains("requested lease not found") => {
+            Failure::LeaseGone
+        }
+        error => Failure::Unanswered(error.to_string()),
+    }
+}

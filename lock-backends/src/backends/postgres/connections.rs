@@ -1,0 +1,48 @@
+//! The connections of one node, each for one statement or one holder at a time.
+
+use std::sync::Mutex;
+
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+
+use crate::backends::common::lock;
+
+/// At most so many connections, and those of them that are idle. The client crate's own pool would ping a connection
+/// each time before it hands it out.
+#[derive(Debug)]
+pub(super) struct Connections<C> {
+    /// One for each connection in use.
+    permits: Semaphore,
+    idle: Mutex<Vec<C>>,
+}
+
+impl<C> Connections<C> {
+    pub(super) fn new(most: usize) -> Self {
+        Self { permits: Semaphore::new(most), idle: Mutex::default() }
+    }
+
+    /// Waits for the right to use a connection, in the order of asking. Whoever forgets the permit keeps the right until
+    /// [`Self::give_up`]. Cancel safe.
+    pub(super) async fn permit(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.permits.acquire().await
+    }
+
+    /// Gives back a right whose permit was forgotten.
+    pub(super) fn give_up(&self) {
+        self.permits.add_permits(1);
+    }
+
+    /// An open connection that nobody uses.
+    pub(super) fn take(&self) -> Option<C> {
+        lock(&self.idle).pop()
+    }
+
+    /// It is open and idle again.
+    pub(super) fn put(&self, connection: C) {
+        lock(&self.idle).push(connection);
+    }
+
+    /// All that are idle.
+    pub(super) fn drain(&self) -> Vec<C> {
+        std::mem::take(&mut *lock(&self.idle))
+    }
+}

@@ -1,0 +1,129 @@
+//! The requests over the client library: its sessions, its connections and its errors stay here.
+
+use std::fmt;
+use std::mem::forget;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use zookeeper_client::{Acls, Client, CreateMode, Error, EventType, LockOptions, LockPrefix, SessionState};
+
+use super::no_delay::no_delay;
+use super::requests::{Created, Event, Failure, Opened, Reply, Requests, Watch};
+use crate::backends::common::CONNECT_TIMEOUT;
+use crate::session::LockError;
+
+/// The library keeps a session alive as long as a client exists.
+struct Wire(Client);
+
+/// Opens a session with that timeout, or the nearest that the server grants.
+pub(super) async fn connect(cluster: &str, session_timeout: Duration) -> Result<Opened, LockError> {
+    let connector = Client::connector().with_session_timeout(session_timeout).with_fail_eagerly();
+    let client = timeout(CONNECT_TIMEOUT, connector.connect(cluster))
+        .await
+        .map_err(|_| LockError::Unavailable("no answer from zookeeper".to_owned()))?
+        .map_err(|error| LockError::Unavailable(error.to_string()))?;
+    no_delay(cluster).await;
+    let (mut states, cluster) = (client.state_watcher(), cluster.to_owned());
+    let ended = Box::pin(async move {
+        loop {
+            match states.changed().await {
+                state if state.is_terminated() => return,
+                // A new connection.
+                SessionState::SyncConnected => no_delay(&cluster).await,
+                _ => {}
+            }
+        }
+    });
+    Ok(Opened { timeout: client.session_timeout(), requests: Arc::new(Wire(client)), ended })
+}
+
+impl Requests for Wire {
+    fn create<'a>(&'a self, prefix: &'a str, data: &'a [u8]) -> Reply<'a, Created> {
+        let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
+        let created = self.0.create(prefix, data, &options);
+        Box::pin(async move {
+            let (stat, sequence) = created.await.map_err(failure)?;
+            let path = format!("{prefix}{sequence}");
+            Ok(Created { path, sequence: sequence.into_i64(), czxid: stat.czxid })
+        })
+    }
+
+    fn mkdir<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
+        Box::pin(async move {
+            let container = CreateMode::Container.with_acls(Acls::anyone_all());
+            self.0.mkdir(path, &container).await.map_err(failure)
+        })
+    }
+
+    fn children<'a>(&'a self, path: &'a str) -> Reply<'a, Vec<String>> {
+        let listed = self.0.list_children(path);
+        Box::pin(async move { listed.await.map_err(failure) })
+    }
+
+    fn exists<'a>(&'a self, path: &'a str) -> Reply<'a, Option<i64>> {
+        let stat = self.0.check_stat(path);
+        Box::pin(async move { Ok(stat.await.map_err(failure)?.map(|stat| stat.czxid)) })
+    }
+
+    fn data<'a>(&'a self, path: &'a str) -> Reply<'a, Vec<u8>> {
+        let read = self.0.get_data(path);
+        Box::pin(async move { Ok(read.await.map_err(failure)?.0) })
+    }
+
+    fn watch<'a>(&'a self, path: &'a str) -> Reply<'a, Watch> {
+        let read = self.0.get_and_watch_data(path);
+        Box::pin(async move {
+            let (_, _, watcher) = read.await.map_err(failure)?;
+            let happened = async {
+                let event = watcher.changed().await;
+                match event.event_type {
+                    EventType::NodeDeleted => Event::Deleted,
+                    EventType::Session if event.session_state.is_terminated() => Event::SessionEnded,
+                    _ => Event::Changed,
+                }
+            };
+            Ok(Box::pin(happened) as Watch)
+        })
+    }
+
+    fn delete<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
+        let deleted = self.0.delete(path, None);
+        Box::pin(async move { deleted.await.map_err(failure) })
+    }
+
+    fn sync<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
+        let synced = self.0.sync(path);
+        Box::pin(async move { synced.await.map_err(failure) })
+    }
+
+    fn lock<'a>(&'a self, prefix: &'a str, data: &'a [u8]) -> Reply<'a, String> {
+        Box::pin(async move {
+            let parents = CreateMode::Container.with_acls(Acls::anyone_all());
+            let options = LockOptions::new(Acls::anyone_all()).with_ancestor_options(parents);
+            let prefix = LockPrefix::new_custom(prefix.to_owned(), "").map_err(failure)?;
+            let lock = self.0.lock(prefix, data, options.map_err(failure)?).await.map_err(failure)?;
+            let path = lock.lock_path().to_owned();
+            // Its drop would delete the node.
+            forget(lock);
+            Ok(path)
+        })
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wire")
+    }
+}
+
+fn failure(error: Error) -> Failure {
+    match error {
+        Error::ConnectionLoss | Error::Timeout | Error::Custom(_) => Failure::Unanswered(error.to_string()),
+        Error::SessionExpired | Error::SessionMoved | Error::ClientClosed | Error::AuthFailed => {
+            Failure::SessionEnded
+        }
+        Error::NoNode => Failure::NoNode,
+        error => Failure::Refused(error.to_string()),
+    }
+}

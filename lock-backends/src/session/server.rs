@@ -1,0 +1,35 @@
+//! What a server product says of itself.
+
+use std::fmt;
+
+use super::backend::BoxFuture;
+use super::endpoint::Endpoint;
+use super::error::LockError;
+use super::variant::Variant;
+
+/// A server product and all that is asked of it: its one line in [`SERVERS`](crate::backends::SERVERS).
+#[derive(Debug)]
+pub struct Server {
+    /// Name on the command line, in records and in reports, such as `redis`.
+    pub name: &'static str,
+    /// Form of the URL under which it is reached: `name://host:port`, with several members `name://host:port,host:port`.
+    /// Anything else is refused with [`LockError::BadUrl`], which says this.
+    pub url: &'static str,
+    /// The variants on it.
+    pub variants: &'static [&'static Variant],
+    /// Settings of the server that decide what a lock is worth, each with what it decides.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// Connects a client that only asks. Leaves a small key or table of its own on the server. The error says that the
+    /// server cannot be reached.
+    pub bare: fn(&Endpoint) -> BoxFuture<'_, Result<Box<dyn Bare>, LockError>>,
+}
+
+/// A connection to a server for one request at a time, through the detour that variants take too (a task that drives
+/// the connection): the yardstick of what a request and a write take there.
+pub trait Bare: Send + Sync + fmt::Debug {
+    /// A round trip that writes nothing.
+    fn ping(&self) -> BoxFuture<'_, Result<(), LockError>>;
+
+    /// A small write that the server acknowledges, round trip included.
+    fn write(&self) -> BoxFuture<'_, Result<(), LockError>>;
+}

@@ -1,0 +1,92 @@
+//! Names and values: the bench itself, machine, plan and software.
+
+use crate::Comparison;
+use crate::format::{self, MISSING, count, duration, duration_or_missing, significant};
+
+/// Names and values of one kind.
+pub(crate) struct Facts {
+    pub(crate) title: &'static str,
+    pub(crate) facts: Vec<(String, String)>,
+}
+
+/// The bench's own cost before the first run, and what the plan promises of the controls.
+pub(crate) fn bench(comparison: &Comparison) -> Facts {
+    let (cost, plan) = (&comparison.manifest.harness, &comparison.manifest.plan);
+    let fold = match plan.control_fold {
+        0 | 1 => "keys as planned".to_owned(),
+        n => format!("keys folded {n} to 1, since the plan alone predicts too few"),
+    };
+    let facts = [
+        ("CPU per task, one after the other, history included", duration(cost.cpu_per_task_ns as f64)),
+        (
+            "Paced arrivals, without locks",
+            format!(
+                "{} tasks/s: {} CPU per task, {} of the timer, start lag p99 {}",
+                significant(cost.rate_per_s),
+                duration(cost.paced_cpu_per_task_ns as f64),
+                duration(cost.timer_cpu_per_task_ns as f64),
+                duration(cost.lag_p99_ns as f64)
+            ),
+        ),
+        ("Overlaps predicted without exclusion", format!("{}; {fold}", count(plan.overlaps_predicted))),
+    ];
+    Facts { title: "The bench itself", facts: facts.map(|(name, value)| (name.to_owned(), value)).into() }
+}
+
+/// Machine, plan and software of the batch.
+pub(crate) fn environment(comparison: &Comparison) -> Vec<Facts> {
+    let manifest = &comparison.manifest;
+    let (machine, plan) = (&manifest.machine, &manifest.plan);
+    let named = |pairs: Vec<(&str, String)>| {
+        pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), if value.is_empty() { MISSING.to_owned() } else { value }))
+            .collect()
+    };
+    let kinds: Vec<String> =
+        plan.kinds.iter().map(|(kind, tasks)| format!("{} {kind}", count(*tasks))).collect();
+    let busiest = plan.busiest.as_ref();
+    let mut software = vec![
+        ("lockbench".to_owned(), manifest.lockbench_version.clone()),
+        ("Commit".to_owned(), manifest.commit.clone().unwrap_or_else(|| MISSING.to_owned())),
+    ];
+    software
+        .extend(manifest.clients.iter().map(|(name, version)| (format!("Client {name}"), version.clone())));
+    vec![
+        Facts {
+            title: "Machine",
+            facts: named(vec![
+                ("Processor", format!("{}, {}", machine.cpu, format::plural(machine.cores.into(), "core"))),
+                ("Memory", format::bytes(machine.memory_bytes)),
+                ("System", format!("{}, kernel {}", machine.os, machine.kernel)),
+                ("File system of the servers' data", machine.filesystem.clone()),
+                (
+                    "4 KiB write with fdatasync, p50 / p99",
+                    format!(
+                        "{} / {}",
+                        duration_or_missing(machine.fsync_p50_ns),
+                        duration_or_missing(machine.fsync_p99_ns)
+                    ),
+                ),
+                ("Loopback round trip, p50", duration_or_missing(machine.loopback_rtt_p50_ns)),
+            ]),
+        },
+        Facts {
+            title: "Plan",
+            facts: named(vec![
+                ("Tasks", format!("{} with {}", count(plan.tasks), format::plural(plan.steps, "step"))),
+                ("Kinds", kinds.join(", ")),
+                ("Nodes", count(plan.nodes.into())),
+                ("Arrivals over", duration(plan.window_ns as f64)),
+                (
+                    "Busiest resource",
+                    busiest.map_or_else(String::new, |(name, load)| {
+                        format!("{name}, load {}", significant(*load))
+                    }),
+                ),
+                ("Seed", manifest.seed.to_string()),
+            ]),
+        },
+        Facts { title: "Software", facts: software },
+    ]
+}

@@ -1,0 +1,19 @@
+//! What stands below the charts, one file a section.
+
+mod again;
+mod bench;
+mod facts;
+mod faults;
+mod guarantees;
+mod servers;
+mod tally;
+mod verdicts;
+
+pub(crate) use again::{command, order};
+pub(crate) use bench::cost as bench_cost;
+pub(crate) use facts::{Facts, bench, environment};
+pub(crate) use faults::faults;
+pub(crate) use guarantees::guarantees;
+pub(crate) use servers::servers;
+pub(crate) use tally::tally;
+pub(crate) use verdicts::verdicts;
