@@ -33,7 +33,7 @@ fn option(kind: ServerKind) -> Arg {
         .value_name("URL")
         .env(format!("LOCKBENCH_{}", kind.name().to_ascii_uppercase()))
         .hide_env_values(true)
-        .help(format!("Uses a {kind} that already runs: {}", kind.url()))
+        .help(format!("Uses {kind} where it already runs: {}", kind.url()))
 }
 
 impl FromArgMatches for ServerUrls {
