@@ -64,6 +64,21 @@ fn tests_are_sentences() {
     }
 }
 
+#[test]
+fn every_path_that_the_architecture_names_is_there() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let crates = ["harness/", "lock-backends/", "queue-lockfree/", "reports/", "scenarios/"];
+    let paths: Vec<&str> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|quoted| crates.iter().any(|folder| quoted.starts_with(folder)) && !quoted.contains(['<', '*']))
+        .collect();
+    assert!(paths.len() > 20, "{paths:?}");
+    let missing: Vec<_> = paths.into_iter().filter(|path| !root().join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut folders = vec![root().join(folder)];
     let mut found = Vec::new();
