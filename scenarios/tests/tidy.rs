@@ -72,7 +72,9 @@ fn every_path_that_the_architecture_names_is_there() {
         .split('`')
         .skip(1)
         .step_by(2)
-        .filter(|quoted| crates.iter().any(|folder| quoted.starts_with(folder)) && !quoted.contains(['<', '*']))
+        .filter(|quoted| {
+            crates.iter().any(|folder| quoted.starts_with(folder)) && !quoted.contains(['<', '*'])
+        })
         .collect();
     assert!(paths.len() > 20, "{paths:?}");
     let missing: Vec<_> = paths.into_iter().filter(|path| !root().join(path).exists()).collect();

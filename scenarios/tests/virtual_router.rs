@@ -41,7 +41,7 @@ fn one_router_per_network(contender: &'static str, server: ServerKind) -> Option
     assert_eq!(verdict(&record, "created-once").verdict, Verdict::Holds, "{contender}: {told}");
     assert_eq!(count(&record, "created-once", "created"), NETWORKS, "{contender}: {told}");
     for check in ["exclusion", "lost-update", "fencing", "exactly-once", "conservation", "progress"] {
-        assert!(!violated(&record, check), "{contender}: {check}: {told}");
+        assert!(!violated(&record, check), "{contender}: {check}: {:?}\n{told}", verdict(&record, check));
     }
     assert_eq!(record.latency.burst.count(), NETWORKS, "{contender}");
     // A connection a node at least, and a thread each.
@@ -95,7 +95,7 @@ fn a_job_that_is_not_idempotent_is_not_run_again() {
         assert!(record.faults.hit_a_holder() >= 2, "{contender}: {:?}", record.faults);
         assert_eq!(count(&record, "exactly-once", "sections run again"), 0, "{contender}");
         for check in ["exclusion", "lost-update", "fencing", "exactly-once", "conservation", "progress"] {
-            assert!(!violated(&record, check), "{contender}: {check}: {told}");
+            assert!(!violated(&record, check), "{contender}: {check}: {:?}\n{told}", verdict(&record, check));
         }
         assert!(record.tasks.unknown > 0 && record.faults.last_completed, "{contender}: {:?}", record.tasks);
     }

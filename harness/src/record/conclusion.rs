@@ -328,34 +328,29 @@ fn against_row(row: &[RunRecord]) -> Vec<Reason> {
 fn against_controls(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> Vec<Reason> {
     let controls = || rows.iter().filter(|row| role(row) == Role::Control);
     let mut reasons = Vec::new();
-    for name in ["noop", "none"] {
-        let ran = controls().any(|row| row[0].contender == name);
-        let skipped = manifest.skipped.iter().any(|skipped| skipped.contender == name);
+    let needed: &[&str] = if manifest.plan.unlimited { &["noop"] } else { &["noop", "none"] };
+    for name in needed {
+        let ran = controls().any(|row| row[0].contender == *name);
+        let skipped = manifest.skipped.iter().any(|skipped| skipped.contender == *name);
         if !ran && !skipped && *end != BatchEnd::Interrupted {
             reasons
                 .push(unproven(format!("the control {name} did not take part, so nothing proves the bench")));
         }
     }
-    if !manifest.plan.unlimited && !controls().any(|row| must_be_caught(row)) {
-        reasons.push(unproven(
-            "no control without exclusion was judged: nothing shows that the checks can see".into(),
-        ));
+    let nobody_to_catch = !manifest.plan.unlimited && !controls().any(|row| must_be_caught(row));
+    if reasons.is_empty() && nobody_to_catch {
+        let what = "no control without exclusion was judged: nothing shows that the checks can see";
+        reasons.push(unproven(what.to_owned()));
     }
     for row in controls() {
         let name = &row[0].contender;
-        match standing(row) {
-            Standing::Caught(k, n) if k < n => {
-                reasons
-                    .push(unproven(format!("{name} excludes nothing and was caught in {k} of {n} blocks")));
-            }
-            Standing::Exact(k, n) if k < n => {
-                reasons.push(unproven(format!("{name} measured what was programmed in {k} of {n} blocks")));
-            }
-            Standing::Violated(_) | Standing::Held(_) => {
-                reasons.push(unproven(format!("{name} broke what it promises: the bench is in doubt")));
-            }
-            _ => {}
-        }
+        let what = match standing(row) {
+            Standing::Caught(k, n) if k < n => format!("was caught in {k} of {n} blocks"),
+            Standing::Exact(k, n) if k < n => format!("measured what was programmed in {k} of {n} blocks"),
+            Standing::Violated(_) | Standing::Held(_) => "broke what it promises".to_owned(),
+            _ => continue,
+        };
+        reasons.push(unproven(format!("the control {name} {what}: the bench is in doubt")));
     }
     reasons
 }
