@@ -2,8 +2,12 @@
 
 mod nodes;
 mod views;
+mod surroundings;
+mod channel;
+mod channels;
 mod injector;
 
 pub(crate) use injector::Injector;
 pub(crate) use nodes::Nodes;
+pub(crate) use surroundings::Surroundings;
 pub(crate) use views::Views;

@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Agent, AgentOptions, Clock, Links, PartRet, Progress, Recorder, Ways, peak};
-use crate::faults::{Injector, Nodes, Views};
+use crate::faults::{Injector, Nodes, Surroundings, Views};
 use crate::judge::{Figures, measure};
 use crate::model::{Event, Facts, Histogram, Injected, Outage, Plan, Promises};
 use crate::record::Peak;
@@ -111,25 +111,29 @@ impl Stage {
             + plan.settings.deadline_ns
             + plan.longest_hold_ns()
             + longest_fault_ns;
+        let over = CancellationToken::new();
         let injector = Injector {
             plan,
-            clock: &self.clock,
-            agent: &self.agent,
-            nodes,
-            views: &self.views,
-            server: self.options.server.clone(),
-            links: self.options.links.clone(),
             origin_ns,
-            over: CancellationToken::new(),
+            around: Surroundings {
+                clock: &self.clock,
+                agent: &self.agent,
+                nodes,
+                node_count: plan.settings.nodes,
+                views: &self.views,
+                server: self.options.server.as_deref(),
+                links: self.options.links.as_deref(),
+                over: over.clone(),
+            },
         };
-        let over = async {
+        let ends = async {
             tokio::select! {
                 biased;
                 () = self.options.stop.cancelled() => {}
                 () = returned => {}
                 () = self.clock.sleep_until(give_up_ns) => {}
             }
-            injector.over.cancel();
+            over.cancel();
         };
         let ports = match &self.options.server {
             Some(server) => {
@@ -140,10 +144,10 @@ impl Stage {
         let peak = async {
             match self.clock.is_virtual() {
                 true => Peak::default(),
-                false => peak::watch(&ports, || nodes.processes(), injector.over.cancelled()).await,
+                false => peak::watch(&ports, || nodes.processes(), over.cancelled()).await,
             }
         };
-        let ((), injected, peak) = tokio::join!(over, injector.run(), peak);
+        let ((), injected, peak) = tokio::join!(ends, injector.run(), peak);
         (injected, peak)
     }
 
