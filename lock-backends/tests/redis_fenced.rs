@@ -123,6 +123,6 @@ async fn a_retry_of_the_same_attempt_finds_its_own_grant() {
     // An owner that begins alike is another one.
     assert!(node(&server, "c").await.try_acquire_request(ask("a:")).await.unwrap().is_none());
     first.release().await.unwrap();
-    again.release().await.unwrap();
+    assert!(matches!(again.release().await, Err(lock_backends::LockError::AlreadyLost)));
     server.stop().await.unwrap();
 }
