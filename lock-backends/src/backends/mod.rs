@@ -1,5 +1,6 @@
 //! A folder for each server with one line in [`SERVERS`], in it a file for each variant with one line in the server's own
-//! list. The other files of a folder are what its variants share, and `common` is what those of several servers share.
+//! list. The other files of a folder are what its variants share, `sql` is what those of several SQL servers share, and
+//! `common` what those of several servers share.
 
 mod names;
 
@@ -9,6 +10,9 @@ mod names;
     allow(dead_code, unused_imports, reason = "each server uses its part")
 )]
 mod common;
+
+#[cfg(feature = "postgres")]
+mod sql;
 
 mod local_mutex;
 

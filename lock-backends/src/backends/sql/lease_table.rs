@@ -1,23 +1,4 @@
-//! `pg-lease`: a table of leases on the database's clock; any connection will do.
-//!
-//! **Protocol.** A row per name: owner, token, expiry. Acquire is one upsert that takes the row if its lease is over,
-//! and answers the same token to the same owner. The row lock orders contenders; the token is drawn after it is had,
-//! since rows are never deleted (an insert that met a deleted row would bring an older token). Refused: one statement
-//! marks the row as awaited and reads when its lease ends. Release ends the lease if the owner still has it, and
-//! announces the name if it is awaited; a listening connection wakes the waiters of the node, who race. Renewal is one
-//! statement for all.
-//!
-//! **Round trips.** 1 to acquire, 1 to release, each a commit: on disk before it is acknowledged in the durable profile.
-//! Refused: 1 more, and 1 per lost race.
-//!
-//! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the lease's margin, and fenced
-//! by a token. The only variant here whose locks survive the server's restart, and work through a pooler.
-//!
-//! **Token.** `nextval` of the sequence `lockbench_fence` in the same statement.
-//!
-//! **Crash release.** ttl, plus up to 20 ms.
-//!
-//! Sources: PostgreSQL documentation, "INSERT" (ON CONFLICT), "NOTIFY"; cirello-io/pglock (a lease table, polled).
+//! Leases in a table, on the database's clock: any connection will do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,56 +9,28 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::client;
 use super::connections::{Connections, set_up};
-use super::keys::hash;
-use super::requests::{Failure, Leases, Postgres};
+use super::hash::hash;
+use super::requests::{Failure, LeaseServer, Leases};
 use super::wakeups::{self, Wakeups};
 use crate::backends::common::{Tasks, answer_within, exclusive_key};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, ReleaseRet,
-    Renewal, Request, SafetyClass, SessionOptions, Survives, Validity, Variant, unavailable, valid_until,
+    BoxFuture, Grant, LockBackend, LockError, LockSession, Now, ReleaseRet, Renewal, Request, SessionOptions,
+    Validity, unavailable, valid_until,
 };
-
-/// The variant as registered.
-pub(super) const VARIANT: Variant = Variant {
-    name: "pg-lease",
-    summary: "a table of leases on the database's clock; waiters woken by NOTIFY",
-    class: SafetyClass::Fenced,
-    least: Least::Writes,
-    capabilities: Capabilities {
-        local_fifo: LocalFifo::Optional,
-        native_level: false,
-        native_many: false,
-        token: true,
-        shared_mode: false,
-        lease: true,
-        fair: false,
-    },
-    survives: Survives {
-        node_crash: "free after the ttl",
-        server_kill: "kept, with synchronous_commit on",
-        power_loss: "kept, with synchronous_commit and fsync on",
-    },
-    open: |endpoint| Ok(Box::new(over(client::at(endpoint)?))),
-};
-
-/// The variant over whatever answers its requests.
-fn over(server: Arc<dyn Postgres>) -> PgLease {
-    PgLease(server)
-}
 
 /// Statements of one node that run side by side.
 const CONNECTIONS: usize = 8;
 /// After the end of the lease that was waited for.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// The backend of the variants of this kind.
 #[derive(Debug)]
-struct PgLease(Arc<dyn Postgres>);
+pub(in crate::backends) struct LeaseTable(pub(in crate::backends) Arc<dyn LeaseServer>);
 
 #[derive(Debug)]
 struct LeaseSession {
-    server: Arc<dyn Postgres>,
+    server: Arc<dyn LeaseServer>,
     options: SessionOptions,
     /// Each runs one statement at a time.
     connections: Connections<Box<dyn Leases>>,
@@ -89,23 +42,18 @@ struct LeaseSession {
     tasks: Tasks,
 }
 
-impl LockBackend for PgLease {
+impl LockBackend for LeaseTable {
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
         Box::pin(async move {
             let ttl = options.ttl.max(Duration::from_millis(1));
             let mut first = self.0.lease(&options).await?;
             set_up(&mut *first).await?;
             let (wakeups, lost) = (Arc::new(Wakeups::default()), CancellationToken::new());
-            let listening = self.0.listen(&options).await?;
-            let tasks = Tasks::default();
-            let server = Arc::clone(&self.0);
-            tasks.spawn(wakeups::run(
-                Arc::clone(&wakeups),
-                listening,
-                Arc::clone(&server),
-                options.clone(),
-                lost.clone(),
-            ));
+            let (tasks, server) = (Tasks::default(), Arc::clone(&self.0));
+            if let Some(listening) = server.listen(&options) {
+                let (wakeups, lost, server) = (Arc::clone(&wakeups), lost.clone(), Arc::clone(&server));
+                tasks.spawn(wakeups::run(wakeups, listening.await?, server, options.clone(), lost));
+            }
             let connections = Connections::new(CONNECTIONS);
             connections.put(first);
             let (now, operations) = (Arc::clone(&options.now), AtomicU64::new(0));
