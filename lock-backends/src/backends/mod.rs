@@ -4,20 +4,38 @@
 
 mod names;
 
-#[cfg(any(feature = "etcd", feature = "postgres", feature = "redis", feature = "zookeeper"))]
+#[cfg(any(
+    feature = "etcd",
+    feature = "mariadb",
+    feature = "postgres",
+    feature = "redis",
+    feature = "zookeeper"
+))]
 #[cfg_attr(
-    not(all(feature = "etcd", feature = "postgres", feature = "redis", feature = "zookeeper")),
+    not(all(
+        feature = "etcd",
+        feature = "mariadb",
+        feature = "postgres",
+        feature = "redis",
+        feature = "zookeeper"
+    )),
     allow(dead_code, unused_imports, reason = "each server uses its part")
 )]
 mod common;
 
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mariadb", feature = "postgres"))]
+#[cfg_attr(
+    not(all(feature = "mariadb", feature = "postgres")),
+    allow(dead_code, unused_imports, reason = "each server uses its part")
+)]
 mod sql;
 
 mod local_mutex;
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "mariadb")]
+mod mariadb;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
