@@ -28,6 +28,7 @@ missing_packages() {
     have etcdctl || echo etcd-client
     have_any /usr/share/java/zookeeper.jar || echo libzookeeper-java
     have_any /usr/lib/postgresql/*/bin/initdb || echo postgresql
+    have_any /usr/sbin/mariadbd || echo mariadb-server
     have java || echo default-jre-headless
 }
 

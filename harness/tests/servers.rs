@@ -418,5 +418,5 @@ fn every_kind_is_known_by_its_name() {
         assert_eq!(kind.name().parse::<ServerKind>().unwrap(), *kind);
     }
     let error = "oracle".parse::<ServerKind>().unwrap_err().to_string();
-    assert_eq!(error, "no server is called `oracle`; there are redis, postgres, etcd, zookeeper");
+    assert_eq!(error, "no server is called `oracle`; there are redis, postgres, etcd, zookeeper, mariadb");
 }

@@ -1,16 +1,22 @@
 //! The command lines of a private server's programs: as whom they run, and how their life is tied to ours.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::unistd::{User, geteuid};
+use tokio::time::timeout;
 
 use super::about::About;
 use super::error::ServerError;
 use super::folder::Folder;
-use crate::child::{self, SETPRIV};
+use crate::child::{self, Process, SETPRIV};
+
+/// How long a program may take that prepares a data folder.
+const PREPARED: Duration = Duration::from_secs(30);
 
 /// A command that dies with the thread that spawns it, works in the folder and writes to its log.
 ///
@@ -35,6 +41,24 @@ pub(super) fn command(
     let errors = log.try_clone().map_err(log_failed)?;
     command.stdin(Stdio::null()).stdout(log).stderr(errors).current_dir(folder.data()).process_group(0);
     Ok(command)
+}
+
+/// Runs a program that prepares the data folder to its end.
+pub(super) async fn to_its_end(
+    about: &About,
+    command: Command,
+    program: &Path,
+    folder: &Folder,
+) -> Result<(), ServerError> {
+    let failed = |source| ServerError::Spawn { product: about.title, program: program.to_owned(), source };
+    let mut process = Process::spawn(command).await.map_err(failed)?;
+    let ended = timeout(PREPARED, process.wait()).await;
+    let status = ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
+    if status.success() {
+        return Ok(());
+    }
+    let (program, output) = (program.to_owned(), folder.log_end());
+    Err(ServerError::Prepare { product: about.title, program, status, output })
 }
 
 /// The program that ties a server's life to ours.

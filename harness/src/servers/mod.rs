@@ -25,6 +25,7 @@ mod about;
 mod folder;
 mod command;
 mod product;
+mod template;
 mod products;
 mod kind;
 mod find;

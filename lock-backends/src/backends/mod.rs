@@ -1,19 +1,41 @@
 //! A folder for each server with one line in [`SERVERS`], in it a file for each variant with one line in the server's own
-//! list. The other files of a folder are what its variants share, and `common` is what those of several servers share.
+//! list. The other files of a folder are what its variants share, `sql` is what those of several SQL servers share, and
+//! `common` what those of several servers share.
 
 mod names;
 
-#[cfg(any(feature = "etcd", feature = "postgres", feature = "redis", feature = "zookeeper"))]
+#[cfg(any(
+    feature = "etcd",
+    feature = "mariadb",
+    feature = "postgres",
+    feature = "redis",
+    feature = "zookeeper"
+))]
 #[cfg_attr(
-    not(all(feature = "etcd", feature = "postgres", feature = "redis", feature = "zookeeper")),
+    not(all(
+        feature = "etcd",
+        feature = "mariadb",
+        feature = "postgres",
+        feature = "redis",
+        feature = "zookeeper"
+    )),
     allow(dead_code, unused_imports, reason = "each server uses its part")
 )]
 mod common;
+
+#[cfg(any(feature = "mariadb", feature = "postgres"))]
+#[cfg_attr(
+    not(all(feature = "mariadb", feature = "postgres")),
+    allow(dead_code, unused_imports, reason = "each server uses its part")
+)]
+mod sql;
 
 mod local_mutex;
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "mariadb")]
+mod mariadb;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]

@@ -13,6 +13,8 @@ pub const SERVERS: &[&Server] = &[
     &super::etcd::SERVER,
     #[cfg(feature = "zookeeper")]
     &super::zookeeper::SERVER,
+    #[cfg(feature = "mariadb")]
+    &super::mariadb::SERVER,
 ];
 
 /// The variants that need no server.

@@ -1,10 +1,8 @@
 //! PostgreSQL: `postgres` on a copy of one freshly made cluster, asked with `psql`.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Permissions};
-use std::io;
+use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,13 +12,13 @@ use nix::unistd::User;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use crate::child::{self, Process};
+use crate::child;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
-use crate::servers::folder::Folder;
 use crate::servers::options::{Durability, ServerOptions};
-use crate::servers::product::{Answer, Product, READY, Seat, Start};
+use crate::servers::product::{Answer, Product, Seat, Start};
+use crate::servers::template::Template;
 use crate::servers::url::Address;
 use crate::servers::wire::{self, AskError};
 
@@ -110,15 +108,11 @@ fn programs() -> Result<PathBuf, ServerError> {
 }
 
 async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
-    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    static CLUSTER: OnceCell<Template> = OnceCell::const_new();
     let bin = programs()?;
-    let cluster = CLUSTER.get_or_try_init(|| Cluster::make(&bin, seat.user.as_ref())).await?;
+    let cluster = CLUSTER.get_or_try_init(|| make(&bin, seat.user.as_ref())).await?;
     let data = seat.folder.data();
-    let failed =
-        |source| ServerError::Folder { product: ABOUT.title, action: "fill", path: data.clone(), source };
-    let (to, owner) = (data.clone(), seat.user.clone());
-    let unpacked = tokio::task::spawn_blocking(move || cluster.unpack(&to, owner.as_ref())).await;
-    unpacked.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed)?;
+    cluster.copy_to(&ABOUT, seat).await?;
 
     let flush = if options.durability == Durability::Durable { "on" } else { "off" };
     let settings = [
@@ -139,106 +133,27 @@ async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerErro
     Ok(Start { program: bin.join("postgres"), args, flags: [].into(), identity: data.display().to_string() })
 }
 
-/// A new cluster, kept in memory: `initdb` takes a second or more, a copy a tenth of it, and no folder has to be
-/// looked after for as long as the process lives.
-#[derive(Debug)]
-struct Cluster {
-    /// Folders before what is in them; a file with its content, compressed.
-    entries: Vec<(PathBuf, Option<Vec<u8>>)>,
-}
+/// Makes a cluster, which takes a second or more.
+async fn make(bin: &Path, user: Option<&User>) -> Result<Template, ServerError> {
+    let folder = Template::folder(&ABOUT, user)?;
+    let data = folder.data();
+    let failed =
+        |source| ServerError::Folder { product: ABOUT.title, action: "fill", path: data.clone(), source };
+    let initdb = bin.join("initdb");
+    let mut command = command::command(&ABOUT, &initdb, user, &folder)?;
+    command.arg("-D").arg(&data).args(["-U", NAME, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
+    command::to_its_end(&ABOUT, command, &initdb, &folder).await?;
 
-impl Cluster {
-    async fn make(bin: &Path, user: Option<&User>) -> Result<Self, ServerError> {
-        // It is thrown away, so it need not be flushed.
-        let options = ServerOptions { durability: Durability::Memory, ..ServerOptions::default() };
-        let folder = Folder::create(&ABOUT, &options, user)?;
-        let data = folder.data();
-        let failed =
-            |source| ServerError::Folder { product: ABOUT.title, action: "fill", path: data.clone(), source };
-        let initdb = bin.join("initdb");
-        let mut command = command::command(&ABOUT, &initdb, user, &folder)?;
-        command.arg("-D").arg(&data).args([
-            "-U",
-            NAME,
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-        ]);
-        run(command, &initdb, &folder).await?;
-
-        let (single, script) = (bin.join("postgres"), folder.path().join("create.sql"));
-        fs::write(&script, format!("CREATE DATABASE {NAME};\n")).map_err(failed)?;
-        let mut command = command::command(&ABOUT, &single, user, &folder)?;
-        command.stdin(Stdio::from(File::open(&script).map_err(failed)?));
-        command
-            .args(["--single", "-F", "-c", "dynamic_shared_memory_type=mmap", "-D"])
-            .arg(&data)
-            .arg("postgres");
-        run(command, &single, &folder).await?;
-
-        let packed = tokio::task::spawn_blocking(move || {
-            let mut entries = Vec::new();
-            pack(&folder.data(), Path::new(""), &mut entries).map(|()| entries)
-        });
-        let packed = packed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        Ok(Self { entries: packed.map_err(failed)? })
-    }
-
-    fn unpack(&self, data: &Path, owner: Option<&User>) -> io::Result<()> {
-        for (path, content) in &self.entries {
-            let path = data.join(path);
-            let mode = match content {
-                Some(content) => {
-                    fs::write(&path, zstd::decode_all(content.as_slice())?)?;
-                    0o600
-                }
-                None => {
-                    fs::create_dir(&path)?;
-                    0o700
-                }
-            };
-            fs::set_permissions(&path, Permissions::from_mode(mode))?;
-            if let Some(user) = owner {
-                chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn pack(root: &Path, inside: &Path, entries: &mut Vec<(PathBuf, Option<Vec<u8>>)>) -> io::Result<()> {
-    for entry in fs::read_dir(root.join(inside))? {
-        let entry = entry?;
-        let path = inside.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            entries.push((path.clone(), None));
-            pack(root, &path, entries)?;
-        } else {
-            let content = zstd::encode_all(File::open(entry.path())?, 1)?;
-            entries.push((path, Some(content)));
-        }
-    }
-    Ok(())
-}
-
-/// Runs a program that prepares the data folder to its end.
-async fn run(command: Command, program: &Path, folder: &Folder) -> Result<(), ServerError> {
-    let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.to_owned(), source };
-    let mut process = Process::spawn(command).await.map_err(failed)?;
-    let ended = timeout(READY, process.wait()).await;
-    let status = ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(ServerError::Prepare {
-        product: ABOUT.title,
-        program: program.to_owned(),
-        status,
-        output: folder.log_end(),
-    })
+    let (single, script) = (bin.join("postgres"), folder.path().join("create.sql"));
+    fs::write(&script, format!("CREATE DATABASE {NAME};\n")).map_err(failed)?;
+    let mut command = command::command(&ABOUT, &single, user, &folder)?;
+    command.stdin(Stdio::from(File::open(&script).map_err(failed)?));
+    command
+        .args(["--single", "-F", "-c", "dynamic_shared_memory_type=mmap", "-D"])
+        .arg(&data)
+        .arg("postgres");
+    command::to_its_end(&ABOUT, command, &single, &folder).await?;
+    Template::of(&ABOUT, folder).await
 }
 
 /// One line each: name, tab, value. What the role may not see is left out.

@@ -8,14 +8,16 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow}
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row};
 use tokio::time::timeout;
 
-use super::keys::PATIENCE_MIN;
-use super::requests::{
-    Advisory, Announcements, Answer, Backend, Connected, Connection, Failure, Holding, Leases, Multiplexed,
-    MuxAction, MuxOp, MuxRet, Postgres, URL,
-};
+use super::requests::{Advisory, Multiplexed, MuxAction, MuxOp, MuxRet, Postgres, Scope, URL};
 use super::statements;
 use crate::backends::common::CONNECT_TIMEOUT;
-use crate::session::{BoxFuture, Endpoint, Grant, LockError, OwnerId, SessionOptions, Token, unavailable};
+use crate::backends::sql::{
+    Announcements, Answer, Backend, Connected, Connection, Failure, Holding, LeaseServer, Leases,
+    PATIENCE_MIN, hash,
+};
+use crate::session::{
+    BoxFuture, Endpoint, Grant, LockError, Mode, OwnerId, SessionOptions, Token, unavailable,
+};
 
 /// Bound on taking down a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,6 +39,13 @@ pub(super) fn at(endpoint: &Endpoint) -> Result<Arc<dyn Postgres>, LockError> {
 struct Holder {
     connection: PgConnection,
     backend: Backend,
+    scope: Scope,
+}
+
+impl Holder {
+    fn advisory(&self, name: &str, mode: Mode) -> Advisory {
+        Advisory { key: hash(name), mode, scope: self.scope }
+    }
 }
 
 /// A plain connection.
@@ -52,7 +61,7 @@ struct Listener {
 }
 
 impl Postgres for Server {
-    fn hold<'a>(&'a self, node: &'a SessionOptions) -> Connected<'a, dyn Holding> {
+    fn hold<'a>(&'a self, node: &'a SessionOptions, scope: Scope) -> Connected<'a, dyn Holding> {
         Box::pin(async move {
             // A waiter whose client is gone gives its place up.
             let interval = (node.ttl.max(PATIENCE_MIN) / 3).as_millis().to_string();
@@ -60,8 +69,9 @@ impl Postgres for Server {
             let settings = settings.options([("client_connection_check_interval", interval)]);
             let connected = answered(async {
                 let mut connection = settings.connect().await?;
-                let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
-                Ok(Holder { connection, backend: Backend { pid } })
+                let pid: i32 =
+                    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+                Ok(Holder { connection, backend: Backend(pid.into()), scope })
             });
             Ok(Box::new(connected.await?) as _)
         })
@@ -72,7 +82,9 @@ impl Postgres for Server {
             async move { Ok(Box::new(answered(Listener::open(self.settings(node, "lock"))).await?) as _) },
         )
     }
+}
 
+impl LeaseServer for Server {
     fn lease<'a>(&'a self, node: &'a SessionOptions) -> Connected<'a, dyn Leases> {
         Box::pin(async move {
             let settings = self.settings(node, "lease");
@@ -80,15 +92,15 @@ impl Postgres for Server {
         })
     }
 
-    fn listen<'a>(&'a self, node: &'a SessionOptions) -> Connected<'a, dyn Announcements> {
-        Box::pin(async move {
+    fn listen<'a>(&'a self, node: &'a SessionOptions) -> Option<Connected<'a, dyn Announcements>> {
+        Some(Box::pin(async move {
             let connected = answered(async {
                 let mut listener = Listener::open(self.settings(node, "listen")).await?;
                 listener.connection.listen("lockbench").await?;
                 Ok(listener)
             });
             Ok(Box::new(connected.await?) as _)
-        })
+        }))
     }
 }
 
@@ -169,25 +181,39 @@ impl Holding for Holder {
         self.backend
     }
 
-    fn lock<'a>(&'a mut self, lock: Advisory, within: Duration, description: &'a str) -> Answer<'a, Token> {
+    fn lock<'a>(
+        &'a mut self,
+        name: &'a str,
+        mode: Mode,
+        within: Duration,
+        description: &'a str,
+    ) -> Answer<'a, Option<Token>> {
+        let lock = self.advisory(name, mode);
         Box::pin(async move {
             let row = run(&mut self.connection, statements::lock(lock, within, description)).await?;
-            row.try_get(0).map(token).map_err(nonsense)
+            row.try_get(0).map(|drawn| Some(token(drawn))).map_err(nonsense)
         })
     }
 
-    fn try_lock(&mut self, lock: Advisory) -> Answer<'_, Option<Token>> {
+    fn try_lock<'a>(&'a mut self, name: &'a str, mode: Mode) -> Answer<'a, Option<Option<Token>>> {
+        let lock = self.advisory(name, mode);
         Box::pin(async move {
             let row = run(&mut self.connection, statements::try_lock(lock)).await?;
-            row.try_get::<Option<i64>, _>(0).map(|drawn| drawn.map(token)).map_err(nonsense)
+            let drawn: Option<i64> = row.try_get(0).map_err(nonsense)?;
+            Ok(drawn.map(|drawn| Some(token(drawn))))
         })
+    }
+
+    fn refusal_leaves_open(&self) -> bool {
+        self.scope == Scope::Transaction
     }
 
     fn roll_back(&mut self) -> Answer<'_, ()> {
         Box::pin(async { done(run(&mut self.connection, "ROLLBACK; SELECT 1".to_owned()).await) })
     }
 
-    fn unlock(&mut self, lock: Advisory) -> Answer<'_, bool> {
+    fn unlock<'a>(&'a mut self, name: &'a str, mode: Mode) -> Answer<'a, bool> {
+        let lock = self.advisory(name, mode);
         Box::pin(async move {
             run(&mut self.connection, statements::unlock(lock)).await?.try_get(0).map_err(nonsense)
         })
@@ -197,9 +223,12 @@ impl Holding for Holder {
         Box::pin(async { done(run(&mut self.connection, "SELECT 1".to_owned()).await) })
     }
 
-    fn holder(&mut self, key: i64) -> Answer<'_, Option<String>> {
+    fn holder<'a>(&'a mut self, name: &'a str) -> Answer<'a, Option<String>> {
         Box::pin(async move {
-            run(&mut self.connection, statements::advisory_holder(key)).await?.try_get(0).map_err(nonsense)
+            run(&mut self.connection, statements::advisory_holder(hash(name)))
+                .await?
+                .try_get(0)
+                .map_err(nonsense)
         })
     }
 

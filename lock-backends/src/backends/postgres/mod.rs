@@ -1,14 +1,10 @@
-//! PostgreSQL. From the ground up: what can be asked of the server ([`requests`]), keys and what a grant is worth
-//! (`keys`), who asks (`statements`, `client`), what sessions share (`connections`, `wakeups`, `per_holder`), and the
-//! variants.
+//! PostgreSQL. From the ground up: what can be asked of the server ([`requests`], beside what can be asked of several SQL
+//! servers), what a grant is worth (`worth`), who asks (`statements`, `client`), and the variants.
 
 mod requests;
-mod keys;
+mod worth;
 mod statements;
 mod client;
-mod connections;
-mod wakeups;
-mod per_holder;
 
 mod pg_session;
 mod pg_mux;

@@ -6,7 +6,7 @@
 //! unlocks. The lock connection never waits in the server. A refused waiter shows itself at the server in the
 //! same statement, and tries again there, so that no release can slip in between; an unlock that finds a
 //! waiter shown announces the key with `pg_notify`, in the same round trip. A second connection listens and
-//! wakes the waiters of this node ([`wakeups`]), who then try again. A poll that backs off to [`POLL_MAX`]
+//! wakes the waiters of this node ([`Wakeups`]), who then try again. A poll that backs off to [`POLL_MAX`]
 //! covers what announces nothing, such as a crashed holder.
 //!
 //! ```text
@@ -51,11 +51,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::lock_connection::{Heartbeat, IfRefused, LockConnection, LockOp, Tried};
 use super::client;
-use super::connections::set_up;
-use super::keys::{ADVISORY_SURVIVES, PATIENCE_MIN, granted, hash};
 use super::requests::Postgres;
-use super::wakeups::{self, Waiter, Wakeups};
+use super::worth::ADVISORY_SURVIVES;
 use crate::backends::common::{Tasks, answer_within, exclusive_key};
+use crate::backends::sql::{self, PATIENCE_MIN, Waiter, Wakeups, granted, hash, set_up};
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, OwnerId,
     ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Validity, Variant,
@@ -104,7 +103,10 @@ impl LockBackend for PgMux {
             let lost = CancellationToken::new();
             let operations = Arc::new(AtomicU64::new(0));
             let wakeups = Arc::new(Wakeups::default());
-            let listening = self.0.listen(&options).await?;
+            let listening = match self.0.listen(&options) {
+                Some(listening) => Some(listening.await?),
+                None => None,
+            };
             let mut connection = self.0.multiplex(&options).await?;
             set_up(&mut *connection).await?;
 
@@ -122,8 +124,9 @@ impl LockBackend for PgMux {
                 }
             });
             let now = Arc::clone(&options.now);
-            let server = Arc::clone(&self.0);
-            tasks.spawn(wakeups::run(wakeups.clone(), listening, server, options, lost.clone()));
+            if let Some(listening) = listening {
+                tasks.spawn(sql::wake(wakeups.clone(), listening, self.0.clone(), options, lost.clone()));
+            }
             let session = PgSession { ops, wakeups, lost, operations, now, patience, tasks };
             Ok(Arc::new(session) as Arc<dyn LockSession>)
         })
@@ -202,7 +205,7 @@ impl PgSession {
                 .try_key(request, IfRefused::Wait, answer_within(request, &*self.now, Duration::MAX))
                 .await?;
             if let Tried::Granted(token) = tried {
-                return Ok(granted(request, token));
+                return Ok(granted(request, Some(token)));
             }
             if self.remaining(request).is_zero() {
                 return Err(LockError::TimedOut);
@@ -226,7 +229,7 @@ impl LockSession for PgSession {
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
         Box::pin(async move {
             match self.try_key(request, IfRefused::GoAway, self.patience).await? {
-                Tried::Granted(token) => Ok(Some(granted(request, token))),
+                Tried::Granted(token) => Ok(Some(granted(request, Some(token)))),
                 Tried::Refused | Tried::Passing => Ok(None),
             }
         })

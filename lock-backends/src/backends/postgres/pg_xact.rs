@@ -18,9 +18,9 @@
 use std::sync::Arc;
 
 use super::client;
-use super::keys::ADVISORY_SURVIVES;
-use super::per_holder::PerHolder;
-use super::requests::{Postgres, Scope};
+use super::requests::{Postgres, Scope, Scoped};
+use super::worth::ADVISORY_SURVIVES;
+use crate::backends::sql::PerHolder;
 use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 /// The variant as registered.
@@ -44,5 +44,5 @@ pub(super) const VARIANT: Variant = Variant {
 
 /// The variant over whatever answers its requests.
 pub(super) fn over(server: Arc<dyn Postgres>) -> PerHolder {
-    PerHolder { server, scope: Scope::Transaction }
+    PerHolder { server: Arc::new(Scoped(server, Scope::Transaction)), shared: true }
 }

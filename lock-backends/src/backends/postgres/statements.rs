@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::requests::{Advisory, Backend, Scope};
+use super::requests::{Advisory, Scope};
+use crate::backends::sql::Backend;
 use crate::session::Mode;
 
 /// Makes sequence and table once although several nodes connect at a time. The two-part advisory key is in another space
@@ -145,7 +146,7 @@ pub(super) fn advisory_holder(key: i64) -> String {
 
 /// Whether the process has ended, after at most that time.
 pub(super) fn terminate(backend: Backend, within: Duration) -> String {
-    let (pid, wait_ms) = (backend.pid, within.as_millis());
+    let (pid, wait_ms) = (backend.0, within.as_millis());
     format!(
         "SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid}) \
                 THEN pg_terminate_backend({pid}, {wait_ms}) ELSE true END"

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::super::requests::{Answer, Failure, Multiplexed, MuxAction, MuxOp, MuxRet};
-use super::super::wakeups::Wakeups;
+use super::super::requests::{Multiplexed, MuxAction, MuxOp, MuxRet};
+use crate::backends::sql::{Answer, Failure, Wakeups};
 use crate::session::{LockError, OwnerId, ReleaseRet, Token};
 
 /// Operations in one statement; more wait for the next.

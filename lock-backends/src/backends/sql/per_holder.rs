@@ -1,4 +1,4 @@
-//! Advisory locks that wait in the server: each holder and each waiter has a connection of its own.
+//! Locks of a connection that wait in the server: each holder and each waiter has a connection of its own.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,29 +11,32 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{Connections, set_up};
-use super::keys::{PATIENCE_MIN, granted, hash};
-use super::requests::{Advisory, Answer, Backend, Failure, Holding, Postgres, Scope};
-use crate::backends::common::{answer_within, lock, single_key};
+use super::requests::{Answer, Backend, Failure, HoldServer, Holding};
+use crate::backends::common::{answer_within, exclusive_key, lock, single_key};
 use crate::session::{
     BoxFuture, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal, Request,
-    SessionOptions, Validity,
+    SessionOptions, Token, Validity,
 };
+
+/// A session gives one statement the ttl asked for, at least this, before its connection counts as lost.
+pub(in crate::backends) const PATIENCE_MIN: Duration = Duration::from_secs(1);
 
 /// Connections of one node. More holders and waiters than this wait in the node.
 const CONNECTIONS_MAX: usize = 32;
 
 /// The backend of the variants of this kind.
 #[derive(Debug)]
-pub(super) struct PerHolder {
-    pub(super) server: Arc<dyn Postgres>,
-    pub(super) scope: Scope,
+pub(in crate::backends) struct PerHolder {
+    pub(in crate::backends) server: Arc<dyn HoldServer>,
+    /// Whether the server has shared mode.
+    pub(in crate::backends) shared: bool,
 }
 
 #[derive(Debug)]
 struct Session {
-    server: Arc<dyn Postgres>,
+    server: Arc<dyn HoldServer>,
     options: SessionOptions,
-    scope: Scope,
+    shared: bool,
     /// Each is one attempt's, from the try to the release.
     connections: Connections<Box<dyn Holding>>,
     held: Mutex<HashMap<Attempt, Arc<tokio::sync::Mutex<Option<Held>>>>>,
@@ -59,7 +62,7 @@ impl LockBackend for PerHolder {
         Box::pin(async move {
             let session = Session {
                 server: Arc::clone(&self.server),
-                scope: self.scope,
+                shared: self.shared,
                 connections: Connections::new(CONNECTIONS_MAX),
                 held: Mutex::default(),
                 doubtful: Mutex::default(),
@@ -94,10 +97,6 @@ impl Session {
         }
     }
 
-    fn advisory(&self, name: &str, mode: Mode) -> Advisory {
-        Advisory { key: hash(name), mode, scope: self.scope }
-    }
-
     /// Counts a request, and waits so long for its answer.
     async fn answered<T>(&self, limit: Duration, answer: Answer<'_, T>) -> Result<T, Failure> {
         self.count(1);
@@ -123,7 +122,7 @@ impl Session {
 
     /// Asks for the lock on a connection of its own; waits in the server, where it is said how long.
     async fn ask(&self, request: &Request, wait: Option<Duration>) -> Result<Option<Grant>, LockError> {
-        let name = single_key(request)?;
+        let name = if self.shared { single_key(request)? } else { exclusive_key(request)? };
         let attempt = (name.clone(), request.owner.clone());
         // From before the permit, as the deadline is.
         let limit = match wait {
@@ -133,15 +132,14 @@ impl Session {
         let permit = self.permit(request).await?;
         let mut line = self.line().await?;
         let backend = line.backend();
-        let lock_it = self.advisory(name, request.mode);
         let answer = {
             let asked = async {
                 match wait {
                     Some(within) => {
-                        let locked = line.lock(lock_it, within, &request.description);
+                        let locked = line.lock(name, request.mode, within, &request.description);
                         self.answered(limit, locked).await.map(Some)
                     }
-                    None => self.answered(limit, line.try_lock(lock_it)).await,
+                    None => self.answered(limit, line.try_lock(name, request.mode)).await,
                 }
             };
             tokio::select! {
@@ -158,7 +156,8 @@ impl Session {
                 Ok(Some(granted(request, token)))
             }
             Some(Ok(None)) => {
-                self.put_back(line, self.scope == Scope::Transaction).await;
+                let open = line.refusal_leaves_open();
+                self.put_back(line, open).await;
                 Ok(None)
             }
             Some(Err(Failure::TimedOut)) => {
@@ -177,9 +176,9 @@ impl Session {
         }
     }
 
-    /// Keeps a connection that holds nothing for the next attempt, once its transaction is over.
-    async fn put_back(&self, mut line: Box<dyn Holding>, in_transaction: bool) {
-        if !in_transaction || self.answered(self.patience, line.roll_back()).await.is_ok() {
+    /// Keeps a connection that holds nothing for the next attempt, once what it has open is over.
+    async fn put_back(&self, mut line: Box<dyn Holding>, open: bool) {
+        if !open || self.answered(self.patience, line.roll_back()).await.is_ok() {
             self.connections.put(line);
         }
     }
@@ -219,7 +218,7 @@ impl Session {
             return Ok(ReleaseRet::AlreadyLost);
         };
         self.connections.give_up();
-        match self.answered(self.patience, line.unlock(self.advisory(name, mode))).await {
+        match self.answered(self.patience, line.unlock(name, mode)).await {
             Ok(was_held) => {
                 self.connections.put(line);
                 Ok(if was_held { ReleaseRet::Released } else { ReleaseRet::AlreadyLost })
@@ -260,7 +259,7 @@ impl LockSession for Session {
     fn acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Grant, LockError>> {
         Box::pin(async move {
             let granted = self.ask(request, Some(request.remaining(&*self.now))).await?;
-            granted.ok_or_else(|| LockError::Protocol("a grant without a token".to_owned()))
+            granted.ok_or_else(|| LockError::Protocol("neither granted nor refused".to_owned()))
         })
     }
 
@@ -278,7 +277,7 @@ impl LockSession for Session {
     fn holder<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, LockError>> {
         Box::pin(async move {
             let mut line = self.line().await?;
-            let held_by = self.answered(self.patience, line.holder(hash(key))).await;
+            let held_by = self.answered(self.patience, line.holder(key)).await;
             let held_by = held_by.map_err(|failure| LockError::Unavailable(why(failure)))?;
             self.connections.put(line);
             Ok(held_by)
@@ -312,6 +311,12 @@ impl LockSession for Session {
             }
         })
     }
+}
+
+/// The grant of a lock that belongs to a connection.
+pub(in crate::backends) fn granted(request: &Request, token: Option<Token>) -> Grant {
+    let (keys, owner) = (request.keys.clone(), request.owner.clone());
+    Grant { keys, owner, token, validity: Validity::NoLease }
 }
 
 fn why(failure: Failure) -> String {

@@ -8,13 +8,13 @@ use tokio::sync::futures::Notified;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::requests::{Announcements, Postgres};
+use super::requests::{Announcements, LeaseServer};
 use crate::backends::common::{RELISTEN_DELAY, lock};
 use crate::session::SessionOptions;
 
 /// Wakes the waiters of this node, by key.
 #[derive(Debug, Default)]
-pub(super) struct Wakeups {
+pub(in crate::backends) struct Wakeups {
     waiting: Mutex<HashMap<i64, Waiting>>,
 }
 
@@ -26,7 +26,7 @@ struct Waiting {
 
 /// A place among those that wait for a key; dropping it gives the place up.
 #[derive(Debug)]
-pub(super) struct Waiter<'a> {
+pub(in crate::backends) struct Waiter<'a> {
     wakeups: &'a Wakeups,
     key: i64,
     notify: Arc<Notify>,
@@ -34,7 +34,7 @@ pub(super) struct Waiter<'a> {
 
 impl Wakeups {
     /// Joins those who are woken for `key`.
-    pub(super) fn waiter(&self, key: i64) -> Waiter<'_> {
+    pub(in crate::backends) fn waiter(&self, key: i64) -> Waiter<'_> {
         let mut waiting = self.lock();
         let entry = waiting.entry(key).or_default();
         entry.waiters += 1;
@@ -42,12 +42,12 @@ impl Wakeups {
     }
 
     /// Whether anybody here waits for `key`.
-    pub(super) fn awaits(&self, key: i64) -> bool {
+    pub(in crate::backends) fn awaits(&self, key: i64) -> bool {
         self.lock().contains_key(&key)
     }
 
     /// `key` may be free.
-    pub(super) fn wake(&self, key: i64) {
+    pub(in crate::backends) fn wake(&self, key: i64) {
         if let Some(entry) = self.lock().get(&key) {
             entry.notify.notify_waiters();
         }
@@ -64,7 +64,7 @@ impl Wakeups {
 
 impl Waiter<'_> {
     /// Completes when the key may be free. Enable it before trying the key.
-    pub(super) fn woken(&self) -> Notified<'_> {
+    pub(in crate::backends) fn woken(&self) -> Notified<'_> {
         self.notify.notified()
     }
 }
@@ -83,10 +83,10 @@ impl Drop for Waiter<'_> {
 
 /// Wakes waiters until the session is lost. This connection holds no locks, so it is replaced when it fails; what was
 /// announced meanwhile is made up for by waking everybody.
-pub(super) async fn run(
+pub(in crate::backends) async fn run(
     wakeups: Arc<Wakeups>,
     first: Box<dyn Announcements>,
-    server: Arc<dyn Postgres>,
+    server: Arc<dyn LeaseServer>,
     node: SessionOptions,
     lost: CancellationToken,
 ) {
@@ -99,7 +99,8 @@ pub(super) async fn run(
             }
             connection.close().await;
         }
-        match lost.run_until_cancelled(server.listen(&node)).await {
+        let Some(listen) = server.listen(&node) else { return };
+        match lost.run_until_cancelled(listen).await {
             None => return,
             Some(Ok(again)) => listening = Some(again),
             Some(Err(error)) => {

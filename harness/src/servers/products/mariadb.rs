@@ -1,0 +1,208 @@
+//! MariaDB: `mariadbd` on a copy of one freshly made data folder, asked with the client program `mariadb`.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use futures_util::future::BoxFuture;
+use nix::sys::signal::Signal;
+use nix::unistd::User;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use crate::child;
+use crate::servers::about::About;
+use crate::servers::command;
+use crate::servers::error::ServerError;
+use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::product::{Answer, Product, Seat, Start};
+use crate::servers::template::Template;
+use crate::servers::url::Address;
+use crate::servers::wire::{self, AskError};
+
+const ABOUT: About = About {
+    name: "mariadb",
+    title: "MariaDB",
+    packages: "mariadb-server",
+    url: "mysql://user[:password]@host[:port]/database",
+    replicated: false,
+    // It refuses to run as root.
+    accounts: &["mysql", "nobody"],
+    processes: &["mariadbd"],
+    stop: Signal::SIGTERM,
+    clean_up: |_| {},
+};
+
+/// Database of a private server.
+const DATABASE: &str = "lockbench";
+
+/// Of the redo log: small, so that a data folder is copied quickly.
+const LOG_FILE_SIZE: &str = "--innodb-log-file-size=8M";
+
+/// One instance.
+#[derive(Debug)]
+pub(super) struct Mariadb;
+
+impl Product for Mariadb {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn find(&self) -> Result<(PathBuf, String), ServerError> {
+        program("mariadb-install-db")?;
+        program("mariadb")?;
+        let program = program("mariadbd")?;
+        let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.clone(), source };
+        let output = Command::new(&program).arg("--version").output().map_err(failed)?;
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((program, number(output.split_whitespace().nth(2).unwrap_or("unknown"))))
+    }
+
+    fn start<'a>(
+        &'a self,
+        seats: &'a [Seat],
+        place: usize,
+        options: &'a ServerOptions,
+    ) -> BoxFuture<'a, Result<Start, ServerError>> {
+        Box::pin(start(&seats[place], options))
+    }
+
+    fn endpoint(&self, address: SocketAddr) -> String {
+        format!("mysql://root@{address}/{DATABASE}")
+    }
+
+    fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
+        Box::pin(ask(url))
+    }
+
+    fn effective(&self, durability: Durability) -> &'static [(&'static str, &'static str)] {
+        match durability {
+            // A commit is acknowledged when its redo log is written and flushed.
+            Durability::Durable => &[("innodb_flush_log_at_trx_commit", "1"), ("innodb_doublewrite", "ON")],
+            // The log is written and flushed once a second, whatever was acknowledged meanwhile.
+            Durability::Memory => &[("innodb_flush_log_at_trx_commit", "0"), ("innodb_doublewrite", "OFF")],
+        }
+    }
+}
+
+/// On PATH, or in /usr/sbin, where Debian keeps the server and which is on root's PATH alone.
+fn program(name: &str) -> Result<PathBuf, ServerError> {
+    let administrators = Some(Path::new("/usr/sbin").join(name)).filter(|path| path.is_file());
+    child::on_path(name).or(administrators).ok_or_else(|| ServerError::Missing {
+        product: ABOUT.title,
+        what: format!("the program {name}"),
+        package: ABOUT.packages,
+    })
+}
+
+/// `10.11.19` of `10.11.19-MariaDB-0+deb12u1`.
+fn number(version: &str) -> String {
+    version.split('-').next().unwrap_or(version).to_owned()
+}
+
+async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
+    static TEMPLATE: OnceCell<Template> = OnceCell::const_new();
+    TEMPLATE.get_or_try_init(|| make(seat.user.as_ref())).await?.copy_to(&ABOUT, seat).await?;
+    let data = seat.folder.data();
+    let (flush, doublewrite) = match options.durability {
+        Durability::Durable => ("1", "ON"),
+        Durability::Memory => ("0", "OFF"),
+    };
+    let settings = [
+        ("port", seat.ports[0].to_string()),
+        ("bind-address", "127.0.0.1".to_owned()),
+        // None: its path may be no longer than 107 bytes, which a data folder's may be.
+        ("socket", String::new()),
+        ("tmpdir", data.display().to_string()),
+        ("pid-file", data.join("pid").display().to_string()),
+        ("max-connections", "1000".to_owned()),
+        ("innodb-buffer-pool-size", "64M".to_owned()),
+        ("innodb-flush-log-at-trx-commit", flush.to_owned()),
+        ("innodb-doublewrite", doublewrite.to_owned()),
+        // The machine has few places for it, and many servers may run side by side.
+        ("innodb-use-native-aio", "OFF".to_owned()),
+    ];
+    let mut args = words(&data);
+    args.push("--skip-name-resolve".into());
+    args.extend(settings.iter().map(|(name, value)| format!("--{name}={value}").into()));
+    // It shows its data folder with a slash at the end.
+    let identity = format!("{}/", data.display());
+    Ok(Start { program: program("mariadbd")?, args, flags: [].into(), identity })
+}
+
+/// What every one of its programs is told; that it reads no settings of the machine's has to come first.
+fn words(data: &Path) -> Vec<OsString> {
+    let mut datadir = OsString::from("--datadir=");
+    datadir.push(data);
+    vec!["--no-defaults".into(), datadir, LOG_FILE_SIZE.into()]
+}
+
+/// Makes a data folder with an account `root` that needs no password, and an empty database.
+async fn make(user: Option<&User>) -> Result<Template, ServerError> {
+    let folder = Template::folder(&ABOUT, user)?;
+    let data = folder.data();
+    let failed =
+        |source| ServerError::Folder { product: ABOUT.title, action: "fill", path: data.clone(), source };
+    let install = program("mariadb-install-db")?;
+    let mut command = command::command(&ABOUT, &install, user, &folder)?;
+    command.args(words(&data)).args([
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+        "--skip-name-resolve",
+    ]);
+    command::to_its_end(&ABOUT, command, &install, &folder).await?;
+
+    let (server, script) = (program("mariadbd")?, folder.path().join("create.sql"));
+    fs::write(&script, format!("CREATE DATABASE {DATABASE};\n")).map_err(failed)?;
+    let mut command = command::command(&ABOUT, &server, user, &folder)?;
+    command.args(words(&data)).arg("--bootstrap").stdin(Stdio::from(File::open(&script).map_err(failed)?));
+    command::to_its_end(&ABOUT, command, &server, &folder).await?;
+    Template::of(&ABOUT, folder).await
+}
+
+/// One line each: name, tab, value.
+const QUESTION: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'datadir', \
+     'innodb_flush_log_at_trx_commit', 'innodb_doublewrite', 'innodb_flush_method', 'log_bin', 'max_connections', \
+     'wait_timeout', 'tcp_keepalive_time')";
+
+async fn ask(url: &str) -> Result<Answer, AskError> {
+    let address = Address::parse(url, 3306).map_err(AskError::Url)?;
+    if !["mysql", "mariadb"].contains(&address.scheme.as_str()) {
+        return Err(AskError::Url(address.expected(ABOUT.url)));
+    }
+    // Cheaper than a program that finds out that nobody listens.
+    drop(wire::connect(&address).await?);
+    let mut command = tokio::process::Command::new(program("mariadb").map_err(AskError::Missing)?);
+    // Not in the arguments, which every user of the machine can read.
+    if let Some(password) = &address.password {
+        command.env("MYSQL_PWD", password);
+    }
+    let host = address.host.trim_start_matches('[').trim_end_matches(']');
+    command.args([
+        "--no-defaults",
+        "--protocol=tcp",
+        "--connect-timeout=3",
+        "--batch",
+        "--skip-column-names",
+    ]);
+    command.args(["--host", host, "--port", &address.port.to_string()]);
+    command.args(["--user", address.user.as_deref().unwrap_or("root"), "--execute", QUESTION]);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(wire::PATIENCE, command.output()).await.map_err(|_| wire::no_answer())??;
+    if !output.status.success() {
+        return Err(AskError::Silent(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    let mut answer = Answer::default();
+    for (name, value) in
+        String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.split_once('\t'))
+    {
+        match name {
+            "version" => answer.version = number(value),
+            "datadir" => answer.identity = Some(value.to_owned()),
+            _ => drop(answer.settings.insert(name.to_owned(), value.to_owned())),
+        }
+    }
+    Ok(answer)
+}

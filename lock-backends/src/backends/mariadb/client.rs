@@ -1,0 +1,326 @@
+//! The requests, sent by the client crate `sqlx`.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection};
+use tokio::time::{sleep, timeout};
+
+use super::requests::{Mariadb, URL};
+use super::statements;
+use crate::backends::common::CONNECT_TIMEOUT;
+use crate::backends::sql::{
+    Announcements, Answer, Backend, Connected, Connection, Failure, HoldServer, Holding, LeaseServer, Leases,
+    hash,
+};
+use crate::session::{
+    BoxFuture, Endpoint, Grant, LockError, Mode, OwnerId, SessionOptions, Token, unavailable,
+};
+
+/// Between two looks for a connection that is to end.
+const LOOK: Duration = Duration::from_millis(2);
+/// The longest pause between two tries of a waiter, whom nobody wakes; each is from a half of it on.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The server has no such connection.
+const NO_SUCH_THREAD: u16 = 1094;
+/// Undone as a whole: it can be tried again.
+const DEADLOCK: u16 = 1213;
+/// This connection was killed.
+const KILLED: [u16; 3] = [1053, 1317, 1927];
+
+/// A real server.
+#[derive(Debug)]
+struct Server(MySqlConnectOptions);
+
+/// The server at that URL.
+pub(super) fn at(endpoint: &Endpoint) -> Result<Arc<dyn Mariadb>, LockError> {
+    Ok(Arc::new(Server(options(endpoint)?)))
+}
+
+/// How to reach the server at that URL.
+pub(super) fn options(endpoint: &Endpoint) -> Result<MySqlConnectOptions, LockError> {
+    // The library takes any scheme, and its error could repeat the password.
+    let ours = ["mysql://", "mariadb://"].iter().any(|scheme| endpoint.0.starts_with(scheme));
+    let options = MySqlConnectOptions::from_str(&endpoint.0).ok().filter(|_| ours);
+    options.ok_or(LockError::BadUrl(URL))
+}
+
+/// A connection for one lock, and its number at the server.
+#[derive(Debug)]
+struct Holder {
+    connection: MySqlConnection,
+    backend: Backend,
+}
+
+/// A connection to the table of leases.
+#[derive(Debug)]
+struct Rows(MySqlConnection);
+
+impl Server {
+    async fn open(&self) -> Result<MySqlConnection, LockError> {
+        let opening = async {
+            let mut connection = self.0.connect().await?;
+            sqlx::raw_sql(statements::SESSION).execute(&mut connection).await?;
+            Ok::<_, sqlx::Error>(connection)
+        };
+        let late = |_| LockError::Unavailable("no answer from mariadb".to_owned());
+        timeout(CONNECT_TIMEOUT, opening).await.map_err(late)?.map_err(unavailable)
+    }
+}
+
+impl Mariadb for Server {}
+
+impl HoldServer for Server {
+    fn hold<'a>(&'a self, _node: &'a SessionOptions) -> Connected<'a, dyn Holding> {
+        Box::pin(async move {
+            let mut connection = self.open().await?;
+            let number = sqlx::query_scalar::<_, u64>(statements::NUMBER).fetch_one(&mut connection);
+            let late = |_| LockError::Unavailable("no answer from mariadb".to_owned());
+            let number = timeout(CONNECT_TIMEOUT, number).await.map_err(late)?.map_err(unavailable)?;
+            Ok(Box::new(Holder { connection, backend: Backend(number.cast_signed()) }) as _)
+        })
+    }
+}
+
+impl LeaseServer for Server {
+    fn lease<'a>(&'a self, _node: &'a SessionOptions) -> Connected<'a, dyn Leases> {
+        Box::pin(async move { Ok(Box::new(Rows(self.open().await?)) as _) })
+    }
+
+    fn listen<'a>(&'a self, _node: &'a SessionOptions) -> Option<Connected<'a, dyn Announcements>> {
+        None
+    }
+}
+
+impl Connection for Holder {
+    /// Named locks need nothing in the database.
+    fn set_up(&mut self) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(said_goodbye(self.connection))
+    }
+}
+
+impl Connection for Rows {
+    fn set_up(&mut self) -> Answer<'_, ()> {
+        Box::pin(async {
+            sqlx::raw_sql(statements::SET_UP).execute(&mut self.0).await.map(drop).map_err(failure)
+        })
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(said_goodbye(self.0))
+    }
+}
+
+impl Holder {
+    /// Whether it was granted within that time.
+    async fn ask(&mut self, name: &str, within: Duration) -> Result<bool, Failure> {
+        let asked = sqlx::query_scalar::<_, Option<i64>>(statements::LOCK);
+        let asked = asked.bind(named(name)).bind(within.as_secs_f64());
+        match asked.fetch_one(&mut self.connection).await.map_err(failure)? {
+            Some(granted) => Ok(granted == 1),
+            None => Err(Failure::Refused("the server could not lock".to_owned())),
+        }
+    }
+}
+
+impl Holding for Holder {
+    fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    fn lock<'a>(
+        &'a mut self,
+        name: &'a str,
+        _mode: Mode,
+        within: Duration,
+        _description: &'a str,
+    ) -> Answer<'a, Option<Token>> {
+        Box::pin(async move { if self.ask(name, within).await? { Ok(None) } else { Err(Failure::TimedOut) } })
+    }
+
+    fn try_lock<'a>(&'a mut self, name: &'a str, _mode: Mode) -> Answer<'a, Option<Option<Token>>> {
+        Box::pin(async move { Ok(self.ask(name, Duration::ZERO).await?.then_some(None)) })
+    }
+
+    fn refusal_leaves_open(&self) -> bool {
+        false
+    }
+
+    fn roll_back(&mut self) -> Answer<'_, ()> {
+        Box::pin(async { self.connection.ping().await.map_err(failure) })
+    }
+
+    fn unlock<'a>(&'a mut self, name: &'a str, _mode: Mode) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let unlocked = sqlx::query_scalar::<_, Option<i64>>(statements::UNLOCK).bind(named(name));
+            Ok(unlocked.fetch_one(&mut self.connection).await.map_err(failure)? == Some(1))
+        })
+    }
+
+    fn ping(&mut self) -> Answer<'_, ()> {
+        Box::pin(async { self.connection.ping().await.map_err(failure) })
+    }
+
+    /// The server knows the holder's connection, which says nothing to anybody.
+    fn holder<'a>(&'a mut self, _name: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn terminate(&mut self, backend: Backend, within: Duration) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let kill = format!("KILL CONNECTION {}", backend.0);
+            match sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut self.connection).await {
+                Ok(_) => {}
+                Err(error) if number(&error) == Some(NO_SUCH_THREAD) => return Ok(true),
+                Err(error) => return Err(failure(error)),
+            }
+            // It frees its locks before it leaves the list.
+            let gone = async {
+                loop {
+                    let there = sqlx::query_scalar::<_, i64>(statements::IS_THERE).bind(backend.0);
+                    if there.fetch_one(&mut self.connection).await.map_err(failure)? == 0 {
+                        return Ok(());
+                    }
+                    sleep(LOOK).await;
+                }
+            };
+            match timeout(within, gone).await {
+                Ok(gone) => gone.map(|()| true),
+                // A look is under way on this connection.
+                Err(_) => Err(Failure::Unanswered("the connection did not end yet".to_owned())),
+            }
+        })
+    }
+}
+
+impl Leases for Rows {
+    fn take<'a>(
+        &'a mut self,
+        name: &'a str,
+        owner: &'a OwnerId,
+        description: &'a str,
+        ttl: Duration,
+    ) -> Answer<'a, Option<Token>> {
+        Box::pin(async move {
+            loop {
+                let take = sqlx::query_as::<_, (Vec<u8>, u64)>(statements::TAKE);
+                let take = take.bind(name.as_bytes()).bind(owner.0.as_bytes()).bind(description.as_bytes());
+                let take = take.bind(owner.0.as_bytes()).bind(us(ttl));
+                match take.fetch_one(&mut self.0).await {
+                    Ok((now_of, drawn)) => {
+                        let ours = now_of == owner.0.as_bytes();
+                        return Ok(ours.then_some(Token { generation: 0, sequence: drawn }));
+                    }
+                    // Several insert a name that was never locked.
+                    Err(error) if number(&error) == Some(DEADLOCK) => {}
+                    Err(error) => return Err(failure(error)),
+                }
+            }
+        })
+    }
+
+    /// The row is not marked, since a release tells nobody: the lease's end, or the next poll.
+    fn mark_awaited<'a>(&'a mut self, name: &'a str) -> Answer<'a, Option<Duration>> {
+        Box::pin(async move {
+            let left = sqlx::query_scalar::<_, i64>(statements::LEFT).bind(name.as_bytes());
+            let left = left.fetch_optional(&mut self.0).await.map_err(failure)?;
+            Ok(left.map(|us| Duration::from_micros(us.unsigned_abs()).min(poll())))
+        })
+    }
+
+    fn release<'a>(&'a mut self, name: &'a str, owner: &'a OwnerId, _key: i64) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let release = sqlx::query(statements::RELEASE).bind(name.as_bytes()).bind(owner.0.as_bytes());
+            Ok(release.execute(&mut self.0).await.map_err(failure)?.rows_affected() > 0)
+        })
+    }
+
+    fn renew<'a>(&'a mut self, grants: &'a [Arc<Grant>], ttl: Duration) -> Answer<'a, Vec<bool>> {
+        Box::pin(async move {
+            let of = |grant: &'a Arc<Grant>| {
+                (grant.keys.first().map_or(&b""[..], |key| key.as_bytes()), grant.owner.0.as_bytes())
+            };
+            let pairs: Vec<(&[u8], &[u8])> = grants.iter().map(of).collect();
+            let mut renew = sqlx::query(AssertSqlSafe(statements::renew(pairs.len()))).bind(us(ttl));
+            for (name, _) in &pairs {
+                renew = renew.bind(*name);
+            }
+            for (name, owner) in &pairs {
+                renew = renew.bind(*name).bind(*owner);
+            }
+            let renewed = renew.execute(&mut self.0).await.map_err(failure)?.rows_affected();
+            if renewed == pairs.len() as u64 {
+                return Ok(vec![true; pairs.len()]);
+            }
+            // One that still has it now had it a moment ago too, and was renewed.
+            let sql = AssertSqlSafe(statements::which(pairs.len()));
+            let mut which = sqlx::query_as::<_, (Vec<u8>, Vec<u8>)>(sql);
+            for (name, _) in &pairs {
+                which = which.bind(*name);
+            }
+            for (name, owner) in &pairs {
+                which = which.bind(*name).bind(*owner);
+            }
+            let held: HashSet<(Vec<u8>, Vec<u8>)> =
+                which.fetch_all(&mut self.0).await.map_err(failure)?.into_iter().collect();
+            let is_held = |(name, owner): &(&[u8], &[u8])| held.contains(&(name.to_vec(), owner.to_vec()));
+            Ok(pairs.iter().map(is_held).collect())
+        })
+    }
+
+    fn holder<'a>(&'a mut self, name: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(async move {
+            let holder = sqlx::query_scalar::<_, Vec<u8>>(statements::LEASE_HOLDER).bind(name.as_bytes());
+            let description = holder.fetch_optional(&mut self.0).await.map_err(failure)?;
+            Ok(description.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+        })
+    }
+}
+
+/// The server compares names without regard to case and takes 64 characters on MySQL, 192 bytes on MariaDB: so all have one
+/// length and no capitals. Two names with one hash exclude each other.
+fn named(name: &str) -> String {
+    format!("lockbench:{:016x}", hash(name))
+}
+
+/// Spreads those who wait for one row.
+fn poll() -> Duration {
+    let half_us = u64::try_from(POLL.as_micros() / 2).unwrap_or(1);
+    Duration::from_micros(half_us + RandomState::new().hash_one(()) % half_us)
+}
+
+fn us(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The server's number of an error.
+fn number(error: &sqlx::Error) -> Option<u16> {
+    match error {
+        sqlx::Error::Database(error) => {
+            error.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number)
+        }
+        _ => None,
+    }
+}
+
+fn failure(error: sqlx::Error) -> Failure {
+    match number(&error) {
+        Some(number) if !KILLED.contains(&number) => Failure::Refused(error.to_string()),
+        _ => Failure::Unanswered(error.to_string()),
+    }
+}
+
+async fn said_goodbye(connection: MySqlConnection) {
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "a connection was dropped without a goodbye");
+    }
+}
