@@ -145,13 +145,13 @@ pub enum JobError {
     /// In the faithful form an issuer runs the queues that it makes, so it needs workers.
     #[error("a node of the faithful form has at least one worker")]
     NoWorkers,
-    /// [`JobNodeOptions::open`] submissions wait for their outcome. It was not submitted.
+    /// [`JobNodeOptions::open`](crate::JobNodeOptions::open) submissions wait for their outcome. It was not submitted.
     #[error("too many jobs of this node are open: submit later, or raise JobNodeOptions::open")]
     QueueFull,
     /// The job may have been submitted, may run and may have run: the database, or this node, went away for too long.
     #[error("the job may have run: {0}; look at its effects before you submit it again")]
     Unknown(String),
-    /// The node stops. Of a [`Ticket`]: the job goes on without its issuer.
+    /// The node stops. Of a ticket: the job goes on without its issuer.
     #[error("the node is shut down; submit to another one")]
     Shutdown,
     /// Others declared this node dead. It was not submitted; start a new node.

@@ -11,7 +11,7 @@ use crate::now::Now;
 pub struct JobNodeOptions {
     /// `postgres://…`; the role must be allowed to create a schema.
     pub url: String,
-    /// The node's name, 1 to [`NAME_BYTES`] bytes. Who starts under a name ends the former life of that name.
+    /// The node's name, 1 to `NAME_BYTES` bytes. Who starts under a name ends the former life of that name.
     pub name: String,
     /// How queues are worked through.
     pub form: JobForm,

@@ -20,7 +20,7 @@ pub(super) struct Order {
 /// An outcome as its row has it.
 pub(super) type OutcomeRow = (i64, i64, String, Option<Vec<u8>>);
 
-/// A row of the answer to [`Session::work`]: a job whose result is written, or else the source of the turn for which a job
+/// A row of the answer to `Session::work`: a job whose result is written, or else the source of the turn for which a job
 /// was started, and of that id, queue, its name, number, payload, token and attempt.
 pub(super) type WorkRow = (
     Option<i64>,

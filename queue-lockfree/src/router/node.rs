@@ -164,7 +164,7 @@ impl Node {
     }
 
     /// Stops the node: refuses new tasks, gives up those that wait, lets started ones end within
-    /// [`RouterLimits::shutdown`], then stops them, and closes the listener and all connections. Ends within a bound
+    /// [`RouterLimits::shutdown`](crate::RouterLimits::shutdown), then stops them, and closes the listener and all connections. Ends within a bound
     /// even if a handler never yields; further calls do no harm.
     pub async fn shutdown(&self) {
         self.retire();
