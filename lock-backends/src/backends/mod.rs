@@ -3,9 +3,21 @@
 
 mod names;
 
-#[cfg(any(feature = "etcd", feature = "postgres", feature = "redis", feature = "zookeeper"))]
+#[cfg(any(
+    feature = "etcd",
+    feature = "nats",
+    feature = "postgres",
+    feature = "redis",
+    feature = "zookeeper"
+))]
 #[cfg_attr(
-    not(all(feature = "etcd", feature = "postgres", feature = "redis", feature = "zookeeper")),
+    not(all(
+        feature = "etcd",
+        feature = "nats",
+        feature = "postgres",
+        feature = "redis",
+        feature = "zookeeper"
+    )),
     allow(dead_code, unused_imports, reason = "each server uses its part")
 )]
 mod common;
@@ -14,6 +26,8 @@ mod local_mutex;
 
 #[cfg(feature = "etcd")]
 mod etcd;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]

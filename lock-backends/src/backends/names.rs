@@ -6,6 +6,7 @@ pub(super) const BY_FEATURE: &[(&str, &[&str])] = &[
     ("postgres", &["pg-session", "pg-mux", "pg-xact", "pg-lease"]),
     ("etcd", &["etcd-cas", "etcd-queue", "etcd-v3lock"]),
     ("zookeeper", &["zk-seq", "zk-crate"]),
+    ("nats", &["nats-kv"]),
 ];
 
 /// Why there is no variant of that name.

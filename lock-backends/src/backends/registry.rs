@@ -13,6 +13,8 @@ pub const SERVERS: &[&Server] = &[
     &super::etcd::SERVER,
     #[cfg(feature = "zookeeper")]
     &super::zookeeper::SERVER,
+    #[cfg(feature = "nats")]
+    &super::nats::SERVER,
 ];
 
 /// The variants that need no server.

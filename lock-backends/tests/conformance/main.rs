@@ -40,7 +40,7 @@ macro_rules! servers {
     };
 }
 
-servers! { redis postgres etcd zookeeper }
+servers! { redis postgres etcd zookeeper nats }
 
 #[test]
 fn in_process() {

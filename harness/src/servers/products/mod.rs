@@ -2,6 +2,7 @@
 //! [`Product`].
 
 mod etcd;
+mod nats;
 mod postgres;
 mod redis;
 mod zookeeper;
@@ -10,7 +11,7 @@ use super::product::Product;
 
 /// Every product, in the order in which they are listed.
 pub(super) const ALL: &[&dyn Product] =
-    &[&redis::Redis, &postgres::Postgres, &etcd::Etcd, &zookeeper::Zookeeper];
+    &[&redis::Redis, &postgres::Postgres, &etcd::Etcd, &zookeeper::Zookeeper, &nats::Nats];
 
 #[cfg(test)]
 mod tests {
