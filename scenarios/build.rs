@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// The clients whose versions belong to every result.
-const CLIENTS: [&str; 5] = ["redis", "etcd-client", "zookeeper-client", "sqlx", "tokio"];
+const CLIENTS: [&str; 6] = ["redis", "etcd-client", "zookeeper-client", "async-nats", "sqlx", "tokio"];
 
 fn main() {
     let lock = std::fs::read_to_string("../Cargo.lock").unwrap_or_default();

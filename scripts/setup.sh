@@ -26,6 +26,7 @@ missing_packages() {
     have redis-server || echo redis-server
     have etcd || echo etcd-server
     have etcdctl || echo etcd-client
+    have nats-server || echo nats-server
     have_any /usr/share/java/zookeeper.jar || echo libzookeeper-java
     have_any /usr/lib/postgresql/*/bin/initdb || echo postgresql
     have_any /usr/sbin/mariadbd || echo mariadb-server

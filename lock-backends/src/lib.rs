@@ -1,4 +1,4 @@
-//! Distributed locks on Redis, PostgreSQL, etcd, ZooKeeper and MariaDB behind one client and one guard.
+//! Distributed locks on Redis, PostgreSQL, etcd, ZooKeeper, MariaDB and NATS behind one client and one guard.
 //!
 //! ```
 //! use std::time::Duration;

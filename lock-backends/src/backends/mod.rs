@@ -7,6 +7,7 @@ mod names;
 #[cfg(any(
     feature = "etcd",
     feature = "mariadb",
+    feature = "nats",
     feature = "postgres",
     feature = "redis",
     feature = "zookeeper"
@@ -15,6 +16,7 @@ mod names;
     not(all(
         feature = "etcd",
         feature = "mariadb",
+        feature = "nats",
         feature = "postgres",
         feature = "redis",
         feature = "zookeeper"
@@ -36,6 +38,8 @@ mod local_mutex;
 mod etcd;
 #[cfg(feature = "mariadb")]
 mod mariadb;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]

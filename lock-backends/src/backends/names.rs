@@ -7,6 +7,7 @@ pub(super) const BY_FEATURE: &[(&str, &[&str])] = &[
     ("etcd", &["etcd-cas", "etcd-queue", "etcd-v3lock"]),
     ("zookeeper", &["zk-seq", "zk-crate"]),
     ("mariadb", &["mysql-get-lock", "mysql-lease"]),
+    ("nats", &["nats-kv"]),
 ];
 
 /// Why there is no variant of that name.

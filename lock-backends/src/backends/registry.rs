@@ -15,6 +15,8 @@ pub const SERVERS: &[&Server] = &[
     &super::zookeeper::SERVER,
     #[cfg(feature = "mariadb")]
     &super::mariadb::SERVER,
+    #[cfg(feature = "nats")]
+    &super::nats::SERVER,
 ];
 
 /// The variants that need no server.

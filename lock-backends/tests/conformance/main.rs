@@ -40,7 +40,7 @@ macro_rules! servers {
     };
 }
 
-servers! { redis postgres etcd zookeeper mariadb }
+servers! { redis postgres etcd zookeeper mariadb nats }
 
 #[test]
 fn in_process() {

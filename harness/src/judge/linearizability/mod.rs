@@ -9,8 +9,8 @@
 //! * [`History`] and [`read`]: stored histories, and what their operations mean to a model.
 //!
 //! ```
-//! use harness::check::linearizability::{Budget, Decision, Operation, decide};
-//! use harness::check::linearizability::model::{Register, RegisterOp};
+//! use harness::judge::linearizability::{Budget, Decision, Operation, decide};
+//! use harness::judge::linearizability::model::{Register, RegisterOp};
 //!
 //! // A: |--- write 1 ---|
 //! // B:                    |- read: nothing -|

@@ -3,6 +3,7 @@
 
 mod etcd;
 mod mariadb;
+mod nats;
 mod postgres;
 mod redis;
 mod zookeeper;
@@ -11,7 +12,7 @@ use super::product::Product;
 
 /// Every product, in the order in which they are listed.
 pub(super) const ALL: &[&dyn Product] =
-    &[&redis::Redis, &postgres::Postgres, &etcd::Etcd, &zookeeper::Zookeeper, &mariadb::Mariadb];
+    &[&redis::Redis, &postgres::Postgres, &etcd::Etcd, &zookeeper::Zookeeper, &mariadb::Mariadb, &nats::Nats];
 
 #[cfg(test)]
 mod tests {

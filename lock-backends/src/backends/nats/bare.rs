@@ -1,0 +1,45 @@
+//! NATS: a question about the account, and an acknowledged message to a stream of its own.
+
+use async_nats::ConnectOptions;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::{self, Context};
+
+use super::url::servers;
+use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
+
+const NAME: &str = "lockbench_bare";
+
+#[derive(Debug)]
+pub(super) struct Nats(Context);
+
+impl Nats {
+    pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
+        let servers = servers(endpoint)?;
+        let num_replicas = servers.len();
+        let client = ConnectOptions::new().connect(servers).await.map_err(unavailable)?;
+        let stream = jetstream::new(client);
+        let config = Config {
+            name: NAME.to_owned(),
+            subjects: vec![NAME.to_owned()],
+            max_messages_per_subject: 1,
+            num_replicas,
+            ..Config::default()
+        };
+        stream.get_or_create_stream(config).await.map_err(unavailable)?;
+        Ok(Self(stream))
+    }
+}
+
+impl Bare for Nats {
+    fn ping(&self) -> BoxFuture<'_, Result<(), LockError>> {
+        Box::pin(async { self.0.query_account().await.map(drop).map_err(unavailable) })
+    }
+
+    fn write(&self) -> BoxFuture<'_, Result<(), LockError>> {
+        Box::pin(async {
+            let sent = self.0.send_publish(NAME, PublishMessage::build().payload("1".into())).await;
+            sent.map_err(unavailable)?.await.map(drop).map_err(unavailable)
+        })
+    }
+}

@@ -1,0 +1,224 @@
+//! The requests over the client library: its client, its streams and its errors stay here.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, LastRawMessageErrorKind, Republish, StorageType, Stream,
+};
+use async_nats::jetstream::{self, Context, ErrorCode};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr, Subscriber};
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::names::Bucket;
+use super::requests::{Entry, Heard, Last, Listening, Put, Reply, Requests, Unanswered, What};
+use crate::backends::common::{CONNECT_TIMEOUT, RELISTEN_DELAY};
+use crate::session::{BoxFuture, LockError, unavailable};
+
+/// The most copies that a server keeps of a stream.
+const REPLICAS_MAX: usize = 5;
+
+/// What a client library writes where a key was deleted.
+const OPERATION: &str = "KV-Operation";
+const DELETED: &str = "DEL";
+
+/// What the server adds where it says that something was written.
+const SEQUENCE: &str = "Nats-Sequence";
+
+/// A connection, and the bucket on it.
+#[derive(Debug)]
+struct Wire {
+    client: Client,
+    context: Context,
+    stream: Stream<()>,
+    bucket: Bucket,
+    /// Connections made so far.
+    connections: watch::Receiver<u64>,
+    sent: AtomicU64,
+}
+
+/// Connects to whichever of the servers answers and makes the bucket where it is missing, with a copy on each of them. `lost`
+/// is fired when the client gives up for good.
+pub(super) async fn connect(
+    servers: Vec<ServerAddr>,
+    node: &str,
+    ttl: Duration,
+    lost: &CancellationToken,
+) -> Result<Arc<dyn Requests>, LockError> {
+    let members = servers.len();
+    let (connected, connections) = watch::channel(0);
+    let (connected, lost) = (Arc::new(connected), lost.clone());
+    let options = ConnectOptions::new()
+        .name(node)
+        // After three that are not answered it connects again.
+        .ping_interval((ttl / 6).max(Duration::from_millis(50)))
+        .connection_timeout(CONNECT_TIMEOUT / members as u32)
+        .reconnect_delay_callback(|_| RELISTEN_DELAY)
+        // Those of the URL may stand behind something.
+        .ignore_discovered_servers()
+        .event_callback(move |event| {
+            match event {
+                Event::Connected => connected.send_modify(|connections| *connections += 1),
+                Event::Closed => lost.cancel(),
+                event => tracing::debug!(%event, "nats"),
+            }
+            std::future::ready(())
+        });
+    let client = options.connect(servers).await.map_err(unavailable)?;
+    let context = jetstream::new(client.clone());
+    let bucket = Bucket::of(ttl);
+    let config = Config {
+        name: bucket.stream(),
+        subjects: vec![bucket.subjects()],
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        max_age: ttl,
+        storage: StorageType::File,
+        num_replicas: members.min(REPLICAS_MAX),
+        allow_rollup: true,
+        deny_delete: true,
+        republish: Some(Republish {
+            source: bucket.subjects(),
+            destination: bucket.all_news(),
+            headers_only: true,
+        }),
+        ..Config::default()
+    };
+    // Until a leader is there, members say no.
+    let stream = loop {
+        match context.get_or_create_stream(config.clone()).await {
+            Ok(_) => break context.get_stream_no_info(bucket.stream()).await.map_err(unavailable)?,
+            Err(error) if members == 1 => return Err(unavailable(error)),
+            Err(_) => sleep(RELISTEN_DELAY).await,
+        }
+    };
+    let sent = AtomicU64::new(0);
+    Ok(Arc::new(Wire { client, context, stream, bucket, connections, sent }))
+}
+
+impl Wire {
+    async fn put(&self, key: &str, entry: &Entry, replaces: u64) -> Result<Put, Unanswered> {
+        let mut message = PublishMessage::build().payload(entry.to_payload().into());
+        if entry.what == What::Free {
+            message = message.header(OPERATION, DELETED);
+        }
+        let message = message.expected_last_subject_sequence(replaces);
+        let answer = match self.context.send_publish(self.bucket.subject(key), message).await {
+            Ok(answer) => answer.await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(written) => Ok(Put::Written(written.sequence)),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Put::Refused),
+            Err(error) => Err(unanswered(error)),
+        }
+    }
+
+    async fn last(&self, key: &str) -> Result<Option<Last>, Unanswered> {
+        let subject = self.bucket.subject(key);
+        let message = match self.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => message,
+            Err(error) => {
+                return match error.kind() {
+                    LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                    LastRawMessageErrorKind::JetStream(why)
+                        if why.error_code() == ErrorCode::NO_MESSAGE_FOUND =>
+                    {
+                        Ok(None)
+                    }
+                    _ => Err(unanswered(error)),
+                };
+            }
+        };
+        let entry = Entry::from_payload(what(Some(&message.headers)), &message.payload);
+        let strange = || Unanswered(format!("somebody else writes under {subject}"));
+        Ok(Some(Last { revision: message.sequence, entry: entry.ok_or_else(strange)? }))
+    }
+
+    /// Waits so long for an answer.
+    async fn answered<T>(
+        &self,
+        limit: Duration,
+        request: impl Future<Output = Result<T, Unanswered>>,
+    ) -> Result<T, Unanswered> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        timeout(limit, request).await.unwrap_or_else(|_| Err(Unanswered("no answer from nats".to_owned())))
+    }
+}
+
+impl Requests for Wire {
+    fn put<'a>(&'a self, key: &'a str, entry: &'a Entry, replaces: u64, limit: Duration) -> Reply<'a, Put> {
+        Box::pin(self.answered(limit, self.put(key, entry, replaces)))
+    }
+
+    fn last<'a>(&'a self, key: &'a str, limit: Duration) -> Reply<'a, Option<Last>> {
+        Box::pin(self.answered(limit, self.last(key)))
+    }
+
+    fn listen<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Box<dyn Listening>, Unanswered>> {
+        Box::pin(async move {
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            let mut connections = self.connections.clone();
+            connections.mark_unchanged();
+            let news = self.client.subscribe(self.bucket.news(key)).await.map_err(unanswered)?;
+            Ok(Box::new(News { news, connections }) as _)
+        })
+    }
+
+    fn sent(&self) -> &AtomicU64 {
+        &self.sent
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if timeout(CONNECT_TIMEOUT, self.client.drain()).await.is_err() {
+                tracing::debug!("the connection was not drained");
+            }
+        })
+    }
+}
+
+struct News {
+    news: Subscriber,
+    connections: watch::Receiver<u64>,
+}
+
+impl Listening for News {
+    fn next(&mut self) -> BoxFuture<'_, Heard> {
+        Box::pin(async {
+            loop {
+                tokio::select! {
+                    biased;
+                    news = self.news.next() => {
+                        let Some(news) = news else { return pending().await };
+                        let headers = news.headers.as_ref();
+                        let revision = headers.and_then(|headers| headers.get(SEQUENCE)?.as_str().parse().ok());
+                        if let Some(revision) = revision {
+                            return Heard::Written { revision, what: what(headers) };
+                        }
+                    }
+                    changed = self.connections.changed() => match changed {
+                        Ok(()) => return Heard::Gap,
+                        Err(_) => return pending().await,
+                    },
+                }
+            }
+        })
+    }
+}
+
+fn what(headers: Option<&HeaderMap>) -> What {
+    let operation = headers.and_then(|headers| headers.get(OPERATION));
+    if operation.is_some_and(|operation| operation.as_str() == DELETED) { What::Free } else { What::Held }
+}
+
+fn unanswered(error: impl std::fmt::Display) -> Unanswered {
+    Unanswered(error.to_string())
+}
