@@ -124,7 +124,7 @@ impl Session {
     async fn ask(&self, request: &Request, wait: Option<Duration>) -> Result<Option<Grant>, LockError> {
         let name = if self.shared { single_key(request)? } else { exclusive_key(request)? };
         let attempt = (name.clone(), request.owner.clone());
-        // From before the permit, as the deadline is.
+        // Of the time that is left now; the wait for a permit comes on top of it.
         let limit = match wait {
             Some(_) => answer_within(request, &*self.now, Duration::MAX),
             None => self.patience,
