@@ -57,6 +57,7 @@ pub(crate) fn faulted() -> Comparison {
         stall_ns: Some(250_000_000),
         completed_before: 200,
         completed_after: 150,
+        effective: true,
         failure: None,
     };
     let missed = FaultRecord {
@@ -71,6 +72,7 @@ pub(crate) fn faulted() -> Comparison {
         moved_keys: 0,
         stall_ns: None,
         completed_after: 190,
+        effective: false,
         ..fault.clone()
     };
     let faults = &mut comparison.rows[0].records[0].faults;

@@ -369,7 +369,7 @@ fn too_few_regressions(record: &RunRecord) -> Option<String> {
     let faults = &record.faults;
     let (hits, regressed) = (faults.hit_a_holder(), faults.regressed());
     let share = faults.least_share?;
-    (hits >= faults.least_hits.max(1) && (regressed as f64) < share * hits as f64).then(|| {
+    (hits > 0 && faults.too_few().is_none() && (regressed as f64) < share * hits as f64).then(|| {
         let share = share * 100.0;
         format!(
             "{regressed} of {hits} faults that hit a holder ended in a token regression, {share:.0} % were promised"

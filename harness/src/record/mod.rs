@@ -13,7 +13,7 @@ mod conclusion;
 pub use conclusion::{
     BatchEnd, Conclusion, Deed, Promise, Standing, conclude, must_be_caught, programmed_ns,
 };
-pub use faults::{FaultFacts, FaultRecord};
+pub use faults::{FaultFacts, FaultRecord, LeastFaults};
 pub use figures::{Latency, Tally};
 pub use file::write_json;
 pub use history::{StoredHistory, encode_history, write_history};

@@ -4,12 +4,14 @@ use harness::judge::checks;
 use harness::judge::{Figures, aftermath};
 use harness::model::{FaultTarget, FaultVerb};
 use harness::placement::Run;
-use harness::record::{CheckVerdict, Expected, FaultFacts, RunRecord, SCHEMA_VERSION, Verdict};
+use harness::record::{
+    CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, RunRecord, SCHEMA_VERSION, Verdict,
+};
 
 use super::lateness::Lateness;
 use super::place::Place;
 use crate::contenders::{Contender, Proof};
-use crate::spec::Scenario;
+use crate::spec::{Scenario, ScenarioSpec};
 
 /// The record of a run, its server's part aside.
 pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, run: &Run) -> RunRecord {
@@ -109,12 +111,34 @@ fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> FaultFacts {
             (Expected::Violated, share) => share,
             _ => None,
         });
+    let aftermath = aftermath(&run.facts, &run.events);
     FaultFacts {
-        least_hits: if aimed { u64::from(spec.least_hits) } else { 0 },
+        least: least(spec, contender, &aftermath.faults),
         least_share: shares.reduce(f64::max).filter(|_| aimed),
         freed_bound_ns: run.facts.promises.free_within_ns.filter(|_| aimed && killed),
-        ..aftermath(&run.facts, &run.events)
+        ..aftermath
     }
+}
+
+/// What must have taken effect, by the scenario and not by the plan: where no fault was drawn, none did.
+fn least(spec: &ScenarioSpec, contender: &Contender, faults: &[FaultRecord]) -> Vec<LeastFaults> {
+    let mut all: Vec<LeastFaults> = Vec::new();
+    for of in &spec.faults {
+        let Some(fault) = of.at(0).filter(|fault| !contender.is_spared(fault)) else { continue };
+        let (verb, target) = (fault.to_string(), fault.target.to_string());
+        let least = u64::from(of.least.unwrap_or(spec.least_faults));
+        let effective = |each: &&FaultRecord| each.verb == verb && each.target == target && each.effective;
+        let kind = format!("{verb} {target}");
+        match all.iter_mut().find(|other| other.kind == kind) {
+            // Two entries of one kind cannot be told apart in what came of them, so together they need as many as both.
+            Some(other) => other.least += least,
+            None => {
+                let effective = faults.iter().filter(effective).count() as u64;
+                all.push(LeastFaults { kind, least, effective });
+            }
+        }
+    }
+    all
 }
 
 fn verdict(
@@ -139,20 +163,16 @@ fn verdict(
     proven(check, judgement, expected, faults)
 }
 
-/// A check that found nothing where too few faults hit a holder has not seen what it was asked about.
+/// A check that found nothing where too few faults took effect has not seen what it was asked about.
 fn proven(
     check: &checks::Check,
     judgement: checks::Judgement,
     expected: Expected,
     faults: &FaultFacts,
 ) -> CheckVerdict {
-    let hits = faults.hit_a_holder();
-    let verdict = match judgement.verdict {
-        Verdict::Holds if hits < faults.least_hits => {
-            let least = faults.least_hits;
-            Verdict::Unknown { reason: format!("only {hits} faults hit a holder, {least} are needed") }
-        }
-        verdict => verdict,
+    let verdict = match (judgement.verdict, faults.too_few()) {
+        (Verdict::Holds, Some(reason)) => Verdict::Unknown { reason },
+        (verdict, _) => verdict,
     };
     CheckVerdict {
         check: check.name.to_owned(),
