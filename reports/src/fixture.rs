@@ -204,6 +204,12 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         },
         tasks,
         window_ns: WINDOW_NS,
+        others: Some(harness::record::Others {
+            stolen_ns: 0,
+            foreign_ns: 10_000_000,
+            capacity_ns: 20_000_000_000,
+        }),
+        backlog: Some(harness::record::Backlog { middle: 3, end: 4 }),
         goodput_per_s: tasks.completed as f64 / 10.0 + draw.normal() * 1.5,
         latency,
         completed_per_slice,

@@ -2,13 +2,13 @@
 
 use harness::judge::checks;
 use harness::judge::{Figures, aftermath};
-use harness::model::{FaultTarget, FaultVerb};
+use harness::model::{FaultTarget, FaultVerb, Standstill};
 use harness::placement::Run;
 use harness::record::{
     CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, RunRecord, SCHEMA_VERSION, Verdict,
 };
 
-use super::lateness::Lateness;
+use super::lateness::{Worth, worth};
 use super::place::Place;
 use crate::contenders::{Contender, Proof};
 use crate::spec::{Scenario, ScenarioSpec};
@@ -38,6 +38,7 @@ pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, r
         tasks: figures.tasks,
         window_ns: run.facts.plan.settings.window_ns,
         goodput_per_s: figures.goodput_per_s,
+        backlog: figures.backlog,
         latency: figures.latency,
         completed_per_slice: figures.completed_per_slice,
         verdicts,
@@ -50,6 +51,7 @@ pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, r
         process_cpu_ns: run.process_cpu_ns,
         timer_cpu_ns: run.timer_cpu_ns,
         peak: run.peak,
+        others: run.others,
         programmed_delay_ns: (contender.proves() == Some(Proof::Measuring))
             .then_some((scenario.spec.noop_delay_ms * 1e6) as u64),
         faults,
@@ -87,11 +89,17 @@ fn doubts(
     }
     // A burst is late by nature: its tasks are started one after the other.
     let paced = scenario.spec.load().is_some_and(|load| load.is_paced());
-    match Lateness::of(&figures.latency) {
-        Lateness::Saturated(late) | Lateness::Stalled(late) if paced => invalid.push(late),
-        Lateness::None => {}
-        Lateness::Slight(late) | Lateness::Saturated(late) | Lateness::Stalled(late) => {
-            warnings.push(format!("{late}; latencies include it"));
+    match worth(&figures.latency, run.others.as_ref()) {
+        Worth::Invalid(late) if paced => invalid.push(late),
+        Worth::Invalid(late) => warnings.push(format!("{late}; latencies include it")),
+        Worth::Counts(remark) => warnings.extend(remark),
+    }
+    if figures.untold > 0 {
+        let untold =
+            format!("of {} steps that the agent let in no node told that it had been asked", figures.untold);
+        match run.facts.outages.iter().any(|outage| outage.state == Standstill::Down) {
+            true => warnings.push(format!("{untold}: a node that died took its last events with it")),
+            false => invalid.push(format!("{untold}: events are missing")),
         }
     }
     warnings.extend(contender.caveats(&run.facts.plan));
