@@ -182,6 +182,7 @@ mod tests {
     #[test]
     fn a_busy_machine_is_told_apart_from_a_bench_that_is_not_proven() {
         let mut comparison = fixture::small();
+        comparison.rows.retain(|row| row.contender != "redis-naive");
         let run = &mut comparison.rows[0].records[0];
         run.invalid.push(format!("{TOO_BUSY} (3.0 % stolen, 0.0 % used by others' processes): late"));
         let busy = comparison.conclusion();
