@@ -92,11 +92,14 @@ async fn contended(nodes: &Nodes, contend: Duration, hot: &mut Hot) {
     // The timer may be late, and until then grants go on.
     let until_ns = start_ns + (contend + LATE).as_nanos() as u64;
     let grants = Arc::new(Grants::default());
+    // Variants of one server stay out of each other's way.
+    let key: Arc<str> = format!("hot {}", nodes.variant.name).into();
     let mut waiters = JoinSet::new();
     for waiter in 0..SESSIONS * WAITERS {
         let (client, grants) = (nodes.clients[waiter % SESSIONS].clone(), Arc::clone(&grants));
+        let key = Arc::clone(&key);
         waiters.spawn(async move {
-            while let Ok(guard) = client.acquire_request(ask("hot", until_ns)).await {
+            while let Ok(guard) = client.acquire_request(ask(&key, until_ns)).await {
                 grants.count(waiter % SESSIONS);
                 // Lost or not: it was granted, and who comes next is the server's affair.
                 let _ret = guard.release().await;
