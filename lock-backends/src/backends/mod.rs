@@ -4,30 +4,16 @@
 
 mod names;
 
-#[cfg(any(
-    feature = "etcd",
-    feature = "mariadb",
-    feature = "nats",
-    feature = "postgres",
-    feature = "redis",
-    feature = "zookeeper"
-))]
+#[cfg(feature = "_server")]
 #[cfg_attr(
-    not(all(
-        feature = "etcd",
-        feature = "mariadb",
-        feature = "nats",
-        feature = "postgres",
-        feature = "redis",
-        feature = "zookeeper"
-    )),
+    not(feature = "default"),
     allow(dead_code, unused_imports, reason = "each server uses its part")
 )]
 mod common;
 
-#[cfg(any(feature = "mariadb", feature = "postgres"))]
+#[cfg(feature = "_sql")]
 #[cfg_attr(
-    not(all(feature = "mariadb", feature = "postgres")),
+    not(feature = "default"),
     allow(dead_code, unused_imports, reason = "each server uses its part")
 )]
 mod sql;
