@@ -5,17 +5,11 @@
 mod names;
 
 #[cfg(feature = "_server")]
-#[cfg_attr(
-    not(feature = "default"),
-    allow(dead_code, unused_imports, reason = "each server uses its part")
-)]
+#[cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "each server uses its part"))]
 mod common;
 
 #[cfg(feature = "_sql")]
-#[cfg_attr(
-    not(feature = "default"),
-    allow(dead_code, unused_imports, reason = "each server uses its part")
-)]
+#[cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "each server uses its part"))]
 mod sql;
 
 mod local_mutex;
