@@ -79,10 +79,12 @@ impl HoldServer for Server {
     fn hold<'a>(&'a self, _node: &'a SessionOptions) -> Connected<'a, dyn Holding> {
         Box::pin(async move {
             let mut connection = self.open().await?;
-            let number = sqlx::query_scalar::<_, u64>(statements::NUMBER).fetch_one(&mut connection);
+            let backend = sqlx::query_as::<_, (i64, String)>(statements::BACKEND).fetch_one(&mut connection);
             let late = |_| LockError::Unavailable("no answer from mariadb".to_owned());
-            let number = timeout(CONNECT_TIMEOUT, number).await.map_err(late)?.map_err(unavailable)?;
-            Ok(Box::new(Holder { connection, backend: Backend(number.cast_signed()) }) as _)
+            let (number, host) =
+                timeout(CONNECT_TIMEOUT, backend).await.map_err(late)?.map_err(unavailable)?;
+            let backend = Backend { number, mark: hash(&host) };
+            Ok(Box::new(Holder { connection, backend }) as _)
         })
     }
 }
@@ -129,6 +131,13 @@ impl Holder {
             Some(granted) => Ok(granted == 1),
             None => Err(Failure::Refused("the server could not lock".to_owned())),
         }
+    }
+
+    /// Whether that backend is still there, and not another one of its number.
+    async fn is_there(&mut self, backend: Backend) -> Result<bool, Failure> {
+        let from = sqlx::query_scalar::<_, String>(statements::FROM).bind(backend.number);
+        let from = from.fetch_optional(&mut self.connection).await.map_err(failure)?;
+        Ok(from.is_some_and(|host| hash(&host) == backend.mark))
     }
 }
 
@@ -177,7 +186,11 @@ impl Holding for Holder {
 
     fn terminate(&mut self, backend: Backend, within: Duration) -> Answer<'_, bool> {
         Box::pin(async move {
-            let kill = format!("KILL CONNECTION {}", backend.0);
+            if !self.is_there(backend).await? {
+                return Ok(true);
+            }
+            // Between the two no other one gets the number: only a server that starts again gives one out twice.
+            let kill = format!("KILL CONNECTION {}", backend.number);
             match sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut self.connection).await {
                 Ok(_) => {}
                 Err(error) if number(&error) == Some(NO_SUCH_THREAD) => return Ok(true),
@@ -185,13 +198,10 @@ impl Holding for Holder {
             }
             // It frees its locks before it leaves the list.
             let gone = async {
-                loop {
-                    let there = sqlx::query_scalar::<_, i64>(statements::IS_THERE).bind(backend.0);
-                    if there.fetch_one(&mut self.connection).await.map_err(failure)? == 0 {
-                        return Ok(());
-                    }
+                while self.is_there(backend).await? {
                     sleep(LOOK).await;
                 }
+                Ok(())
             };
             match timeout(within, gone).await {
                 Ok(gone) => gone.map(|()| true),
@@ -322,5 +332,32 @@ fn failure(error: sqlx::Error) -> Failure {
 async fn said_goodbye(connection: MySqlConnection) {
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "a connection was dropped without a goodbye");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_connection_that_was_meant_is_killed() {
+        use harness::servers::{Server, ServerKind, ServerOptions};
+        let kind: ServerKind = "mariadb".parse().unwrap();
+        let running = match Server::start(kind, &ServerOptions::default()).await {
+            Ok(running) => running,
+            Err(missing) if std::env::var_os("CI").is_none() => return eprintln!("skipped: {missing}"),
+            Err(error) => panic!("{error}"),
+        };
+        let server = at(&Endpoint(running.endpoint().to_owned())).unwrap();
+        let node = SessionOptions::new("n", Duration::from_secs(2));
+        let mut one = server.hold(&node).await.unwrap();
+        let mut next = server.hold(&node).await.unwrap();
+        // As if the server had been started again and had given the number of the first to the next.
+        let ended = Backend { number: next.backend().number, mark: next.backend().mark.wrapping_sub(1) };
+        assert!(one.terminate(ended, Duration::from_secs(1)).await.unwrap());
+        next.ping().await.expect("it was not the one that was meant");
+        assert!(one.terminate(next.backend(), Duration::from_secs(1)).await.unwrap());
+        assert!(next.ping().await.is_err());
+        running.stop().await.unwrap();
     }
 }

@@ -5,18 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connections::{Connections, set_up};
+use super::connections::{Connections, Permit, set_up};
 use super::hash::hash;
 use super::requests::{Failure, LeaseServer, Leases};
 use super::wakeups::{self, Wakeups};
 use crate::backends::common::{Tasks, answer_within, exclusive_key};
 use crate::session::{
     BoxFuture, Grant, LockBackend, LockError, LockSession, Now, ReleaseRet, Renewal, Request, SessionOptions,
-    Validity, unavailable, valid_until,
+    Validity, valid_until,
 };
 
 /// Statements of one node that run side by side.
@@ -54,7 +53,7 @@ impl LockBackend for LeaseTable {
                 let (wakeups, lost, server) = (Arc::clone(&wakeups), lost.clone(), Arc::clone(&server));
                 tasks.spawn(wakeups::run(wakeups, listening.await?, server, options.clone(), lost));
             }
-            let connections = Connections::new(CONNECTIONS);
+            let connections = Connections::new(CONNECTIONS, CONNECTIONS);
             connections.put(first);
             let (now, operations) = (Arc::clone(&options.now), AtomicU64::new(0));
             let session =
@@ -80,8 +79,8 @@ impl LeaseSession {
     }
 
     /// A connection for one request, and the right to it.
-    async fn line(&self) -> Result<(SemaphorePermit<'_>, Box<dyn Leases>), LockError> {
-        let permit = self.connections.permit().await.map_err(unavailable)?;
+    async fn line(&self) -> Result<(Permit, Box<dyn Leases>), LockError> {
+        let permit = self.connections.permit().await?;
         let line = match self.connections.take() {
             Some(line) => line,
             None => self.server.lease(&self.options).await?,
