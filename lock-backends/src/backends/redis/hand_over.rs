@@ -195,6 +195,6 @@ impl QueueSession {
 
     /// Gives keys back by owner, or leaves the line.
     async fn withdraw(&self, grant: &Grant) -> Result<ReleaseRet, LockError> {
-        self.node.send().pass_on(&grant.keys, &grant.owner, self.claim()).await.map(released)
+        self.node.send().pass_on(&grant.keys, &grant.owner, &self.name, self.claim()).await.map(released)
     }
 }

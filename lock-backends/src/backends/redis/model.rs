@@ -308,9 +308,10 @@ impl Requests for Wire {
         &'a self,
         keys: &'a [Arc<str>],
         owner: &'a OwnerId,
+        node: &'a str,
         claim: Duration,
     ) -> BoxFuture<'a, Result<bool, LockError>> {
-        let (keys, owner) = (keys.to_vec(), owner.clone());
+        let (keys, owner, node) = (keys.to_vec(), owner.clone(), node.to_owned());
         self.round_trip(move |state| {
             let held: Vec<_> = keys.iter().filter(|key| state.is_held_by(key, &owner)).collect();
             for key in &held {
@@ -319,7 +320,7 @@ impl Requests for Wire {
             if held.is_empty()
                 && let Some(line) = state.lines.get_mut(split_slot(&keys[0]).0)
             {
-                line.retain(|waiter| waiter.owner != owner);
+                line.retain(|waiter| (&waiter.owner, &waiter.node) != (&owner, &node));
             }
             !held.is_empty()
         })
