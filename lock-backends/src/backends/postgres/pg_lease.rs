@@ -5,7 +5,7 @@
 //! since rows are never deleted (an insert that met a deleted row would bring an older token). Refused: one statement
 //! marks the row as awaited and reads when its lease ends. Release ends the lease if the owner still has it, and
 //! announces the name if it is awaited; a listening connection wakes the waiters of the node, who race. Renewal is one
-//! statement for all.
+//! statement for all, on a connection that does nothing else.
 //!
 //! **Round trips.** 1 to acquire, 1 to release, each a commit: on disk before it is acknowledged in the durable profile.
 //! Refused: 1 more, and 1 per lost race.
