@@ -76,6 +76,11 @@ impl Server {
 impl Mariadb for Server {}
 
 impl HoldServer for Server {
+    /// Not looked for.
+    fn lends_no_session<'a>(&'a self, _node: &'a SessionOptions) -> BoxFuture<'a, Result<(), LockError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn hold<'a>(&'a self, _node: &'a SessionOptions) -> Connected<'a, dyn Holding> {
         Box::pin(async move {
             let mut connection = self.open().await?;

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Ro
 use tokio::time::timeout;
 
 use super::requests::{Advisory, Multiplexed, MuxAction, MuxOp, MuxRet, Postgres, Scope, URL};
-use super::statements;
+use super::{pooler, statements};
 use crate::backends::common::CONNECT_TIMEOUT;
 use crate::backends::sql::{
     Announcements, Answer, Backend, Connected, Connection, Failure, Holding, LeaseServer, Leases,
@@ -61,6 +61,10 @@ struct Listener {
 }
 
 impl Postgres for Server {
+    fn lends_no_session<'a>(&'a self, node: &'a SessionOptions) -> BoxFuture<'a, Result<(), LockError>> {
+        Box::pin(async move { pooler::lends_no_session(&self.settings(node, "lock")).await })
+    }
+
     fn hold<'a>(&'a self, node: &'a SessionOptions, scope: Scope) -> Connected<'a, dyn Holding> {
         Box::pin(async move {
             // A waiter whose client is gone gives its place up.

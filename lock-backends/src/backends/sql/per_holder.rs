@@ -72,6 +72,7 @@ struct Held {
 impl LockBackend for PerHolder {
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
         Box::pin(async move {
+            self.server.lends_no_session(&options).await?;
             let session = Session {
                 server: Arc::clone(&self.server),
                 shared: self.shared,

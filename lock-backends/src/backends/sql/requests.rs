@@ -18,6 +18,10 @@ pub(in crate::backends) type Connected<'a, C> = BoxFuture<'a, Result<Box<C>, Loc
 
 /// A server whose named locks belong to connections: opens those of a node.
 pub(in crate::backends) trait HoldServer: Send + Sync + fmt::Debug {
+    /// That a connection is a session of the server's for as long as it is open. [`LockError::Unsupported`] where something
+    /// between is seen to lend sessions to several connections in turn.
+    fn lends_no_session<'a>(&'a self, node: &'a SessionOptions) -> BoxFuture<'a, Result<(), LockError>>;
+
     /// For one holder or waiter at a time.
     fn hold<'a>(&'a self, node: &'a SessionOptions) -> Connected<'a, dyn Holding>;
 }
