@@ -11,9 +11,9 @@
 //! Refused: 1 more, and 1 per lost race.
 //!
 //! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the lease's margin, and fenced
-//! by a token. The only variant here whose locks survive the server's restart, and hold through a pooler that lends sessions, if it
-//! keeps prepared statements apart (PgBouncer from 1.21 on, `max_prepared_statements`); waiters are not woken there, and try
-//! when the lease ends. The others refuse such a pooler when they connect.
+//! by a token. The only variant here whose locks survive the server's restart, and which does not refuse a pooler that
+//! lends sessions: it needs one that keeps prepared statements apart (PgBouncer from 1.21 on, `max_prepared_statements`),
+//! and waiters are not woken there, but try when the lease ends.
 //!
 //! **Token.** `nextval` of the sequence `lockbench_fence` in the same statement.
 //!
