@@ -1,7 +1,5 @@
 //! What only a table of leases can break: renewals that wait behind other statements.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod support;
 
 use std::time::Duration;
