@@ -302,9 +302,9 @@ impl Leases for Rows {
 }
 
 /// The server compares names without regard to case and takes 64 characters on MySQL, 192 bytes on MariaDB: so all have one
-/// length and no capitals. Two names with one hash exclude each other.
+/// length and no capitals. Two hashes, of which each begins elsewhere, are 128 bits: no two names with one are known.
 fn named(name: &str) -> String {
-    format!("lockbench:{:016x}", hash(name))
+    format!("lockbench:{:016x}{:016x}", hash(name), hash(&format!("second:{name}")))
 }
 
 /// Spreads those who wait for one row.
@@ -343,6 +343,14 @@ async fn said_goodbye(connection: MySqlConnection) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The two have one hash of 64 bits, which is all that PostgreSQL has room for.
+    #[test]
+    fn names_with_one_hash_are_two_names_of_at_most_64_characters() {
+        let (one, two) = (named("FQdmNbzbq4c"), named("rheRAdVb1C8"));
+        assert_ne!(one, two);
+        assert!(one.len() <= 64 && one == one.to_lowercase());
+    }
 
     #[tokio::test]
     async fn only_the_connection_that_was_meant_is_killed() {

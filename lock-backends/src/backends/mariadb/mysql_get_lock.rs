@@ -24,9 +24,8 @@
 //!
 //! **Not fair** as far as anybody promises, and without shared mode.
 //!
-//! **Keys** are 64-bit hashes of the names, in hexadecimal: the server takes capitals for small letters, and no name longer
-//! than 64 characters (MySQL) or 192 bytes (MariaDB). Two names with one hash exclude each other. The names are the
-//! server's, not the database's.
+//! **Keys** are 128-bit hashes of the names, in hexadecimal: the server takes capitals for small letters, and no name longer
+//! than 64 characters (MySQL) or 192 bytes (MariaDB). The names are the server's, not the database's.
 //!
 //! Sources: MariaDB documentation, "GET_LOCK", "KILL"; ZStack, `core/src/main/java/org/zstack/core/db/GLock.java`.
 
