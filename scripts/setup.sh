@@ -29,6 +29,7 @@ missing_packages() {
     have nats-server || echo nats-server
     have_any /usr/share/java/zookeeper.jar || echo libzookeeper-java
     have_any /usr/lib/postgresql/*/bin/initdb || echo postgresql
+    have_any /usr/sbin/pgbouncer /usr/bin/pgbouncer || echo pgbouncer
     have_any /usr/sbin/mariadbd || echo mariadb-server
     have java || echo default-jre-headless
 }

@@ -1,6 +1,8 @@
 //! What only `redis-queue` promises: two commands per grant also when it is contended, the line moves past nodes that
 //! are gone or silent, and a hand-over that meets nobody is passed on.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::Duration;
@@ -8,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use harness::servers::Server;
-use lock_backends::{Guard, LockClient, LockError, variant};
+use lock_backends::{ClientOptions, Guard, LockClient, LockError, variant};
 use tokio::time::timeout;
 
 use support::{Bench, PATIENCE, eventually, say, unique};
@@ -131,5 +133,49 @@ async fn a_waiter_that_leaves_takes_no_place_and_what_it_was_handed_is_passed_on
         let next = timeout(PATIENCE, second).await.expect("handed over").unwrap();
         next.release().await.unwrap();
     }
+    server.stop().await.unwrap();
+}
+
+/// The server's work is counted, not timed: how often it ran a command since it was told to begin anew.
+async fn calls(connection: &mut redis::aio::MultiplexedConnection, command: &str) -> u64 {
+    let told: String = redis::cmd("INFO").arg("commandstats").query_async(connection).await.unwrap();
+    let count = told.lines().find_map(|line| {
+        line.strip_prefix(&format!("cmdstat_{command}:calls="))?.split(',').next()?.parse().ok()
+    });
+    count.unwrap_or(0)
+}
+
+#[tokio::test]
+async fn who_leaves_the_line_does_not_read_it() {
+    const WAITERS: u64 = 300;
+    let Some((server, bench)) = bench(LONG).await else { return };
+    let client = redis::Client::open(server.endpoint()).unwrap();
+    let mut counting = client.get_multiplexed_async_connection().await.unwrap();
+    let key = unique("leavers");
+    let (holder, node) = (
+        bench.node().await,
+        bench.node_with(ClientOptions { local_fifo: false, ..ClientOptions::default() }).await,
+    );
+    let held = holder.acquire_request(bench.ask(&key)).await.unwrap();
+    // All of them are in line long before the first has to go.
+    let wait = Duration::from_secs(3);
+    let waiting = join_all((0..WAITERS).map(|_| {
+        let described = bench.ask_within(&key, wait).describing("start VM 7");
+        node.acquire_request(described)
+    }));
+    let counted = async {
+        timeout(wait, async { while length(&server, &key).await != WAITERS.to_string() {} }).await.unwrap();
+        let _: () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(&mut counting).await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(waiting, counted);
+    assert!(ended.iter().all(|ended| matches!(ended, Err(LockError::TimedOut))), "{ended:?}");
+    assert_eq!(length(&server, &key).await, "0");
+    // One element each, found by its name, and no list of all.
+    assert_eq!(calls(&mut counting, "zrem").await, WAITERS);
+    assert_eq!(calls(&mut counting, "zrange").await, 0);
+    held.release().await.unwrap();
+    let left: Vec<String> =
+        redis::cmd("KEYS").arg(format!("*{key}*")).query_async(&mut counting).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
     server.stop().await.unwrap();
 }

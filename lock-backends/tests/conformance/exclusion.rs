@@ -101,6 +101,7 @@ pub(crate) async fn tokens_rise_over_sessions(bench: &Bench) {
 }
 
 pub(crate) async fn several_keys_are_taken_all_or_nothing(bench: &Bench) {
+    let bench = &bench.with_lasting_leases();
     let names = [unique("many"), unique("many"), unique("many")];
     let (a, b) = (bench.node().await, bench.node().await);
     let all = || names.iter().rev().map(|name| name.as_str().into()).collect();
@@ -120,6 +121,26 @@ pub(crate) async fn several_keys_are_taken_all_or_nothing(bench: &Bench) {
         assert!(b.try_acquire_request(bench.ask(name)).await.unwrap().is_none());
     }
     guard.release().await.unwrap();
+}
+
+/// One more than the connections that some pools stop at: each but the first is a nested acquire.
+pub(crate) async fn thirty_three_keys_are_held_at_once_by_one_client(bench: &Bench) {
+    let bench = &bench.with_lasting_leases();
+    let keys: Vec<String> = (0..33).map(|_| unique("held at once")).collect();
+    let (a, b) = (bench.node().await, bench.node().await);
+    let mut guards = Vec::new();
+    for key in &keys {
+        guards.push(a.acquire_request(bench.ask(key)).await.unwrap());
+    }
+    for key in &keys {
+        assert!(b.try_acquire_request(bench.ask(key)).await.unwrap().is_none(), "{key} is held");
+    }
+    for guard in guards {
+        guard.release().await.unwrap();
+    }
+    for key in &keys {
+        b.try_acquire_request(bench.ask(key)).await.unwrap().expect("free").release().await.unwrap();
+    }
 }
 
 pub(crate) async fn shared_mode_is_refused(bench: &Bench) {

@@ -12,6 +12,7 @@ use crate::support::{Bench, balanced, eventually, free_again, unique};
 
 /// Futures dropped at many points of their way, uncontended and behind a holder.
 pub(crate) async fn a_dropped_acquire_future_leaves_no_lock_behind(bench: &Bench) {
+    let bench = &bench.with_lasting_leases();
     let (a, b) = (bench.node().await, bench.node().await);
     let mut keys = Vec::new();
     for step in 0..24_u64 {
@@ -35,6 +36,7 @@ pub(crate) async fn a_dropped_acquire_future_leaves_no_lock_behind(bench: &Bench
 
 /// Acquires and releases that are dropped after their first poll, their second, and so on to their end.
 pub(crate) async fn a_future_dropped_at_any_await_point_leaves_no_lock_behind(bench: &Bench) {
+    let bench = &bench.with_lasting_leases();
     let (a, b) = (bench.node().await, bench.node().await);
     for polls in 1.. {
         let key = unique("await point");
@@ -59,6 +61,7 @@ pub(crate) async fn a_future_dropped_at_any_await_point_leaves_no_lock_behind(be
 }
 
 pub(crate) async fn a_waiter_that_leaves_is_withdrawn_at_once(bench: &Bench) {
+    let bench = &bench.with_lasting_leases();
     let key = unique("leaves");
     let (a, b) = (bench.node().await, bench.node().await);
     let held = b.acquire_request(bench.ask(&key)).await.unwrap();
@@ -72,6 +75,7 @@ pub(crate) async fn a_waiter_that_leaves_is_withdrawn_at_once(bench: &Bench) {
 }
 
 pub(crate) async fn a_dropped_guard_frees_the_key(bench: &Bench) {
+    let bench = &bench.with_lasting_leases();
     let key = unique("dropped guard");
     let (a, b) = (bench.node().await, bench.node().await);
     drop(a.acquire_request(bench.ask(&key)).await.unwrap());

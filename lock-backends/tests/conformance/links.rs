@@ -6,7 +6,10 @@ use futures_util::future::join_all;
 use lock_backends::LockError;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Bench, PATIENCE, TTL, balanced, free_again, unique};
+use crate::support::{Bench, PATIENCE, TTL, balanced, eventually, free_again, unique};
+
+/// How long a try may take: two requests that wait a ttl each, and the 5 s that a connection may take to open.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The waiter's link is silent until its lease is long over, and the key becomes free meanwhile.
 pub(crate) async fn an_expired_waiter_is_never_granted(bench: &Bench) {
@@ -87,6 +90,7 @@ pub(crate) async fn a_vanished_session_frees_its_keys_and_its_holder_is_told(ben
 /// Requests are swallowed and arrive late, after their callers were told: what they are granted must not
 /// stay.
 pub(crate) async fn an_acquire_on_a_silent_link_ends_and_frees_its_key(bench: &Bench) {
+    let bench = &bench.with_lasting_leases();
     let keys = [unique("silent"), unique("silent"), unique("silent")];
     let b = bench.node().await;
     let (a, link) = bench.node_behind_a_link().await;
@@ -102,6 +106,42 @@ pub(crate) async fn an_acquire_on_a_silent_link_ends_and_frees_its_key(bench: &B
         guard.release().await.unwrap();
     }
     assert!(balanced(&a));
+}
+
+/// Without an answer nobody knows whether the key is held: a try may say neither yes nor no, and leaves nothing behind.
+pub(crate) async fn a_try_over_a_cut_link_tells_the_truth_and_leaves_nothing(bench: &Bench) {
+    let bench = &bench.with_lasting_leases();
+    let keys = [unique("cut try"), unique("cut try")];
+    let b = bench.node().await;
+    let (a, link) = bench.node_behind_a_link().await;
+    a.try_acquire_request(bench.ask(&keys[0])).await.unwrap().expect("free").release().await.unwrap();
+    link.cut();
+    for key in &keys {
+        let tried = timeout(ANSWER, a.try_acquire_request(bench.ask(key))).await.expect("an answer in time");
+        assert!(tried.is_err(), "answered over a cut link: {tried:?}");
+    }
+    link.restore();
+    for key in &keys {
+        free_again(bench, &b, key).await;
+    }
+    eventually("every attempt has ended", || balanced(&a)).await;
+}
+
+/// As above; what the link swallowed arrives when the caller has been told.
+pub(crate) async fn a_try_over_a_silent_link_tells_the_truth_and_leaves_nothing(bench: &Bench) {
+    let keys = [unique("silent try"), unique("silent try")];
+    let b = bench.node().await;
+    let (a, link) = bench.node_behind_a_link().await;
+    a.try_acquire_request(bench.ask(&keys[0])).await.unwrap().expect("free").release().await.unwrap();
+    link.swallow();
+    let tries = join_all(keys.iter().map(|key| a.try_acquire_request(bench.ask(key))));
+    let told = timeout(ANSWER, tries).await.expect("an answer in time");
+    assert!(told.iter().all(Result::is_err), "answered over a silent link: {told:?}");
+    link.restore();
+    for key in &keys {
+        free_again(bench, &b, key).await;
+    }
+    eventually("every attempt has ended", || balanced(&a)).await;
 }
 
 /// The server is killed and started again while a key is held.

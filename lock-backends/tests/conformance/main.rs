@@ -123,10 +123,14 @@ async fn run_contracts(bench: &Bench) -> Vec<String> {
         leaving::a_closed_session_frees_its_keys;
         links::a_vanished_session_frees_its_keys_and_its_holder_is_told if has_server;
         links::an_acquire_on_a_silent_link_ends_and_frees_its_key if has_server;
+        links::a_try_over_a_cut_link_tells_the_truth_and_leaves_nothing if has_server;
+        links::a_try_over_a_silent_link_tells_the_truth_and_leaves_nothing if has_server;
         exclusion::several_keys_are_taken_all_or_nothing;
+        exclusion::thirty_three_keys_are_held_at_once_by_one_client;
         exclusion::shared_mode_is_refused if !capabilities.shared_mode;
         exclusion::shared_holders_do_not_exclude_each_other if capabilities.shared_mode;
         names::odd_names_are_names;
+        names::names_that_look_alike_exclude_themselves_alone;
         waiting::ten_thousand_waiters_on_one_session;
         waiting::local_waiters_are_served_in_the_order_of_their_calls;
         waiting::sessions_are_served_in_the_order_of_their_arrival if capabilities.fair;

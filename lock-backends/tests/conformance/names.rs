@@ -47,6 +47,65 @@ pub(crate) async fn odd_names_are_names(bench: &Bench) {
     }
 }
 
+/// Names that a server, its numbers or its limits could take for one another, all held at once; and each excludes itself,
+/// from wherever it is asked for.
+pub(crate) async fn names_that_look_alike_exclude_themselves_alone(bench: &Bench) {
+    let bench = &bench.with_lasting_leases();
+    let run = unique("alike");
+    let mut alike: Vec<String> = [
+        "k",
+        "K",
+        "k ",
+        "k  ",
+        "k.",
+        "k_",
+        "k-",
+        "k\t",
+        "k%",
+        "k%%",
+        "k*",
+        "k?",
+        "k>",
+        "é",
+        "e\u{301}",
+        "ß",
+        "SS",
+        "ı",
+        "i",
+        "1",
+        "01",
+        "1.0",
+        "+1",
+        "-1",
+        "1e0",
+        "4294967297",
+        "-9223372036854775808",
+        "9223372036854775807",
+    ]
+    .map(|end| format!("{run}{end}"))
+    .to_vec();
+    // MySQL takes 64 characters, MariaDB 192 bytes, PostgreSQL's names 63, file names 255: the ends differ behind each.
+    for most in [63, 64, 192, 255] {
+        let start = format!("{run:x<most$}");
+        alike.extend([format!("{start}a"), format!("{start}b"), start]);
+    }
+    let (a, b) = (bench.node().await, bench.node().await);
+    let mut guards = Vec::new();
+    for name in &alike {
+        let guard = a.try_acquire_request(bench.ask(name)).await.unwrap();
+        guards.push(guard.unwrap_or_else(|| panic!("{name:?} is taken for another")));
+    }
+    for name in &alike {
+        assert!(b.try_acquire_request(bench.ask(name)).await.unwrap().is_none(), "{name:?} is held");
+    }
+    for guard in guards {
+        guard.release().await.unwrap();
+    }
+    for name in &alike {
+        free_again(bench, &b, name).await;
+    }
+}
+
 /// `x#1` and the slots of `x`, all at once.
 pub(crate) async fn a_slot_is_never_taken_for_a_key(bench: &Bench) {
     let key = unique("slot or key");

@@ -25,6 +25,7 @@ pub(crate) async fn a_try_does_not_wait(bench: &Bench) {
 }
 
 pub(crate) async fn a_deadline_leaves_nothing(bench: &Bench) {
+    let bench = &bench.with_lasting_leases();
     let key = unique("deadline");
     let (a, b) = (bench.node().await, bench.node().await);
     let guard = a.acquire_request(bench.ask(&key)).await.unwrap();
@@ -43,6 +44,7 @@ pub(crate) async fn a_deadline_leaves_nothing(bench: &Bench) {
 /// Ten thousand stand in line; the first hundreds are served, and the others leave. Nothing stays behind.
 pub(crate) async fn ten_thousand_waiters_on_one_session(bench: &Bench) {
     const SERVED: u64 = 300;
+    let bench = &bench.with_lasting_leases();
     let key = unique("ten thousand");
     let (a, b) = (bench.node().await, bench.node().await);
     let first = b.acquire_request(bench.ask(&key)).await.unwrap();

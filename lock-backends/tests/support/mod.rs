@@ -22,6 +22,9 @@ pub(crate) use link::Link;
 /// Short enough to wait for its end, not below what etcd grants.
 pub(crate) const TTL: Duration = Duration::from_secs(2);
 
+/// Longer than any test waits, so that what is left behind shows.
+const LASTING: Duration = Duration::from_secs(600);
+
 /// Long enough for a loaded machine: reaching it is a failure, not a measurement.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -43,6 +46,11 @@ impl Bench {
         let endpoint = Endpoint(endpoint.to_owned());
         let backend = (variant.open)(&endpoint).unwrap();
         Self { variant, endpoint, backend, ttl, now: Arc::new(SinceStart::default()) }
+    }
+
+    /// The same server, with leases that outlive every test: a key that was left behind does not become free by itself.
+    pub(crate) fn with_lasting_leases(&self) -> Self {
+        Self::with_ttl(self.variant, &self.endpoint.0, LASTING)
     }
 
     /// A node of its own: client and session.

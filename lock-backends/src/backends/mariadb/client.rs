@@ -76,13 +76,20 @@ impl Server {
 impl Mariadb for Server {}
 
 impl HoldServer for Server {
+    /// Not looked for.
+    fn lends_no_session<'a>(&'a self, _node: &'a SessionOptions) -> BoxFuture<'a, Result<(), LockError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn hold<'a>(&'a self, _node: &'a SessionOptions) -> Connected<'a, dyn Holding> {
         Box::pin(async move {
             let mut connection = self.open().await?;
-            let number = sqlx::query_scalar::<_, u64>(statements::NUMBER).fetch_one(&mut connection);
+            let backend = sqlx::query_as::<_, (i64, String)>(statements::BACKEND).fetch_one(&mut connection);
             let late = |_| LockError::Unavailable("no answer from mariadb".to_owned());
-            let number = timeout(CONNECT_TIMEOUT, number).await.map_err(late)?.map_err(unavailable)?;
-            Ok(Box::new(Holder { connection, backend: Backend(number.cast_signed()) }) as _)
+            let (number, host) =
+                timeout(CONNECT_TIMEOUT, backend).await.map_err(late)?.map_err(unavailable)?;
+            let backend = Backend { number, mark: hash(&host) };
+            Ok(Box::new(Holder { connection, backend }) as _)
         })
     }
 }
@@ -129,6 +136,13 @@ impl Holder {
             Some(granted) => Ok(granted == 1),
             None => Err(Failure::Refused("the server could not lock".to_owned())),
         }
+    }
+
+    /// Whether that backend is still there, and not another one of its number.
+    async fn is_there(&mut self, backend: Backend) -> Result<bool, Failure> {
+        let from = sqlx::query_scalar::<_, String>(statements::FROM).bind(backend.number);
+        let from = from.fetch_optional(&mut self.connection).await.map_err(failure)?;
+        Ok(from.is_some_and(|host| hash(&host) == backend.mark))
     }
 }
 
@@ -177,7 +191,11 @@ impl Holding for Holder {
 
     fn terminate(&mut self, backend: Backend, within: Duration) -> Answer<'_, bool> {
         Box::pin(async move {
-            let kill = format!("KILL CONNECTION {}", backend.0);
+            if !self.is_there(backend).await? {
+                return Ok(true);
+            }
+            // Between the two no other one gets the number: only a server that starts again gives one out twice.
+            let kill = format!("KILL CONNECTION {}", backend.number);
             match sqlx::raw_sql(AssertSqlSafe(kill)).execute(&mut self.connection).await {
                 Ok(_) => {}
                 Err(error) if number(&error) == Some(NO_SUCH_THREAD) => return Ok(true),
@@ -185,13 +203,10 @@ impl Holding for Holder {
             }
             // It frees its locks before it leaves the list.
             let gone = async {
-                loop {
-                    let there = sqlx::query_scalar::<_, i64>(statements::IS_THERE).bind(backend.0);
-                    if there.fetch_one(&mut self.connection).await.map_err(failure)? == 0 {
-                        return Ok(());
-                    }
+                while self.is_there(backend).await? {
                     sleep(LOOK).await;
                 }
+                Ok(())
             };
             match timeout(within, gone).await {
                 Ok(gone) => gone.map(|()| true),
@@ -287,9 +302,9 @@ impl Leases for Rows {
 }
 
 /// The server compares names without regard to case and takes 64 characters on MySQL, 192 bytes on MariaDB: so all have one
-/// length and no capitals. Two names with one hash exclude each other.
+/// length and no capitals. Two hashes, of which each begins elsewhere, are 128 bits: no two names with one are known.
 fn named(name: &str) -> String {
-    format!("lockbench:{:016x}", hash(name))
+    format!("lockbench:{:016x}{:016x}", hash(name), hash(&format!("second:{name}")))
 }
 
 /// Spreads those who wait for one row.
@@ -322,5 +337,40 @@ fn failure(error: sqlx::Error) -> Failure {
 async fn said_goodbye(connection: MySqlConnection) {
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "a connection was dropped without a goodbye");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The two have one hash of 64 bits, which is all that PostgreSQL has room for.
+    #[test]
+    fn names_with_one_hash_are_two_names_of_at_most_64_characters() {
+        let (one, two) = (named("FQdmNbzbq4c"), named("rheRAdVb1C8"));
+        assert_ne!(one, two);
+        assert!(one.len() <= 64 && one == one.to_lowercase());
+    }
+
+    #[tokio::test]
+    async fn only_the_connection_that_was_meant_is_killed() {
+        use harness::servers::{Server, ServerKind, ServerOptions};
+        let kind: ServerKind = "mariadb".parse().unwrap();
+        let running = match Server::start(kind, &ServerOptions::default()).await {
+            Ok(running) => running,
+            Err(missing) if std::env::var_os("CI").is_none() => return eprintln!("skipped: {missing}"),
+            Err(error) => panic!("{error}"),
+        };
+        let server = at(&Endpoint(running.endpoint().to_owned())).unwrap();
+        let node = SessionOptions::new("n", Duration::from_secs(2));
+        let mut one = server.hold(&node).await.unwrap();
+        let mut next = server.hold(&node).await.unwrap();
+        // As if the server had been started again and had given the number of the first to the next.
+        let ended = Backend { number: next.backend().number, mark: next.backend().mark.wrapping_sub(1) };
+        assert!(one.terminate(ended, Duration::from_secs(1)).await.unwrap());
+        next.ping().await.expect("it was not the one that was meant");
+        assert!(one.terminate(next.backend(), Duration::from_secs(1)).await.unwrap());
+        assert!(next.ping().await.is_err());
+        running.stop().await.unwrap();
     }
 }

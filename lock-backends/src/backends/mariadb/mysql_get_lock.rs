@@ -8,7 +8,10 @@
 //! several; here it holds one, so that no holder waits behind another's request.
 //!
 //! **Round trips.** 1 to acquire, also while waiting, 1 to release, and nothing is written; a new connection where none is
-//! idle. Up to 32 connections a node. Renewal is a ping on each holder's connection.
+//! idle. Up to 64
+//! connections a node, of which 32 stay open; more holders and waiters wait in the node, and when none comes back for a
+//! second they get [`LockError::Unavailable`](crate::session::LockError::Unavailable), so that holders who ask for more
+//! cannot wait for each other; a try gets it at once. Renewal is a ping on each holder's connection.
 //!
 //! **Safety class T**: exclusive while the holder's connection lives, and nothing else protects. The server frees the key the
 //! moment it sees the connection end, also by `wait_timeout`, which sessions of ours raise to a year, or by `KILL`; an idle
@@ -21,9 +24,8 @@
 //!
 //! **Not fair** as far as anybody promises, and without shared mode.
 //!
-//! **Keys** are 64-bit hashes of the names, in hexadecimal: the server takes capitals for small letters, and no name longer
-//! than 64 characters (MySQL) or 192 bytes (MariaDB). Two names with one hash exclude each other. The names are the
-//! server's, not the database's.
+//! **Keys** are 128-bit hashes of the names, in hexadecimal: the server takes capitals for small letters, and no name longer
+//! than 64 characters (MySQL) or 192 bytes (MariaDB). The names are the server's, not the database's.
 //!
 //! Sources: MariaDB documentation, "GET_LOCK", "KILL"; ZStack, `core/src/main/java/org/zstack/core/db/GLock.java`.
 

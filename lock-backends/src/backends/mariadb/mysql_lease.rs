@@ -4,7 +4,7 @@
 //! the same token to the same owner, and says who has it now. The row's lock orders contenders. Refused: one read tells how
 //! long the lease has to run, and the waiter tries again then, or after 10 to 20 ms: nothing announces a release. Release
 //! ends the lease if the owner still has it. Renewal is one statement for all, and one more only where somebody has lost
-//! his.
+//! his, on a connection that does nothing else.
 //!
 //! Each request is one statement and its own transaction, so that no row stays locked over a round trip, and there is
 //! nothing for `SKIP LOCKED` to skip.

@@ -11,8 +11,9 @@ pub(super) const SET_UP: &str = "CREATE TABLE IF NOT EXISTS lockbench_lease (\
     token bigint unsigned NOT NULL, drawn_for varbinary(1024) NOT NULL, expires datetime(6) NOT NULL) \
     ENGINE = InnoDB";
 
-/// Of this connection.
-pub(super) const NUMBER: &str = "SELECT CONNECTION_ID()";
+/// The number of this connection and where it comes from: a server that was started again counts anew.
+pub(super) const BACKEND: &str =
+    "SELECT id, CAST(host AS CHAR) FROM information_schema.processlist WHERE id = CONNECTION_ID()";
 
 /// Name, seconds. 1 if it was granted, 0 after that time.
 pub(super) const LOCK: &str = "SELECT GET_LOCK(?, ?)";
@@ -20,8 +21,8 @@ pub(super) const LOCK: &str = "SELECT GET_LOCK(?, ?)";
 /// Name. 1 if this connection held it until now; 0 or NULL if not.
 pub(super) const UNLOCK: &str = "SELECT RELEASE_LOCK(?)";
 
-/// Connection. 0 when the server has none of that number.
-pub(super) const IS_THERE: &str = "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?";
+/// Connection. Where the one of that number comes from; no row when there is none.
+pub(super) const FROM: &str = "SELECT CAST(host AS CHAR) FROM information_schema.processlist WHERE id = ?";
 
 /// Name, owner, description, owner, ttl in µs. Takes the row if its lease is over, or renews it for the same owner; answers
 /// owner and token as they are then. The row's lock orders contenders.

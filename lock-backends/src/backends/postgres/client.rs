@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Ro
 use tokio::time::timeout;
 
 use super::requests::{Advisory, Multiplexed, MuxAction, MuxOp, MuxRet, Postgres, Scope, URL};
-use super::statements;
+use super::{pooler, statements};
 use crate::backends::common::CONNECT_TIMEOUT;
 use crate::backends::sql::{
     Announcements, Answer, Backend, Connected, Connection, Failure, Holding, LeaseServer, Leases,
@@ -61,6 +61,10 @@ struct Listener {
 }
 
 impl Postgres for Server {
+    fn lends_no_session<'a>(&'a self, node: &'a SessionOptions) -> BoxFuture<'a, Result<(), LockError>> {
+        Box::pin(async move { pooler::lends_no_session(&self.settings(node, "lock")).await })
+    }
+
     fn hold<'a>(&'a self, node: &'a SessionOptions, scope: Scope) -> Connected<'a, dyn Holding> {
         Box::pin(async move {
             // A waiter whose client is gone gives its place up.
@@ -69,9 +73,9 @@ impl Postgres for Server {
             let settings = settings.options([("client_connection_check_interval", interval)]);
             let connected = answered(async {
                 let mut connection = settings.connect().await?;
-                let pid: i32 =
-                    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
-                Ok(Holder { connection, backend: Backend(pid.into()), scope })
+                let (pid, mark): (i32, i64) =
+                    sqlx::query_as(statements::BACKEND).fetch_one(&mut connection).await?;
+                Ok(Holder { connection, backend: Backend { number: pid.into(), mark }, scope })
             });
             Ok(Box::new(connected.await?) as _)
         })
@@ -407,5 +411,32 @@ fn mux_ret(action: MuxAction, row: i64) -> MuxRet {
         (_, 1..) => MuxRet::Granted(token(row)),
         (_, -2) => MuxRet::Passing,
         _ => MuxRet::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_backend_that_was_meant_is_terminated() {
+        use harness::servers::{Server, ServerKind, ServerOptions};
+        let kind: ServerKind = "postgres".parse().unwrap();
+        let running = match Server::start(kind, &ServerOptions::default()).await {
+            Ok(running) => running,
+            Err(missing) if std::env::var_os("CI").is_none() => return eprintln!("skipped: {missing}"),
+            Err(error) => panic!("{error}"),
+        };
+        let server = at(&Endpoint(running.endpoint().to_owned())).unwrap();
+        let node = SessionOptions::new("n", Duration::from_secs(2));
+        let mut one = server.hold(&node, Scope::Session).await.unwrap();
+        let mut next = server.hold(&node, Scope::Session).await.unwrap();
+        // As if the first had ended and the system had given its number to the next.
+        let ended = Backend { number: next.backend().number, mark: next.backend().mark - 1 };
+        assert!(one.terminate(ended, Duration::from_secs(1)).await.unwrap());
+        next.ping().await.expect("it was not the one that was meant");
+        assert!(one.terminate(next.backend(), Duration::from_secs(1)).await.unwrap());
+        assert!(next.ping().await.is_err());
+        running.stop().await.unwrap();
     }
 }

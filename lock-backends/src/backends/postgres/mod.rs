@@ -1,9 +1,11 @@
 //! PostgreSQL. From the ground up: what can be asked of the server ([`requests`], beside what can be asked of several SQL
-//! servers), what a grant is worth (`worth`), who asks (`statements`, `client`), and the variants.
+//! servers), what a grant is worth (`worth`), who asks (`statements`, `pooler`,
+//! `client`), and the variants.
 
 mod requests;
 mod worth;
 mod statements;
+mod pooler;
 mod client;
 
 mod pg_session;

@@ -5,13 +5,15 @@
 //! since rows are never deleted (an insert that met a deleted row would bring an older token). Refused: one statement
 //! marks the row as awaited and reads when its lease ends. Release ends the lease if the owner still has it, and
 //! announces the name if it is awaited; a listening connection wakes the waiters of the node, who race. Renewal is one
-//! statement for all.
+//! statement for all, on a connection that does nothing else.
 //!
 //! **Round trips.** 1 to acquire, 1 to release, each a commit: on disk before it is acknowledged in the durable profile.
 //! Refused: 1 more, and 1 per lost race.
 //!
 //! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the lease's margin, and fenced
-//! by a token. The only variant here whose locks survive the server's restart, and work through a pooler.
+//! by a token. The only variant here whose locks survive the server's restart, and which does not refuse a pooler that
+//! lends sessions: it needs one that keeps prepared statements apart (PgBouncer from 1.21 on, `max_prepared_statements`),
+//! and waiters are not woken there, but try when the lease ends.
 //!
 //! **Token.** `nextval` of the sequence `lockbench_fence` in the same statement.
 //!

@@ -99,6 +99,7 @@ struct PgMux(Arc<dyn Postgres>);
 impl LockBackend for PgMux {
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
         Box::pin(async move {
+            self.0.lends_no_session(&options).await?;
             let patience = options.ttl.max(PATIENCE_MIN);
             let lost = CancellationToken::new();
             let operations = Arc::new(AtomicU64::new(0));

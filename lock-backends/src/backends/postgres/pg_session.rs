@@ -6,8 +6,10 @@
 //! Release is `pg_advisory_unlock`, and the connection serves the next attempt of the node. Shared mode is
 //! `pg_advisory_lock_shared`.
 //!
-//! **Round trips.** 1 to acquire, also while waiting, 1 to release; a new connection where none is idle. Up to 32
-//! connections a node. Renewal is a query on each holder's connection.
+//! **Round trips.** 1 to acquire, also while waiting, 1 to release; a new connection where none is idle. Up to 64
+//! connections a node, of which 32 stay open; more holders and waiters wait in the node, and when none comes back for a
+//! second they get [`LockError::Unavailable`](crate::session::LockError::Unavailable), so that holders who ask for more
+//! cannot wait for each other; a try gets it at once. Renewal is a query on each holder's connection.
 //!
 //! **Safety class F**: exclusive while the holder's connection lives, and fenced by a token. The server frees the key the
 //! moment it sees the connection end; an idle client notices only at its next heartbeat, a third of the ttl later at

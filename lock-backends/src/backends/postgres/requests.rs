@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::backends::sql::{Answer, Connected, Connection, HoldServer, Holding, LeaseServer};
-use crate::session::{BoxFuture, Mode, SessionOptions, Token};
+use crate::session::{BoxFuture, LockError, Mode, SessionOptions, Token};
 
 /// Form of the URL under which a server is reached.
 pub(super) const URL: &str = "postgres://user[:password]@host[:port]/database";
@@ -16,6 +16,10 @@ pub(super) const URL: &str = "postgres://user[:password]@host[:port]/database";
 /// A server that can be reached: opens the connections of a node, each a session of the server's. What the variants need
 /// in the database is there once [`Connection::set_up`] was answered.
 pub(super) trait Postgres: LeaseServer {
+    /// That a connection is a session of the server's for as long as it is open, as those of [`Self::hold`] and
+    /// [`Self::multiplex`] have to be: [`LockError::Unsupported`] where a pooler lends sessions.
+    fn lends_no_session<'a>(&'a self, node: &'a SessionOptions) -> BoxFuture<'a, Result<(), LockError>>;
+
     /// For one holder or waiter of an advisory lock at a time.
     fn hold<'a>(&'a self, node: &'a SessionOptions, scope: Scope) -> Connected<'a, dyn Holding>;
 
@@ -28,6 +32,10 @@ pub(super) trait Postgres: LeaseServer {
 pub(super) struct Scoped(pub(super) Arc<dyn Postgres>, pub(super) Scope);
 
 impl HoldServer for Scoped {
+    fn lends_no_session<'a>(&'a self, node: &'a SessionOptions) -> BoxFuture<'a, Result<(), LockError>> {
+        self.0.lends_no_session(node)
+    }
+
     fn hold<'a>(&'a self, node: &'a SessionOptions) -> Connected<'a, dyn Holding> {
         self.0.hold(node, self.1)
     }

@@ -148,11 +148,16 @@ pub(super) fn advisory_holder(key: i64) -> String {
     )
 }
 
+/// The process of this connection, and when it began in µs: the system gives its number to another one later.
+pub(super) const BACKEND: &str = "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint \
+    FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+
 /// Whether the process has ended, after at most that time.
 pub(super) fn terminate(backend: Backend, within: Duration) -> String {
-    let (pid, wait_ms) = (backend.0, within.as_millis());
+    let (Backend { number: pid, mark: began_us }, wait_ms) = (backend, within.as_millis());
     format!(
-        "SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid}) \
+        "SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} \
+                    AND (extract(epoch FROM backend_start) * 1000000)::bigint = {began_us}) \
                 THEN pg_terminate_backend({pid}, {wait_ms}) ELSE true END"
     )
 }

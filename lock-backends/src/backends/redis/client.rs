@@ -136,10 +136,11 @@ impl Requests for Connection {
         &'a self,
         keys: &'a [Arc<str>],
         owner: &'a OwnerId,
+        node: &'a str,
         claim: Duration,
     ) -> BoxFuture<'a, Result<bool, LockError>> {
         Box::pin(async move {
-            let was_held = self.scripts.pass_on(&mut self.manager.clone(), keys, owner, claim).await;
+            let was_held = self.scripts.pass_on(&mut self.manager.clone(), keys, owner, node, claim).await;
             was_held.map_err(|error| fault(&error))
         })
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::inbox::{HandedOver, Inbox};
 use super::node::{Asked, Node, grant, released};
 use super::requests::{AskRet, Channel, IfHeld, Redis};
-use super::tries::{Tries, jitter};
+use super::tries::{Tries, asked_twice, jitter};
 use crate::backends::common::Tasks;
 use crate::session::{
     BoxFuture, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request, SessionOptions,
@@ -70,12 +70,7 @@ impl LockSession for QueueSession {
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
         Box::pin(async move {
             let key = self.node.admit(request)?;
-            match self.ask(key, request, IfHeld::GoAway).await {
-                Ok(asked) => Ok(asked.granted()),
-                // Idempotent: the second answer tells what came of the first.
-                Err(LockError::Unknown(_)) => Ok(self.ask(key, request, IfHeld::GoAway).await?.granted()),
-                Err(error) => Err(error),
-            }
+            asked_twice(|| self.inbox.connection(), || self.ask(key, request, IfHeld::GoAway)).await
         })
     }
 
@@ -163,7 +158,7 @@ impl QueueSession {
                 }
                 Ok(Asked::Held(left)) => {
                     place.queued();
-                    tries.refused(connection);
+                    tries.refused(self.inbox.connection());
                     left + jitter(&request.owner, left)
                 }
                 Err(error) => {
@@ -186,23 +181,20 @@ impl QueueSession {
                     }
                     return Ok(Grant { token: Some(token), ..grant(request, slot, valid) });
                 }
-                () = request.over(&*self.node.now) => return Err(self.give_up(request, connection).await),
+                () = request.over(&*self.node.now) => return Err(self.give_up(request, &tries).await),
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
     /// The wait is over: leaves the line, and passes on what was handed over meanwhile.
-    async fn give_up(&self, request: &Request, connection: u64) -> LockError {
-        match self.withdraw(&request.unproven_grant()).await {
-            Ok(_) if self.inbox.connection() == connection => LockError::TimedOut,
-            Ok(_) => LockError::Unknown("withdrawn on another connection than asked".into()),
-            Err(error) => LockError::Unknown(error.to_string()),
-        }
+    async fn give_up(&self, request: &Request, tries: &Tries) -> LockError {
+        let withdrawn = self.withdraw(&request.unproven_grant()).await;
+        tries.withdrawn(withdrawn, self.inbox.connection())
     }
 
     /// Gives keys back by owner, or leaves the line.
     async fn withdraw(&self, grant: &Grant) -> Result<ReleaseRet, LockError> {
-        self.node.send().pass_on(&grant.keys, &grant.owner, self.claim()).await.map(released)
+        self.node.send().pass_on(&grant.keys, &grant.owner, &self.name, self.claim()).await.map(released)
     }
 }

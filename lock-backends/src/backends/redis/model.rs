@@ -1,6 +1,8 @@
 //! A Redis server in memory and in virtual time, behind [`Requests`]: keys with leases, tokens, lines, channels, a
 //! latency, and answers that get lost. The variants run over it as they are.
 
+mod doubt;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,12 +22,22 @@ use crate::session::{
 /// One way; a request takes two.
 const LATENCY: Duration = Duration::from_millis(1);
 const TTL: Duration = Duration::from_secs(2);
+/// How long a late request is on its way.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It is executed, and the connection breaks before its answer.
     AnswerLost,
+    /// It is executed, and nobody hears the answer; the connection goes on.
+    Unheard,
+    /// The connection breaks while it is on its way, and it is executed in the end.
+    Late,
+    /// It is not sent, since there is no connection.
+    Unsent,
+    /// The server answers what the protocol does not allow.
+    Nonsense,
 }
 
 #[derive(Clone)]
@@ -38,6 +50,8 @@ struct State {
     last_token: u64,
     ears: Vec<(String, Arc<dyn Hears>)>,
     fates: VecDeque<Option<Fate>>,
+    /// Requests that are on their way for long.
+    late: JoinSet<()>,
 }
 
 struct Lock {
@@ -80,6 +94,7 @@ impl Model {
             last_token: 0,
             ears: Vec::new(),
             fates: VecDeque::new(),
+            late: JoinSet::new(),
         })))
     }
 
@@ -196,14 +211,25 @@ impl Wire {
         Box::pin(async move {
             sleep(LATENCY).await;
             let fate = self.model.state().fates.pop_front().flatten();
+            let unknown = || Err(LockError::Unknown("no answer".into()));
             let answer = match fate {
                 None => Ok(step(&mut self.model.state())),
-                Some(Fate::AnswerLost) => {
+                Some(Fate::AnswerLost | Fate::Unheard) => {
                     step(&mut self.model.state());
-                    Err(LockError::Unknown("the connection broke".into()))
+                    unknown()
                 }
+                Some(Fate::Late) => {
+                    let model = self.model.clone();
+                    self.model.state().late.spawn(async move {
+                        sleep(LATE).await;
+                        step(&mut model.state());
+                    });
+                    unknown()
+                }
+                Some(Fate::Unsent) => Err(LockError::Unavailable("no connection".into())),
+                Some(Fate::Nonsense) => Err(LockError::Protocol("nonsense".into())),
             };
-            if matches!(answer, Err(LockError::Unknown(_))) {
+            if matches!(fate, Some(Fate::AnswerLost | Fate::Late)) {
                 self.hears.hear(Heard::Disconnected);
             }
             sleep(LATENCY).await;
@@ -282,9 +308,10 @@ impl Requests for Wire {
         &'a self,
         keys: &'a [Arc<str>],
         owner: &'a OwnerId,
+        node: &'a str,
         claim: Duration,
     ) -> BoxFuture<'a, Result<bool, LockError>> {
-        let (keys, owner) = (keys.to_vec(), owner.clone());
+        let (keys, owner, node) = (keys.to_vec(), owner.clone(), node.to_owned());
         self.round_trip(move |state| {
             let held: Vec<_> = keys.iter().filter(|key| state.is_held_by(key, &owner)).collect();
             for key in &held {
@@ -293,7 +320,7 @@ impl Requests for Wire {
             if held.is_empty()
                 && let Some(line) = state.lines.get_mut(split_slot(&keys[0]).0)
             {
-                line.retain(|waiter| waiter.owner != owner);
+                line.retain(|waiter| (&waiter.owner, &waiter.node) != (&owner, &node));
             }
             !held.is_empty()
         })

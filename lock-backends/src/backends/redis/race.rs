@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::channels::{Channels, Listener};
 use super::node::{Asked, Node, released};
 use super::requests::{Announce, Channel, Redis, Tokens};
-use super::tries::{RETRY_MAX, Tries, jitter};
+use super::tries::{RETRY_MAX, Tries, asked_twice, jitter};
 use crate::session::{
     BoxFuture, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request, SessionOptions,
 };
@@ -57,12 +57,7 @@ impl LockSession for RaceSession {
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
         Box::pin(async move {
             let key = self.node.admit(request)?;
-            match self.ask(key, request).await {
-                Ok(asked) => Ok(asked.granted()),
-                // Idempotent: the second answer tells what came of the first.
-                Err(LockError::Unknown(_)) => Ok(self.ask(key, request).await?.granted()),
-                Err(error) => Err(error),
-            }
+            asked_twice(|| self.channels.connection(), || self.ask(key, request)).await
         })
     }
 
@@ -178,7 +173,7 @@ impl<'a> Wait<'a> {
             let pause = match self.session.ask(self.key, self.request).await {
                 Ok(Asked::Granted(grant)) => return Ok(grant),
                 Ok(Asked::Held(left)) => {
-                    self.tries.refused(connection);
+                    self.tries.refused(self.session.channels.connection());
                     if self.session.wake == Wake::Poll {
                         self.poll_pause()
                     } else if subscribed {
@@ -218,12 +213,11 @@ impl<'a> Wait<'a> {
 
     /// The wait is over: withdraws what may stand.
     async fn give_up(&mut self) -> LockError {
-        let Some(connection) = self.tries.doubt() else { return self.tries.timed_out() };
-        match self.session.withdraw(&self.request.unproven_grant()).await {
-            Ok(_) if self.session.channels.connection() == connection => LockError::TimedOut,
-            Ok(_) => LockError::Unknown("withdrawn on another connection than asked".into()),
-            Err(error) => LockError::Unknown(error.to_string()),
+        if !self.tries.in_doubt() {
+            return self.tries.timed_out();
         }
+        let withdrawn = self.session.withdraw(&self.request.unproven_grant()).await;
+        self.tries.withdrawn(withdrawn, self.session.channels.connection())
     }
 }
 

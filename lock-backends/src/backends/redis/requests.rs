@@ -50,11 +50,12 @@ pub(super) trait Requests: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<bool, LockError>>;
 
     /// As [`Requests::release`], but hands each to the first in line whose node hears it, for `claim`. An owner that held
-    /// none leaves the line.
+    /// none leaves the line, in which it stands under the name of its `node`.
     fn pass_on<'a>(
         &'a self,
         keys: &'a [Arc<str>],
         owner: &'a OwnerId,
+        node: &'a str,
         claim: Duration,
     ) -> BoxFuture<'a, Result<bool, LockError>>;
 

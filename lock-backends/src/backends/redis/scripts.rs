@@ -1,6 +1,7 @@
 //! The scripts, each atomic at the server. Keys are `lockbench:lock:<key>`; a lock's channel has its name, which
 //! for a slot is that of its resource. A held key's value is `token:length:owner;description`. A key's line is the sorted
-//! set `lockbench:line:<key>`: a member is `channel length:owner;description`, in the order of arrival.
+//! set `lockbench:line:<key>`: a member is `channel length:owner;`, in the order of arrival, so that whoever leaves names its
+//! own; what those in line have to say is in the hash `lockbench:doing:<key>`, under `length:owner;`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,17 +38,18 @@ const RELEASE: &str = include_str!("lua/release.lua");
 /// KEYS locks; ARGV ttl in ms, heads. 1 or 0 for each: still held by that owner. Last the server's time in µs.
 const RENEW: &str = include_str!("lua/renew.lua");
 
-/// `pass(lock, line, fence, claim)`: gives the lock to the first in line whose node listens, or frees it.
+/// `pass(lock, line, doing, fence, claim)`: gives the lock to the first in line whose node listens, or frees it.
 ///
 /// PUBLISH says how many hear it: a node that is gone is passed over at once. One that is silent keeps the lock for
 /// the claim, a part of the ttl, since nobody there renews it.
 const PASS: &str = include_str!("lua/pass.lua");
 
-/// KEYS fence, line, slots; ARGV head, ttl in ms, claim in ms, description, channel or nothing.
+/// KEYS fence, line, doing, slots; ARGV head, ttl in ms, claim in ms, description, channel or nothing.
 /// `{slot, token}`; or `{-1, ms until the first lease ends, time in µs}`, and with a channel it stands in line.
 const ASK: &str = include_str!("lua/ask.lua");
 
-/// KEYS fence, line, locks; ARGV head, claim in ms. How many of them that owner held; if none, it leaves the line.
+/// KEYS fence, line, doing, locks; ARGV head, claim in ms, channel. How many of them that owner held; if none, it leaves the
+/// line.
 const PASS_ON: &str = include_str!("lua/pass_on.lua");
 
 /// All of them.
@@ -111,7 +113,7 @@ impl Scripts {
         if_held: IfHeld<'_>,
     ) -> RedisResult<AskRet> {
         let mut call = self.ask.key(FENCE);
-        call.key(line_key(wanted.key));
+        call.key(line_key(wanted.key)).key(doing_key(wanted.key));
         slot_keys(&mut call, wanted);
         call.arg(head(wanted.owner)).arg(millis(wanted.ttl)).arg(millis(claim)).arg(wanted.description);
         if let IfHeld::Wait(node) = if_held {
@@ -152,15 +154,16 @@ impl Scripts {
         connection: &mut impl ConnectionLike,
         keys: &[Arc<str>],
         owner: &OwnerId,
+        node: &str,
         claim: Duration,
     ) -> RedisResult<bool> {
         let base = keys.first().map_or("", |key| split_slot(key).0);
         let mut call = self.pass_on.key(FENCE);
-        call.key(line_key(base));
+        call.key(line_key(base)).key(doing_key(base));
         for key in keys {
             call.key(lock_key(key));
         }
-        call.arg(head(owner)).arg(millis(claim)).invoke_async(connection).await
+        call.arg(head(owner)).arg(millis(claim)).arg(node_channel(node)).invoke_async(connection).await
     }
 
     pub(super) async fn renew(
@@ -214,6 +217,10 @@ pub(super) fn handed_over(message: &str) -> Option<HandedOver<'_>> {
 
 fn line_key(key: &str) -> String {
     format!("lockbench:line:{key}")
+}
+
+fn doing_key(key: &str) -> String {
+    format!("lockbench:doing:{key}")
 }
 
 /// Adds the keys of all slots: at level 1, the lock's own.

@@ -5,18 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connections::{Connections, set_up};
+use super::connections::{Connections, Permit, set_up};
 use super::hash::hash;
 use super::requests::{Failure, LeaseServer, Leases};
 use super::wakeups::{self, Wakeups};
 use crate::backends::common::{Tasks, answer_within, exclusive_key};
 use crate::session::{
     BoxFuture, Grant, LockBackend, LockError, LockSession, Now, ReleaseRet, Renewal, Request, SessionOptions,
-    Validity, unavailable, valid_until,
+    Validity, valid_until,
 };
 
 /// Statements of one node that run side by side.
@@ -34,6 +33,8 @@ struct LeaseSession {
     options: SessionOptions,
     /// Each runs one statement at a time.
     connections: Connections<Box<dyn Leases>>,
+    /// One that renews and does nothing else: a renewal that waits behind other statements may come too late.
+    renewals: Connections<Box<dyn Leases>>,
     wakeups: Arc<Wakeups>,
     ttl: Duration,
     now: Arc<dyn Now>,
@@ -48,17 +49,30 @@ impl LockBackend for LeaseTable {
             let ttl = options.ttl.max(Duration::from_millis(1));
             let mut first = self.0.lease(&options).await?;
             set_up(&mut *first).await?;
+            let second = self.0.lease(&options).await?;
             let (wakeups, lost) = (Arc::new(Wakeups::default()), CancellationToken::new());
             let (tasks, server) = (Tasks::default(), Arc::clone(&self.0));
             if let Some(listening) = server.listen(&options) {
                 let (wakeups, lost, server) = (Arc::clone(&wakeups), lost.clone(), Arc::clone(&server));
                 tasks.spawn(wakeups::run(wakeups, listening.await?, server, options.clone(), lost));
             }
-            let connections = Connections::new(CONNECTIONS);
+            let connections = Connections::new(CONNECTIONS, CONNECTIONS);
             connections.put(first);
+            let renewals = Connections::new(1, 1);
+            renewals.put(second);
             let (now, operations) = (Arc::clone(&options.now), AtomicU64::new(0));
-            let session =
-                LeaseSession { server, options, connections, wakeups, ttl, now, lost, operations, tasks };
+            let session = LeaseSession {
+                server,
+                options,
+                connections,
+                renewals,
+                wakeups,
+                ttl,
+                now,
+                lost,
+                operations,
+                tasks,
+            };
             Ok(Arc::new(session) as Arc<dyn LockSession>)
         })
     }
@@ -80,40 +94,21 @@ impl LeaseSession {
     }
 
     /// A connection for one request, and the right to it.
-    async fn line(&self) -> Result<(SemaphorePermit<'_>, Box<dyn Leases>), LockError> {
-        let permit = self.connections.permit().await.map_err(unavailable)?;
-        let line = match self.connections.take() {
+    async fn line(&self, of: &Connections<Box<dyn Leases>>) -> Result<(Permit, Box<dyn Leases>), LockError> {
+        let permit = of.permit().await?;
+        let line = match of.take() {
             Some(line) => line,
             None => self.server.lease(&self.options).await?,
         };
         Ok((permit, line))
     }
 
-    /// Keeps the connection, if it is still good.
-    fn settle<T>(&self, line: Box<dyn Leases>, answer: Result<T, Failure>) -> Result<T, LockError> {
-        match answer {
-            Ok(answer) => {
-                self.connections.put(line);
-                Ok(answer)
-            }
-            Err(Failure::Refused(why)) => {
-                self.connections.put(line);
-                Err(LockError::Unavailable(why))
-            }
-            Err(Failure::TimedOut) => {
-                self.connections.put(line);
-                Err(LockError::Unavailable("the server gave up waiting".to_owned()))
-            }
-            Err(Failure::Unanswered(why)) => Err(LockError::Unknown(why)),
-        }
-    }
-
     async fn ask(&self, name: &str, request: &Request, limit: Duration) -> Result<Option<Grant>, LockError> {
         let sent_ns = self.now.now_ns();
         let token = self.within(limit, async {
-            let (_permit, mut line) = self.line().await?;
+            let (_permit, mut line) = self.line(&self.connections).await?;
             let taken = line.take(name, &request.owner, &request.description, self.ttl).await;
-            self.settle(line, taken)
+            settle(&self.connections, line, taken)
         });
         let Some(token) = token.await? else { return Ok(None) };
         Ok(Some(Grant {
@@ -136,9 +131,9 @@ impl LeaseSession {
                 return Ok(grant);
             }
             let marked = self.within(limit, async {
-                let (_permit, mut line) = self.line().await?;
+                let (_permit, mut line) = self.line(&self.connections).await?;
                 let marked = line.mark_awaited(name).await;
-                self.settle(line, marked)
+                settle(&self.connections, line, marked)
             });
             // `None`: free by now, or the answer was lost; the mark does no harm.
             let pause = marked.await.ok().flatten().unwrap_or_default();
@@ -156,9 +151,9 @@ impl LeaseSession {
     async fn give_back(&self, grant: &Grant) -> Result<ReleaseRet, LockError> {
         let Some(name) = grant.keys.first() else { return Ok(ReleaseRet::AlreadyLost) };
         let released = self.within(self.ttl / 2, async {
-            let (_permit, mut line) = self.line().await?;
+            let (_permit, mut line) = self.line(&self.connections).await?;
             let released = line.release(name, &grant.owner, hash(name)).await;
-            self.settle(line, released)
+            settle(&self.connections, line, released)
         });
         Ok(if released.await? { ReleaseRet::Released } else { ReleaseRet::AlreadyLost })
     }
@@ -180,9 +175,9 @@ impl LockSession for LeaseSession {
             }
             let sent_ns = self.now.now_ns();
             let renewed = self.within(self.ttl / 4, async {
-                let (_permit, mut line) = self.line().await?;
+                let (_permit, mut line) = self.line(&self.renewals).await?;
                 let renewed = line.renew(grants, self.ttl).await;
-                self.settle(line, renewed)
+                settle(&self.renewals, line, renewed)
             });
             let until = valid_until(sent_ns, self.ttl);
             let validity = |held: bool| if held { until } else { Validity::Lost };
@@ -200,9 +195,9 @@ impl LockSession for LeaseSession {
     fn holder<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, LockError>> {
         Box::pin(async move {
             let held_by = self.within(self.ttl / 2, async {
-                let (_permit, mut line) = self.line().await?;
+                let (_permit, mut line) = self.line(&self.connections).await?;
                 let held_by = line.holder(key).await;
-                self.settle(line, held_by)
+                settle(&self.connections, line, held_by)
             });
             held_by.await
         })
@@ -225,10 +220,34 @@ impl LockSession for LeaseSession {
         Box::pin(async move {
             self.lost.cancel();
             self.tasks.ended().await;
-            let goodbyes = self.connections.drain().into_iter().map(|line| line.close());
+            let lines = self.connections.drain().into_iter().chain(self.renewals.drain());
+            let goodbyes = lines.map(|line| line.close());
             if timeout(self.ttl, join_all(goodbyes)).await.is_err() {
                 tracing::debug!("connections were dropped without a goodbye");
             }
         })
+    }
+}
+
+/// Keeps the connection, if it is still good.
+fn settle<T>(
+    of: &Connections<Box<dyn Leases>>,
+    line: Box<dyn Leases>,
+    answer: Result<T, Failure>,
+) -> Result<T, LockError> {
+    match answer {
+        Ok(answer) => {
+            of.put(line);
+            Ok(answer)
+        }
+        Err(Failure::Refused(why)) => {
+            of.put(line);
+            Err(LockError::Unavailable(why))
+        }
+        Err(Failure::TimedOut) => {
+            of.put(line);
+            Err(LockError::Unavailable("the server gave up waiting".to_owned()))
+        }
+        Err(Failure::Unanswered(why)) => Err(LockError::Unknown(why)),
     }
 }

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::connections::{Connections, set_up};
+use super::connections::{Connections, Permit, set_up};
 use super::requests::{Answer, Backend, Failure, HoldServer, Holding};
 use crate::backends::common::{answer_within, exclusive_key, lock, single_key};
 use crate::session::{
@@ -21,8 +20,12 @@ use crate::session::{
 /// A session gives one statement the ttl asked for, at least this, before its connection counts as lost.
 pub(in crate::backends) const PATIENCE_MIN: Duration = Duration::from_secs(1);
 
-/// Connections of one node. More holders and waiters than this wait in the node.
-const CONNECTIONS_MAX: usize = 32;
+/// Connections of one node. More holders and waiters than this wait in the node for one that comes back.
+const CONNECTIONS_MAX: usize = 64;
+/// Those of them that stay open while nobody uses them.
+const CONNECTIONS_KEPT: usize = 32;
+/// When none of them came back for so long, whoever waits for one is told: the holders may be the ones who wait.
+const STALL: Duration = Duration::from_secs(1);
 
 /// The backend of the variants of this kind.
 #[derive(Debug)]
@@ -49,21 +52,31 @@ struct Session {
     patience: Duration,
 }
 
+/// Whether an attempt waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Try,
+    Wait,
+}
+
 type Attempt = (Arc<str>, OwnerId);
 
 #[derive(Debug)]
 struct Held {
     line: Box<dyn Holding>,
     mode: Mode,
+    /// Goes back after the connection did.
+    permit: Permit,
 }
 
 impl LockBackend for PerHolder {
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
         Box::pin(async move {
+            self.server.lends_no_session(&options).await?;
             let session = Session {
                 server: Arc::clone(&self.server),
                 shared: self.shared,
-                connections: Connections::new(CONNECTIONS_MAX),
+                connections: Connections::new(CONNECTIONS_MAX, CONNECTIONS_KEPT),
                 held: Mutex::default(),
                 doubtful: Mutex::default(),
                 lost: CancellationToken::new(),
@@ -120,26 +133,26 @@ impl Session {
         }
     }
 
-    /// Asks for the lock on a connection of its own; waits in the server, where it is said how long.
-    async fn ask(&self, request: &Request, wait: Option<Duration>) -> Result<Option<Grant>, LockError> {
+    /// Asks for the lock on a connection of its own, and waits in the server where it should. One deadline bounds the wait
+    /// for a connection and the wait for the lock; a try waits for neither.
+    async fn ask(&self, request: &Request, patience: Patience) -> Result<Option<Grant>, LockError> {
         let name = if self.shared { single_key(request)? } else { exclusive_key(request)? };
         let attempt = (name.clone(), request.owner.clone());
-        // Of the time that is left now; the wait for a permit comes on top of it.
-        let limit = match wait {
-            Some(_) => answer_within(request, &*self.now, Duration::MAX),
-            None => self.patience,
+        let (permit, mut line) = match patience {
+            Patience::Try => (self.connections.permit_at_once()?, self.line().await?),
+            Patience::Wait => self.within_deadline(request).await?,
         };
-        let permit = self.permit(request).await?;
-        let mut line = self.line().await?;
         let backend = line.backend();
         let answer = {
             let asked = async {
-                match wait {
-                    Some(within) => {
-                        let locked = line.lock(name, request.mode, within, &request.description);
+                match patience {
+                    Patience::Wait => {
+                        let limit = answer_within(request, &*self.now, Duration::MAX);
+                        let left = request.remaining(&*self.now);
+                        let locked = line.lock(name, request.mode, left, &request.description);
                         self.answered(limit, locked).await.map(Some)
                     }
-                    None => self.answered(limit, line.try_lock(name, request.mode)).await,
+                    Patience::Try => self.answered(self.patience, line.try_lock(name, request.mode)).await,
                 }
             };
             tokio::select! {
@@ -150,8 +163,7 @@ impl Session {
         };
         match answer {
             Some(Ok(Some(token))) => {
-                permit.forget();
-                let held = Held { line, mode: request.mode };
+                let held = Held { line, mode: request.mode, permit };
                 lock(&self.held).insert(attempt, Arc::new(tokio::sync::Mutex::new(Some(held))));
                 Ok(Some(granted(request, token)))
             }
@@ -194,11 +206,17 @@ impl Session {
         Ok(())
     }
 
-    async fn permit(&self, request: &Request) -> Result<SemaphorePermit<'_>, LockError> {
+    /// A connection to wait on, for as long as the caller waits; nothing was asked on it yet.
+    async fn within_deadline(&self, request: &Request) -> Result<(Permit, Box<dyn Holding>), LockError> {
+        let had = async {
+            let permit = self.connections.permit_unless_stalled(STALL).await?;
+            Ok((permit, self.line().await?))
+        };
         tokio::select! {
             biased;
-            permit = self.connections.permit() => permit.map_err(|_| LockError::SessionLost("closed".to_owned())),
+            () = self.lost.cancelled() => Err(LockError::SessionLost("closed".to_owned())),
             () = request.over(&*self.now) => Err(LockError::TimedOut),
+            had = had => had,
         }
     }
 
@@ -214,11 +232,10 @@ impl Session {
         let held = lock(&self.held).remove(&attempt);
         let Some(held) = held else { return Ok(ReleaseRet::AlreadyLost) };
         // A heartbeat may be under way.
-        let Some(Held { mut line, mode }) = held.lock().await.take() else {
+        let Some(Held { mut line, mode, permit }) = held.lock().await.take() else {
             return Ok(ReleaseRet::AlreadyLost);
         };
-        self.connections.give_up();
-        match self.answered(self.patience, line.unlock(name, mode)).await {
+        let released = match self.answered(self.patience, line.unlock(name, mode)).await {
             Ok(was_held) => {
                 self.connections.put(line);
                 Ok(if was_held { ReleaseRet::Released } else { ReleaseRet::AlreadyLost })
@@ -227,7 +244,9 @@ impl Session {
                 lock(&self.doubtful).insert(attempt, line.backend());
                 Err(LockError::Unknown(why(failure)))
             }
-        }
+        };
+        drop(permit);
+        released
     }
 
     /// One heartbeat on each holder's connection: an idle one tells nothing of its end.
@@ -242,7 +261,6 @@ impl Session {
         }
         // The end of the connection is the end of the lock, as soon as the server sees it.
         *held = None;
-        self.connections.give_up();
         Validity::Lost
     }
 
@@ -253,12 +271,12 @@ impl Session {
 
 impl LockSession for Session {
     fn try_acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Option<Grant>, LockError>> {
-        Box::pin(self.ask(request, None))
+        Box::pin(self.ask(request, Patience::Try))
     }
 
     fn acquire<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Grant, LockError>> {
         Box::pin(async move {
-            let granted = self.ask(request, Some(request.remaining(&*self.now))).await?;
+            let granted = self.ask(request, Patience::Wait).await?;
             granted.ok_or_else(|| LockError::Protocol("neither granted nor refused".to_owned()))
         })
     }

@@ -18,6 +18,10 @@ pub(in crate::backends) type Connected<'a, C> = BoxFuture<'a, Result<Box<C>, Loc
 
 /// A server whose named locks belong to connections: opens those of a node.
 pub(in crate::backends) trait HoldServer: Send + Sync + fmt::Debug {
+    /// That a connection is a session of the server's for as long as it is open. [`LockError::Unsupported`] where something
+    /// between is seen to lend sessions to several connections in turn.
+    fn lends_no_session<'a>(&'a self, node: &'a SessionOptions) -> BoxFuture<'a, Result<(), LockError>>;
+
     /// For one holder or waiter at a time.
     fn hold<'a>(&'a self, node: &'a SessionOptions) -> Connected<'a, dyn Holding>;
 }
@@ -73,7 +77,8 @@ pub(in crate::backends) trait Holding: Connection {
     /// What is known of the holder of a name.
     fn holder<'a>(&'a mut self, name: &'a str) -> Answer<'a, Option<String>>;
 
-    /// Ends another backend and with it all that it holds or waits for. True, within that time, is the proof.
+    /// Ends another backend and with it all that it holds or waits for, and none that has its number since. True, within
+    /// that time, is the proof.
     fn terminate(&mut self, backend: Backend, within: Duration) -> Answer<'_, bool>;
 }
 
@@ -108,9 +113,14 @@ pub(in crate::backends) trait Announcements: Connection {
     fn next(&mut self) -> BoxFuture<'_, Option<i64>>;
 }
 
-/// The server's side of a connection: a process or a thread, by its number there.
+/// The server's side of a connection: a process or a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::backends) struct Backend(pub(in crate::backends) i64);
+pub(in crate::backends) struct Backend {
+    /// Its number there, which another one may have once this one ended.
+    pub(in crate::backends) number: i64,
+    /// What tells it from all others of that number: when it began, or from where it was asked for.
+    pub(in crate::backends) mark: i64,
+}
 
 /// Why a request brought nothing.
 #[derive(Debug, Clone)]
