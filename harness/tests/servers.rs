@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use harness::servers::{
-    Durability, Finding, Server, ServerError, ServerKind, ServerOptions, Topology, find, sweep_leftovers,
+    Durability, Finding, Server, ServerError, ServerKind, ServerOptions, Topology, find, redact,
+    sweep_leftovers,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -80,7 +81,7 @@ fn segments_of(pids: &[u32]) -> usize {
 async fn every_installed_server_starts_answers_and_stops() {
     for kind in installed() {
         let server = Server::start(kind, &ServerOptions::default()).await.unwrap();
-        println!("{kind} {} at {}: {:?}", server.version(), server.endpoint(), server.settings());
+        println!("{kind} {} at {}: {:?}", server.version(), redact(server.endpoint()), server.settings());
         assert!(server.version().starts_with(|c: char| c.is_ascii_digit()), "{}", server.version());
         assert_eq!(server.pids().first().copied(), server.pid());
         assert!(server.cpu_ns().is_some());

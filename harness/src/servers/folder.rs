@@ -4,13 +4,14 @@
 //! ```text
 //! lockbench-redis-a1B2c3/    of the user who runs lockbench
 //!   owner                    process id and start time of that lockbench
+//!   …                        what only the server may read, such as its password
 //!   log                      what the server printed
 //!   data/                    of the user who runs the server
 //! ```
 
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
@@ -74,6 +75,17 @@ impl Folder {
 
     pub(super) fn data(&self) -> PathBuf {
         self.path.join("data")
+    }
+
+    /// Writes a file that its user alone can read; who runs lockbench as root can too.
+    pub(super) fn confide(&self, name: &str, text: &str, user: Option<&User>) -> io::Result<PathBuf> {
+        let path = self.path.join(name);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
+        if let Some(user) = user {
+            chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        }
+        Ok(path)
     }
 
     pub(super) fn log(&self) -> PathBuf {

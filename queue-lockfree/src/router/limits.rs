@@ -15,8 +15,8 @@ impl Secret {
     }
 
     /// Takes the same time wherever the first difference is.
-    pub(super) fn matches(&self, other: &[u8; 32]) -> bool {
-        self.0.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    pub(super) fn matches(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
     }
 }
 

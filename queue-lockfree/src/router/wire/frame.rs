@@ -10,6 +10,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::ring::NodeId;
+use crate::router::limits::Secret;
 
 /// Version of this format, in every frame.
 pub(in crate::router) const PROTOCOL_VERSION: u8 = 1;
@@ -27,7 +28,7 @@ pub(in crate::router) enum Frame {
     /// First frame of the node that dials.
     Hello {
         /// What nodes of one run share.
-        secret: [u8; 32],
+        secret: Secret,
         /// Who dials.
         from: NodeId,
         /// Whom it means to reach.
@@ -36,7 +37,7 @@ pub(in crate::router) enum Frame {
     /// First frame of the node that accepts: it knows the secret too.
     Welcome {
         /// As in [`Frame::Hello`].
-        secret: [u8; 32],
+        secret: Secret,
         /// Who accepts.
         node: NodeId,
     },
@@ -179,13 +180,13 @@ impl Frame {
         match self {
             Self::Hello { secret, from, to } => {
                 out.put_u64(0);
-                out.put_slice(secret);
+                out.put_slice(&secret.0);
                 out.put_u16(from.0);
                 out.put_u16(to.0);
             }
             Self::Welcome { secret, node } => {
                 out.put_u64(0);
-                out.put_slice(secret);
+                out.put_slice(&secret.0);
                 out.put_u16(node.0);
             }
             Self::Request(request) => {
@@ -317,10 +318,10 @@ fn decode_answer(fields: &mut Bytes) -> Result<Result<Bytes, Refusal>, FrameErro
     })
 }
 
-fn secret(fields: &mut Bytes) -> Result<[u8; 32], FrameError> {
+fn secret(fields: &mut Bytes) -> Result<Secret, FrameError> {
     let mut secret = [0; 32];
     fields.try_copy_to_slice(&mut secret)?;
-    Ok(secret)
+    Ok(Secret(secret))
 }
 
 fn take(fields: &mut Bytes, length: usize) -> Result<Bytes, FrameError> {

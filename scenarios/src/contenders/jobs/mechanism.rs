@@ -63,7 +63,7 @@ impl JobMechanism {
             let now = Arc::new(NodeClock(setting.clock.clone()));
             let options = JobNodeOptions {
                 detect: setting.detect,
-                ..JobNodeOptions::new(url, &format!("node-{}", node.0), form, now)
+                ..JobNodeOptions::new(url.as_str(), &format!("node-{}", node.0), form, now)
             };
             let seat = Seat {
                 options,

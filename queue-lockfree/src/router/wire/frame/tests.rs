@@ -18,12 +18,12 @@ fn answers() -> impl Strategy<Value = Result<Bytes, Refusal>> {
 fn frames() -> impl Strategy<Value = Frame> {
     prop_oneof![
         (any::<[u8; 32]>(), any::<u16>(), any::<u16>()).prop_map(|(secret, from, to)| Frame::Hello {
-            secret,
+            secret: Secret(secret),
             from: NodeId(from),
             to: NodeId(to)
         }),
         (any::<[u8; 32]>(), any::<u16>())
-            .prop_map(|(secret, node)| Frame::Welcome { secret, node: NodeId(node) }),
+            .prop_map(|(secret, node)| Frame::Welcome { secret: Secret(secret), node: NodeId(node) }),
         (any::<(u64, u64, u32, u64)>(), any::<String>(), any::<Vec<u8>>()).prop_map(
             |((correlation, epoch, level, deadline_ns), key, payload)| {
                 let payload = payload.into();
