@@ -10,15 +10,12 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::frame::{Frame, FrameError};
+use super::frame::{Frame, FrameError, READ_BYTES};
 use crate::ring::NodeId;
 use crate::router::limits::{RouterLimits, Secret};
 
 /// Bound on a frame of the handshake, so that a stranger cannot make a node buffer more.
 const HANDSHAKE_BYTES: usize = 64;
-
-/// Room asked of the kernel's buffer per read.
-const READ_BYTES: usize = 64 * 1024;
 
 /// What a node says about itself when a connection opens.
 #[derive(Clone, Debug)]

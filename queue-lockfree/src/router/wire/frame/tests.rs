@@ -150,3 +150,31 @@ fn another_version_is_refused() {
     buffer[LENGTH_BYTES] = PROTOCOL_VERSION + 1;
     assert_eq!(Frame::decode(&mut buffer, 1024), Err(FrameError::Version(PROTOCOL_VERSION + 1)));
 }
+
+/// What is read is read into a buffer of 64 KiB, of which every frame in it is a part.
+#[test]
+fn a_small_task_that_waits_does_not_keep_what_was_read_with_it() {
+    for (length, copied) in [(0, true), (64, true), (SHARED_BYTES - 1, true), (SHARED_BYTES, false)] {
+        let payload = Bytes::from(vec![7; length]);
+        let request = Request {
+            correlation: 1,
+            epoch: 1,
+            level: 1,
+            deadline_ns: 1,
+            key: "vm-1".into(),
+            payload: payload.clone(),
+        };
+        let reply = Frame::Reply { correlation: 1, answer: Ok(payload.clone()) };
+        for frame in [Frame::Request(request), reply] {
+            let mut buffer = encoded(&[frame]);
+            let read = buffer.as_ptr_range();
+            let kept = match Frame::decode(&mut buffer, READ_BYTES).unwrap().unwrap() {
+                Frame::Request(request) => request.payload,
+                Frame::Reply { answer, .. } => answer.unwrap(),
+                frame => panic!("{frame:?}"),
+            };
+            assert_eq!(kept, payload);
+            assert_eq!(!read.contains(&kept.as_ptr()), copied, "{length} bytes");
+        }
+    }
+}
