@@ -30,7 +30,10 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(55);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// All versions of the schema, oldest first.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "jobs", include_str!("../../migrations/jobs/0001_jobs.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "jobs", include_str!("../../migrations/jobs/0001_jobs.sql")),
+    (2, "attempts", include_str!("../../migrations/jobs/0002_attempts.sql")),
+];
 
 /// How a session is opened; the library's `Debug` would show the password.
 #[derive(Clone)]

@@ -105,7 +105,7 @@ impl JobMechanism {
             }),
             Ok(JobOutcome::Failed(reason)) => Outcome::Failed(reason),
             Ok(JobOutcome::TimedOut) => Outcome::TimedOut,
-            Ok(lost @ (JobOutcome::WorkerLost | JobOutcome::IssuerLost)) => {
+            Ok(lost @ (JobOutcome::WorkerLost | JobOutcome::IssuerLost | JobOutcome::GivenUp)) => {
                 Outcome::Unknown(format!("the job ended as {}", lost.name()))
             }
             Err(error) => Outcome::Unknown(error.to_string()),
