@@ -82,6 +82,6 @@ setup: ## install the servers and what the build needs, where missing
 	@scripts/setup.sh
 
 ci-bench: setup ## one short block of the demo, for a summary on every change
-	$(call or_proves_nothing,cargo run --release -- run vm-lifecycle --blocks 1)
+	@scripts/ci-bench.sh
 
 .PHONY: help demo test test-long catalogue setup ci-bench $(files:%=test/%) $(addprefix catalogue/,$(scenarios))

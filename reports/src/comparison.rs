@@ -29,10 +29,10 @@ pub struct Row {
     pub role: Role,
     /// Its runs, by block.
     pub records: Vec<RunRecord>,
-    /// Distributions of all blocks, merged.
+    /// Distributions of all valid blocks, merged.
     pub latency: Latency,
-    /// Completed tasks per second of the arrival window, over the blocks.
-    pub goodput_per_s: Spread,
+    /// Tasks per second that completed within the arrival window, over the valid blocks; `None` where none is.
+    pub goodput_per_s: Option<Spread>,
 }
 
 /// A figure over blocks. The run is the unit of replication, so the range of the blocks is the error that is shown.
@@ -103,12 +103,17 @@ impl Comparison {
     }
 }
 
+/// What a run measured that proves nothing is no figure of its row.
+fn valid(records: &[RunRecord]) -> impl Iterator<Item = &RunRecord> {
+    records.iter().filter(|record| record.invalid.is_empty())
+}
+
 impl Row {
     /// `records` are of one contender and at least one.
     fn new(mut records: Vec<RunRecord>) -> Self {
         records.sort_by_key(|record| (record.block, record.order));
         let mut latency = Latency::default();
-        for record in &records {
+        for record in valid(&records) {
             let each = &record.latency;
             latency.response.merge(&each.response);
             latency.response_failed.merge(&each.response_failed);
@@ -119,8 +124,7 @@ impl Row {
             latency.lag.merge(&each.lag);
             latency.burst.merge(&each.burst);
         }
-        let goodput_per_s = Spread::of(records.iter().map(|record| record.goodput_per_s))
-            .expect("a row is made of at least one record");
+        let goodput_per_s = Spread::of(valid(&records).map(|record| record.goodput_per_s));
         let first = &records[0];
         Self {
             contender: first.contender.clone(),
@@ -132,11 +136,16 @@ impl Row {
         }
     }
 
-    /// `part ÷ grants` over all blocks that know `part`; `None` when none does or nothing was granted.
+    /// The runs whose figures count.
+    pub(crate) fn valid(&self) -> impl Iterator<Item = &RunRecord> {
+        valid(&self.records)
+    }
+
+    /// `part ÷ grants` over all valid blocks that know `part`; `None` when none does or nothing was granted.
     pub(crate) fn per_grant(&self, part: impl Fn(&RunRecord) -> Option<u64>) -> Option<f64> {
         let mut grants = 0;
         let mut sum = 0;
-        for record in &self.records {
+        for record in self.valid() {
             if let Some(value) = part(record) {
                 sum += value;
                 grants += record.grants;
@@ -233,6 +242,28 @@ mod tests {
         let error = load(dir.path()).unwrap_err();
         assert!(matches!(&error, ReportError::Schema { found, .. } if *found == SCHEMA_VERSION + 1));
         assert!(error.to_string().contains("1-ring-queue"), "{error}");
+    }
+
+    #[test]
+    fn a_run_that_proves_nothing_is_no_figure_of_its_row() {
+        let whole = fixture::small();
+        let mut records: Vec<RunRecord> = whole.records().cloned().collect();
+        let first = records[0].contender.clone();
+        let odd = records.iter_mut().find(|record| record.contender == first).unwrap();
+        odd.invalid.push("no task completed".to_owned());
+        odd.goodput_per_s = 1e9;
+        let count = odd.latency.wait.count();
+        let comparison = Comparison::new(whole.manifest.clone(), records.clone());
+        let row_of = |comparison: &Comparison| {
+            comparison.rows.iter().find(|row| row.contender == first).unwrap().clone()
+        };
+        let (row, before) = (row_of(&comparison), row_of(&whole));
+        assert!(row.goodput_per_s.unwrap().max < 1e9);
+        assert_eq!(row.latency.wait.count() + count, before.latency.wait.count());
+        for record in &mut records {
+            record.invalid.push("no task completed".to_owned());
+        }
+        assert_eq!(row_of(&Comparison::new(whole.manifest, records)).goodput_per_s, None);
     }
 
     #[test]

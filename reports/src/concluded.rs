@@ -41,7 +41,7 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use harness::record::{Deed, Expected, Verdict};
+    use harness::record::{Deed, Expected, TOO_BUSY, Verdict};
 
     use super::*;
     use crate::fixture;
@@ -176,7 +176,22 @@ mod tests {
         comparison.rows.retain(|row| row.role == harness::record::Role::Control);
         let conclusion = comparison.conclusion();
         assert_eq!((conclusion.exit_code, conclusion.standing), (4, Standing::NotProven));
-        assert_eq!(conclusion.reasons, ["no contender ran"]);
+        assert_eq!(conclusion.reasons, ["the batch is not proven", "no contender ran"]);
+    }
+
+    #[test]
+    fn a_busy_machine_is_told_apart_from_a_bench_that_is_not_proven() {
+        let mut comparison = fixture::small();
+        comparison.rows.retain(|row| row.contender != "redis-naive");
+        let run = &mut comparison.rows[0].records[0];
+        run.invalid.push(format!("{TOO_BUSY} (3.0 % stolen, 0.0 % used by others' processes): late"));
+        let busy = comparison.conclusion();
+        assert_eq!(busy.exit_code, 4);
+        assert!(busy.reasons[0].starts_with(TOO_BUSY), "{:?}", busy.reasons);
+        comparison.rows[0].records[1].invalid.push("no task completed".to_owned());
+        let both = comparison.conclusion();
+        assert_eq!((both.exit_code, &*both.reasons[0]), (4, "the batch is not proven"));
+        assert!(both.reasons[1].contains("no task completed"), "what the machine cannot excuse comes first");
     }
 
     /// Over everything that the fixtures can be bent to: nobody passes beside an exit code, and the other way round.

@@ -28,8 +28,8 @@ pub(crate) fn held(comparison: &Comparison) -> Table {
 }
 
 fn per_task(row: &Row, part: fn(&RunRecord) -> Option<u64>, text: fn(f64) -> String) -> Cell {
-    let completed = row.total(|run| run.tasks.completed);
-    let sum: Option<u64> = row.records.iter().map(part).sum();
+    let completed: u64 = row.valid().map(|run| run.tasks.completed).sum();
+    let sum: Option<u64> = row.valid().map(part).sum();
     let per_task = sum.filter(|_| completed > 0).map(|sum| sum as f64 / completed as f64);
     Cell::number(per_task.map_or_else(|| MISSING.to_owned(), text))
 }

@@ -57,6 +57,7 @@ pub(crate) fn faulted() -> Comparison {
         stall_ns: Some(250_000_000),
         completed_before: 200,
         completed_after: 150,
+        effective: true,
         failure: None,
     };
     let missed = FaultRecord {
@@ -71,6 +72,7 @@ pub(crate) fn faulted() -> Comparison {
         moved_keys: 0,
         stall_ns: None,
         completed_after: 190,
+        effective: false,
         ..fault.clone()
     };
     let faults = &mut comparison.rows[0].records[0].faults;
@@ -202,6 +204,12 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         },
         tasks,
         window_ns: WINDOW_NS,
+        others: Some(harness::record::Others {
+            stolen_ns: 0,
+            foreign_ns: 10_000_000,
+            capacity_ns: 20_000_000_000,
+        }),
+        backlog: Some(harness::record::Backlog { middle: 3, end: 4 }),
         goodput_per_s: tasks.completed as f64 / 10.0 + draw.normal() * 1.5,
         latency,
         completed_per_slice,

@@ -1,6 +1,6 @@
 //! The comparison matrix: one row per contender, controls apart.
 
-use harness::record::{Histogram, Role};
+use harness::record::{Histogram, Quantile, Role};
 
 use crate::format::{self, MISSING};
 use crate::table::{Cell, Group, Head, Table, TableRow};
@@ -14,16 +14,21 @@ type Fill = fn(&Comparison, &Row) -> Cell;
 /// Columns in order: name, what it says exactly, the cell of a row.
 const COLUMNS: &[(&str, &str, Fill)] = &[
     ("Verdict", "", |comparison, row| comparison.standing_of(row).into()),
-    ("Goodput\u{a0}/s", "median, range of blocks", |_, row| goodput(row)),
+    ("Goodput\u{a0}/s", "completed within the window; median, range of blocks", |_, row| goodput(row)),
     ("Completed", "of planned tasks", |_, row| completed(row)),
-    ("Wait p50", "", |_, row| quantile(&row.latency.wait, 0.5)),
+    ("Backlog", "tasks due and not returned at the end of the window", |_, row| backlog(row)),
+    (
+        "Wait p50",
+        "of all planned steps; one that did not enter waited until its deadline at least",
+        |_, row| counted(&row.latency.wait, 0.5),
+    ),
     ("Wait p90", "", |_, row| quantile(&row.latency.wait, 0.9)),
     ("Wait p99", "", |_, row| quantile(&row.latency.wait, 0.99)),
     ("Wait p99.9", "", |_, row| quantile(&row.latency.wait, 0.999)),
     ("Hand-over p50", "", |_, row| quantile(&row.latency.hand_over, 0.5)),
     ("Hand-over p99", "", |_, row| quantile(&row.latency.hand_over, 0.99)),
     ("Release p50", "", |_, row| quantile(&row.latency.release, 0.5)),
-    ("Response p99", "", |_, row| quantile(&row.latency.response, 0.99)),
+    ("Response p99", "of all planned tasks", |_, row| counted(&row.latency.response, 0.99)),
     ("Bystander p99", "", |_, row| quantile(&row.latency.bystander, 0.99)),
     ("Per grant", "operations, server CPU", |_, row| per_grant(row)),
 ];
@@ -55,9 +60,32 @@ pub(crate) fn by_role(comparison: &Comparison, head: Vec<Head>, cells: impl Fn(&
     Table { head, groups, ..Table::default() }
 }
 
-/// A quantile of a merged histogram.
+/// A quantile of a merged histogram: missing where so few durations do not support it, a bound where what did not finish
+/// hides it.
 pub(crate) fn quantile(histogram: &Histogram, q: f64) -> Cell {
-    Cell::duration(histogram.quantile_ns(q))
+    match histogram.quantile(q) {
+        Some(Quantile::AtLeast(ns)) => Cell::number(format!("≥ {}", format::duration(ns as f64))),
+        Some(Quantile::Is(ns)) => Cell::duration(Some(ns)),
+        None => Cell::duration(None),
+    }
+}
+
+/// The same with the number of durations that it is of.
+fn counted(histogram: &Histogram, q: f64) -> Cell {
+    quantile(histogram, q).noted(format!("n = {}", format::count(histogram.count())))
+}
+
+/// Tasks that were due and had not returned at the end of the window, and whether they had become more in its second half.
+fn backlog(row: &Row) -> Cell {
+    let each = || row.valid().filter_map(|run| run.backlog);
+    let runs = each().count() as u64;
+    let Some(end) = each().map(|backlog| backlog.end).sum::<u64>().checked_div(runs) else {
+        return Cell::number(MISSING);
+    };
+    let middle = each().map(|backlog| backlog.middle).sum::<u64>() / runs;
+    // A few tasks are always under way.
+    let grew = end > middle + (middle / 2).max(10);
+    Cell::number(format::count(end)).noted(if grew { "growing" } else { "steady" }.to_owned())
 }
 
 /// What a grant costs the server; nothing where there is none.
@@ -69,7 +97,7 @@ fn per_grant(row: &Row) -> Cell {
 
 /// Median of the blocks, with their range.
 pub(crate) fn goodput(row: &Row) -> Cell {
-    let spread = row.goodput_per_s;
+    let Some(spread) = row.goodput_per_s else { return Cell::number(MISSING) };
     Cell::number(format::significant(spread.median)).noted(format!(
         "{}–{}",
         format::significant(spread.min),

@@ -242,7 +242,7 @@ fn cost(comparison: &Comparison) -> Finding {
         })
     };
     if let Some(goodput) =
-        span(|row| Some(row.goodput_per_s.median), |rate| format!("{} /s", significant(rate)))
+        span(|row| row.goodput_per_s.map(|of| of.median), |rate| format!("{} /s", significant(rate)))
     {
         sentences.push(format!(
             "At {} tasks/s offered on {}, median goodput {goodput}{}.",
@@ -262,7 +262,7 @@ fn cost(comparison: &Comparison) -> Finding {
 }
 
 fn ranges_meet(comparison: &Comparison) -> bool {
-    let spreads: Vec<Spread> = comparison.contenders().map(|row| row.goodput_per_s).collect();
+    let spreads: Vec<Spread> = comparison.contenders().filter_map(|row| row.goodput_per_s).collect();
     spreads.len() > 1 && spreads.iter().all(|a| spreads.iter().all(|b| a.overlaps(b)))
 }
 

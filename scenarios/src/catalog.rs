@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::spec::{Scenario, SpecError};
+use crate::spec::{Scenario, SpecError, did_you_mean};
 
 /// Names and texts, in the order in which they are listed.
 pub const ALL: &[(&str, &str)] = &[
@@ -34,7 +34,8 @@ pub fn load(name: &str, settings: &[(String, String)]) -> Result<Scenario, SpecE
     if Path::new(name).extension().is_none_or(|extension| extension != "toml") {
         let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
         return Err(wrong(format!(
-            "unknown scenario; there are {}, or give the path of a .toml file",
+            "unknown scenario{}; there are {}, or give the path of a .toml file",
+            did_you_mean(name, names.iter().copied()),
             names.join(", ")
         )));
     }

@@ -20,7 +20,7 @@ fn each(fault: &str, judge: impl Fn(&str, RunRecord)) {
             .set(&fault)
             .set("hold_ms=100.0")
             .set("rate_per_s=2.0")
-            .set("least_hits=1");
+            .set("least_faults=1");
         let Some((record, told)) = trial.run() else { continue };
         assert!(record.faults.hit_a_holder() >= 2, "{contender}: {:?}", record.faults);
         for check in ["exclusion", "lost-update", "fencing", "exactly-once", "conservation", "progress"] {

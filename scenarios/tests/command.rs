@@ -79,7 +79,11 @@ fn the_help_lists_verbs_by_what_a_person_wants() {
 
 #[test]
 fn an_unknown_scenario_is_refused_with_the_names_there_are() {
-    assert!(refused(&["run", "smokey"]).contains("unknown scenario; there are smoke, vm-lifecycle"));
+    let error = refused(&["run", "smokey"]);
+    assert!(
+        error.contains("unknown scenario (did you mean `smoke`?); there are smoke, vm-lifecycle"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn a_holder_whose_answers_do_not_arrive_is_overtaken_and_its_link_is_restored() 
         .set(r#"faults=[{verb="cut",way="from-server",target="holder",every_s=0.5,for_ms=1500.0}]"#)
         .set("hold_ms=600.0")
         .set("rate_per_s=1.0")
-        .set("least_hits=1");
+        .set("least_faults=1");
     let Some((record, _)) = trial.run() else { return };
     let faults = &record.faults;
     assert!(faults.hit_a_holder() >= 2, "{faults:?}");
@@ -118,7 +118,7 @@ fn broken_before_the_owner(placement: &str, fault: &str) -> RunRecord {
     let trial = Trial::new("holder-pause", "ring-queue", None)
         .set(&format!("placement=\"{placement}\""))
         .set(&format!("faults=[{{{fault},link=\"nodes\",target=\"holder\",every_s=0.5}}]"))
-        .set("least_hits=1");
+        .set("least_faults=1");
     let (record, told) = trial.run().expect("it needs no server");
     assert!(record.faults.hit_a_holder() >= 2, "{placement} {fault}: {:?}", record.faults);
     for check in ["exclusion", "lost-update", "exactly-once", "conservation", "progress"] {
@@ -167,11 +167,27 @@ fn a_round_trip_that_is_added_to_the_links_is_paid_by_locks_and_ring_alike() {
 
 #[test]
 fn too_few_hits_prove_nothing() {
-    let Some((record, told)) = paused_redis().set("duration_s=6").set("least_hits=50").run() else { return };
+    let Some((record, told)) = paused_redis().set("duration_s=6").set("least_faults=50").run() else {
+        return;
+    };
     assert!(record.faults.hit_a_holder() < 50);
     for verdict in &record.verdicts {
         assert!(!matches!(verdict.verdict, Verdict::Holds), "{verdict:?}: {told}");
     }
+}
+
+#[test]
+fn a_run_too_short_for_any_fault_proves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lockbench"))
+        .args(["run", "holder-kill", "--duration", "3", "--set", "noop_delay_ms=20.0"])
+        .args(["--set", r#"contenders=["ring-queue", "noop", "none"]"#])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("only 0 faults (kill holder) took effect, 3 are needed"), "{told}");
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn once_a_dead_owner_is_evicted_others_serve_its_keys_before_it_is_back() {
         let trial = Trial::new("owner-kill", contender, Some(ServerKind::named("postgres")))
             .faults("kill", "holder", 0.5, 5_000.0)
             .set("duration_s=14")
-            .set("least_hits=1");
+            .set("least_faults=1");
         let Some((record, told)) = trial.run() else { continue };
         let faults = &record.faults;
         assert!(faults.hit_a_holder() >= 1 && faults.last_completed, "{contender}: {faults:?}");
@@ -149,7 +149,7 @@ fn a_node_that_cannot_reach_the_table_of_members_stops_itself_and_others_serve_i
         .faults("cut", "holder", 0.5, 4_000.0)
         .set("placement=\"single\"")
         .set("duration_s=12")
-        .set("least_hits=1");
+        .set("least_faults=1");
     let Some((record, told)) = trial.run() else { return };
     let faults = &record.faults;
     assert!(faults.hit_a_holder() >= 1 && faults.last_completed, "{faults:?}");

@@ -19,7 +19,7 @@ fn stampede(contender: &'static str, server: Option<ServerKind>) -> Trial {
         .set("burst=12")
         .set("burst_every_s=2.0")
         .set("duration_s=16.0")
-        .set("least_hits=1")
+        .set("least_faults=1")
         .faults("kill", "holder", 1.5, 2_500.0)
 }
 

@@ -1,6 +1,6 @@
 //! The part of a run that lives in one process: all nodes, or one of them. The same code in every placement.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,8 @@ use super::node::Node;
 use super::recorder::Recorder;
 use crate::model::{Histogram, NodeId, Outcome, Plan, StepRef, TaskId};
 
-/// Pause between two probes of a bystander.
-const BYSTANDER_PAUSE_NS: u64 = 50_000_000;
+/// Distance of two probes of a bystander.
+const BYSTANDER_EVERY_NS: u64 = 50_000_000;
 
 /// How long bystanders may take to end.
 const BYSTANDER_PATIENCE: Duration = Duration::from_secs(1);
@@ -39,7 +39,8 @@ pub(crate) struct Part {
     clock: Clock,
     mechanism: Arc<dyn Mechanism>,
     arrivals: JoinSet<()>,
-    bystanders: JoinSet<(Histogram, u64)>,
+    bystanders: JoinSet<()>,
+    probes: Vec<Arc<Mutex<Probes>>>,
     done: CancellationToken,
     cpu_before_ns: u64,
     timer_before_ns: u64,
@@ -49,7 +50,7 @@ pub(crate) struct Part {
 /// What a part tells at its end, beside its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PartRet {
-    /// Latency of the bystanders' probes that completed.
+    /// Latency of the bystanders' probes, those without an end included.
     pub(crate) bystander: Histogram,
     /// Probes that did not complete.
     pub(crate) bystander_failed: u64,
@@ -87,6 +88,7 @@ impl Part {
             mechanism: Arc::clone(mechanism),
             arrivals: JoinSet::new(),
             bystanders: JoinSet::new(),
+            probes: Vec::new(),
             done: CancellationToken::new(),
             cpu_before_ns: process_cpu_ns(),
             timer_before_ns: clock.timer_cpu_ns(),
@@ -103,7 +105,9 @@ impl Part {
                 mechanism: Arc::downgrade(mechanism),
             });
             mechanism.register(id, Arc::clone(&node) as _);
-            part.bystanders.spawn(bystand(Arc::clone(&node), part.done.clone()));
+            let probes = Arc::<Mutex<Probes>>::default();
+            part.probes.push(Arc::clone(&probes));
+            part.bystanders.spawn(bystand(Arc::clone(&node), *from_ns, part.done.clone(), probes));
             part.arrivals.spawn(arrivals(node, *from_ns));
         }
         part
@@ -120,7 +124,7 @@ impl Part {
     pub(crate) async fn finish(mut self) -> PartRet {
         self.arrivals.shutdown().await;
         self.done.cancel();
-        let (bystander, bystander_failed) = gather(self.bystanders, &self.clock).await;
+        let (bystander, bystander_failed) = gather(self.bystanders, self.probes, &self.clock).await;
         let after = self.mechanism.operations();
         let operations = after.zip(self.operations_before).map(|(after, before)| after - before);
         let timer_cpu_ns = self.clock.timer_cpu_ns().saturating_sub(self.timer_before_ns);
@@ -154,46 +158,71 @@ async fn arrivals(node: Arc<Node>, from_ns: u64) {
     }
 }
 
-/// The bystander of a node: one step on a private key, zero hold, closed loop. It tells whether the system still
-/// answers those who have nothing to do with the contention.
-async fn bystand(node: Arc<Node>, done: CancellationToken) -> (Histogram, u64) {
-    let (mut latency, mut failed) = (Histogram::default(), 0);
-    node.clock.sleep_until(node.origin_ns).await;
+/// What a bystander saw, also of a probe that hangs when its patience ends.
+#[derive(Debug, Default)]
+struct Probes {
+    latency: Histogram,
+    failed: u64,
+    /// When the probe that is under way was due.
+    open_since_ns: Option<u64>,
+}
+
+/// The bystander of a node: one step on a private key, zero hold, on a schedule. It tells whether the system still answers
+/// those who have nothing to do with the contention. Each probe counts from when it was due, so that one that hangs makes
+/// those behind it late; what has no end counts too.
+async fn bystand(node: Arc<Node>, from_ns: u64, done: CancellationToken, probes: Arc<Mutex<Probes>>) {
+    let seen = || probes.lock().unwrap_or_else(PoisonError::into_inner);
+    let deadline_ns = node.plan.settings.deadline_ns;
     for count in 0.. {
-        let start_ns = node.clock.now_ns();
-        let step = StepRef { task: TaskId::bystander(node.id, count), step: 0 };
-        match node.ask(step, start_ns + node.plan.settings.deadline_ns).await {
-            Outcome::Completed => latency.record_ns(node.clock.now_ns() - start_ns),
-            _ => failed += 1,
+        let due_ns = node.origin_ns + u64::from(count) * BYSTANDER_EVERY_NS;
+        if due_ns < from_ns {
+            continue;
         }
-        let next_ns = node.clock.now_ns() + BYSTANDER_PAUSE_NS;
         tokio::select! {
             biased;
-            () = done.cancelled() => break,
-            () = node.clock.sleep_until(next_ns) => {}
+            () = done.cancelled() => return,
+            () = node.clock.sleep_until(due_ns) => {}
+        }
+        seen().open_since_ns = Some(due_ns);
+        let step = StepRef { task: TaskId::bystander(node.id, count), step: 0 };
+        let outcome = node.ask(step, node.clock.now_ns() + deadline_ns).await;
+        let mut seen = seen();
+        seen.open_since_ns = None;
+        if outcome == Outcome::Completed {
+            seen.latency.record_ns(node.clock.now_ns().saturating_sub(due_ns));
+        } else {
+            seen.latency.censor_ns(deadline_ns);
+            seen.failed += 1;
+        }
+    }
+}
+
+/// Waits for the bystanders' last probes, for so long as patience lasts; what hangs then has lasted so long at least.
+async fn gather(
+    mut bystanders: JoinSet<()>,
+    probes: Vec<Arc<Mutex<Probes>>>,
+    clock: &Clock,
+) -> (Histogram, u64) {
+    let patience_ns = clock.now_ns() + BYSTANDER_PATIENCE.as_nanos() as u64;
+    let ended = async { while bystanders.join_next().await.is_some() {} };
+    tokio::select! {
+        biased;
+        () = ended => {}
+        () = clock.sleep_until(patience_ns) => {}
+    }
+    let now_ns = clock.now_ns();
+    bystanders.shutdown().await;
+    let (mut latency, mut failed) = (Histogram::default(), 0);
+    for probes in probes {
+        let probes = probes.lock().unwrap_or_else(PoisonError::into_inner);
+        latency.merge(&probes.latency);
+        failed += probes.failed;
+        if let Some(since_ns) = probes.open_since_ns {
+            latency.censor_ns(now_ns.saturating_sub(since_ns));
+            failed += 1;
         }
     }
     (latency, failed)
-}
-
-async fn gather(mut bystanders: JoinSet<(Histogram, u64)>, clock: &Clock) -> (Histogram, u64) {
-    let (mut latency, mut failed) = (Histogram::default(), 0);
-    let patience_ns = clock.now_ns() + BYSTANDER_PATIENCE.as_nanos() as u64;
-    loop {
-        tokio::select! {
-            biased;
-            joined = bystanders.join_next() => match joined {
-                Some(Ok((histogram, failures))) => {
-                    latency.merge(&histogram);
-                    failed += failures;
-                }
-                // Only an abort below ends a bystander otherwise.
-                Some(Err(_)) => failed += 1,
-                None => return (latency, failed),
-            },
-            () = clock.sleep_until(patience_ns) => bystanders.abort_all(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -203,6 +232,7 @@ mod tests {
     use super::*;
     use crate::engine::agent::{Agent, AgentOptions, Direct};
     use crate::engine::control::Open;
+    use crate::engine::mechanism::{BoxFuture, StepRunner};
     use crate::model::{Arrival, Holder, Mode, PlanSettings, Resource, ResourceKind, StepTree, What};
 
     fn plan(nodes: u16, arrivals: &[(u64, u16)]) -> Plan {
@@ -242,6 +272,69 @@ mod tests {
         part.finish().await;
         let invoked = recorder.finish().into_iter().filter(|event| event.what == What::Invoked);
         invoked.map(|event| (event.step.task, event.node.unwrap(), event.at_ns)).collect()
+    }
+
+    /// Lets nobody in for a while, then everybody.
+    #[derive(Debug)]
+    struct Hanging {
+        open: Open,
+        clock: Clock,
+        until_ns: u64,
+    }
+
+    impl Mechanism for Hanging {
+        fn register(&self, node: NodeId, runner: Arc<dyn StepRunner>) {
+            self.open.register(node, runner);
+        }
+
+        fn run(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> BoxFuture<'_, Outcome> {
+            Box::pin(async move {
+                self.clock.sleep_until(self.until_ns).await;
+                self.open.run(at, step, deadline_ns).await
+            })
+        }
+
+        fn shutdown(&self) -> BoxFuture<'_, ()> {
+            self.open.shutdown()
+        }
+
+        fn detection(&self) -> String {
+            self.open.detection()
+        }
+    }
+
+    /// What the bystander saw where nothing is let in until then, and the run ends then.
+    async fn bystander(until_ms: u64, end_ms: u64) -> Histogram {
+        let clock = Clock::virtual_time();
+        let plan = Arc::new(plan(1, &[(end_ms, 0)]));
+        let recorder = Arc::new(Recorder::default());
+        let agent =
+            Agent::new(Arc::clone(&plan), clock.clone(), Arc::clone(&recorder), AgentOptions::default());
+        let open = Open::new(Arc::clone(&plan), clock.clone(), Duration::ZERO);
+        let mechanism = Arc::new(Hanging { open, clock: clock.clone(), until_ns: until_ms * 1_000_000 });
+        let options =
+            PartOptions { plan, clock: clock.clone(), mechanism, recorder, origin_ns: 0, from_ns: 0 };
+        let link = Direct { agent: Arc::new(agent), node: NodeId(0) };
+        let part = Part::start(&options, [(NodeId(0), Arc::new(link) as Arc<dyn AgentLink>)]);
+        clock.sleep_until(end_ms * 1_000_000).await;
+        part.finish().await.bystander
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bystander_that_hangs_makes_those_behind_it_late() {
+        let probes = bystander(1_000, 1_990).await;
+        // 40 probes were due; those of the first second had to wait for its end.
+        assert_eq!((probes.count(), probes.censored()), (40, 0));
+        assert!(probes.quantile_ns(0.5).unwrap() <= 51_000_000);
+        assert!(probes.quantile_ns(0.52).unwrap() >= 49_000_000, "{probes:?}");
+        assert!(probes.max_ns().unwrap() >= 999_000_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bystander_that_never_returns_counts() {
+        let probes = bystander(60_000, 500).await;
+        assert_eq!((probes.count(), probes.censored()), (1, 1));
+        assert!(probes.max_ns().unwrap() >= 1_490_000_000, "half a second, and its patience");
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! What came of the faults of a run, read off its history.
 
 use super::moved::{Move, Moved, moves};
-use crate::model::{Event, Facts, Injected, Outcome, Section, StepRef, What};
+use crate::model::{Event, Facts, FaultTarget, Injected, NodeId, Outcome, Section, StepRef, What};
 use crate::record::{FaultFacts, FaultRecord};
 
 /// The facts about a run's faults; empty where none was planned.
@@ -27,7 +27,7 @@ pub fn aftermath(facts: &Facts, events: &[Event]) -> FaultFacts {
         entries_before: first_ns
             .map_or(0, |first_ns| entries.filter(|event| event.at_ns < first_ns).count() as u64),
         last_completed: last == Some(&Outcome::Completed),
-        least_hits: 0,
+        least: Vec::new(),
         least_share: None,
         freed_bound_ns: None,
     }
@@ -54,6 +54,7 @@ fn record(facts: &Facts, events: &[Event], injected: &Injected, moves: &[Move], 
         stall_ns: None,
         completed_before: 0,
         completed_after: 0,
+        effective: false,
         failure: injected.failure.clone(),
     };
     let Some((from_ns, until_ns)) = injected.lasted_ns else { return record };
@@ -73,7 +74,24 @@ fn record(facts: &Facts, events: &[Event], injected: &Injected, moves: &[Move], 
         record.rejections += u64::from(after.rejected);
         record.freed_ns = record.freed_ns.max(after.freed_ns);
     }
+    record.effective = match injected.fault.target {
+        FaultTarget::Holder => record.hits > 0,
+        _ if injected.fault.verb.is_of_ring() => record.moved_keys > 0,
+        FaultTarget::Node(node) => open(facts, events, |entry| entry == node, (from_ns, until_ns)),
+        FaultTarget::Server | FaultTarget::Leader => open(facts, events, |_| true, (from_ns, until_ns)),
+    };
     record
+}
+
+/// Whether a task was open while a fault lasted, that had entered at one of the nodes that it concerned.
+fn open(facts: &Facts, events: &[Event], concerns: impl Fn(NodeId) -> bool, lasted_ns: (u64, u64)) -> bool {
+    let (from_ns, until_ns) = lasted_ns;
+    let due = facts.plan.tasks.iter().filter(|task| facts.origin_ns + task.arrival_ns < until_ns);
+    let returned = events.iter().filter(|event| {
+        event.at_ns < from_ns && event.step.step == 0 && matches!(event.what, What::Returned { .. })
+    });
+    let entry = |event: &Event| facts.plan.tasks[event.step.task.0 as usize].entry;
+    due.filter(|task| concerns(task.entry)).count() > returned.filter(|event| concerns(entry(event))).count()
 }
 
 /// The longest time without an entry, from the fault until the first entry after it was taken back.
@@ -140,7 +158,7 @@ fn after(facts: &Facts, events: &[Event], hit: &Section, from_ns: u64) -> After 
 mod tests {
     use super::*;
     use crate::judge::fixture::{left, run};
-    use crate::model::{Fault, FaultTarget, FaultVerb, LinkTo, NodeId, TaskId, Token};
+    use crate::model::{Fault, FaultVerb, LinkTo, TaskId, Token};
 
     fn entered(sequence: u64, value: u64) -> What {
         What::Entered { slot: Some(0), token: Some(Token { generation: 0, sequence }), value }
@@ -194,6 +212,27 @@ mod tests {
         let record = hit(FaultVerb::Pause, &waited);
         assert_eq!((record.hits, record.regressions), (1, 0));
         assert_eq!(record.freed_ns, Some(32_000_000), "it was waited for");
+    }
+
+    #[test]
+    fn a_fault_is_effective_where_it_met_something() {
+        let effective = |target: FaultTarget, verb, table: &[(u64, u32, What)]| {
+            let mut run = run(1, 3, table);
+            let fault = Fault { at_ns: 9, for_ns: 9, verb, target, link: LinkTo::Server };
+            let lasted_ns = Some((10_000_000, 40_000_000));
+            let (node, member, hit, misses, failure) = (None, None, Vec::new(), 0, None);
+            run.facts.injected.push(Injected { fault, lasted_ns, node, member, hit, misses, failure });
+            aftermath(&run.facts, &run.events).faults[0].effective
+        };
+        let busy = [(5, 0, entered(1, 0)), (25, 1, entered(2, 0)), (41, 0, left(1)), (45, 1, left(1))];
+        assert!(hit(FaultVerb::Pause, &busy).effective, "somebody was inside");
+        assert!(!effective(FaultTarget::Holder, FaultVerb::Pause, &busy), "nobody was");
+        let server = |table: &[(u64, u32, What)]| effective(FaultTarget::Server, FaultVerb::Kill, table);
+        let returned = |at, task| (at, task, What::Returned { outcome: Outcome::Completed });
+        assert!(server(&[returned(8, 0), returned(9, 1), returned(11, 2)]), "one task was open");
+        assert!(!server(&[returned(7, 0), returned(8, 1), returned(9, 2)]), "all had returned");
+        let node = |node| effective(FaultTarget::Node(NodeId(node)), FaultVerb::Kill, &busy);
+        assert!(node(0) && !node(1), "all tasks enter at node 0");
     }
 
     #[test]

@@ -1,182 +1,395 @@
-//! From a history to figures. Latency counts from the intended start; only completed work is goodput.
+//! From a history to figures, in one pass. Latency counts from the intended start; only completed work is goodput.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use crate::model::{Event, Facts, Outcome, StepRef, TaskId, What};
-use crate::record::{Latency, SLICE_NS, Tally};
+use super::per::{PerSlot, PerStep};
+use crate::model::{Event, Events, Facts, Outcome, StepRef, TaskId, What};
+use crate::record::{Backlog, Latency, SLICE_NS, Tally};
+
+/// Windows shorter than this are bursts: nothing arrives after the first tasks have begun.
+const LEAST_WINDOW_NS: u64 = 100_000_000;
 
 /// The figures of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
     /// Where every planned task went.
     pub tasks: Tally,
-    /// Completed tasks per second of the arrival window.
+    /// Tasks per second that completed within the arrival window; of a burst, until the last completed.
     pub goodput_per_s: f64,
+    /// What was left of the arrivals; `None` of a burst.
+    pub backlog: Option<Backlog>,
     /// Distributions.
     pub latency: Latency,
     /// Completed tasks by slice of time.
     pub completed_per_slice: Vec<u64>,
     /// Steps that were granted.
     pub grants: u64,
+    /// Steps that the agent let in and of which no node has told that it was asked for: their events are missing.
+    pub untold: u64,
     /// Why the figures cannot be true; empty = plausible.
     pub implausible: Vec<String>,
+}
+
+/// The figures of a history.
+///
+/// # Errors
+/// Those of the history.
+pub fn measure<E: Events + ?Sized>(facts: &Facts, events: &E) -> Result<Figures, E::Error> {
+    let mut measuring = Measuring::new(facts);
+    events.pass(&mut |_, event| measuring.see(event))?;
+    Ok(measuring.finish())
 }
 
 #[derive(Default, Clone, Copy)]
 struct Life {
     invoked_ns: Option<u64>,
-    entered_ns: Option<u64>,
+    entered: bool,
     left_ns: Option<u64>,
     slot: Option<u32>,
+    wrote: bool,
 }
 
-/// Reads the figures off a run's history.
-#[must_use]
-pub fn measure(facts: &Facts, events: &[Event]) -> Figures {
-    let plan = &facts.plan;
-    let mut figures = Figures::default();
-    let mut lives: HashMap<StepRef, Life> = HashMap::with_capacity(plan.tasks.len() * 2);
-    // Per resource and slot: when the last section left.
-    let mut freed: BTreeMap<(u32, u32), u64> = BTreeMap::new();
-    let mut returned: Vec<Option<(u64, &Outcome)>> = vec![None; plan.tasks.len()];
-    let unlimited = plan.is_unlimited();
-    let intended_ns = |step: StepRef| facts.origin_ns + plan.tasks[step.task.0 as usize].arrival_ns;
-    for event in events {
-        let step = event.step;
-        let resource = plan.step(step).resource;
-        let counts = plan.resources[resource as usize].level > 0 || unlimited;
-        let life = lives.entry(step).or_default();
+/// How a task ended.
+#[derive(Default, Clone, Copy)]
+struct End {
+    asked_ns: Option<u64>,
+    returned: Option<(u64, Ended)>,
+}
+
+/// An outcome without its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Completed,
+    Rejected,
+    Refused,
+    Failed,
+    TimedOut,
+    Unknown,
+}
+
+impl From<&Outcome> for Ended {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Completed => Self::Completed,
+            Outcome::Rejected(_) => Self::Rejected,
+            Outcome::Refused(_) => Self::Refused,
+            Outcome::Failed(_) => Self::Failed,
+            Outcome::TimedOut => Self::TimedOut,
+            Outcome::Unknown(_) => Self::Unknown,
+        }
+    }
+}
+
+/// How many tasks were open over time, counted up and down as the nodes tell: what Little's law calls N.
+#[derive(Default)]
+struct Open {
+    now: i64,
+    since_ns: u64,
+    /// Task-nanoseconds.
+    sum: i128,
+}
+
+impl Open {
+    fn change(&mut self, at_ns: u64, by: i64) {
+        self.sum += i128::from(self.now) * i128::from(at_ns.saturating_sub(self.since_ns));
+        self.since_ns = self.since_ns.max(at_ns);
+        self.now += by;
+    }
+}
+
+struct Measuring<'a> {
+    facts: &'a Facts,
+    unlimited: bool,
+    lives: PerStep<Life>,
+    ends: Vec<End>,
+    /// When the last section left a slot.
+    freed: PerSlot<Option<u64>>,
+    open: Open,
+    figures: Figures,
+}
+
+impl<'a> Measuring<'a> {
+    fn new(facts: &'a Facts) -> Self {
+        let plan = &facts.plan;
+        Self {
+            facts,
+            unlimited: plan.is_unlimited(),
+            lives: PerStep::new(plan),
+            ends: vec![End::default(); plan.tasks.len()],
+            freed: PerSlot::new(plan),
+            open: Open::default(),
+            figures: Figures::default(),
+        }
+    }
+
+    fn intended_ns(&self, task: TaskId) -> u64 {
+        self.facts.origin_ns + self.facts.plan.tasks[task.0 as usize].arrival_ns
+    }
+
+    /// Where anything has to be kept apart, steps of level 0 do not count.
+    fn counts(&self, step: StepRef) -> bool {
+        self.unlimited || self.facts.plan.resource(step).level > 0
+    }
+
+    fn see(&mut self, event: &Event) {
+        let (step, at_ns) = (event.step, event.at_ns);
+        let (root, counts) = (step.step == 0, self.counts(step));
+        let task = step.task.0 as usize;
         match &event.what {
             What::Invoked => {
                 // The caller of a root step is the plan; that of a child is its parent step.
-                life.invoked_ns = Some(if step.step == 0 { intended_ns(step) } else { event.at_ns });
-                if step.step == 0 && !facts.was_out(&plan.tasks[step.task.0 as usize]) {
-                    figures.latency.lag.record_ns(event.at_ns.saturating_sub(intended_ns(step)));
+                let intended_ns = self.intended_ns(step.task);
+                self.lives[step].invoked_ns = Some(if root { intended_ns } else { at_ns });
+                if root {
+                    self.open.change(at_ns, 1);
+                    self.ends[task].asked_ns = Some(at_ns);
+                    if !self.facts.was_out(&self.facts.plan.tasks[task]) {
+                        self.figures.latency.lag.record_ns(at_ns.saturating_sub(intended_ns));
+                    }
                 }
             }
-            What::Granted { .. } => figures.grants += 1,
+            What::Granted { .. } => self.figures.grants += 1,
             What::Entered { slot, .. } => {
+                let resource = self.facts.plan.step(step).resource;
+                let life = &mut self.lives[step];
                 // Who is run again did not wait in the meantime.
-                let first = life.entered_ns.replace(event.at_ns).is_none();
+                let first = !std::mem::replace(&mut life.entered, true);
                 life.slot = *slot;
-                let asked_ns = life.invoked_ns.unwrap_or(event.at_ns);
+                self.figures.untold += u64::from(first && life.invoked_ns.is_none());
+                let asked_ns = life.invoked_ns.unwrap_or(at_ns);
                 if counts && first {
-                    figures.latency.wait.record_ns(event.at_ns.saturating_sub(asked_ns));
+                    self.figures.latency.wait.record_ns(at_ns.saturating_sub(asked_ns));
                 }
-                if let Some(freed_ns) = slot.and_then(|slot| freed.remove(&(resource, slot)))
-                    && asked_ns < freed_ns
-                {
-                    figures.latency.hand_over.record_ns(event.at_ns - freed_ns);
+                let freed = slot.and_then(|slot| self.freed.get(resource, slot)).and_then(Option::take);
+                if let Some(freed_ns) = freed.filter(|freed_ns| asked_ns < *freed_ns) {
+                    self.figures.latency.hand_over.record_ns(at_ns - freed_ns);
                 }
             }
-            What::Left { .. } => {
-                life.left_ns = Some(event.at_ns);
-                if let Some(slot) = life.slot {
-                    freed.insert((resource, slot), event.at_ns);
+            What::Left { wrote } => {
+                let resource = self.facts.plan.step(step).resource;
+                let life = &mut self.lives[step];
+                life.left_ns = Some(at_ns);
+                life.wrote |= wrote.is_some();
+                if let Some(freed) = life.slot.and_then(|slot| self.freed.get(resource, slot)) {
+                    *freed = Some(at_ns);
                 }
             }
             What::Returned { outcome } => {
-                if let Some(left_ns) = life.left_ns.filter(|_| counts) {
-                    figures.latency.release.record_ns(event.at_ns.saturating_sub(left_ns));
+                if let Some(left_ns) = self.lives[step].left_ns.filter(|_| counts) {
+                    self.figures.latency.release.record_ns(at_ns.saturating_sub(left_ns));
                 }
-                if step.step == 0 {
-                    returned[step.task.0 as usize] = Some((event.at_ns, outcome));
+                if root {
+                    self.open.change(at_ns, -1);
+                    self.ends[task].returned = Some((at_ns, outcome.into()));
                 }
             }
             _ => {}
         }
     }
-    tally(facts, &lives, &returned, &mut figures);
-    figures.implausible = implausible(facts, &figures, &returned);
-    figures
-}
 
-/// Sorts every planned task into exactly one field, and measures the whole tasks.
-fn tally(
-    facts: &Facts,
-    lives: &HashMap<StepRef, Life>,
-    returned: &[Option<(u64, &Outcome)>],
-    figures: &mut Figures,
-) {
-    let window_s = facts.plan.settings.window_ns.max(1) as f64 / 1e9;
-    // By intended start: how many tasks, and when the last that completed returned.
-    let mut bursts: BTreeMap<u64, (u32, u64)> = BTreeMap::new();
-    let tasks = &mut figures.tasks;
-    tasks.planned = facts.plan.tasks.len() as u64;
-    for (number, (task, returned)) in facts.plan.tasks.iter().zip(returned).enumerate() {
-        let root = StepRef { task: TaskId(number as u32), step: 0 };
-        let (burst, served_ns) = bursts.entry(task.arrival_ns).or_default();
-        *burst += 1;
-        let Some((at_ns, outcome)) = returned else {
-            let offered = lives.get(&root).is_some_and(|life| life.invoked_ns.is_some());
-            *if offered { &mut tasks.unfinished } else { &mut tasks.not_offered } += 1;
-            continue;
-        };
-        let response_ns = at_ns.saturating_sub(facts.origin_ns + task.arrival_ns);
-        let counter = match outcome {
-            Outcome::Completed => &mut tasks.completed,
-            Outcome::Rejected(_) => &mut tasks.rejected,
-            Outcome::Refused(_) => &mut tasks.refused,
-            Outcome::Failed(_) => &mut tasks.failed,
-            Outcome::TimedOut => &mut tasks.timed_out,
-            Outcome::Unknown(_) => &mut tasks.unknown,
-        };
-        *counter += 1;
-        if **outcome == Outcome::Completed {
-            *served_ns = (*served_ns).max(response_ns);
-            figures.latency.response.record_ns(response_ns);
-            let slice = ((at_ns - facts.origin_ns) / SLICE_NS) as usize;
-            if figures.completed_per_slice.len() <= slice {
-                figures.completed_per_slice.resize(slice + 1, 0);
+    fn finish(mut self) -> Figures {
+        self.open.change(self.facts.end_ns, 0);
+        self.tally();
+        self.censor_waits();
+        self.figures.implausible = self.implausible();
+        self.figures
+    }
+
+    /// Sorts every planned task into exactly one field, and measures the whole tasks.
+    fn tally(&mut self) {
+        let Self { facts, lives, ends, figures, .. } = self;
+        let settings = &facts.plan.settings;
+        let burst_only = settings.window_ns < LEAST_WINDOW_NS;
+        let (middle_ns, end_ns) =
+            (facts.origin_ns + settings.window_ns / 2, facts.origin_ns + settings.window_ns);
+        // By intended start: how many tasks, and when the last that completed returned.
+        let mut bursts: BTreeMap<u64, (u32, u64)> = BTreeMap::new();
+        let (mut backlog, mut in_window, mut last_ns) = (Backlog::default(), 0_u64, 0);
+        let tasks = &mut figures.tasks;
+        tasks.planned = facts.plan.tasks.len() as u64;
+        for ((task, end), steps) in facts.plan.tasks.iter().zip(ends).zip(lives.tasks()) {
+            let intended_ns = facts.origin_ns + task.arrival_ns;
+            let (burst, served_ns) = bursts.entry(task.arrival_ns).or_default();
+            *burst += 1;
+            let open_at = |ns: u64| intended_ns <= ns && end.returned.is_none_or(|(at_ns, _)| at_ns > ns);
+            backlog.middle += u64::from(open_at(middle_ns));
+            backlog.end += u64::from(open_at(end_ns));
+            let Some((at_ns, ended)) = end.returned else {
+                *if end.asked_ns.is_some() { &mut tasks.unfinished } else { &mut tasks.not_offered } += 1;
+                figures.latency.response.censor_ns(settings.deadline_ns);
+                continue;
+            };
+            let response_ns = at_ns.saturating_sub(intended_ns);
+            if ended == Ended::Completed {
+                tasks.completed += 1;
+                in_window += u64::from(at_ns <= end_ns);
+                last_ns = last_ns.max(at_ns - facts.origin_ns);
+                *served_ns = (*served_ns).max(response_ns);
+                figures.latency.response.record_ns(response_ns);
+                let slice = ((at_ns - facts.origin_ns) / SLICE_NS) as usize;
+                if figures.completed_per_slice.len() <= slice {
+                    figures.completed_per_slice.resize(slice + 1, 0);
+                }
+                figures.completed_per_slice[slice] += 1;
+                continue;
             }
-            figures.completed_per_slice[slice] += 1;
-        } else {
+            let wrote = steps.iter().any(|life| life.wrote);
+            *match ended {
+                // Whoever was not told of a root's write knows that all may have happened.
+                Ended::Unknown if steps[0].wrote => &mut tasks.unknown,
+                _ if wrote => &mut tasks.partial,
+                Ended::Completed => unreachable!("counted above. ended={ended:?}"),
+                Ended::Rejected => &mut tasks.rejected,
+                Ended::Refused => &mut tasks.refused,
+                Ended::Failed => &mut tasks.failed,
+                Ended::TimedOut => &mut tasks.timed_out,
+                Ended::Unknown => &mut tasks.unknown,
+            } += 1;
+            figures.latency.response.censor_ns(settings.deadline_ns);
             figures.latency.response_failed.record_ns(response_ns);
         }
+        for (_, served_ns) in bursts.into_values().filter(|(tasks, served_ns)| *tasks > 1 && *served_ns > 0) {
+            figures.latency.burst.record_ns(served_ns);
+        }
+        (figures.goodput_per_s, figures.backlog) = match burst_only {
+            true => (tasks.completed as f64 / (last_ns.max(1) as f64 / 1e9), None),
+            false => (in_window as f64 / (settings.window_ns as f64 / 1e9), Some(backlog)),
+        };
     }
-    for (_, served_ns) in bursts.into_values().filter(|(tasks, served_ns)| *tasks > 1 && *served_ns > 0) {
-        figures.latency.burst.record_ns(served_ns);
+
+    /// Planned steps that did not enter have waited until their task's deadline at least.
+    fn censor_waits(&mut self) {
+        let deadline_ns = self.facts.plan.settings.deadline_ns;
+        for (number, steps) in self.lives.tasks().enumerate() {
+            for (place, _) in steps.iter().enumerate().filter(|(_, life)| !life.entered) {
+                let step = StepRef { task: TaskId(number as u32), step: place as u16 };
+                if self.unlimited || self.facts.plan.resource(step).level > 0 {
+                    self.figures.latency.wait.censor_ns(deadline_ns);
+                }
+            }
+        }
     }
-    // Work that ends after the window was still offered within it; a burst has no window to speak of.
-    let span_s = window_s.max(
-        (facts.end_ns.saturating_sub(facts.origin_ns)) as f64 / 1e9 * f64::from(u8::from(window_s < 0.1)),
-    );
-    figures.goodput_per_s = tasks.completed as f64 / span_s;
+
+    /// Little's law, N = λ·W: the open tasks, counted up and down over time as the nodes told, must equal the sum of what each
+    /// task took. Events that were lost, doubled or mixed up do not pass.
+    fn implausible(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let took = |end: &End| {
+            let until_ns = end.returned.map_or(self.facts.end_ns, |(at_ns, _)| at_ns);
+            end.asked_ns.map_or(0, |asked_ns| i128::from(until_ns.saturating_sub(asked_ns)))
+        };
+        let (counted, summed) = (self.open.sum, self.ends.iter().map(took).sum::<i128>());
+        if (counted - summed).abs() > (summed / 100).max(1_000_000) {
+            reasons.push(format!(
+                "Little's law: the nodes had {counted} ns of open tasks, but their tasks took {summed} ns"
+            ));
+        }
+        let unasked = self.ends.iter().filter(|end| end.asked_ns.is_none() && end.returned.is_some());
+        let unasked = unasked.count();
+        if unasked > 0 {
+            reasons.push(format!(
+                "conservation: {unasked} tasks returned of which no node told that it began them"
+            ));
+        }
+        reasons
+    }
 }
 
-/// Little's law: the mean number of open tasks, integrated from the events, must equal rate × mean latency, taken
-/// from the histograms. A histogram that lost or doubled something does not pass.
-fn implausible(facts: &Facts, figures: &Figures, returned: &[Option<(u64, &Outcome)>]) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let open_ns: f64 = facts
-        .plan
-        .tasks
-        .iter()
-        .zip(returned)
-        .filter_map(|(task, returned)| {
-            Some(returned.as_ref()?.0.saturating_sub(facts.origin_ns + task.arrival_ns) as f64)
-        })
-        .sum();
-    let measured: f64 = [&figures.latency.response, &figures.latency.response_failed]
-        .into_iter()
-        .filter_map(|histogram| Some(histogram.mean_ns()? * histogram.count() as f64))
-        .sum();
-    if (open_ns - measured).abs() > 0.01 * open_ns.max(1e6) {
-        reasons.push(format!(
-            "Little's law: {open_ns:.0} ns of open tasks, but {measured:.0} ns in the histograms"
-        ));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::fixture::{Told, completed, entered, left, run};
+    use crate::model::Plan;
+    use crate::record::Quantile;
+
+    const MS: u64 = 1_000_000;
+
+    fn told(table: &[(u64, u32, What)], tasks: u32) -> Figures {
+        figures(&run(1, tasks, table))
     }
-    let tasks = &figures.tasks;
-    let gone = tasks.not_offered
-        + tasks.completed
-        + tasks.rejected
-        + tasks.refused
-        + tasks.failed
-        + tasks.timed_out
-        + tasks.unknown
-        + tasks.unfinished;
-    if gone != tasks.planned {
-        reasons.push(format!("conservation: {} tasks planned, {gone} accounted for", tasks.planned));
+
+    fn figures(told: &Told) -> Figures {
+        let Ok(figures) = measure(&told.facts, &told.events[..]);
+        figures
     }
-    reasons
+
+    fn windowed(ms: u64, table: &[(u64, u32, What)], tasks: u32) -> Figures {
+        let mut told = run(1, tasks, table);
+        let mut plan = Plan::clone(&told.facts.plan);
+        plan.settings.window_ns = ms * MS;
+        plan.settings.deadline_ns = 10_000 * MS;
+        told.facts.plan = plan.into();
+        figures(&told)
+    }
+
+    fn ended(outcome: Outcome) -> What {
+        What::Returned { outcome }
+    }
+
+    #[test]
+    fn goodput_is_what_completed_within_the_window_and_the_rest_is_backlog() {
+        let each = |task: u32, at| [(1, task, What::Invoked), (at, task, completed())];
+        let table: Vec<_> = [each(0, 100), each(1, 450), each(2, 950), each(3, 3_000)].concat();
+        let mut table = table;
+        table.sort_by_key(|(at, ..)| *at);
+        let figures = windowed(1_000, &table, 4);
+        assert!((figures.goodput_per_s - 3.0).abs() < 1e-9, "{}", figures.goodput_per_s);
+        assert_eq!(figures.backlog, Some(Backlog { middle: 2, end: 1 }));
+        assert_eq!(figures.tasks.completed, 4, "also the one that the drain completed");
+    }
+
+    #[test]
+    fn what_did_not_complete_is_in_the_quantiles_with_its_deadline() {
+        let table = [
+            (1, 0, What::Invoked),
+            (1, 1, What::Invoked),
+            (2, 0, entered(0, 0)),
+            (3, 0, left(1)),
+            (4, 0, completed()),
+            (900, 1, ended(Outcome::TimedOut)),
+        ];
+        let figures = windowed(1_000, &table, 3);
+        let Latency { response, wait, .. } = &figures.latency;
+        assert_eq!((response.count(), response.censored()), (3, 2), "one timed out, one was never offered");
+        let Some(Quantile::AtLeast(ns)) = response.quantile(0.5) else { panic!("{response:?}") };
+        assert!(ns >= 9_990 * MS, "{ns}");
+        assert_eq!((wait.count(), wait.censored()), (3, 2));
+    }
+
+    #[test]
+    fn a_task_that_ended_early_after_a_step_wrote_is_partial() {
+        let outcome = |outcome: Outcome, wrote: bool| {
+            let mut table = vec![(1, 0, What::Invoked), (2, 0, entered(0, 0))];
+            table.push((3, 0, if wrote { left(1) } else { What::Left { wrote: None } }));
+            table.push((4, 0, ended(outcome)));
+            told(&table, 1).tasks
+        };
+        assert_eq!(outcome(Outcome::TimedOut, true).partial, 1);
+        assert_eq!(outcome(Outcome::TimedOut, false).timed_out, 1);
+        assert_eq!(outcome(Outcome::Failed("it".into()), true).partial, 1);
+        assert_eq!(outcome(Outcome::Unknown("it".into()), true).unknown, 1, "its root may have done all");
+    }
+
+    #[test]
+    fn events_that_were_lost_or_doubled_are_not_plausible() {
+        let honest =
+            [(1, 0, What::Invoked), (100, 0, completed()), (200, 1, What::Invoked), (300, 1, completed())];
+        assert_eq!(told(&honest, 2).implausible, Vec::<String>::new());
+        let mut doubled = honest.to_vec();
+        doubled.insert(1, (50, 0, What::Invoked));
+        assert!(
+            told(&doubled, 2).implausible[0].starts_with("Little's law"),
+            "{:?}",
+            told(&doubled, 2).implausible
+        );
+        let lost = &honest[1..];
+        let reasons = told(lost, 2).implausible;
+        assert!(reasons.iter().any(|reason| reason.contains("no node told")), "{reasons:?}");
+    }
+
+    #[test]
+    fn a_section_of_which_no_node_told_is_counted() {
+        let table = [(1, 0, What::Invoked), (2, 0, entered(0, 0)), (3, 1, entered(0, 0))];
+        assert_eq!(told(&table, 2).untold, 1);
+    }
 }

@@ -21,7 +21,7 @@ pub use event::{Event, What, describe};
 pub use events::Events;
 pub use facts::{Facts, Injected, Outage, Section, Standstill};
 pub use fault::{Direction, Fault, FaultTarget, FaultVerb, Late, LinkTo};
-pub use histogram::Histogram;
+pub use histogram::{Histogram, Quantile};
 pub use id::{NodeId, StepRef, TaskId};
 pub use outcome::{Outcome, Promises, ReleaseRet, Token};
 pub use plan::{Holder, Plan, PlanError, PlanSettings};

@@ -36,11 +36,11 @@ pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, o
         from_ns: origin_ns,
     };
     let mut part = Part::start(&part, nodes.map(direct));
-    let (injected, peak) = stage.until_over(origin_ns, &Together(&*mechanism), part.returned()).await;
+    let (injected, watched) = stage.until_over(origin_ns, &Together(&*mechanism), part.returned()).await;
     let end_ns = stage.clock.now_ns();
     let ret = part.finish().await;
     let outages = Vec::new();
-    stage.run(Told { origin_ns, end_ns, ret, peak, detection, promises, outages, injected })
+    stage.run(Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected })
 }
 
 /// All nodes in this process: there is a mechanism to tell, and nothing to stop.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Agent, AgentOptions, Clock, Links, PartRet, Progress, Recorder, Ways, peak};
+use crate::engine::{Agent, AgentOptions, Clock, Links, PartRet, Progress, Recorder, Ways, others, peak};
 use crate::faults::{Injector, Nodes, Surroundings, Views};
 use crate::judge::{Figures, measure};
 use crate::model::{Event, Facts, Histogram, Injected, Outage, Plan, Promises};
-use crate::record::Peak;
+use crate::record::{Others, Peak};
 use crate::servers::Server;
 
 /// What else a run needs.
@@ -48,6 +48,8 @@ pub struct Run {
     pub operations: Option<u64>,
     /// The most that it held at one time.
     pub peak: Peak,
+    /// What the machine did for others meanwhile; `None` in virtual time.
+    pub others: Option<Others>,
     /// How the mechanism notices the loss of a node, with negotiated values.
     pub detection: String,
 }
@@ -56,7 +58,7 @@ impl Run {
     /// The figures of this run.
     #[must_use]
     pub fn measure(&self) -> Figures {
-        let mut figures = measure(&self.facts, &self.events);
+        let Ok(mut figures) = measure(&self.facts, &self.events[..]);
         figures.latency.bystander = self.bystander.clone();
         figures
     }
@@ -74,13 +76,20 @@ pub(crate) struct Stage {
     pub(crate) options: RunOptions,
 }
 
+/// What was seen of the machine while a run lasted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Watched {
+    pub(crate) peak: Peak,
+    pub(crate) others: Option<Others>,
+}
+
 /// What is told when a run is over.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) origin_ns: u64,
     pub(crate) end_ns: u64,
     pub(crate) ret: PartRet,
-    pub(crate) peak: Peak,
+    pub(crate) watched: Watched,
     pub(crate) detection: String,
     pub(crate) promises: Promises,
     pub(crate) outages: Vec<Outage>,
@@ -96,13 +105,13 @@ impl Stage {
     }
 
     /// Injects the plan's faults until every task has returned, could no longer, or the run is to stop early. No fault
-    /// lasts when this returns. Also tells the most that the run held meanwhile.
+    /// lasts when this returns. Also tells what was seen of the machine meanwhile.
     pub(crate) async fn until_over(
         &self,
         origin_ns: u64,
         nodes: &dyn Nodes,
         returned: impl Future<Output = ()>,
-    ) -> (Vec<Injected>, Peak) {
+    ) -> (Vec<Injected>, Watched) {
         let plan = &self.plan;
         let last_arrival_ns = plan.tasks.last().map_or(0, |task| task.arrival_ns);
         let longest_fault_ns = plan.faults.iter().map(|fault| fault.for_ns).max().unwrap_or(0);
@@ -141,19 +150,21 @@ impl Stage {
             }
             None => Vec::new(),
         };
-        let peak = async {
-            match self.clock.is_virtual() {
-                true => Peak::default(),
-                false => peak::watch(&ports, || nodes.processes(), over.cancelled()).await,
+        let watched = async {
+            if self.clock.is_virtual() {
+                return Watched::default();
             }
+            let others = others::Watch::begin();
+            let peak = peak::watch(&ports, || nodes.processes(), over.cancelled()).await;
+            Watched { peak, others: Some(others.since()) }
         };
-        let ((), injected, peak) = tokio::join!(ends, injector.run(), peak);
-        (injected, peak)
+        let ((), injected, watched) = tokio::join!(ends, injector.run(), watched);
+        (injected, watched)
     }
 
     /// Puts the run together; all events have been recorded.
     pub(crate) fn run(self, told: Told) -> Run {
-        let Told { origin_ns, end_ns, ret, peak, detection, promises, outages, injected } = told;
+        let Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected } = told;
         let events = self.recorder.finish();
         Run {
             facts: Facts { plan: self.plan, origin_ns, end_ns, promises, outages, injected },
@@ -163,7 +174,8 @@ impl Stage {
             process_cpu_ns: ret.process_cpu_ns,
             timer_cpu_ns: ret.timer_cpu_ns,
             operations: ret.operations,
-            peak,
+            peak: watched.peak,
+            others: watched.others,
             detection,
         }
     }

@@ -5,7 +5,7 @@
 //! also where that was to be shown. A foretold violation breaks no promise, so the batch may still end with exit code 0.
 
 use super::manifest::Manifest;
-use super::run::{Role, RunRecord};
+use super::run::{Role, RunRecord, TOO_BUSY};
 use super::verdict::{CheckVerdict, Expected, Verdict};
 
 /// How a batch ended, other than by its answers.
@@ -128,6 +128,8 @@ enum Weight {
     Broken,
     /// The batch does not prove what it says.
     Unproven,
+    /// Nor here, but only since the machine had others to serve.
+    Busy,
 }
 
 /// Concludes a batch. Each row is all runs of one contender or control, at least one.
@@ -151,21 +153,26 @@ pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> C
             of => of,
         })
         .collect();
-    let (broken, unproven): (Vec<_>, Vec<_>) =
-        reasons.into_iter().partition(|reason| reason.weight == Weight::Broken);
+    let of = |weight: Weight| reasons.iter().filter(move |reason| reason.weight == weight);
+    let [broken, unproven, busy] = [Weight::Broken, Weight::Unproven, Weight::Busy]
+        .map(|weight| of(weight).map(|reason| reason.text.clone()).collect::<Vec<_>>());
     let exit_code = match end {
         BatchEnd::Interrupted => 130,
         BatchEnd::Failed(_) => 2,
         _ if !broken.is_empty() => 3,
-        _ if !unproven.is_empty() => 4,
+        _ if !unproven.is_empty() || !busy.is_empty() => 4,
         _ => 0,
     };
     let first = match end {
         BatchEnd::Interrupted => Some("interrupted".to_owned()),
         BatchEnd::Failed(why) => Some(why.clone()),
-        BatchEnd::Complete | BatchEnd::Missing => None,
+        BatchEnd::Complete | BatchEnd::Missing if exit_code != 4 => None,
+        BatchEnd::Complete | BatchEnd::Missing if unproven.is_empty() => {
+            Some(format!("{TOO_BUSY}: run it again when it has less to do for others"))
+        }
+        BatchEnd::Complete | BatchEnd::Missing => Some("the batch is not proven".to_owned()),
     };
-    let texts = broken.into_iter().chain(unproven).map(|reason| reason.text);
+    let texts = broken.into_iter().chain(unproven).chain(busy);
     Conclusion {
         exit_code,
         reasons: first.into_iter().chain(texts).collect(),
@@ -290,7 +297,10 @@ fn against_row(row: &[RunRecord]) -> Vec<Reason> {
     let mut answers = 0;
     for run in row {
         let place = format!("{}, block {}", run.contender, run.block);
-        reasons.extend(run.invalid.iter().map(|why| unproven(format!("{place}: invalid: {why}"))));
+        reasons.extend(run.invalid.iter().map(|why| Reason {
+            weight: if why.starts_with(TOO_BUSY) { Weight::Busy } else { Weight::Unproven },
+            text: format!("{place}: invalid: {why}"),
+        }));
         for answer in &run.verdicts {
             answers += u32::from(!matches!(answer.verdict, Verdict::NotApplicable { .. }));
             let (promise, check) = (answer.promise(), &answer.check);
@@ -313,7 +323,8 @@ fn against_row(row: &[RunRecord]) -> Vec<Reason> {
             reasons.push(Reason { weight, text: format!("{place}: {what}") });
         }
         if let Some(off) = noop_is_off(run) {
-            reasons.push(unproven(format!("{place}: {off}")));
+            let weight = if run.machine_was_busy() { Weight::Busy } else { Weight::Unproven };
+            reasons.push(Reason { weight, text: format!("{place}: {off}") });
         }
     }
     if answers == 0 && role(row) == Role::Contender {
@@ -350,7 +361,11 @@ fn against_controls(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) 
             Standing::Violated(_) | Standing::Held(_) => "broke what it promises".to_owned(),
             _ => continue,
         };
-        reasons.push(unproven(format!("the control {name} {what}: the bench is in doubt")));
+        let off = |run: &&RunRecord| run.delay_is_exact() == Some(false);
+        let busy = matches!(standing(row), Standing::Exact(..))
+            && row.iter().filter(off).all(RunRecord::machine_was_busy);
+        let weight = if busy { Weight::Busy } else { Weight::Unproven };
+        reasons.push(Reason { weight, text: format!("the control {name} {what}: the bench is in doubt") });
     }
     reasons
 }
@@ -369,7 +384,7 @@ fn too_few_regressions(record: &RunRecord) -> Option<String> {
     let faults = &record.faults;
     let (hits, regressed) = (faults.hit_a_holder(), faults.regressed());
     let share = faults.least_share?;
-    (hits >= faults.least_hits.max(1) && (regressed as f64) < share * hits as f64).then(|| {
+    (hits > 0 && faults.too_few().is_none() && (regressed as f64) < share * hits as f64).then(|| {
         let share = share * 100.0;
         format!(
             "{regressed} of {hits} faults that hit a holder ended in a token regression, {share:.0} % were promised"

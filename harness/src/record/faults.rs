@@ -14,19 +14,45 @@ pub struct FaultFacts {
     pub entries_before: u64,
     /// Whether the last task to return completed: the system came back.
     pub last_completed: bool,
-    /// Faults that must hit a holder for a verdict to mean anything.
-    pub least_hits: u64,
+    /// What must have taken effect for a verdict to mean anything, each kind that was asked for.
+    pub least: Vec<LeastFaults>,
     /// The share of them that the scenario promises to end in a token regression.
     pub least_share: Option<f64>,
     /// Within which the contender declares that the key of a killed holder is free.
     pub freed_bound_ns: Option<u64>,
 }
 
+/// How many faults of one kind must have taken effect, and how many did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeastFaults {
+    /// Verb and target, such as `kill holder`.
+    pub kind: String,
+    /// So many are needed.
+    pub least: u64,
+    /// So many came about and met something that they could break ([`FaultRecord::effective`]).
+    pub effective: u64,
+}
+
 impl FaultFacts {
+    /// The first kind of fault of which too few took effect, in words.
+    #[must_use]
+    pub fn too_few(&self) -> Option<String> {
+        let few = self.least.iter().find(|of| of.effective < of.least)?;
+        let LeastFaults { kind, least, effective } = few;
+        Some(format!("only {effective} faults ({kind}) took effect, {least} are needed"))
+    }
+
     /// Faults that came about.
     #[must_use]
     pub fn injected(&self) -> u64 {
         self.faults.iter().filter(|fault| fault.from_ns.is_some()).count() as u64
+    }
+
+    /// Faults that took effect.
+    #[must_use]
+    pub fn effective(&self) -> u64 {
+        self.faults.iter().filter(|fault| fault.effective).count() as u64
     }
 
     /// Faults that hit a holder.
@@ -86,6 +112,9 @@ pub struct FaultRecord {
     /// Tasks that completed in the first second of it.
     #[serde(default)]
     pub completed_after: u64,
+    /// Whether it came about and met something: a section that was inside where it was aimed at a holder, a key that moved
+    /// where the ring changed, an open task of its target otherwise.
+    pub effective: bool,
     /// Why it could not be injected, or not be taken back.
     pub failure: Option<String>,
 }

@@ -14,6 +14,8 @@ pub struct Tally {
     pub not_offered: u64,
     /// Done, effect applied.
     pub completed: u64,
+    /// Ended early, whatever ended it, after a step of it had written: neither done nor undone.
+    pub partial: u64,
     /// Refused by the agent.
     pub rejected: u64,
     /// Refused before it began: queue full, node down.
@@ -28,22 +30,34 @@ pub struct Tally {
     pub unfinished: u64,
 }
 
-/// Distributions of one run; all over *steps* of level ≥ 1 unless said otherwise, or over all steps where every resource is of
+/// Tasks that were due and had not returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backlog {
+    /// In the middle of the arrival window.
+    pub middle: u64,
+    /// At its end.
+    pub end: u64,
+}
+
+/// Distributions of one run. Responses and waits are over all planned work: what did not finish is in them with its
+/// deadline, as lasting that long at least. All over *steps* of level ≥ 1 unless said otherwise, or over all steps where every resource is of
 /// level 0.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latency {
-    /// Whole tasks that completed: intended start to Returned.
+    /// Whole tasks: intended start to Returned; without an end where they did not complete.
     pub response: Histogram,
     /// Whole tasks that did not complete: intended start to Returned.
     pub response_failed: Histogram,
-    /// Asked to Entered; the first step of a task counts from the intended start.
+    /// Asked to Entered; the first step of a task counts from the intended start. Without an end where it did not enter.
     pub wait: Histogram,
     /// Left to Returned at the asking node: what the release costs the caller.
     pub release: Histogram,
     /// Left to the next Entered of the same slot, where the next one was already waiting.
     pub hand_over: Histogram,
-    /// The bystander: one step on a private key, zero hold, closed loop.
+    /// The bystander: one step on a private key, zero hold, on a schedule, from when it was due. Without an end where it did
+    /// not complete.
     pub bystander: Histogram,
     /// How late the driver started tasks.
     pub lag: Histogram,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::faults::FaultFacts;
-use super::figures::{Latency, Tally};
+use super::figures::{Backlog, Latency, Tally};
 use super::verdict::CheckVerdict;
 
 /// Whether a row is compared or checks the bench itself.
@@ -47,8 +47,11 @@ pub struct RunRecord {
     pub tasks: Tally,
     /// Length of the arrival window; rates are over it.
     pub window_ns: u64,
-    /// Completed tasks per second of the arrival window.
+    /// Tasks per second of the arrival window that completed within it; what the drain completes is backlog. Where all arrive
+    /// in bursts, per second until the last completed.
     pub goodput_per_s: f64,
+    /// What was left of the arrivals, which tells whether the rate was more than it can carry; `None` of a burst.
+    pub backlog: Option<Backlog>,
     /// Distributions.
     pub latency: Latency,
     /// Completed tasks in each slice of [`SLICE_NS`] from the start.
@@ -74,6 +77,8 @@ pub struct RunRecord {
     /// The most that it held at one time.
     #[serde(default)]
     pub peak: Peak,
+    /// What the machine did for others meanwhile; `None` in virtual time.
+    pub others: Option<Others>,
     /// The measured wait that a control promised, for the control `noop`.
     pub programmed_delay_ns: Option<u64>,
     /// What was broken on purpose.
@@ -91,7 +96,39 @@ pub struct Peak {
     pub threads: Option<u64>,
 }
 
+/// How the reasons of invalid runs begin of which only the machine is to blame.
+pub const TOO_BUSY: &str = "the machine was too busy";
+
+/// Processor time that went to others than the run: its driver, nodes and server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Others {
+    /// Stolen by the host of a virtual machine.
+    pub stolen_ns: u64,
+    /// Used by processes that are not ours.
+    pub foreign_ns: u64,
+    /// All that there was: processors times time.
+    pub capacity_ns: u64,
+}
+
+impl Others {
+    /// The share of the machine above which it was too busy to measure on.
+    pub const MOST_SHARE: f64 = 0.02;
+
+    /// The share of the machine that went to others.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        (self.stolen_ns + self.foreign_ns) as f64 / self.capacity_ns.max(1) as f64
+    }
+}
+
 impl RunRecord {
+    /// Whether the machine was too busy with others for this run's lateness to be anybody's in it.
+    #[must_use]
+    pub fn machine_was_busy(&self) -> bool {
+        self.others.is_some_and(|others| others.share() > Others::MOST_SHARE)
+    }
+
     /// Whether the control `noop` measured the delay that it programmed: within 10 %, or half a millisecond where
     /// that is more. `None` for everybody else.
     #[must_use]

@@ -20,12 +20,13 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
         .map(|(row, look)| Strip {
             name: row.contender.clone(),
             look: *look,
-            dots: row.records.iter().map(|run| run.goodput_per_s).collect(),
+            dots: row.valid().map(|run| run.goodput_per_s).collect(),
             rings: Vec::new(),
-            middle: Some(row.goodput_per_s.median),
+            middle: row.goodput_per_s.map(|of| of.median),
         })
         .collect();
-    let greatest = comparison.rows.iter().map(|row| row.goodput_per_s.max).fold(0.0, f64::max);
+    let greatest =
+        comparison.rows.iter().filter_map(|row| row.goodput_per_s).map(|of| of.max).fold(0.0, f64::max);
     let title = "Goodput";
     let caption = "Completed tasks per second of the arrival window. A dot is a block, the bar their range, the upright \
                    stroke their median. Controls are grey.";
@@ -36,7 +37,9 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     let mut head = vec![Head::number("Median /s", "")];
     head.extend((1..=blocks).map(|block| Head::number(&format!("Block {block} /s"), "")));
     let data = by_role(comparison, head, |row| {
-        let mut cells = vec![Cell::number(format::significant(row.goodput_per_s.median))];
+        let mut cells = vec![Cell::number(
+            row.goodput_per_s.map_or_else(|| format::MISSING.to_owned(), |of| format::significant(of.median)),
+        )];
         cells.extend((1..=blocks).map(|block| {
             let run = row.records.iter().find(|run| run.block == block);
             Cell::number(

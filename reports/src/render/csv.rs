@@ -1,6 +1,6 @@
 //! `runs.csv`: one line per run, units in the names of the columns, missing is empty.
 
-use harness::record::{Histogram, Role, RunRecord};
+use harness::record::{Histogram, Quantile, Role, RunRecord};
 
 use super::Renderer;
 use crate::{Comparison, ReportError};
@@ -18,9 +18,12 @@ const COLUMNS: &[(&str, Figure)] = &[
     ("repeated", |run| shown(run.repeated.len())),
     ("window_ns", |run| shown(run.window_ns)),
     ("goodput_per_s", |run| shown(run.goodput_per_s)),
+    ("backlog_middle", |run| run.backlog.and_then(|of| shown(of.middle))),
+    ("backlog_end", |run| run.backlog.and_then(|of| shown(of.end))),
     ("planned", |run| shown(run.tasks.planned)),
     ("completed", |run| shown(run.tasks.completed)),
     ("not_offered", |run| shown(run.tasks.not_offered)),
+    ("partial", |run| shown(run.tasks.partial)),
     ("rejected", |run| shown(run.tasks.rejected)),
     ("refused", |run| shown(run.tasks.refused)),
     ("failed", |run| shown(run.tasks.failed)),
@@ -28,6 +31,8 @@ const COLUMNS: &[(&str, Figure)] = &[
     ("unknown", |run| shown(run.tasks.unknown)),
     ("unfinished", |run| shown(run.tasks.unfinished)),
     ("violations", |run| shown(run.verdicts.iter().map(|answer| answer.violations).sum::<u64>())),
+    ("wait_count", |run| shown(run.latency.wait.count())),
+    ("wait_censored", |run| shown(run.latency.wait.censored())),
     ("wait_p50_ns", |run| quantile(&run.latency.wait, 0.5)),
     ("wait_p90_ns", |run| quantile(&run.latency.wait, 0.9)),
     ("wait_p99_ns", |run| quantile(&run.latency.wait, 0.99)),
@@ -35,6 +40,7 @@ const COLUMNS: &[(&str, Figure)] = &[
     ("hand_over_p50_ns", |run| quantile(&run.latency.hand_over, 0.5)),
     ("hand_over_p99_ns", |run| quantile(&run.latency.hand_over, 0.99)),
     ("release_p50_ns", |run| quantile(&run.latency.release, 0.5)),
+    ("response_censored", |run| shown(run.latency.response.censored())),
     ("response_p50_ns", |run| quantile(&run.latency.response, 0.5)),
     ("response_p99_ns", |run| quantile(&run.latency.response, 0.99)),
     ("response_failed_p99_ns", |run| quantile(&run.latency.response_failed, 0.99)),
@@ -68,8 +74,9 @@ fn shown(value: impl ToString) -> Option<String> {
     Some(value.to_string())
 }
 
+/// As far as it is known: a quantile that what did not finish hides is the least that it can be, and `…_censored` is not 0.
 fn quantile(histogram: &Histogram, q: f64) -> Option<String> {
-    histogram.quantile_ns(q).and_then(shown)
+    histogram.quantile(q).and_then(|(Quantile::Is(ns) | Quantile::AtLeast(ns))| shown(ns))
 }
 
 /// A field as RFC 4180 has it.

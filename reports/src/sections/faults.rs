@@ -14,6 +14,7 @@ pub(crate) fn faults(comparison: &Comparison) -> Option<Table> {
     let head = vec![
         Head::number("Planned", ""),
         Head::number("Injected", "whose time came before the end of the run"),
+        Head::number("Took effect", "somebody was inside, a key moved, or a task was open, as each is aimed"),
         Head::number("Hit a holder", "a section was inside when its node stood still, or its key moved"),
         Head::number("Missed tries", "it had just left; tried again"),
         Head::number("Token regressions", "of those hit: wrote although a later token had entered"),
@@ -43,6 +44,7 @@ pub(crate) fn faults(comparison: &Comparison) -> Option<Table> {
         vec![
             total(|faults| faults.planned),
             total(FaultFacts::injected),
+            total(FaultFacts::effective),
             total(FaultFacts::hit_a_holder),
             Cell::count(each().map(|fault| u64::from(fault.misses)).sum()),
             total(FaultFacts::regressed),
@@ -71,8 +73,8 @@ mod tests {
         let table = faults(&comparison).unwrap();
         let cells: Vec<_> = table.groups[0].rows[0].cells.iter().map(|cell| cell.text.as_str()).collect();
         // One of the two faults of the one block hit nobody.
-        assert_eq!(cells[..6], ["2", "2", "1", "3", "1", "0"]);
-        assert_eq!(cells[6..10], ["2.00\u{202f}s", "2.00\u{202f}s", "300\u{202f}ms", "2.00\u{202f}s"]);
-        assert_eq!(table.groups[0].rows[1].cells[6].text, crate::format::MISSING, "nobody was hit");
+        assert_eq!(cells[..7], ["2", "2", "1", "1", "3", "1", "0"]);
+        assert_eq!(cells[7..11], ["2.00\u{202f}s", "2.00\u{202f}s", "300\u{202f}ms", "2.00\u{202f}s"]);
+        assert_eq!(table.groups[0].rows[1].cells[7].text, crate::format::MISSING, "nobody was hit");
     }
 }

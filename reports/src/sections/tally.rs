@@ -12,6 +12,7 @@ type Part = (&'static str, fn(&Tally) -> u64);
 /// Where a task can end; planned is their sum.
 const PARTS: &[Part] = &[
     ("Completed", |tally| tally.completed),
+    ("Partial", |tally| tally.partial),
     ("Not offered", |tally| tally.not_offered),
     ("Rejected", |tally| tally.rejected),
     ("Refused", |tally| tally.refused),
@@ -52,7 +53,7 @@ mod tests {
     #[test]
     fn every_planned_task_is_accounted_for() {
         let mut comparison = fixture::small();
-        let adds_up = |comparison: &Comparison| tally(comparison).groups[0].rows[0].cells[9].text.clone();
+        let adds_up = |comparison: &Comparison| tally(comparison).groups[0].rows[0].cells[10].text.clone();
         assert_eq!(adds_up(&comparison), "yes");
         comparison.rows[0].records[0].tasks.unknown += 1;
         assert_eq!(adds_up(&comparison), "no: 12,001");

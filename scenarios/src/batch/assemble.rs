@@ -2,14 +2,16 @@
 
 use harness::judge::checks;
 use harness::judge::{Figures, aftermath};
-use harness::model::{FaultTarget, FaultVerb};
+use harness::model::{FaultTarget, FaultVerb, Standstill};
 use harness::placement::Run;
-use harness::record::{CheckVerdict, Expected, FaultFacts, RunRecord, SCHEMA_VERSION, Verdict};
+use harness::record::{
+    CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, RunRecord, SCHEMA_VERSION, Verdict,
+};
 
-use super::lateness::Lateness;
+use super::lateness::{Worth, worth};
 use super::place::Place;
 use crate::contenders::{Contender, Proof};
-use crate::spec::Scenario;
+use crate::spec::{Scenario, ScenarioSpec};
 
 /// The record of a run, its server's part aside.
 pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, run: &Run) -> RunRecord {
@@ -36,6 +38,7 @@ pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, r
         tasks: figures.tasks,
         window_ns: run.facts.plan.settings.window_ns,
         goodput_per_s: figures.goodput_per_s,
+        backlog: figures.backlog,
         latency: figures.latency,
         completed_per_slice: figures.completed_per_slice,
         verdicts,
@@ -48,6 +51,7 @@ pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, r
         process_cpu_ns: run.process_cpu_ns,
         timer_cpu_ns: run.timer_cpu_ns,
         peak: run.peak,
+        others: run.others,
         programmed_delay_ns: (contender.proves() == Some(Proof::Measuring))
             .then_some((scenario.spec.noop_delay_ms * 1e6) as u64),
         faults,
@@ -85,11 +89,17 @@ fn doubts(
     }
     // A burst is late by nature: its tasks are started one after the other.
     let paced = scenario.spec.load().is_some_and(|load| load.is_paced());
-    match Lateness::of(&figures.latency) {
-        Lateness::Saturated(late) | Lateness::Stalled(late) if paced => invalid.push(late),
-        Lateness::None => {}
-        Lateness::Slight(late) | Lateness::Saturated(late) | Lateness::Stalled(late) => {
-            warnings.push(format!("{late}; latencies include it"));
+    match worth(&figures.latency, run.others.as_ref()) {
+        Worth::Invalid(late) if paced => invalid.push(late),
+        Worth::Invalid(late) => warnings.push(format!("{late}; latencies include it")),
+        Worth::Counts(remark) => warnings.extend(remark),
+    }
+    if figures.untold > 0 {
+        let untold =
+            format!("of {} steps that the agent let in no node told that it had been asked", figures.untold);
+        match run.facts.outages.iter().any(|outage| outage.state == Standstill::Down) {
+            true => warnings.push(format!("{untold}: a node that died took its last events with it")),
+            false => invalid.push(format!("{untold}: events are missing")),
         }
     }
     warnings.extend(contender.caveats(&run.facts.plan));
@@ -109,12 +119,34 @@ fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> FaultFacts {
             (Expected::Violated, share) => share,
             _ => None,
         });
+    let aftermath = aftermath(&run.facts, &run.events);
     FaultFacts {
-        least_hits: if aimed { u64::from(spec.least_hits) } else { 0 },
+        least: least(spec, contender, &aftermath.faults),
         least_share: shares.reduce(f64::max).filter(|_| aimed),
         freed_bound_ns: run.facts.promises.free_within_ns.filter(|_| aimed && killed),
-        ..aftermath(&run.facts, &run.events)
+        ..aftermath
     }
+}
+
+/// What must have taken effect, by the scenario and not by the plan: where no fault was drawn, none did.
+fn least(spec: &ScenarioSpec, contender: &Contender, faults: &[FaultRecord]) -> Vec<LeastFaults> {
+    let mut all: Vec<LeastFaults> = Vec::new();
+    for of in &spec.faults {
+        let Some(fault) = of.at(0).filter(|fault| !contender.is_spared(fault)) else { continue };
+        let (verb, target) = (fault.to_string(), fault.target.to_string());
+        let least = u64::from(of.least.unwrap_or(spec.least_faults));
+        let effective = |each: &&FaultRecord| each.verb == verb && each.target == target && each.effective;
+        let kind = format!("{verb} {target}");
+        match all.iter_mut().find(|other| other.kind == kind) {
+            // Two entries of one kind cannot be told apart in what came of them, so together they need as many as both.
+            Some(other) => other.least += least,
+            None => {
+                let effective = faults.iter().filter(effective).count() as u64;
+                all.push(LeastFaults { kind, least, effective });
+            }
+        }
+    }
+    all
 }
 
 fn verdict(
@@ -139,20 +171,16 @@ fn verdict(
     proven(check, judgement, expected, faults)
 }
 
-/// A check that found nothing where too few faults hit a holder has not seen what it was asked about.
+/// A check that found nothing where too few faults took effect has not seen what it was asked about.
 fn proven(
     check: &checks::Check,
     judgement: checks::Judgement,
     expected: Expected,
     faults: &FaultFacts,
 ) -> CheckVerdict {
-    let hits = faults.hit_a_holder();
-    let verdict = match judgement.verdict {
-        Verdict::Holds if hits < faults.least_hits => {
-            let least = faults.least_hits;
-            Verdict::Unknown { reason: format!("only {hits} faults hit a holder, {least} are needed") }
-        }
-        verdict => verdict,
+    let verdict = match (judgement.verdict, faults.too_few()) {
+        (Verdict::Holds, Some(reason)) => Verdict::Unknown { reason },
+        (verdict, _) => verdict,
     };
     CheckVerdict {
         check: check.name.to_owned(),

@@ -10,7 +10,7 @@ use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::lateness::only_late;
+use super::lateness::only_busy;
 use super::place::Place;
 use super::show::Show;
 use super::store::store;
@@ -18,8 +18,8 @@ use super::wanted::Batch;
 use crate::contenders::Contender;
 use crate::workload::{self, block_seed};
 
-/// How many runs of a block, at most, are repeated because the machine stood still under the driver for a moment. Where
-/// more are late than that, the machine is too busy, and the batch says so.
+/// How many runs of a block, at most, are repeated because the machine was busy with others. Where more are late than that, the
+/// batch says so.
 const MOST_REPEATS_PER_BLOCK: u32 = 2;
 
 impl Batch {
@@ -59,7 +59,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Runs a contender, and again where nothing but the driver was late and there are repeats left; stores each run.
+    /// Runs a contender, and again where the machine was too busy with others and there are repeats left; stores each run.
     /// `None`: the batch was stopped.
     async fn until_in_time(
         &self,
@@ -82,7 +82,7 @@ impl Batch {
                 show.end("interrupted");
                 return Ok(None);
             }
-            let repeat = *repeats_left > 0 && only_late(&record);
+            let repeat = *repeats_left > 0 && only_busy(&record);
             let record = RunRecord { repeated: repeated.clone(), ..record };
             let folder = match repeat {
                 true => format!("late/{}-{}-{}", place.block, contender.name, repeated.len() + 1),
@@ -102,7 +102,7 @@ impl Batch {
 fn end_line(record: &RunRecord, repeat: bool) -> String {
     let end = match (record.invalid.is_empty(), repeat) {
         (true, _) => "",
-        (false, true) => ", the driver was late: once more",
+        (false, true) => ", the machine was too busy: once more",
         (false, false) => ", INVALID",
     };
     let Tally { completed, planned, .. } = record.tasks;

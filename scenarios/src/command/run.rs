@@ -17,6 +17,7 @@ use super::verb::{Group, Work};
 use crate::batch::{self, Batch, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
+use crate::spec::did_you_mean;
 use crate::{catalog, spec, workload};
 
 /// Run a scenario and write a report.
@@ -31,16 +32,16 @@ pub(super) struct Run {
     #[arg(long)]
     nodes: Option<u16>,
     /// Tasks per second.
-    #[arg(long, value_name = "PER_S")]
+    #[arg(long, value_name = "PER_S", allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Own hold of every step, instead of the scenario's durations.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     hold: Option<f64>,
     /// Time to live of leases, session timeout and suspicion alike.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     detect: Option<f64>,
     /// Length of the arrival window of each run.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     duration: Option<f64>,
     /// How often each contender runs.
     #[arg(long)]
@@ -53,7 +54,7 @@ pub(super) struct Run {
     contenders: Vec<String>,
     /// Round trip added to every link between a node and its server, another node of the ring, and, with --placement process,
     /// the agent: loopback hides it. Controls are spared.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     rtt: Option<f64>,
     /// Where the nodes live: all in this process, or each in one of its own.
     #[arg(long, value_name = "single|process")]
@@ -152,7 +153,7 @@ fn settings(args: &Run) -> Vec<(String, String)> {
     let mut settings = args.set.clone();
     let mut short =
         |key: &str, value: Option<String>| settings.extend(value.map(|value| (key.to_owned(), value)));
-    let float = |value: Option<f64>| value.map(|value| format!("{value:?}"));
+    let float = |value: Option<f64>| value.map(|value| toml::Value::Float(value).to_string());
     short("nodes", args.nodes.map(|nodes| nodes.to_string()));
     short("rate_per_s", float(args.rate));
     short("hold_ms", float(args.hold));
@@ -169,16 +170,19 @@ fn settings(args: &Run) -> Vec<(String, String)> {
 fn wanted(args: &Run, scenario: &spec::Scenario) -> anyhow::Result<Vec<Contender>> {
     let all = contenders::all();
     let names: Vec<_> = all.iter().map(|contender| contender.name).collect();
-    let known = names.join(", ");
+    let unknown = |name: &str| {
+        let meant = did_you_mean(name, names.iter().copied());
+        format!("unknown contender `{name}`{meant}; there are {}", names.join(", "))
+    };
     for listed in &scenario.spec.contenders {
         if !names.contains(&listed.get_ref().as_str()) {
-            let what = format!("unknown contender `{}`; there are {known}", listed.get_ref());
+            let what = unknown(listed.get_ref());
             return Err(scenario.error_at(listed.span(), what).into());
         }
     }
     for name in &args.contenders {
         if !names.contains(&name.as_str()) {
-            anyhow::bail!("--contenders: unknown contender `{name}`; there are {known}");
+            anyhow::bail!("--contenders: {}", unknown(name));
         }
     }
     let takes_part = |contender: &Contender| {

@@ -19,11 +19,33 @@ pub struct Wrong {
     pub what: String,
 }
 
-/// Refuses a number that is none, endless, 0 or less.
+/// Refuses a number that is none, or out of bounds; every number of a scenario is bounded, so that no sum overflows.
 ///
 /// # Errors
 /// When it is one of these.
-pub(super) fn positive(key: &'static str, value: f64) -> Result<(), Wrong> {
-    let fine = value.is_finite() && value > 0.0;
-    if fine { Ok(()) } else { Err(Wrong { key, what: format!("{value} must be greater than 0") }) }
+pub(super) fn within(key: &'static str, value: f64, least: f64, most: f64) -> Result<(), Wrong> {
+    let fine = (least..=most).contains(&value);
+    if fine { Ok(()) } else { Err(Wrong { key, what: format!("{value:?} must be from {least} to {most}") }) }
+}
+
+/// ` (did you mean …?)` where one of the names is close to what was written; else nothing.
+#[must_use]
+pub fn did_you_mean<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let close = |name: &&str| strsim::damerau_levenshtein(written, name) <= (name.len() / 3).clamp(1, 3);
+    let nearest =
+        names.into_iter().filter(close).min_by_key(|name| strsim::damerau_levenshtein(written, name));
+    nearest.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_understood_and_another_word_is_not() {
+        let names = ["redis-fenced", "redis-queue", "noop"];
+        assert_eq!(did_you_mean("redis-fence", names), " (did you mean `redis-fenced`?)");
+        assert_eq!(did_you_mean("nop", names), " (did you mean `noop`?)");
+        assert_eq!(did_you_mean("postgres", names), "");
+    }
 }

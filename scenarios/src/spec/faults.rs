@@ -1,8 +1,10 @@
 //! What is broken on purpose, as a scenario says it.
 
-use harness::model::{Direction, FaultTarget, FaultVerb, Late, LinkTo, NodeId};
+use harness::model::{Direction, Fault, FaultTarget, FaultVerb, Late, LinkTo, NodeId};
 use serde::Deserialize;
 use toml::Spanned;
+
+use super::units::nanos;
 
 /// A kind of fault, again and again at random distances; controls are spared.
 #[derive(Debug, Clone, Deserialize)]
@@ -34,6 +36,8 @@ pub struct FaultSpec {
     /// How much later.
     #[serde(default)]
     pub late_ms: f64,
+    /// How many of these must take effect for a verdict to mean anything; `least_faults` where it is not said.
+    pub least: Option<u32>,
     /// None in so long a time at the beginning of the run; and none that lasts into so long a time at its end, in which
     /// the system can come back.
     #[serde(default = "one")]
@@ -76,6 +80,13 @@ impl FaultSpec {
             VerbSpec::Leave => FaultVerb::Leave { late },
             VerbSpec::Join => FaultVerb::Join { late },
         }
+    }
+
+    /// One of these, where there is such a target.
+    #[must_use]
+    pub fn at(&self, at_ns: u64) -> Option<Fault> {
+        let for_ns = nanos(self.for_ms / 1e3);
+        Some(Fault { at_ns, for_ns, verb: self.fault(), target: self.aim()?, link: self.link })
     }
 
     /// Whom it is aimed at; `None`: there is no such target.

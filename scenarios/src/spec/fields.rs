@@ -83,9 +83,9 @@ pub struct ScenarioSpec {
     /// that is in another process; controls are spared.
     #[serde(default)]
     pub rtt_ms: f64,
-    /// How many faults must hit a holder for a verdict to mean anything, where faults are aimed at holders.
+    /// How many faults of each kind must take effect for a verdict to mean anything, where `least` of the fault does not say.
     #[serde(default = "three")]
-    pub least_hits: u32,
+    pub least_faults: u32,
     /// What the checks must answer; where nothing is said, that they hold.
     #[serde(default)]
     pub expect: Vec<ExpectSpec>,

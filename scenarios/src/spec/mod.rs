@@ -22,7 +22,7 @@ mod scenario;
 mod limits;
 mod parse;
 
-pub use self::error::{SpecError, Wrong};
+pub use self::error::{SpecError, Wrong, did_you_mean};
 pub use self::expect::{Class, ExpectSpec};
 pub use self::faults::{FaultSpec, VerbSpec};
 pub use self::fields::ScenarioSpec;

@@ -1,6 +1,6 @@
 //! From a text and settings to a scenario, or to why it is refused.
 
-use super::error::SpecError;
+use super::error::{SpecError, did_you_mean};
 use super::limits;
 use super::scenario::Scenario;
 
@@ -34,7 +34,17 @@ impl Scenario {
 }
 
 fn toml_error(origin: &str, error: &toml::de::Error) -> SpecError {
-    SpecError { place: origin.to_owned(), what: error.to_string().trim_end().to_owned() }
+    let what = format!("{}{}", error.to_string().trim_end(), meant(error.message()));
+    SpecError { place: origin.to_owned(), what }
+}
+
+/// Of an unknown field or word, the known one that is close; serde names what was written first, then all that there are.
+fn meant(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match quoted.next() {
+        Some(written) if message.starts_with("unknown") => did_you_mean(written, quoted),
+        _ => String::new(),
+    }
 }
 
 /// Puts one setting into the table; the value is TOML, or else a string.

@@ -12,12 +12,11 @@ pub(super) fn faults(spec: &ScenarioSpec, seed: u64) -> Vec<Fault> {
     let mut rng = ChaCha8Rng::seed_from_u64(splitmix(seed ^ FAULTS));
     let window_s = spec.duration_s.unwrap_or(spec.deadline_ms / 1e3);
     let (mut faults, mut quiet_s) = (Vec::new(), 0.0_f64);
-    for (fault, target) in spec.faults.iter().filter_map(|fault| Some((fault, fault.aim()?))) {
+    for fault in &spec.faults {
         quiet_s = quiet_s.max(fault.quiet_s);
         let mut at_s = fault.quiet_s + rng.random::<f64>() * 2.0 * fault.every_s;
         while at_s < window_s {
-            let (at_ns, for_ns) = (nanos(at_s), nanos(fault.for_ms / 1e3));
-            faults.push(Fault { at_ns, for_ns, verb: fault.fault(), target, link: fault.link });
+            faults.extend(fault.at(nanos(at_s)));
             at_s += fault.for_ms / 1e3 + rng.random::<f64>() * 2.0 * fault.every_s;
         }
     }

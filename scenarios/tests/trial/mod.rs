@@ -22,7 +22,7 @@ impl Trial {
 
     /// One whose tasks arrive as its scenario says.
     pub(crate) fn of(scenario: &'static str, contender: &'static str, server: Option<ServerKind>) -> Self {
-        let settings = ["seed=5", "least_hits=2", "nodes=3"];
+        let settings = ["seed=5", "least_faults=2", "nodes=3"];
         Self { scenario, contender, server, settings: settings.map(str::to_owned).into() }
             .set(&format!("contenders=[\"{contender}\"]"))
     }

@@ -5,11 +5,11 @@ use super::findings::{AT_THE_END, Findings, Found, by_agent};
 use crate::judge::per::PerStep;
 use crate::model::{Event, Facts, Mode, Outcome, StepRef, TaskId, What};
 
-/// A completed task has had each of its steps inside, with effect; one that was refused or timed out has had no effect
-/// at its root. Whether anything happened more than once is the question of `exactly-once`.
+/// A completed task has had each of its steps inside, with effect; a step that was refused, rejected or timed out, or that
+/// failed, has had none of its own. Whether anything happened more than once is the question of `exactly-once`.
 pub(super) const CHECK: Check = Check {
     name: "conservation",
-    question: "Did every task that claims completion run all of its steps, and every refused one none?",
+    question: "Did every task that claims completion run all of its steps, and has no step an effect that says it has none?",
     counted: "tasks unaccounted for",
     must_catch_none: MustCatch::No,
     begin,
@@ -49,9 +49,9 @@ impl Fold for Watch<'_> {
                 seen.effect |= wrote.is_some();
             }
             What::Returned { outcome: Outcome::Completed } => seen.claim = Claim::Completed,
-            What::Returned { outcome: Outcome::Refused(_) | Outcome::TimedOut } => {
-                seen.claim = Claim::Untouched;
-            }
+            What::Returned {
+                outcome: Outcome::Refused(_) | Outcome::TimedOut | Outcome::Failed(_) | Outcome::Rejected(_),
+            } => seen.claim = Claim::Untouched,
             _ => {}
         }
         seen.asked = true;
@@ -71,15 +71,15 @@ impl Fold for Watch<'_> {
                 always && facts.plan.resource(step).level > 0
             };
             let done = |place, seen: &Seen| if writes(step(place)) { seen.effect } else { seen.left };
-            let wrong = match root.claim {
-                Claim::Completed => (0..steps.len())
-                    .find(|place| !done(*place, &steps[*place]))
-                    .map(|step| format!("task {number}: completed, but step {step} had no effect")),
-                Claim::Untouched if root.effect => {
-                    Some(format!("task {number}: refused or timed out, but it had an effect"))
-                }
-                _ => None,
-            };
+            let undone = (0..steps.len())
+                .find(|place| root.claim == Claim::Completed && !done(*place, &steps[*place]))
+                .map(|step| format!("task {number}: completed, but step {step} had no effect"));
+            let touched = (0..steps.len())
+                .find(|place| steps[*place].claim == Claim::Untouched && steps[*place].effect)
+                .map(|step| {
+                    format!("task {number}: step {step} says that nothing was done, but it had an effect")
+                });
+            let wrong = undone.or(touched);
             if let Some(wrong) = wrong {
                 found.violated(AT_THE_END, || ((0..steps.len()).map(step).collect(), wrong));
             }
@@ -94,6 +94,7 @@ mod tests {
     use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
     use crate::judge::fixture::{completed, entered, held, left, run, run_of, witness};
+    use crate::model::{Plan, Step};
     use crate::record::Verdict;
 
     fn judge(told: &Told) -> Judgement {
@@ -134,11 +135,41 @@ mod tests {
     }
 
     #[test]
-    fn rejects_a_time_out_with_an_effect() {
-        let timed_out = What::Returned { outcome: Outcome::TimedOut };
+    fn rejects_every_end_that_denies_an_effect() {
+        let words = || "it".to_owned();
+        let all = [
+            Outcome::TimedOut,
+            Outcome::Refused(words()),
+            Outcome::Failed(words()),
+            Outcome::Rejected(words()),
+        ];
+        for outcome in all {
+            let returned = What::Returned { outcome };
+            let table = [(1, 0, entered(0, 0)), (2, 0, left(1)), (3, 0, returned)];
+            assert_eq!(judge(&run(1, 1, &table)).violations, 1, "{table:?}");
+        }
+        let unknown = What::Returned { outcome: Outcome::Unknown(words()) };
+        let table = [(1, 0, entered(0, 0)), (2, 0, left(1)), (3, 0, unknown)];
+        assert_eq!(judge(&run(1, 1, &table)).verdict, Verdict::Holds, "it denies nothing");
+    }
+
+    #[test]
+    fn looks_at_every_step() {
+        // The root waits for its child, which has written and says that it timed out.
+        let mut told = run_of(1, &[Mode::Exclusive], &[(1, 0, What::Invoked)]);
+        let mut plan = Plan::clone(&told.facts.plan);
+        let step = plan.tasks[0].steps[0];
+        plan.tasks[0].steps = vec![Step { end: 2, ..step }, Step { end: 2, ..step }];
+        told.facts.plan = plan.into();
+        let child =
+            |at_ns, what| Event { at_ns, node: None, step: StepRef { task: TaskId(0), step: 1 }, what };
+        told.events.push(child(2, entered(0, 0)));
+        told.events.push(child(3, left(1)));
+        assert_eq!(judge(&told).verdict, Verdict::Holds);
+        told.events.push(child(4, What::Returned { outcome: Outcome::TimedOut }));
         assert_eq!(
-            judge(&run(1, 1, &[(1, 0, entered(0, 0)), (2, 0, left(1)), (3, 0, timed_out)])).violations,
-            1
+            witness(judge(&told)).last().unwrap(),
+            "task 0: step 1 says that nothing was done, but it had an effect"
         );
     }
 }

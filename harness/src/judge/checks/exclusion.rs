@@ -1,11 +1,11 @@
-//! Exclusion: never more than `level` sections inside a resource.
+//! Exclusion: never more than `level` sections inside a resource, nor more than one in a slot.
 
 use super::check::{Check, Fold, MustCatch};
 use super::findings::{Findings, Found, by_agent};
-use crate::judge::per::PerStep;
-use crate::model::{Crowd, Event, Facts, StepRef, What};
+use crate::judge::per::{PerSlot, PerStep};
+use crate::model::{Crowd, Event, Facts, Mode, StepRef, What};
 
-/// Counts sections from Entered to Left as the agent saw them; shared ones count as one together. A superseded section may no longer write, so it no
+/// Counts sections from Entered to Left as the agent saw them, over the resource and in each of its slots; shared ones count as one together. A superseded section may no longer write, so it no
 /// longer counts; the physical overlap, in which it does, is reported beside.
 ///
 /// ```text
@@ -40,6 +40,10 @@ struct Watch<'a> {
     crowded_since_ns: Vec<Option<u64>>,
     /// How often a step is inside: more than once only if it was run twice.
     steps: PerStep<Inside>,
+    /// Who is in each slot and current; of level 1 the resource says it.
+    slots: PerSlot<Crowd>,
+    /// The slot in which a step is current.
+    slot_of: PerStep<Option<u32>>,
     /// By resource: who is inside and current, in the order of their entries; kept until a violation is found.
     sections: Vec<Vec<StepRef>>,
     found: Findings,
@@ -54,6 +58,8 @@ fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
         resources: vec![Inside::default(); resources],
         crowded_since_ns: vec![None; resources],
         steps: PerStep::new(&facts.plan),
+        slots: PerSlot::new(&facts.plan),
+        slot_of: PerStep::new(&facts.plan),
         sections: vec![Vec::new(); resources],
         found: Findings::default(),
         overlaps: 0,
@@ -78,6 +84,26 @@ impl Watch<'_> {
     }
 }
 
+impl Watch<'_> {
+    /// Two in one slot are one too many, also where the resource has room. Says how many there are then.
+    fn crowded_slot(&mut self, resource: u32, mode: Mode, event: &Event) -> Option<(u32, u32)> {
+        match event.what {
+            What::Entered { slot: Some(slot), .. } => {
+                let crowd = self.slots.get(resource, slot)?;
+                *crowd.of(mode) += 1;
+                self.slot_of[event.step] = Some(slot);
+                (crowd.slots() > 1).then(|| (slot, crowd.count()))
+            }
+            What::Left { .. } | What::Abandoned | What::Superseded => {
+                let slot = self.slot_of[event.step].take()?;
+                *self.slots.get(resource, slot)?.of(mode) -= 1;
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Fold for Watch<'_> {
     fn see(&mut self, at: usize, event: &Event) {
         if event.node.is_some() {
@@ -90,6 +116,10 @@ impl Fold for Watch<'_> {
             return;
         }
         self.note(resource, event);
+        if let Some((slot, count)) = self.crowded_slot(planned.resource, mode, event).filter(|_| level > 1) {
+            let sections = &self.sections[resource];
+            self.found.violated(at, || (sections.clone(), format!("{count} inside slot {slot}")));
+        }
         let (inside, of_step) = (&mut self.resources[resource], &mut self.steps[event.step]);
         match event.what {
             What::Entered { .. } => {
@@ -189,8 +219,18 @@ mod tests {
     fn counts_up_to_the_level_and_not_beyond() {
         let two = [(1, 0, entered(0, 0)), (1, 1, entered(1, 0))];
         assert_eq!(judge(&run(2, 2, &two)).verdict, Verdict::Holds);
-        let three = [(1, 0, entered(0, 0)), (1, 1, entered(1, 0)), (1, 2, entered(0, 0))];
+        let three = [(1, 0, entered(0, 0)), (1, 1, entered(1, 0)), (1, 2, entered(2, 0))];
         assert_eq!(judge(&run(2, 3, &three)).violations, 1);
+    }
+
+    #[test]
+    fn two_in_one_slot_are_too_many_also_where_another_is_free() {
+        let table = [(1, 0, entered(0, 0)), (2, 1, entered(0, 0)), (3, 0, left(1)), (4, 1, left(1))];
+        let judgement = judge(&run(2, 2, &table));
+        assert_eq!(judgement.violations, 1);
+        assert_eq!(witness(judgement).last().unwrap(), "2 inside slot 0");
+        let after = [(1, 0, entered(0, 0)), (2, 0, left(1)), (3, 1, entered(0, 1)), (3, 2, entered(1, 0))];
+        assert_eq!(judge(&run(2, 3, &after)).verdict, Verdict::Holds);
     }
 
     #[test]

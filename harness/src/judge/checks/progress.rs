@@ -4,7 +4,7 @@ use super::check::{Check, Fold, MustCatch};
 use super::findings::{AT_THE_END, Findings, Found};
 use crate::judge::breakage::{Blow, Breakage, breakages};
 use crate::judge::per::{PerSlot, PerStep};
-use crate::model::{Event, Facts, NodeId, StepRef, TaskId, What};
+use crate::model::{Event, Facts, NodeId, Step, StepRef, TaskId, What};
 
 /// How long after its deadline, or after the last fault, a step may still be without an outcome.
 const GRACE_NS: u64 = 5_000_000_000;
@@ -12,8 +12,9 @@ const GRACE_NS: u64 = 5_000_000_000;
 /// Two rules, neither of which depends on the load:
 ///
 /// * Where the mechanism promises a bound ([`Promises::free_within_ns`](crate::model::Promises::free_within_ns)), no
-///   resource has waiters and nobody inside for longer, counted from the end of the last fault before. The kill of a
-///   node counts as over at once: the bound is for that. The loss of a leader counts as over when the members that are
+///   resource has waiters and nobody inside for longer, counted from the end of the last fault before. The kill and the
+///   standstill of a node count as over at once: the bound is for them. Whoever is inside at a node that stands still is not
+///   inside for this rule, since his lease is to end, and whoever waits there does not wait. The loss of a leader counts as over when the members that are
 ///   left have promised to serve again ([`Promises::led_within_ns`](crate::model::Promises::led_within_ns)).
 /// * A step that waits is let in or returns by its deadline, except at a node that was hit by a fault.
 ///
@@ -32,7 +33,16 @@ enum Phase {
     Before,
     Waiting,
     Inside,
+    /// Waits or is inside at a node that stands still.
+    Frozen(Froze),
     After,
+}
+
+/// What a section does again when its node goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Froze {
+    Waiting,
+    Inside,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,6 +69,8 @@ struct Watch<'a> {
     breakages: Vec<Breakage>,
     /// How many of them have begun.
     struck: usize,
+    /// When which node goes on after a standstill.
+    thaws: Vec<(u64, NodeId)>,
     found: Findings,
     sections: PerStep<Section>,
     resources: Vec<Resource>,
@@ -76,6 +88,7 @@ fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
         facts,
         breakages: breakages(facts),
         struck: 0,
+        thaws: Vec::new(),
         found: Findings::default(),
         sections: PerStep::new(&facts.plan),
         resources: vec![Resource::default(); facts.plan.resources.len()],
@@ -93,8 +106,10 @@ impl Fold for Watch<'_> {
             && breakage.from_ns <= event.at_ns
         {
             self.struck += 1;
+            self.thaw(at, breakage.from_ns);
             self.strike(at, &breakage);
         }
+        self.thaw(at, event.at_ns);
         self.follow(at, event);
     }
 
@@ -129,6 +144,17 @@ impl Watch<'_> {
                 state.waiting += 1;
             }
             What::Granted { .. } => section.node = event.node,
+            // Whatever was on its way when its node stood still.
+            What::Entered { slot, .. } if section.phase == Phase::Frozen(Froze::Waiting) => {
+                (section.phase, section.slot) = (Phase::Frozen(Froze::Inside), *slot);
+                return;
+            }
+            What::Left { .. } | What::Abandoned | What::Returned { .. }
+                if matches!(section.phase, Phase::Frozen(_)) =>
+            {
+                section.phase = Phase::After;
+                return;
+            }
             What::Entered { slot, .. } if section.phase != Phase::Inside => {
                 state.waiting -= u32::from(section.phase == Phase::Waiting);
                 state.inside += 1;
@@ -181,14 +207,19 @@ impl Watch<'_> {
 
     fn strike(&mut self, at: usize, breakage: &Breakage) {
         let killed = breakage.blow == Blow::Kill && breakage.node.is_some();
+        let stalled = breakage.blow == Blow::Stall && breakage.node.is_some();
         let until_ns = breakage.until_ns.unwrap_or(u64::MAX);
         let calm_ns = match (breakage.blow, self.facts.promises.led_within_ns) {
-            _ if killed => breakage.from_ns,
+            _ if killed || stalled => breakage.from_ns,
             (Blow::Leader, Some(within_ns)) => until_ns.min(breakage.from_ns + within_ns),
             _ => until_ns,
         };
         self.calm_ns = self.calm_ns.max(calm_ns);
         let Some(node) = breakage.node else { return };
+        if stalled {
+            self.thaws.push((until_ns, node));
+        }
+        let level = |step: &Step| self.facts.plan.resources[step.resource as usize].level;
         for (number, task) in self.facts.plan.tasks.iter().enumerate() {
             for (place, planned) in task.steps.iter().enumerate() {
                 let step = StepRef { task: TaskId(number as u32), step: place as u16 };
@@ -199,13 +230,44 @@ impl Watch<'_> {
                         if let Some(hit_ns) = slot {
                             *hit_ns = Some(breakage.from_ns);
                         }
+                        if stalled && level(planned) > 0 {
+                            section.phase = Phase::Frozen(Froze::Inside);
+                            let state = &mut self.resources[planned.resource as usize];
+                            (state.inside, state.last) = (state.inside - 1, Some(step));
+                            self.settle(at, planned.resource as usize, breakage.from_ns, None);
+                        }
                     }
-                    Phase::Waiting if section.node == Some(node) && killed => {
-                        section.phase = Phase::After;
+                    Phase::Waiting if section.node == Some(node) && (killed || stalled) => {
+                        section.phase = if killed { Phase::After } else { Phase::Frozen(Froze::Waiting) };
                         self.resources[planned.resource as usize].waiting -= 1;
                         self.settle(at, planned.resource as usize, breakage.from_ns, None);
                     }
                     _ => {}
+                }
+            }
+        }
+    }
+
+    /// Whoever stood still until then waits or is inside again.
+    fn thaw(&mut self, at: usize, now_ns: u64) {
+        while let Some(next) = self.thaws.iter().position(|(until_ns, _)| *until_ns <= now_ns) {
+            let (until_ns, node) = self.thaws.swap_remove(next);
+            for (number, task) in self.facts.plan.tasks.iter().enumerate() {
+                for (place, planned) in task.steps.iter().enumerate() {
+                    let section =
+                        &mut self.sections[StepRef { task: TaskId(number as u32), step: place as u16 }];
+                    let Phase::Frozen(froze) = section.phase else { continue };
+                    if section.node != Some(node) {
+                        continue;
+                    }
+                    let state = &mut self.resources[planned.resource as usize];
+                    match froze {
+                        Froze::Waiting => {
+                            (section.phase, state.waiting) = (Phase::Waiting, state.waiting + 1)
+                        }
+                        Froze::Inside => (section.phase, state.inside) = (Phase::Inside, state.inside + 1),
+                    }
+                    self.settle(at, planned.resource as usize, until_ns, None);
                 }
             }
         }
@@ -317,9 +379,51 @@ mod tests {
         run.facts.injected = killed(None, 3, 16);
         assert_eq!(judge(&run).verdict, Verdict::Holds);
         run.facts.injected.clear();
-        run.facts.outages = outage(0, Standstill::Paused, 3, 16);
-        assert_eq!(judge(&run).verdict, Verdict::Holds);
         run.facts.outages = outage(1, Standstill::Down, 3, 16);
+        assert_eq!(judge(&run).violations, 1);
+    }
+
+    /// Task 0 is inside at node 0 from 1 ms on; task 1 waits at node 1 from 1 ms and is let in at `next_ms`.
+    fn paused_holder(next_ms: u64, until_ms: u64) -> Told {
+        let table = [
+            (1, 0, What::Invoked),
+            (1, 0, granted(1)),
+            (1, 0, entered(0, 0)),
+            (1, 1, What::Invoked),
+            (next_ms, 1, entered(0, 1)),
+        ];
+        let mut run = free_within(5, 2, &table);
+        run.events[3].node = Some(NodeId(1));
+        run.facts.outages = outage(0, Standstill::Paused, 3, until_ms);
+        run
+    }
+
+    #[test]
+    fn the_lease_of_a_holder_that_stands_still_must_free_its_key_within_the_bound() {
+        assert_eq!(judge(&paused_holder(8, 90)).verdict, Verdict::Holds);
+        let late = judge(&paused_holder(9, 90));
+        assert_eq!(late.violations, 1, "6 ms after it stood still, long before it went on");
+        assert_eq!(
+            witness(late).last().unwrap(),
+            "free and waited for over 6.000 ms, promised within 5.000 ms"
+        );
+    }
+
+    #[test]
+    fn a_holder_that_goes_on_in_time_is_inside_again_and_who_waits_at_a_still_node_waits_for_nothing() {
+        assert_eq!(judge(&paused_holder(60, 7)).verdict, Verdict::Holds, "it went on after 4 ms");
+        let mut run = paused_holder(60, 59);
+        run.facts.outages.extend(outage(1, Standstill::Paused, 3, 56));
+        assert_eq!(judge(&run).verdict, Verdict::Holds, "nobody waited until 56 ms");
+    }
+
+    #[test]
+    fn a_standstill_excuses_no_key_that_it_does_not_touch() {
+        let mut run = free_within(5, 2, &hand_over(20));
+        for event in run.events.iter_mut().filter(|event| event.node.is_some()) {
+            event.node = Some(NodeId(1));
+        }
+        run.facts.outages = outage(0, Standstill::Paused, 3, 16);
         assert_eq!(judge(&run).violations, 1);
     }
 

@@ -60,14 +60,14 @@ pub async fn run(
     driver.origin_ns = stage.clock.now_ns() + LEAD_IN_NS;
     driver.start().await;
     let returned = driver.reception.seats.all(Seat::has_returned);
-    let (injected, peak) = stage.until_over(driver.origin_ns, &driver, returned).await;
+    let (injected, watched) = stage.until_over(driver.origin_ns, &driver, returned).await;
     let end_ns = stage.clock.now_ns();
     let origin_ns = driver.origin_ns;
     let first = |seats: &[Seat]| (seats[0].detection.clone(), seats[0].promises);
     let (detection, promises) = driver.reception.seats.look(first);
     let (ret, outages) = driver.finish().await;
     account(&stage, origin_ns, &outages);
-    Ok(stage.run(Told { origin_ns, end_ns, ret, peak, detection, promises, outages, injected }))
+    Ok(stage.run(Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected }))
 }
 
 /// The nodes' processes, and whom they dial.

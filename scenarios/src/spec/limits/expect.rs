@@ -2,7 +2,7 @@
 
 use harness::judge::checks;
 
-use crate::spec::error::SpecError;
+use crate::spec::error::{SpecError, did_you_mean};
 use crate::spec::expect::ExpectSpec;
 use crate::spec::scenario::Scenario;
 
@@ -10,7 +10,11 @@ pub(super) fn expect(scenario: &Scenario, expect: &ExpectSpec) -> Result<(), Spe
     let names: Vec<_> = checks::ALL.iter().map(|check| check.name).collect();
     let (name, span) = (expect.check.get_ref(), expect.check.span());
     if !names.contains(&name.as_str()) {
-        let what = format!("unknown check `{name}`; there are {}", names.join(", "));
+        let what = format!(
+            "unknown check `{name}`{}; there are {}",
+            did_you_mean(name, names.iter().copied()),
+            names.join(", ")
+        );
         return Err(scenario.error_at(span, what));
     }
     if expect.share_of_hits.is_some_and(|share| !(0.0..=1.0).contains(&share)) {

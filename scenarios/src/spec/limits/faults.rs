@@ -12,6 +12,9 @@ pub(super) fn faults(scenario: &Scenario) -> Result<(), SpecError> {
     scenario.spec.faults.iter().try_for_each(|fault| self::fault(scenario, fault))
 }
 
+/// Faults of one kind in a run, at most.
+const MOST_FAULTS: f64 = 10_000.0;
+
 fn fault(scenario: &Scenario, fault: &FaultSpec) -> Result<(), SpecError> {
     let at_target = |what: String| Err(scenario.error_at(fault.target.span(), what));
     match fault.aim() {
@@ -52,6 +55,10 @@ fn fault(scenario: &Scenario, fault: &FaultSpec) -> Result<(), SpecError> {
     if !fine {
         let what = "every_s, quiet_s and delay_ms must be from 0 to an hour, for_ms from 1";
         return at_target(what.to_owned());
+    }
+    let window_s = scenario.spec.duration_s.unwrap_or(0.0);
+    if window_s / (fault.every_s + fault.for_ms / 1e3) > MOST_FAULTS {
+        return at_target("more than 10,000 faults in one run; raise every_s or for_ms".to_owned());
     }
     if fault.link == LinkTo::Nodes
         && (!fault.fault().is_of_link()

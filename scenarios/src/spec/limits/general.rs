@@ -2,7 +2,7 @@
 
 use harness::engine::WhenBusy;
 
-use crate::spec::error::{SpecError, Wrong, positive};
+use crate::spec::error::{SpecError, Wrong, within};
 use crate::spec::load::SHAPES;
 use crate::spec::scenario::Scenario;
 
@@ -23,18 +23,17 @@ pub(super) fn general(scenario: &Scenario) -> Result<(), SpecError> {
     if !(1..=1000).contains(&spec.blocks) {
         return Err(scenario.error_of("blocks", "must be from 1 to 1000"));
     }
-    positive("deadline_ms", spec.deadline_ms).map_err(at_field)?;
-    positive("detect_ms", spec.detect_ms).map_err(at_field)?;
-    positive("time_scale", spec.time_scale).map_err(at_field)?;
-    for (key, value) in [
-        ("warm_up_s", spec.warm_up_s),
-        ("noop_delay_ms", spec.noop_delay_ms),
-        ("rtt_ms", spec.rtt_ms),
-        ("hold_ms", spec.hold_ms.unwrap_or(0.0)),
+    const HOUR_MS: f64 = 3_600_000.0;
+    for (key, value, least, most) in [
+        ("deadline_ms", spec.deadline_ms, 0.001, 24.0 * HOUR_MS),
+        ("detect_ms", spec.detect_ms, 1.0, HOUR_MS),
+        ("time_scale", spec.time_scale, 1e-3, 1e6),
+        ("warm_up_s", spec.warm_up_s, 0.0, 3_600.0),
+        ("noop_delay_ms", spec.noop_delay_ms, 0.0, HOUR_MS),
+        ("rtt_ms", spec.rtt_ms, 0.0, HOUR_MS),
+        ("hold_ms", spec.hold_ms.unwrap_or(0.0), 0.0, HOUR_MS),
     ] {
-        if !(0.0..=3_600_000.0).contains(&value) {
-            return Err(scenario.error_of(key, format!("{value} must be from 0 to an hour")));
-        }
+        within(key, value, least, most).map_err(at_field)?;
     }
     if spec.fencing && spec.when_busy == WhenBusy::Serialise {
         return Err(scenario.error_of(

@@ -26,12 +26,22 @@ pub(super) fn tasks(scenario: &Scenario) -> Result<(), SpecError> {
         return Err(scenario.error_of("name", "the scenario has no [[tasks]]"));
     }
     for task in &spec.tasks {
-        if !(task.weight.is_finite() && task.weight > 0.0) {
-            return Err(scenario.error_at(task.name.span(), "weight must be greater than 0"));
+        if !(1e-6..=1e6).contains(&task.weight) {
+            return Err(scenario.error_at(task.name.span(), "weight must be from 0.000001 to 1,000,000"));
+        }
+        if count(&task.step) > MOST_STEPS {
+            return Err(scenario.error_at(task.name.span(), "a task must have at most 1,000 steps"));
         }
         step(scenario, &task.step)?;
     }
     Ok(())
+}
+
+/// Steps of one task, at most: together they hold for no longer than a plan can say.
+const MOST_STEPS: usize = 1_000;
+
+fn count(step: &StepSpec) -> usize {
+    1 + step.steps.iter().map(count).sum::<usize>()
 }
 
 fn step(scenario: &Scenario, step: &StepSpec) -> Result<(), SpecError> {

@@ -2,8 +2,8 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::shape::{Load, Shape, Start, bounded_burst, few};
-use crate::spec::error::{Wrong, positive};
+use super::shape::{Load, MOST_WINDOW_S, Shape, Start, bounded_burst, few};
+use crate::spec::error::{Wrong, within};
 use crate::spec::units::nanos;
 
 pub(super) const SHAPE: Shape = Shape {
@@ -29,8 +29,8 @@ struct Bursts {
 impl Load for Bursts {
     fn validate(&self) -> Result<(), Wrong> {
         bounded_burst(self.tasks)?;
-        positive("burst_every_s", self.every_s)?;
-        positive("duration_s", self.duration_s)?;
+        within("burst_every_s", self.every_s, 1e-6, MOST_WINDOW_S)?;
+        within("duration_s", self.duration_s, 1e-6, MOST_WINDOW_S)?;
         few("burst", f64::from(self.tasks) * (self.duration_s / self.every_s).ceil())
     }
 

@@ -3,8 +3,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp};
 
-use super::shape::{Load, Shape, Start, few};
-use crate::spec::error::{Wrong, positive};
+use super::shape::{Load, MOST_TASKS, MOST_WINDOW_S, Shape, Start, few};
+use crate::spec::error::{Wrong, within};
 use crate::spec::units::nanos;
 
 pub(super) const SHAPE: Shape = Shape {
@@ -28,8 +28,8 @@ pub struct Poisson {
 
 impl Load for Poisson {
     fn validate(&self) -> Result<(), Wrong> {
-        positive("rate_per_s", self.rate_per_s)?;
-        positive("duration_s", self.duration_s)?;
+        within("rate_per_s", self.rate_per_s, 1e-6, MOST_TASKS)?;
+        within("duration_s", self.duration_s, 1e-6, MOST_WINDOW_S)?;
         few("rate_per_s", self.rate_per_s * self.duration_s)
     }
 
@@ -42,7 +42,7 @@ impl Load for Poisson {
     }
 
     fn starts<'a>(&'a self, rng: &'a mut ChaCha8Rng) -> Box<dyn Iterator<Item = Start> + 'a> {
-        let gap = Exp::new(self.rate_per_s).expect("the rate was found to be positive");
+        let gap = Exp::new(self.rate_per_s).expect("the rate was found to be within");
         let mut at_s = 0.0;
         Box::new(std::iter::from_fn(move || {
             at_s += gap.sample(rng);

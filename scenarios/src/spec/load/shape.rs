@@ -8,7 +8,7 @@ use crate::spec::error::Wrong;
 use crate::spec::fields::ScenarioSpec;
 
 /// The most tasks of one run.
-const MOST_TASKS: f64 = 10_000_000.0;
+pub(super) const MOST_TASKS: f64 = 10_000_000.0;
 
 /// A shape of load: one file, one line in [`SHAPES`](super::SHAPES).
 #[derive(Debug)]
@@ -52,6 +52,9 @@ pub(super) fn few(key: &'static str, tasks: f64) -> Result<(), Wrong> {
     let what = || "more than 10 million tasks in one run; lower it or duration_s".to_owned();
     if tasks <= MOST_TASKS { Ok(()) } else { Err(Wrong { key, what: what() }) }
 }
+
+/// The longest arrival window: a week.
+pub(super) const MOST_WINDOW_S: f64 = 604_800.0;
 
 /// Refuses bursts of impossible size.
 pub(super) fn bounded_burst(tasks: u32) -> Result<(), Wrong> {

@@ -1,0 +1,112 @@
+//! What a machine does for others while a run lasts: processor time that its host takes away, and that of processes which
+//! are not ours. Only this excuses a run that was late; a contender whose server took the processors does not.
+
+use std::collections::HashMap;
+
+use procfs::CurrentSI as _;
+use procfs::process::{Stat, all_processes};
+
+use super::clock::monotonic_ns;
+use crate::record::Others;
+
+/// What has gone to others so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch {
+    at_ns: u64,
+    stolen_ns: u64,
+    foreign_ns: u64,
+}
+
+impl Watch {
+    /// Looks now; a look costs some hundred microseconds.
+    pub(crate) fn begin() -> Self {
+        let per_tick_ns = 1_000_000_000 / procfs::ticks_per_second();
+        let stolen = procfs::KernelStats::current().ok().and_then(|stats| stats.total.steal);
+        Self {
+            at_ns: monotonic_ns(),
+            stolen_ns: stolen.unwrap_or(0) * per_tick_ns,
+            foreign_ns: foreign_ticks(&processes(), std::process::id().cast_signed()) * per_tick_ns,
+        }
+    }
+
+    /// What has gone to others since.
+    pub(crate) fn since(self) -> Others {
+        let now = Self::begin();
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        Others {
+            stolen_ns: now.stolen_ns.saturating_sub(self.stolen_ns),
+            foreign_ns: now.foreign_ns.saturating_sub(self.foreign_ns),
+            capacity_ns: (now.at_ns - self.at_ns) * cores,
+        }
+    }
+}
+
+/// Every process that can be seen; one that has just ended is left out.
+fn processes() -> Vec<Stat> {
+    let Ok(all) = all_processes() else { return Vec::new() };
+    all.filter_map(Result::ok).filter_map(|process| process.stat().ok()).collect()
+}
+
+/// Ticks of the processes that are neither of the tree below `root`, nor of the kernel, which works for all; what ended counts
+/// with whoever waited for it.
+fn foreign_ticks(all: &[Stat], root: i32) -> u64 {
+    let parents: HashMap<i32, i32> = all.iter().map(|stat| (stat.pid, stat.ppid)).collect();
+    let is_ours = |mut pid: i32| loop {
+        match parents.get(&pid) {
+            _ if pid == root => return true,
+            Some(parent) if *parent > 0 && *parent != pid => pid = *parent,
+            _ => return false,
+        }
+    };
+    // Whoever waits for us gets our time when we are gone, so its ended children are left out.
+    let waits_for_us: Vec<i32> =
+        std::iter::successors(Some(root), |pid| parents.get(pid).copied().filter(|pid| *pid > 0)).collect();
+    let of = |stat: &Stat| {
+        let ended = stat.cutime.max(0).cast_unsigned() + stat.cstime.max(0).cast_unsigned();
+        stat.utime + stat.stime + if waits_for_us.contains(&stat.pid) { 0 } else { ended }
+    };
+    let is_kernel = |stat: &Stat| stat.flags & KERNEL_THREAD != 0;
+    all.iter().filter(|stat| !is_kernel(stat) && !is_ours(stat.pid)).map(of).sum()
+}
+
+/// The flag of the kernel's threads in `/proc/PID/stat`: PF_KTHREAD of the kernel's `sched.h`.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process with so many ticks of its own, and of children that ended.
+    fn stat(pid: i32, ppid: i32, own: u64, ended: i64) -> Stat {
+        let mut stat = procfs::process::Process::myself().unwrap().stat().unwrap();
+        (stat.pid, stat.ppid, stat.utime, stat.stime) = (pid, ppid, own, 0);
+        (stat.cutime, stat.cstime) = (ended, 0);
+        stat
+    }
+
+    #[test]
+    fn servers_and_nodes_below_us_are_ours_and_everybody_else_is_not() {
+        let mut kernel = stat(30, 2, 800, 0);
+        kernel.flags = KERNEL_THREAD;
+        let all = [
+            stat(1, 0, 5, 7),
+            stat(10, 1, 1_000, 900),
+            stat(11, 10, 3_000, 0),
+            stat(12, 11, 4_000, 0),
+            stat(20, 1, 60, 10),
+            kernel,
+        ];
+        // Of init its own; of 20 all; nothing of 10, of those below it, or of the kernel.
+        assert_eq!(foreign_ticks(&all, 10), 5 + 60 + 10);
+    }
+
+    #[test]
+    fn a_busy_stranger_is_seen() {
+        // Whoever is nobody's child here is a stranger to a tree that begins elsewhere.
+        let all = processes();
+        let me = std::process::id().cast_signed();
+        assert!(all.iter().any(|stat| stat.pid == me));
+        let strangers = foreign_ticks(&all, i32::MAX);
+        assert!(strangers >= foreign_ticks(&all, me));
+    }
+}
