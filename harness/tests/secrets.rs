@@ -1,5 +1,7 @@
 //! Who else is on the host gets into no private server that can ask for a password, and finds the password nowhere.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 

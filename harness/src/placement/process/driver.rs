@@ -122,7 +122,7 @@ impl Driver {
         command.args(&self.command.args).args(["--driver", &self.address.to_string()]);
         let agent = self.agent_link(node).map_or(self.address, Link::address);
         command.args(["--agent", &agent.to_string()]);
-        command.args(["--node", &node.0.to_string()]).env(SECRET, &self.reception.secret.text());
+        command.args(["--node", &node.0.to_string()]).env(SECRET, self.reception.secret.text());
         // What a node has to say that is not an event is for the user.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         Process::spawn(command).await.map_err(|source| PlacementError::Spawn { node, source })
