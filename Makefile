@@ -61,6 +61,7 @@ night := LOCKBENCH_JOBS_SEEDS=200 LOCKBENCH_STARTS=1000 LOCKBENCH_SCHEDULES=1000
 
 test-long: setup ## for the night: many more seeds, kills and schedules, and the whole catalogue (90 minutes)
 	cargo test --workspace --no-run
+	cargo package --locked --allow-dirty -p lock-backends -p queue-lockfree
 	$(night) cargo test --workspace --lib
 	$(night) $(lanes) --jobs=2 $(addprefix test/,jobs processes interleavings cheats takeover spawned strangers queue)
 	$(lanes) --jobs=1 catalogue

@@ -325,6 +325,7 @@ fn manifest(blocks: u32) -> Manifest {
             timer_cpu_per_task_ns: 99_000,
             lag_p99_ns: 310_000,
         },
+        failed: Vec::new(),
         skipped: vec![Skipped {
             contender: "zk-seq".to_owned(),
             reason: "no ZooKeeper on this machine: apt-get install zookeeper, or --zookeeper HOST:PORT".to_owned(),

@@ -26,6 +26,7 @@ pub(crate) fn findings(comparison: &Comparison) -> Vec<Finding> {
         cost(comparison),
         end(comparison),
     ];
+    all.extend(failed(comparison));
     all.extend(skipped(comparison));
     all
 }
@@ -289,6 +290,15 @@ fn end(comparison: &Comparison) -> Finding {
             ],
         },
     }
+}
+
+fn failed(comparison: &Comparison) -> Option<Finding> {
+    let failed = &comparison.manifest.failed;
+    (!failed.is_empty()).then(|| Finding {
+        question: "Could not be run",
+        badge: Cell::marked(Mark::Bad, format!("FAILED {}", failed.len())),
+        sentences: failed.iter().map(|each| format!("{} {}", each.contender, each.reason)).collect(),
+    })
 }
 
 fn skipped(comparison: &Comparison) -> Option<Finding> {

@@ -104,7 +104,8 @@ async fn a_node_that_dies_on_the_way_is_named_and_its_tasks_are_accounted_for() 
     let tasks = record.tasks;
     assert!(tasks.completed > 0 && tasks.refused > 0, "{tasks:?}");
     assert_eq!(tasks.not_offered, 0, "{tasks:?}");
-    let gone = tasks.completed + tasks.rejected + tasks.refused + tasks.failed + tasks.timed_out;
+    let gone =
+        tasks.completed + tasks.partial + tasks.rejected + tasks.refused + tasks.failed + tasks.timed_out;
     assert_eq!(gone + tasks.unknown + tasks.unfinished, tasks.planned, "{tasks:?}");
     assert!(!record.invalid.iter().any(|reason| reason.contains("conservation")), "{:?}", record.invalid);
 }

@@ -57,6 +57,8 @@ fn one_router_per_network(contender: &'static str, server: ServerKind) -> Option
 #[test]
 fn locks_create_one_router_per_network_though_creators_are_killed() {
     for (contender, server) in [
+        ("mysql-get-lock", ServerKind::named("mariadb")),
+        ("nats-kv", ServerKind::named("nats")),
         ("pg-mux", ServerKind::named("postgres")),
         ("redis-fenced", ServerKind::named("redis")),
         ("etcd-cas", ServerKind::named("etcd")),

@@ -142,6 +142,8 @@ pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> C
     if !rows.iter().any(|row| role(row) == Role::Contender) && *end != BatchEnd::Interrupted {
         reasons.push(unproven("no contender ran".to_owned()));
     }
+    let failed = manifest.failed.iter();
+    reasons.extend(failed.map(|failed| unproven(format!("{}: {}", failed.contender, failed.reason))));
     if *end == BatchEnd::Missing {
         reasons.push(unproven("the batch still runs or was killed".to_owned()));
     }
@@ -151,6 +153,13 @@ pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> C
         .map(|row| match (role(row), standing(row)) {
             (Role::Contender, Standing::Pass) if !proven => (Role::Contender, Standing::NotProven),
             of => of,
+        })
+        .zip(rows)
+        .map(|((role, standing), row)| match standing {
+            Standing::Pass if manifest.failed.iter().any(|failed| failed.contender == row[0].contender) => {
+                (role, Standing::NotProven)
+            }
+            standing => (role, standing),
         })
         .collect();
     let of = |weight: Weight| reasons.iter().filter(move |reason| reason.weight == weight);

@@ -41,6 +41,9 @@ pub struct Manifest {
     pub harness: HarnessCost,
     /// Contenders that could not run, and how to get them.
     pub skipped: Vec<Skipped>,
+    /// Contenders that could not be run to their end, and why; what they had measured until then is kept, and proves nothing.
+    #[serde(default)]
+    pub failed: Vec<Skipped>,
     /// What stands against trusting the numbers of this batch as they are: one sentence each.
     pub threats: Vec<String>,
     /// The end of the batch; `None` while it runs or when it was killed.

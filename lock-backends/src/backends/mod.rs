@@ -4,32 +4,12 @@
 
 mod names;
 
-#[cfg(any(
-    feature = "etcd",
-    feature = "mariadb",
-    feature = "nats",
-    feature = "postgres",
-    feature = "redis",
-    feature = "zookeeper"
-))]
-#[cfg_attr(
-    not(all(
-        feature = "etcd",
-        feature = "mariadb",
-        feature = "nats",
-        feature = "postgres",
-        feature = "redis",
-        feature = "zookeeper"
-    )),
-    allow(dead_code, unused_imports, reason = "each server uses its part")
-)]
+#[cfg(feature = "_server")]
+#[cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "each server uses its part"))]
 mod common;
 
-#[cfg(any(feature = "mariadb", feature = "postgres"))]
-#[cfg_attr(
-    not(all(feature = "mariadb", feature = "postgres")),
-    allow(dead_code, unused_imports, reason = "each server uses its part")
-)]
+#[cfg(feature = "_sql")]
+#[cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "each server uses its part"))]
 mod sql;
 
 mod local_mutex;

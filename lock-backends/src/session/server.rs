@@ -27,8 +27,8 @@ pub struct Server {
 /// A client that only asks, or why there is none.
 pub type BareRet = Result<Box<dyn Bare>, LockError>;
 
-/// A connection to a server for one request at a time, through the detour that variants take too (a task that drives
-/// the connection): the yardstick of what a request and a write take there.
+/// A connection to a server for one request at a time, in the shortest way that its client library has: no variant may be
+/// quicker than this yardstick, so it takes no detour that one of them does without.
 pub trait Bare: Send + Sync + fmt::Debug {
     /// A round trip that writes nothing.
     fn ping(&self) -> BoxFuture<'_, Result<(), LockError>>;

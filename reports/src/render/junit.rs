@@ -19,6 +19,13 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         }
         report.add_test_suite(suite);
     }
+    for failed in &comparison.manifest.failed {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(failed.reason.as_str());
+        let mut suite = TestSuite::new(failed.contender.as_str());
+        suite.add_test_case(TestCase::new("run to its end", status));
+        report.add_test_suite(suite);
+    }
     for skipped in &comparison.manifest.skipped {
         let mut status = TestCaseStatus::skipped();
         status.set_message(skipped.reason.as_str());

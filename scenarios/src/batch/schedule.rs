@@ -1,11 +1,13 @@
 //! The order of a batch: every contender in every block, in seeded random order.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use futures_util::FutureExt as _;
 use harness::model::{Plan, splitmix};
-use harness::record::{RunRecord, Tally};
+use harness::record::{RunRecord, Skipped, Tally};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
@@ -32,16 +34,18 @@ impl Batch {
         seeds.map(|seed| Ok(Arc::new(workload::draw(&self.scenario, seed)?))).collect()
     }
 
-    /// Runs everything into the directory. Each run's record is on disk, and in `records`, before the next run begins.
+    /// Runs everything into the directory. Each run's record is on disk, and in `records`, before the next run begins. Whoever
+    /// cannot be run (no server, no session, a panic) is in `failed` and left out of the blocks to come; the others go on.
     ///
     /// # Errors
-    /// When a server or a session cannot be had, or the directory cannot be written.
+    /// When the directory cannot be written.
     pub async fn run(
         &self,
         plans: &[Arc<Plan>],
         directory: &Path,
         show: &dyn Show,
         records: &mut Vec<RunRecord>,
+        failed: &mut Vec<Skipped>,
     ) -> anyhow::Result<()> {
         let mut rng = ChaCha8Rng::seed_from_u64(splitmix(self.seed ^ u64::MAX));
         for (block, plan) in plans.iter().enumerate() {
@@ -49,18 +53,26 @@ impl Batch {
             order.shuffle(&mut rng);
             let mut repeats_left = MOST_REPEATS_PER_BLOCK;
             for contender in order {
+                if failed.iter().any(|failed| failed.contender == contender.name) {
+                    continue;
+                }
                 let place = Place { block: block as u32 + 1, order: records.len() as u32 };
                 let again = &mut repeats_left;
-                let done = self.until_in_time(contender, place, plan, directory, show, again).await?;
-                let Some(record) = done else { return Ok(()) };
-                records.push(record);
+                match self.until_in_time(contender, place, plan, directory, show, again).await? {
+                    Ended::Measured(record) => records.push(*record),
+                    Ended::Failed(reason) => {
+                        show.end(&reason);
+                        let contender = contender.name.to_owned();
+                        failed.push(Skipped { contender, reason });
+                    }
+                    Ended::Stopped => return Ok(()),
+                }
             }
         }
         Ok(())
     }
 
     /// Runs a contender, and again where the machine was too busy with others and there are repeats left; stores each run.
-    /// `None`: the batch was stopped.
     async fn until_in_time(
         &self,
         contender: &Contender,
@@ -69,18 +81,25 @@ impl Batch {
         directory: &Path,
         show: &dyn Show,
         repeats_left: &mut u32,
-    ) -> anyhow::Result<Option<RunRecord>> {
+    ) -> anyhow::Result<Ended> {
         let mut repeated = Vec::new();
         loop {
             if self.stop.is_cancelled() {
-                return Ok(None);
+                return Ok(Ended::Stopped);
             }
-            let done = self.one(contender, place, plan, show).await;
-            let (run, record) = done.with_context(|| format!("{} in {place}", contender.name))?;
+            let done = AssertUnwindSafe(self.one(contender, place, plan, show)).catch_unwind().await;
+            let (run, record) = match done {
+                Ok(Ok(done)) => done,
+                Ok(Err(_)) | Err(_) if self.stop.is_cancelled() => return Ok(Ended::Stopped),
+                Ok(Err(error)) => {
+                    return Ok(Ended::Failed(format!("could not be run in {place}: {error:#}")));
+                }
+                Err(panic) => return Ok(Ended::Failed(format!("panicked in {place}: {}", words(&*panic)))),
+            };
             if self.stop.is_cancelled() {
                 // Cut short: its figures would be wrong.
                 show.end("interrupted");
-                return Ok(None);
+                return Ok(Ended::Stopped);
             }
             let repeat = *repeats_left > 0 && only_busy(&record);
             let record = RunRecord { repeated: repeated.clone(), ..record };
@@ -91,12 +110,27 @@ impl Batch {
             store(&directory.join(&folder), &run, &record)?;
             show.end(&end_line(&record, repeat));
             if !repeat {
-                return Ok(Some(record));
+                return Ok(Ended::Measured(Box::new(record)));
             }
             *repeats_left -= 1;
             repeated.push(format!("{}; kept in {folder}", record.invalid.join("; ")));
         }
     }
+}
+
+/// How a contender's turn in a block ended.
+enum Ended {
+    Measured(Box<RunRecord>),
+    /// It could not be run, and why.
+    Failed(String),
+    /// The batch was stopped.
+    Stopped,
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
 }
 
 fn end_line(record: &RunRecord, repeat: bool) -> String {

@@ -52,6 +52,7 @@ pub(super) async fn manifest(
         blocks: spec.blocks,
         harness: harness_cost().await?,
         skipped: batch.skipped.clone(),
+        failed: Vec::new(),
         threats: threats(batch),
         end: None,
     })

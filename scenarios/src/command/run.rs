@@ -119,9 +119,10 @@ impl Work for Run {
 
         let mut manifest = manifest(&batch, &plans, started).await?;
         write_json(&directory.join("manifest.json"), &manifest)?;
-        let mut records = Vec::new();
+        let (mut records, mut failed) = (Vec::new(), Vec::new());
         // What ran before a failure is kept; the batch as a whole proves nothing.
-        let failure = batch.run(&plans, &directory, &display, &mut records).await.err();
+        let failure = batch.run(&plans, &directory, &display, &mut records, &mut failed).await.err();
+        manifest.failed = failed;
         let end = match &failure {
             _ if stop.is_cancelled() => BatchEnd::Interrupted,
             Some(error) => BatchEnd::Failed(format!("{error:#}")),

@@ -1,6 +1,8 @@
 //! Clients that do nothing but send the requests of a pair: a file and a line for each server.
 
 mod etcd;
+mod mariadb;
+mod nats;
 mod postgres;
 mod redis;
 mod zookeeper;
@@ -28,8 +30,14 @@ pub(crate) struct Yardstick {
 }
 
 /// In the order in which they are measured.
-pub(crate) const ALL: &[Yardstick] =
-    &[redis::YARDSTICK, postgres::YARDSTICK, etcd::YARDSTICK, zookeeper::YARDSTICK];
+pub(crate) const ALL: &[Yardstick] = &[
+    redis::YARDSTICK,
+    postgres::YARDSTICK,
+    etcd::YARDSTICK,
+    zookeeper::YARDSTICK,
+    mariadb::YARDSTICK,
+    nats::YARDSTICK,
+];
 
 impl Yardstick {
     /// The variants of the server, the first that they are compared with at the head.

@@ -1,8 +1,7 @@
-//! MariaDB: one statement at a time on a connection that a task owns.
+//! MariaDB: one statement at a time on a connection that whoever asks drives.
 
 use sqlx::{ConnectOptions as _, MySqlConnection};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::Mutex;
 
 use super::client;
 use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
@@ -13,14 +12,9 @@ const ROW: &str = "INSERT IGNORE INTO lockbench_bare VALUES (1, 0)";
 const PING: &str = "SELECT 1";
 const WRITE: &str = "UPDATE lockbench_bare SET n = n + 1 WHERE id = 1";
 
-type Answer = Result<(), sqlx::Error>;
-
-/// Statements go to the task that owns the connection.
+/// A connection without a task of its own: variants with a connection for each holder have none either.
 #[derive(Debug)]
-pub(super) struct Mariadb {
-    statements: mpsc::Sender<(&'static str, oneshot::Sender<Answer>)>,
-    _owner: JoinSet<()>,
-}
+pub(super) struct Mariadb(Mutex<MySqlConnection>);
 
 impl Mariadb {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
@@ -29,20 +23,12 @@ impl Mariadb {
         for sql in [TABLE, ROW] {
             sqlx::raw_sql(sql).execute(&mut connection).await.map_err(unavailable)?;
         }
-        let (statements, mut inbox) = mpsc::channel::<(&'static str, oneshot::Sender<Answer>)>(1);
-        let mut owner = JoinSet::new();
-        owner.spawn(async move {
-            while let Some((sql, reply)) = inbox.recv().await {
-                let _gone = reply.send(sqlx::query(sql).execute(&mut connection).await.map(drop));
-            }
-        });
-        Ok(Self { statements, _owner: owner })
+        Ok(Self(Mutex::new(connection)))
     }
 
     async fn ask(&self, sql: &'static str) -> Result<(), LockError> {
-        let (reply, answer) = oneshot::channel();
-        self.statements.send((sql, reply)).await.map_err(unavailable)?;
-        answer.await.map_err(unavailable)?.map_err(unavailable)
+        let mut connection = self.0.lock().await;
+        sqlx::query(sql).execute(&mut *connection).await.map(drop).map_err(unavailable)
     }
 }
 

@@ -1,11 +1,10 @@
-//! PostgreSQL: one statement at a time on a connection that a task owns.
+//! PostgreSQL: one statement at a time on a connection that whoever asks drives.
 
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::Mutex;
 
 use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
 
@@ -14,14 +13,9 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS lockbench_bare (id bigint PRIMAR
 const PING: &str = "SELECT 1::bigint";
 const WRITE: &str = "UPDATE lockbench_bare SET n = n + 1 WHERE id = 1 RETURNING n";
 
-type Answer = Result<i64, sqlx::Error>;
-
-/// Statements go to the task that owns the connection.
+/// A connection without a task of its own: variants with a connection for each holder have none either.
 #[derive(Debug)]
-pub(super) struct Postgres {
-    statements: mpsc::Sender<(&'static str, oneshot::Sender<Answer>)>,
-    _owner: JoinSet<()>,
-}
+pub(super) struct Postgres(Mutex<PgConnection>);
 
 impl Postgres {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
@@ -29,20 +23,13 @@ impl Postgres {
         let options = PgConnectOptions::from_str(&endpoint.0).map_err(malformed)?;
         let mut connection: PgConnection = options.connect().await.map_err(unavailable)?;
         sqlx::raw_sql(TABLE).execute(&mut connection).await.map_err(unavailable)?;
-        let (statements, mut inbox) = mpsc::channel::<(&'static str, oneshot::Sender<Answer>)>(1);
-        let mut owner = JoinSet::new();
-        owner.spawn(async move {
-            while let Some((sql, reply)) = inbox.recv().await {
-                let _gone = reply.send(sqlx::query_scalar(sql).fetch_one(&mut connection).await);
-            }
-        });
-        Ok(Self { statements, _owner: owner })
+        Ok(Self(Mutex::new(connection)))
     }
 
     async fn ask(&self, sql: &'static str) -> Result<(), LockError> {
-        let (reply, answer) = oneshot::channel();
-        self.statements.send((sql, reply)).await.map_err(unavailable)?;
-        answer.await.map_err(unavailable)?.map(drop).map_err(unavailable)
+        let mut connection = self.0.lock().await;
+        let row: Result<i64, sqlx::Error> = sqlx::query_scalar(sql).fetch_one(&mut *connection).await;
+        row.map(drop).map_err(unavailable)
     }
 }
 

@@ -216,7 +216,7 @@ impl Holding for Holder {
     }
 
     fn roll_back(&mut self) -> Answer<'_, ()> {
-        Box::pin(async { done(run(&mut self.connection, "ROLLBACK; SELECT 1".to_owned()).await) })
+        Box::pin(async { done(run(&mut self.connection, statements::NOTHING_HELD.to_owned()).await) })
     }
 
     fn unlock<'a>(&'a mut self, name: &'a str, mode: Mode) -> Answer<'a, bool> {

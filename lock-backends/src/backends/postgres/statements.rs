@@ -90,6 +90,10 @@ pub(super) const RENEW: &str = "\
 pub(super) const LEASE_HOLDER: &str =
     "SELECT description FROM lockbench_lease WHERE name = $1 AND expires > clock_timestamp()";
 
+/// After this a connection has nothing: no transaction, and no lock of the session either. Where a grant and the end of the
+/// wait met, the server says that the time is over and keeps the lock, which no rollback gives back.
+pub(super) const NOTHING_HELD: &str = "ROLLBACK; SELECT pg_advisory_unlock_all(); SELECT 1";
+
 /// Waits for the lock; the last row is the token.
 ///
 /// In a transaction's scope the session's lock bridges the moment between the transaction that draws the token and the

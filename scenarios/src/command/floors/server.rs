@@ -1,0 +1,50 @@
+//! All that is measured on one server.
+
+use std::time::Duration;
+
+use harness::servers::Server;
+use lock_backends::{Endpoint, Variant};
+
+use super::hot::{Hot, hot};
+use super::nodes::Nodes;
+use super::pair::{Pairs, Requests, pairs};
+use crate::batch::Show as _;
+use crate::contenders::server_kind;
+use crate::progress::Display;
+
+/// What was measured of a variant.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) variant: &'static Variant,
+    pub(super) pairs: Pairs,
+    pub(super) hot: Hot,
+}
+
+/// Measures the variants on a server, or those without one. The hot key of each is contended for so long.
+pub(super) async fn of_server(
+    server: Option<&Server>,
+    contend: Duration,
+    seed: u64,
+    display: &Display,
+) -> anyhow::Result<(Requests, Vec<Measured>)> {
+    let kind = server.map(Server::kind);
+    let name = kind.map_or("none", |kind| kind.name());
+    let endpoint = Endpoint(server.map(|server| server.endpoint().to_owned()).unwrap_or_default());
+    let mut nodes = Vec::new();
+    for variant in lock_backends::backends::all().filter(|variant| server_kind(variant) == kind) {
+        nodes.push(Nodes::connect(variant, &endpoint).await?);
+    }
+    let bare = match nodes.first().and_then(|nodes| lock_backends::server_of(nodes.variant)) {
+        Some(server) => Some((server.bare)(&endpoint).await?),
+        None => None,
+    };
+    display.line(&format!("{name}: pairs"));
+    let (requests, pairs) = pairs(bare.as_deref(), &nodes, seed, name).await?;
+    let hot = hot(&nodes, contend, seed, name, display).await;
+    let mut measured = Vec::new();
+    for ((nodes, pairs), hot) in nodes.into_iter().zip(pairs).zip(hot) {
+        measured.push(Measured { variant: nodes.variant, pairs, hot });
+        nodes.close().await;
+    }
+    Ok((requests, measured))
+}
