@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use harness::servers::{
-    Durability, Finding, Server, ServerError, ServerKind, ServerOptions, Topology, find, sweep_leftovers,
+    Durability, Finding, Server, ServerError, ServerKind, ServerOptions, Topology, find, redact,
+    sweep_leftovers,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// Set in the child process that is to be killed.
+/// Set in the child process that is to be killed: to the name of the product that it starts, or to this.
 const VICTIM: &str = "LOCKBENCH_TEST_VICTIM";
+const ALL: &str = "all";
 
 /// Longer than any start or end takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,7 +82,7 @@ fn segments_of(pids: &[u32]) -> usize {
 async fn every_installed_server_starts_answers_and_stops() {
     for kind in installed() {
         let server = Server::start(kind, &ServerOptions::default()).await.unwrap();
-        println!("{kind} {} at {}: {:?}", server.version(), server.endpoint(), server.settings());
+        println!("{kind} {} at {}: {:?}", server.version(), redact(server.endpoint()), server.settings());
         assert!(server.version().starts_with(|c: char| c.is_ascii_digit()), "{}", server.version());
         assert_eq!(server.pids().first().copied(), server.pid());
         assert!(server.cpu_ns().is_some());
@@ -282,7 +284,7 @@ impl Drop for Victim {
 async fn kill_9_of_lockbench_leaves_no_process_and_the_next_start_sweeps_the_rest() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "this_process_starts_every_server_and_is_killed", "--nocapture"]);
-    let mut victim = Victim(command.env(VICTIM, "1").stdout(Stdio::piped()).spawn().unwrap());
+    let mut victim = Victim(command.env(VICTIM, ALL).stdout(Stdio::piped()).spawn().unwrap());
     let traces: Vec<Trace> = BufReader::new(victim.0.stdout.take().unwrap())
         .lines()
         .map_while(Result::ok)
@@ -315,6 +317,43 @@ async fn kill_9_of_lockbench_leaves_no_process_and_the_next_start_sweeps_the_res
     }
 }
 
+#[tokio::test]
+async fn the_folder_of_a_lockbench_in_another_container_is_no_leftover() {
+    let Some(kind) = installed().into_iter().next() else { return };
+    // As root as in a container: its process ids are others than here.
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"]);
+    let possible = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "--", "true"]).status();
+    if !possible.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none() || !nix::unistd::geteuid().is_root());
+        eprintln!("skipped: no namespace of process ids can be made here");
+        return;
+    }
+    command.arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "this_process_starts_every_server_and_is_killed", "--nocapture"]);
+    let mut victim = Victim(command.env(VICTIM, kind.name()).stdout(Stdio::piped()).spawn().unwrap());
+    let folders: Vec<PathBuf> = BufReader::new(victim.0.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .take_while(|line| line != "READY")
+        .filter_map(|line| Some(line.strip_prefix("SERVER ")?.split(' ').next()?.into()))
+        .collect();
+    assert!(!folders.is_empty());
+    sweep_leftovers();
+    assert!(folders.iter().all(|folder| !servers_in(folder).is_empty()), "{folders:?}");
+
+    victim.kill_9();
+    tokio::time::timeout(PATIENCE, async {
+        while !folders.iter().all(|folder| servers_in(folder).is_empty()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("they die with their namespace");
+    sweep_leftovers();
+    assert!(!folders.iter().any(|folder| folder.exists()), "{folders:?}");
+}
+
 /// As many members as this product can have here.
 fn largest(kind: ServerKind) -> Topology {
     if kind.can_be_replicated() { Topology::Replicated } else { Topology::Single }
@@ -323,11 +362,9 @@ fn largest(kind: ServerKind) -> Topology {
 /// Passes at once, except in the process that the test above starts.
 #[tokio::test]
 async fn this_process_starts_every_server_and_is_killed() {
-    if std::env::var_os(VICTIM).is_none() {
-        return;
-    }
+    let Ok(wanted) = std::env::var(VICTIM) else { return };
     let mut servers = Vec::new();
-    for kind in installed() {
+    for kind in installed().into_iter().filter(|kind| wanted == ALL || kind.name() == wanted) {
         let options = ServerOptions { topology: largest(kind), ..options(Durability::Memory) };
         let server = Server::start(kind, &options).await.unwrap();
         for member in server.members() {

@@ -19,7 +19,8 @@ fn every_server_has_an_example_that_works() {
         // As the documentation writes it, whatever the form in which the bench knows its server.
         let (scheme, _) = server.url.split_once("://").unwrap();
         let place = running.endpoint().split_once("://").map_or(running.endpoint(), |(_, place)| place);
-        let ran = Command::new(example(server.name)).arg(format!("{scheme}://{place}")).output().unwrap();
+        let mut example = Command::new(example(server.name));
+        let ran = example.env("LOCK_URL", format!("{scheme}://{place}")).output().unwrap();
         let said = String::from_utf8_lossy(&ran.stdout).into_owned();
         assert!(ran.status.success(), "{}: {said}{}", server.name, String::from_utf8_lossy(&ran.stderr));
         for line in

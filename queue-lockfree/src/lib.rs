@@ -66,8 +66,8 @@ mod jobs;
 pub use self::future::BoxFuture;
 #[cfg(feature = "postgres")]
 pub use self::jobs::{
-    Job, JobError, JobForm, JobHandler, JobNode, JobNodeOptions, JobOutcome, JobSubmission, NAME_BYTES,
-    OnWorkerLoss, PAYLOAD_BYTES, Ticket, job_handler_fn,
+    ATTEMPTS_MAX, Job, JobError, JobForm, JobHandler, JobNode, JobNodeOptions, JobOutcome, JobSubmission,
+    NAME_BYTES, OnWorkerLoss, PAYLOAD_BYTES, Ticket, job_handler_fn,
 };
 pub use self::membership::Membership;
 #[cfg(feature = "postgres")]

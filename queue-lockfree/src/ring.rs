@@ -9,6 +9,10 @@ use md5::{Digest, Md5};
 /// Points that each member has on the ring, as in the original since its first commit.
 const VIRTUAL_NODES: u32 = 500;
 
+/// Stretches of the circle for each of its points whose past is told apart. Where members come and go under names that are
+/// used again, or a few times only, there are fewer: they grow with the logarithm of the number of changes.
+const TENURES_PER_POINT: usize = 4;
+
 /// An immutable view of the members and of the keys that each of them owns.
 ///
 /// Invariant: the points are sorted by position, no two share one, and they depend on the members alone, not on
@@ -90,7 +94,8 @@ impl Ring {
     }
 
     /// The same view as what follows `before`: keys that stay where they were keep their generation. If views between
-    /// the two were not seen, nobody knows what stayed, and all generations are this view's epoch.
+    /// the two were not seen, nobody knows what stayed, and all generations are this view's epoch; so they are where what is known
+    /// of the past has become too much. Raised, a generation does no harm: only that it never falls is relied on.
     pub(crate) fn following(mut self, before: &Self) -> Self {
         if before.epoch + 1 != self.epoch || before.hash != self.hash || before.points.is_empty() {
             return self;
@@ -110,6 +115,10 @@ impl Ring {
                 Some(last) if last.since_epoch == since_epoch => last.end = end,
                 _ => self.tenures.push(Tenure { end, since_epoch }),
             }
+        }
+        // Members that come under a new name each time cut the circle into ever more stretches, which nothing would join again.
+        if self.tenures.len() > TENURES_PER_POINT * self.points.len() {
+            self.tenures = vec![Tenure { end: u64::MAX, since_epoch: self.epoch }];
         }
         self
     }

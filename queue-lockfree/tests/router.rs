@@ -477,3 +477,38 @@ async fn a_full_queue_and_too_many_calls_are_refused() {
     assert!(tasks.join_all().await.into_iter().all(|answer| answer.is_ok()));
     Arc::into_inner(cluster).unwrap().shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_at_an_owner_is_bounded_in_bytes_wherever_it_was_submitted() {
+    const PAYLOAD: usize = 100_000;
+    let gate = Gate::closed();
+    // Two fit, with their keys and what is counted for each.
+    let room = 2 * PAYLOAD + 10_000;
+    let cluster =
+        Cluster::start_with(2, |_| gate.handler(), |options| options.limits.task_bytes = room).await;
+    let cluster = Arc::new(cluster);
+    let key = cluster.key_of(1, 0);
+    let mut submits = JoinSet::new();
+    let submit = |at: usize| {
+        let (cluster, key) = (Arc::clone(&cluster), key.clone());
+        async move { cluster.submit(at, &key, vec![7; PAYLOAD]).await }
+    };
+    submits.spawn(submit(0));
+    submits.spawn(submit(1));
+    let owner = &cluster.nodes[1];
+    eventually("one runs and one waits", || {
+        gate.started() == 1 && owner.snapshot().iter().any(|queue| !queue.pending_ages_ns.is_empty())
+    })
+    .await;
+    for at in 0..2 {
+        assert_eq!(submit(at).await, Err(SubmitError::QueueFull), "submitted at {at}");
+    }
+    gate.open();
+    while let Some(ended) = submits.join_next().await {
+        assert_eq!(ended.unwrap().unwrap().len(), PAYLOAD);
+    }
+    for at in 0..2 {
+        assert_eq!(submit(at).await.unwrap().len(), PAYLOAD, "there is room again");
+    }
+    Arc::into_inner(cluster).unwrap().shutdown().await;
+}

@@ -17,6 +17,7 @@ use harness::placement::process::{self, NodeCommand};
 use harness::placement::single;
 use harness::placement::{Run, RunOptions};
 use harness::record::Verdict;
+use harness::secret::{Sealed, Secret};
 use harness::servers::{Server, ServerOptions};
 use scenarios::catalog;
 use scenarios::contenders::{Contender, Here, Setting, all};
@@ -67,17 +68,18 @@ async fn run_on(contender: &Contender, placement: Placement, endpoint: Option<St
     let setting = Setting {
         plan: Arc::clone(&plan),
         clock: clock.clone(),
-        endpoint,
+        endpoint: endpoint.map(Into::into),
         detect: Duration::from_secs(10),
         noop_delay: Duration::ZERO,
         run_seed: 5,
+        ring_secret: Secret::fresh(),
         here: Here::all(&plan),
     };
     if placement == Placement::Process {
         let command = NodeCommand {
             program: env!("CARGO_BIN_EXE_lockbench").into(),
             args: vec!["node".into()],
-            mechanism: serde_json::to_value(contender.recipe(&setting)).unwrap(),
+            mechanism: Sealed(serde_json::to_value(contender.recipe(&setting)).unwrap()),
         };
         let run = process::run(plan, command, clock, RunOptions::default()).await.unwrap();
         assert_eq!(run.facts.outages, [], "{}", contender.name);
@@ -209,6 +211,7 @@ fn the_same_plan_gives_the_same_history_byte_by_byte_where_there_are_no_sockets(
                 detect: Duration::from_secs(10),
                 noop_delay: Duration::from_millis(5),
                 run_seed: 5,
+                ring_secret: Secret::fresh(),
                 here: Here::all(&plan),
             };
             let mechanism = contender(name).build(&setting).await.unwrap();
@@ -267,6 +270,7 @@ async fn a_local_mutex_with_the_exclusion_between_nodes_removed_is_caught() {
         detect: Duration::from_secs(10),
         noop_delay: Duration::ZERO,
         run_seed: 5,
+        ring_secret: Secret::fresh(),
         here: Here::all(&plan),
     };
     let mut tables = Vec::new();

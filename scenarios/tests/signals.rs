@@ -59,6 +59,8 @@ async fn end_with(signal: &str) -> Option<ExitStatus> {
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
+    // The server runs as another user where we are root.
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
     let mut lockbench = start(folder.path());
     let mut servers = Vec::new();
     eventually("a server runs", || {

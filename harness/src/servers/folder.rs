@@ -3,19 +3,19 @@
 //!
 //! ```text
 //! lockbench-redis-a1B2c3/    of the user who runs lockbench
-//!   owner                    process id and start time of that lockbench
+//!   owner                    locked for as long as that lockbench lives; its process id, for people
+//!   …                        what only the server may read, such as its password
 //!   log                      what the server printed
 //!   data/                    of the user who runs the server
 //! ```
 
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, User, access};
-use procfs::process::Process as ProcEntry;
 
 use super::about::About;
 use super::error::ServerError;
@@ -35,6 +35,9 @@ const TMPFS_FREE_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
+    /// The owner file, locked. The kernel lets go of the lock when this process ends, however it ends, and unlike a process id
+    /// it means the same in every container that sees the folder.
+    _owner: Option<File>,
     clean_up: fn(&Path),
 }
 
@@ -51,9 +54,14 @@ impl Folder {
 
     fn create_in(root: &Path, about: &About, user: Option<&User>) -> io::Result<Self> {
         let made = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", about.name)).tempdir_in(root)?;
-        let folder = Self::of_nobody(made.keep(), about.clean_up);
-        let owner = ProcEntry::myself().and_then(|me| me.stat()).map_err(io::Error::other)?;
-        fs::write(folder.path.join(OWNER), format!("{} {}\n", owner.pid, owner.starttime))?;
+        let mut folder = Self::of_nobody(made.keep(), about.clean_up);
+        // Under its name only once it is locked: without a lock the folder is a leftover.
+        let making = folder.path.join("owner-in-the-making");
+        let mut owner = File::create(&making)?;
+        owner.lock()?;
+        writeln!(owner, "{}", std::process::id())?;
+        fs::rename(making, folder.path.join(OWNER))?;
+        folder._owner = Some(owner);
         fs::create_dir(folder.data())?;
         fs::set_permissions(folder.data(), Permissions::from_mode(0o700))?;
         if let Some(user) = user {
@@ -65,7 +73,12 @@ impl Folder {
 
     /// One that is there and whose lockbench is gone.
     pub(super) fn of_nobody(path: PathBuf, clean_up: fn(&Path)) -> Self {
-        Self { path, clean_up }
+        Self { path, _owner: None, clean_up }
+    }
+
+    /// One whose lockbench is gone, with the lock that it left.
+    pub(super) fn taken_over(path: PathBuf, owner: File, clean_up: fn(&Path)) -> Self {
+        Self { path, _owner: Some(owner), clean_up }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -74,6 +87,17 @@ impl Folder {
 
     pub(super) fn data(&self) -> PathBuf {
         self.path.join("data")
+    }
+
+    /// Writes a file that its user alone can read; who runs lockbench as root can too.
+    pub(super) fn confide(&self, name: &str, text: &str, user: Option<&User>) -> io::Result<PathBuf> {
+        let path = self.path.join(name);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
+        if let Some(user) = user {
+            chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        }
+        Ok(path)
     }
 
     pub(super) fn log(&self) -> PathBuf {

@@ -14,6 +14,7 @@ use super::leftovers::sweep_once;
 use super::member::Member;
 use super::options::{ServerOptions, Topology};
 use super::product::{Answer, Ports, Seat};
+use crate::secret::Secret;
 
 /// How often another port is tried.
 const TRIES: usize = 5;
@@ -77,8 +78,10 @@ fn seats(kind: ServerKind, options: &ServerOptions) -> Result<Vec<Seat>, ServerE
     let about = kind.product().about();
     let no_ports = |source| ServerError::Ports { product: about.title, source };
     let user = user(about)?;
+    let secret = Secret::fresh();
     let seat = |ports| {
-        Ok(Seat { folder: Folder::create(about, options, user.as_ref())?, ports, user: user.clone() })
+        let folder = Folder::create(about, options, user.as_ref())?;
+        Ok(Seat { folder, ports, secret: secret.clone(), user: user.clone() })
     };
     free_ports(options.topology.members()).map_err(no_ports)?.into_iter().map(seat).collect()
 }

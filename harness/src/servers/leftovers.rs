@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use procfs::process::{Stat, all_processes};
 
 use super::folder::{Folder, OWNER, PREFIX, default_roots};
 use super::products::ALL;
-use crate::child::{await_end, kill_all, lives};
+use crate::child::{await_end, kill_all};
 
 /// A folder without an owner file may be in the making; after this long it is not.
 const MAKING: Duration = Duration::from_secs(60);
@@ -40,25 +40,28 @@ fn sweep(root: &Path) -> usize {
     let mut removed = 0;
     for entry in entries.flatten() {
         let named = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-        if named && is_leftover(&entry.path()) {
-            kill_those_in(&entry.path());
-            drop(Folder::of_nobody(entry.path(), clean_up(&entry.file_name())));
+        if named && let Some(folder) = leftover(&entry.path(), clean_up(&entry.file_name())) {
+            kill_those_in(folder.path());
+            drop(folder);
             removed += usize::from(!entry.path().exists());
         }
     }
     removed
 }
 
-fn is_leftover(path: &Path) -> bool {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+/// The folder, if its lockbench is gone. Nobody else takes it for one as long as the answer is kept.
+fn leftover(path: &Path, clean_up: fn(&Path)) -> Option<Folder> {
+    let metadata = fs::symlink_metadata(path).ok()?;
     if !metadata.is_dir() || metadata.uid() != geteuid().as_raw() {
-        return false;
+        return None;
     }
-    let owner = fs::read_to_string(path.join(OWNER)).unwrap_or_default();
-    match owner.split_once(' ').map(|(pid, started)| (pid.parse(), started.trim().parse())) {
-        Some((Ok(pid), Ok(started))) => !lives(pid, started),
-        // No other lockbench writes names of this form, but one may be about to write its owner file.
-        _ => metadata.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age > MAKING)),
+    match File::open(path.join(OWNER)) {
+        Ok(owner) => owner.try_lock().ok().map(|()| Folder::taken_over(path.to_owned(), owner, clean_up)),
+        // No other lockbench writes names of this form, but one may be about to make its owner file.
+        Err(_) => {
+            let old = metadata.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age > MAKING));
+            old.then(|| Folder::of_nobody(path.to_owned(), clean_up))
+        }
     }
 }
 

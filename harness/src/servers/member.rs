@@ -11,6 +11,7 @@ use procfs::process::Stat;
 use tokio::time::{sleep, timeout};
 
 use super::command::command;
+use super::endpoint::Endpoint;
 use super::error::ServerError;
 use super::folder::Folder;
 use super::product::{Answer, Product, READY, Seat, Start};
@@ -30,7 +31,7 @@ pub struct Member {
     /// How it was started.
     start: Start,
     /// Where clients reach it.
-    endpoint: String,
+    endpoint: Endpoint,
     // Fields drop in this order: no process is left when the folder goes.
     process: Process,
     seat: Seat,
@@ -45,7 +46,7 @@ impl Member {
         start: Start,
     ) -> Result<Self, ServerError> {
         let process = spawn(product, &seat, &start).await?;
-        let endpoint = product.endpoint(address(&seat));
+        let endpoint = product.endpoint(address(&seat), &seat.secret).into();
         Ok(Self { product, start, endpoint, process, seat, former_cpu_ns: 0 })
     }
 
@@ -68,7 +69,7 @@ impl Member {
                     let (program, log) = (self.start.program.clone(), self.folder().log_end());
                     return Err(ServerError::Died { product: title, program, status, log });
                 }
-                match self.product.ask(&self.endpoint).await {
+                match self.product.ask(self.endpoint.as_str()).await {
                     // Somebody else's server has our port; ours is about to find out.
                     Ok(answer)
                         if answer
@@ -80,21 +81,21 @@ impl Member {
                     }
                     Ok(answer) => return Ok(answer),
                     Err(AskError::Silent(reason)) => last = reason,
-                    Err(other) => return Err(other.into_error(title, &self.endpoint)),
+                    Err(other) => return Err(other.into_error(title, self.endpoint.as_str())),
                 }
                 sleep(POLL).await;
             }
         };
         let answer = timeout(READY, asking).await;
         answer.unwrap_or_else(|_| {
-            let (endpoint, log) = (redact(&self.endpoint), self.folder().log_end());
+            let (endpoint, log) = (redact(self.endpoint.as_str()), self.folder().log_end());
             Err(ServerError::NotReady { product: title, endpoint, seconds: READY.as_secs(), last, log })
         })
     }
 
     /// Where clients reach this member, as [`Server::endpoint`](super::Server::endpoint).
     pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        self.endpoint.as_str()
     }
 
     /// Where it listens for clients.
@@ -104,12 +105,12 @@ impl Member {
 
     /// The endpoint over a link that takes the address's place.
     pub(super) fn endpoint_over(&self, link: SocketAddr) -> String {
-        self.product.endpoint(link)
+        self.product.endpoint(link, &self.seat.secret)
     }
 
     /// The term in which it leads; `None`: it does not, or does not answer.
     pub(super) async fn leads(&self) -> Option<u64> {
-        self.product.leads(&self.endpoint).await.ok()?
+        self.product.leads(self.endpoint.as_str()).await.ok()?
     }
 
     /// Settings that it cannot be asked for.

@@ -15,6 +15,7 @@ use super::error::ServerError;
 use super::folder::Folder;
 use super::options::{Durability, ServerOptions};
 use super::wire::AskError;
+use crate::secret::Secret;
 
 /// From the spawn to the first answer. A JVM on a busy machine takes seconds.
 pub(super) const READY: Duration = Duration::from_secs(30);
@@ -47,8 +48,9 @@ pub(super) trait Product: fmt::Debug + Send + Sync {
         options: &'a ServerOptions,
     ) -> BoxFuture<'a, Result<Start, ServerError>>;
 
-    /// The URL by which clients reach a private member at an address: its own, or that of a link before it.
-    fn endpoint(&self, address: SocketAddr) -> String;
+    /// The URL by which clients reach a private member at an address, its own or that of a link before it, with what lets
+    /// them in.
+    fn endpoint(&self, address: SocketAddr, secret: &Secret) -> String;
 
     /// Asks the server at a URL for its version and settings, within [`PATIENCE`](super::wire::PATIENCE) a question. Where it
     /// takes a list, every server of it has to answer, and the first one's answer counts. It answers only when it serves.
@@ -76,8 +78,23 @@ pub(super) trait Product: fmt::Debug + Send + Sync {
 pub(super) struct Seat {
     pub(super) folder: Folder,
     pub(super) ports: Ports,
+    /// Lets clients in, and the members in at each other; the same at all members of a server, and at no other server. It
+    /// reaches programs in files that only their user can read, never in arguments.
+    pub(super) secret: Secret,
     /// Whom it runs as, if not as ourselves.
     pub(super) user: Option<User>,
+}
+
+impl Seat {
+    /// Writes a file of the member's that only its server can read, and ourselves.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn confide(&self, about: &About, name: &str, text: &str) -> Result<PathBuf, ServerError> {
+        let (product, path) = (about.title, self.folder.path().join(name));
+        let confided = self.folder.confide(name, text, self.user.as_ref());
+        confided.map_err(|source| ServerError::Folder { product, action: "write", path, source })
+    }
 }
 
 /// A client's port, and two for what members have to say to each other.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use futures_util::future::{join_all, try_join_all};
 
+use super::endpoint::Endpoint;
 use super::error::ServerError;
 use super::kind::ServerKind;
 use super::launch::launch;
@@ -23,7 +24,7 @@ use super::product::Answer;
 #[must_use = "a private server stops when its handle is dropped"]
 pub struct Server {
     kind: ServerKind,
-    endpoint: String,
+    endpoint: Endpoint,
     version: String,
     settings: BTreeMap<String, String>,
     /// Empty when the server runs elsewhere.
@@ -44,7 +45,7 @@ impl Server {
         let mut settings = answer.settings;
         settings.insert("data".to_owned(), members[0].folder().medium().to_owned());
         let endpoints: Vec<&str> = members.iter().map(Member::endpoint).collect();
-        Ok(Self { kind, endpoint: endpoints.join(","), version: answer.version, settings, members })
+        Ok(Self { kind, endpoint: endpoints.join(",").into(), version: answer.version, settings, members })
     }
 
     /// Asks a server that already runs for its version and settings. etcd and ZooKeeper take a comma-separated
@@ -58,7 +59,7 @@ impl Server {
         let asked = kind.product().ask(url).await;
         let answer = asked.map_err(|reason| reason.into_error(kind.title(), url))?;
         let Answer { version, settings, .. } = answer;
-        Ok(Self { kind, endpoint: url.to_owned(), version, settings, members: Vec::new() })
+        Ok(Self { kind, endpoint: url.to_owned().into(), version, settings, members: Vec::new() })
     }
 
     /// The product.
@@ -66,11 +67,10 @@ impl Server {
         self.kind
     }
 
-    /// The address that clients use: `redis://127.0.0.1:P`, `postgres://lockbench@127.0.0.1:P/lockbench`,
-    /// `http://127.0.0.1:P` or `127.0.0.1:P`, of several members separated by commas; of an attached server the URL as it
-    /// was given, which may hold a password (see [`redact`](super::redact)).
+    /// The address that clients use: `redis://:PASSWORD@127.0.0.1:P`, `http://127.0.0.1:P` or `127.0.0.1:P`, of several members
+    /// separated by commas; of an attached server the URL as it was given. What shows it calls [`redact`](super::redact).
     pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        self.endpoint.as_str()
     }
 
     /// The endpoint of a private server over links, one a member in their order, that take the places of the addresses.

@@ -12,7 +12,9 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 /// Takes a lock of this variant, is refused it from a second node, works under it and gives it back.
 pub(crate) async fn run(name: &str, usual_url: &str) -> Result<(), Box<dyn Error>> {
-    let url = std::env::args().nth(1).unwrap_or_else(|| usual_url.to_owned());
+    // Other users of the machine can read arguments, so a URL with a password comes by the environment.
+    let given = std::env::args().nth(1).or_else(|| std::env::var("LOCK_URL").ok());
+    let url = given.unwrap_or_else(|| usual_url.to_owned());
     let variant = lock_backends::variant(name)?;
     // A client for each process: one session, however many locks. Clones of it are cheap.
     let client = connect(variant, &url, "node-1").await?;

@@ -123,10 +123,12 @@ pub(crate) async fn start(name: &str) -> Option<Server> {
 
 /// Says one command to a Redis server over a connection of its own and returns the answer.
 pub(crate) async fn say(server: &Server, command: &str) -> String {
-    let address = server.endpoint().strip_prefix("redis://").unwrap().trim_end_matches('/');
+    let (password, address) = server.endpoint().strip_prefix("redis://:").unwrap().split_once('@').unwrap();
     let mut connection = TcpStream::connect(address).await.unwrap();
-    connection.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+    connection.write_all(format!("AUTH {password}\r\n").as_bytes()).await.unwrap();
     let mut answer = [0; 256];
+    connection.read_exact(&mut answer[.."+OK\r\n".len()]).await.unwrap();
+    connection.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
     let n = connection.read(&mut answer).await.unwrap();
     String::from_utf8_lossy(&answer[..n]).into_owned()
 }

@@ -1,6 +1,7 @@
 //! The operations of the schema, one connection per task that asks, and what their errors mean.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,12 +30,25 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(55);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// All versions of the schema, oldest first.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "jobs", include_str!("../../migrations/jobs/0001_jobs.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "jobs", include_str!("../../migrations/jobs/0001_jobs.sql")),
+    (2, "attempts", include_str!("../../migrations/jobs/0002_attempts.sql")),
+];
+
+/// How a session is opened; the library's `Debug` would show the password.
+#[derive(Clone)]
+struct Options(PgConnectOptions);
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Options(…)")
+    }
+}
 
 /// Where the database is.
 #[derive(Debug)]
 pub(super) struct Database {
-    options: PgConnectOptions,
+    options: Options,
     /// Of all its sessions.
     operations: Arc<AtomicU64>,
 }
@@ -55,8 +69,9 @@ pub(super) enum Trouble {
 
 impl Database {
     pub(super) fn new(options: &JobNodeOptions) -> Result<Self, JobError> {
+        // The library's error could repeat the password.
         let connect: PgConnectOptions =
-            options.url.parse().map_err(|error: sqlx::Error| JobError::Database(error.to_string()))?;
+            options.url.parse().map_err(|_: sqlx::Error| JobError::Database("its URL is none".to_owned()))?;
         let connect = connect.application_name("lockbench-jobs").disable_statement_logging().options([
             // Tables that fill and drain in seconds outrun the statistics, and the planner then scans them whole.
             ("enable_seqscan", "off".to_owned()),
@@ -67,11 +82,11 @@ impl Database {
             ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
             ("tcp_user_timeout", PATIENCE.as_millis().to_string()),
         ]);
-        Ok(Self { options: connect, operations: Arc::default() })
+        Ok(Self { options: Options(connect), operations: Arc::default() })
     }
 
     pub(super) fn options(&self) -> &PgConnectOptions {
-        &self.options
+        &self.options.0
     }
 
     /// Statements sent so far.
@@ -128,7 +143,7 @@ fn migrator() -> Migrator {
 /// One connection, made when it is needed and again when it broke.
 #[derive(Debug)]
 pub(super) struct Session {
-    options: PgConnectOptions,
+    options: Options,
     operations: Arc<AtomicU64>,
     connection: Option<PgConnection>,
 }
@@ -268,7 +283,7 @@ impl Session {
     }
 
     async fn open(&self) -> Result<PgConnection, Trouble> {
-        let opening = PgConnection::connect_with(&self.options);
+        let opening = PgConnection::connect_with(&self.options.0);
         Ok(timeout(CONNECT_PATIENCE, opening).await.map_err(elapsed)??)
     }
 }

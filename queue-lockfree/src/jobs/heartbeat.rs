@@ -14,14 +14,25 @@ const BEATS: u32 = 6;
 /// Gives signs of life and looks after those of others, until the node stops.
 pub(super) async fn keep(shared: Arc<Shared>) {
     let stop = shared.stop.clone();
-    if stop.run_until_cancelled(beat_on(&shared)).await == Some(()) {
-        tracing::warn!(node = shared.options.name, "declared dead by others");
-        shared.liveness.evict();
+    match stop.run_until_cancelled(beat_on(&shared)).await {
+        Some(Dead::Evicted) => {
+            tracing::warn!(node = shared.options.name, "declared dead by others");
+            shared.liveness.evict();
+        }
+        Some(Dead::Refused(reason)) => shared.liveness.refuse(reason),
+        None => {}
     }
 }
 
-/// Ends when the node's row is gone.
-async fn beat_on(shared: &Shared) {
+/// Why a node gives no more signs of life.
+enum Dead {
+    /// Its row is gone.
+    Evicted,
+    /// The database does not take them.
+    Refused(String),
+}
+
+async fn beat_on(shared: &Shared) -> Dead {
     let detect = shared.options.detect;
     let mut session = shared.database.session();
     let mut suspects = Vec::new();
@@ -35,12 +46,15 @@ async fn beat_on(shared: &Shared) {
         let pause = match timeout_at(patience, session.beat(shared.id, shared.options.retain)).await {
             Ok(Ok(true)) => {
                 (heard, silent) = (sent, false);
-                look_around(shared, &mut session, &mut suspects).await.unwrap_or_else(|trouble| {
-                    tracing::debug!(%trouble, "could not look after the others");
-                });
+                match look_around(shared, &mut session, &mut suspects).await {
+                    Ok(()) => {}
+                    Err(Trouble::Refused(reason)) => return Dead::Refused(reason),
+                    Err(trouble) => tracing::debug!(%trouble, "could not look after the others"),
+                }
                 detect / BEATS
             }
-            Ok(Ok(false) | Err(Trouble::Evicted)) => return,
+            Ok(Ok(false) | Err(Trouble::Evicted)) => return Dead::Evicted,
+            Ok(Err(Trouble::Refused(reason))) => return Dead::Refused(reason),
             Ok(Err(trouble)) => {
                 tracing::debug!(%trouble, "gave no sign of life");
                 RETRY

@@ -11,6 +11,10 @@ pub const NAME_BYTES: usize = 255;
 /// Longest payload and longest result, in bytes.
 pub const PAYLOAD_BYTES: usize = 1 << 20;
 
+/// How often a job is started at most that may be started again: what kills the process of its worker would otherwise visit
+/// node after node, for ever. The schema has the same number.
+pub const ATTEMPTS_MAX: u32 = 5;
+
 /// How the queues are worked through. All nodes on one database use the same form. Submissions of a node that come
 /// together share a transaction, and so do the turns of its workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +48,7 @@ impl JobForm {
 /// What becomes of a job whose worker dies while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnWorkerLoss {
-    /// It is started again elsewhere: at least once, so its effects must be idempotent.
+    /// It is started again elsewhere, [`ATTEMPTS_MAX`] times in all: at least once, so its effects must be idempotent.
     Restart,
     /// It ends as [`JobOutcome::WorkerLost`]: at most once.
     GiveUp,
@@ -96,6 +100,9 @@ pub enum JobOutcome {
     IssuerLost,
     /// The deadline passed before it was started; it never is.
     TimedOut,
+    /// It may be started again, but was [`ATTEMPTS_MAX`] times, and each time its worker died while it ran: it may well be
+    /// what kills them. It may have had effects.
+    GivenUp,
 }
 
 impl JobOutcome {
@@ -107,6 +114,7 @@ impl JobOutcome {
             Self::WorkerLost => "worker-lost",
             Self::IssuerLost => "issuer-lost",
             Self::TimedOut => "timed-out",
+            Self::GivenUp => "given-up",
         }
     }
 
@@ -115,7 +123,7 @@ impl JobOutcome {
         match self {
             Self::Completed(result) => Some(result),
             Self::Failed(reason) => Some(reason.as_bytes()),
-            Self::WorkerLost | Self::IssuerLost | Self::TimedOut => None,
+            Self::WorkerLost | Self::IssuerLost | Self::TimedOut | Self::GivenUp => None,
         }
     }
 
@@ -128,6 +136,7 @@ impl JobOutcome {
             "worker-lost" => Self::WorkerLost,
             "issuer-lost" => Self::IssuerLost,
             "timed-out" => Self::TimedOut,
+            "given-up" => Self::GivenUp,
             _ => return None,
         })
     }

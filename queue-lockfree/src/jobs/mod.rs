@@ -24,8 +24,8 @@ mod worker;
 mod node;
 
 pub use self::job::{
-    Job, JobError, JobForm, JobHandler, JobOutcome, JobSubmission, NAME_BYTES, OnWorkerLoss, PAYLOAD_BYTES,
-    job_handler_fn,
+    ATTEMPTS_MAX, Job, JobError, JobForm, JobHandler, JobOutcome, JobSubmission, NAME_BYTES, OnWorkerLoss,
+    PAYLOAD_BYTES, job_handler_fn,
 };
 pub use self::node::JobNode;
 pub use self::options::JobNodeOptions;

@@ -1,5 +1,6 @@
 //! What a node of the job queue is started with.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use super::job::JobForm;
 use crate::now::Now;
 
 /// How a node is started.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct JobNodeOptions {
     /// `postgres://…`; the role must be allowed to create a schema.
     pub url: String,
@@ -48,5 +49,17 @@ impl JobNodeOptions {
             retain: Duration::from_secs(60),
             now,
         }
+    }
+}
+
+impl fmt::Debug for JobNodeOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the URL, which may hold a password.
+        f.debug_struct("JobNodeOptions")
+            .field("name", &self.name)
+            .field("form", &self.form)
+            .field("workers", &self.workers)
+            .field("detect", &self.detect)
+            .finish_non_exhaustive()
     }
 }

@@ -36,6 +36,7 @@ async fn collect_on(shared: &Shared, session: &mut Session) {
             // They are acknowledged with the next look, which need not be soon.
             Ok(found) if found < PAGE => shared.options.poll,
             Ok(_) => continue,
+            Err(Trouble::Refused(reason)) => return shared.liveness.refuse(reason),
             Err(trouble) => {
                 tracing::debug!(%trouble, "outcomes are not to be had");
                 RETRY

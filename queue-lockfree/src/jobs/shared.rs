@@ -26,15 +26,21 @@ pub(super) struct Shared {
 impl Shared {
     /// Why a caller gets no answer any more.
     pub(super) fn ended(&self) -> JobError {
-        if self.liveness.is_evicted() { JobError::Evicted } else { JobError::Shutdown }
+        match self.liveness.refusal() {
+            Some(reason) => JobError::Database(reason.to_owned()),
+            None if self.liveness.is_evicted() => JobError::Evicted,
+            None => JobError::Shutdown,
+        }
     }
 
     /// Why a job that was submitted has no outcome.
     pub(super) fn ended_unknown(&self) -> JobError {
-        if self.liveness.is_evicted() {
-            JobError::Unknown("this node was declared dead by others".to_owned())
-        } else {
-            JobError::Shutdown
+        match self.liveness.refusal() {
+            Some(reason) => JobError::Unknown(format!("the database refuses: {reason}")),
+            None if self.liveness.is_evicted() => {
+                JobError::Unknown("this node was declared dead by others".to_owned())
+            }
+            None => JobError::Shutdown,
         }
     }
 }

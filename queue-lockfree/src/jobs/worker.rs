@@ -52,6 +52,7 @@ async fn take_turns_on(shared: &Shared, mut requests: mpsc::Receiver<Request>) {
                     shared.roster.refuse(refused as u64);
                     return shared.liveness.evict();
                 }
+                Err(Trouble::Refused(reason)) => return shared.liveness.refuse(reason),
                 Err(trouble) => tracing::debug!(%trouble, "workers repeat their turns"),
             }
             repeated = true;

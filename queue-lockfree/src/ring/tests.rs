@@ -131,6 +131,29 @@ fn members_with_one_name_are_refused() {
     ring(HashKind::Mixed, &["a".to_owned(), "a".to_owned()]);
 }
 
+/// As an autoscaler has it: one comes under a name that nobody had before, and leaves.
+#[test]
+fn views_stay_small_however_many_members_have_come_and_gone() {
+    let usual = || (0..3).map(|id| member(id, format!("node-{id}")));
+    let mut view = Ring::new(1, HashKind::Mixed, usual());
+    let keys: Vec<String> = (0..50).map(|key| format!("vm-{key}")).collect();
+    for epoch in 2..300_u64 {
+        let guest = epoch.is_multiple_of(2).then(|| member(3, format!("guest-{epoch}")));
+        let next = Ring::new(epoch, HashKind::Mixed, usual().chain(guest)).following(&view);
+        for key in &keys {
+            let (before, after) = (view.generation(key), next.generation(key));
+            assert!(after >= before && after <= epoch, "{key}: {before}, then {after} at {epoch}");
+            assert!(after == epoch || next.owner(key) == view.owner(key), "{key} has moved at {epoch}");
+        }
+        let (stretches, points) = (next.tenures.len(), next.points.len());
+        assert!(
+            stretches <= TENURES_PER_POINT * points,
+            "{stretches} stretches of {points} points at {epoch}"
+        );
+        view = next;
+    }
+}
+
 proptest! {
     #[test]
     fn a_join_moves_keys_only_to_the_joiner_and_a_leave_only_from_the_leaver(

@@ -107,6 +107,10 @@ impl Inbound {
     async fn request(&self, request: Request) {
         let Request { correlation, epoch, level, deadline_ns, key, payload } = request;
         let errand = Errand { key, level, payload, deadline_ns, epoch };
+        let place = match self.owner.room_for(&errand) {
+            Ok(place) => place,
+            Err(refusal) => return self.reply(Frame::Reply { correlation, answer: Err(refusal) }).await,
+        };
         let (cancel, cancelled) = oneshot::channel();
         if self.owner.ownership.is_behind(epoch) {
             // It must not hold up those behind it, which may be for keys that are not concerned.
@@ -114,7 +118,7 @@ impl Inbound {
             let inbound = self.another();
             let late = async move {
                 inbound.owner.ownership.catch_up(epoch, deadline_ns).await;
-                match inbound.owner.accept(errand) {
+                match inbound.owner.accept(errand, place) {
                     Ok(accepted) => inbound.serve(correlation, accepted, cancelled).await,
                     Err(refusal) => inbound.conclude(correlation, Err(refusal)).await,
                 }
@@ -122,7 +126,7 @@ impl Inbound {
             self.owner.tasks.spawn_on(late, &self.owner.runtime);
             return;
         }
-        let accepted = match self.owner.accept(errand) {
+        let accepted = match self.owner.accept(errand, place) {
             Ok(accepted) => accepted,
             Err(refusal) => return self.reply(Frame::Reply { correlation, answer: Err(refusal) }).await,
         };

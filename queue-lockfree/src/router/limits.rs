@@ -15,8 +15,8 @@ impl Secret {
     }
 
     /// Takes the same time wherever the first difference is.
-    pub(super) fn matches(&self, other: &[u8; 32]) -> bool {
-        self.0.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    pub(super) fn matches(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
     }
 }
 
@@ -31,6 +31,9 @@ impl fmt::Debug for Secret {
 pub struct RouterLimits {
     /// Longest frame, in bytes; a task, or an answer, must fit with its key.
     pub frame_bytes: usize,
+    /// Bytes of keys and payloads, with some for each task, of what this node has accepted and not ended, wherever it was
+    /// submitted; more is refused as [`QueueFull`](crate::SubmitError::QueueFull).
+    pub task_bytes: usize,
     /// Requests that may be open at one other node; more are refused as [`QueueFull`](crate::SubmitError::QueueFull).
     pub calls: usize,
     /// Frames that wait to be written to one connection; who has another one waits.
@@ -51,6 +54,7 @@ impl Default for RouterLimits {
     fn default() -> Self {
         Self {
             frame_bytes: 1 << 20,
+            task_bytes: 256 << 20,
             calls: 100_000,
             outbox: 4096,
             connections: 1024,

@@ -8,6 +8,7 @@ mod limits;
 mod wire;
 mod directory;
 mod ways;
+mod room;
 mod takeover;
 mod owner;
 mod inbound;

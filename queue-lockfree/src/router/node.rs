@@ -17,7 +17,8 @@ use super::directory::Errand;
 use super::inbound;
 use super::options::NodeOptions;
 use super::owner::Owner;
-use super::takeover::{Ownership, Takeover};
+use super::room::Room;
+use super::takeover::Ownership;
 use super::task::{Handler, SubmitError};
 use super::ways::Ways;
 use super::wire::{FRAME_OVERHEAD, Frame, Identity, Refusal, Request, Surroundings};
@@ -86,6 +87,7 @@ impl Node {
             ownership: Ownership::new(id, membership, takeover, ways, queues),
             handler,
             frame_bytes: limits.frame_bytes,
+            room: Room::new(limits.task_bytes),
             tasks: TaskTracker::new(),
             runtime,
             stop: CancellationToken::new(),
@@ -95,13 +97,11 @@ impl Node {
         }
         let listening = inbound::listen(listener, Arc::clone(&owner), around.clone());
         around.tasks.spawn_on(listening, &around.runtime);
-        if takeover != Takeover::Faithful {
-            let (following, closing) = (Arc::clone(&owner), around.closing.clone());
-            let following = async move {
-                closing.run_until_cancelled(following.ownership.follow()).await;
-            };
-            around.tasks.spawn_on(following, &around.runtime);
-        }
+        let (following, closing) = (Arc::clone(&owner), around.closing.clone());
+        let following = async move {
+            closing.run_until_cancelled(following.ownership.follow()).await;
+        };
+        around.tasks.spawn_on(following, &around.runtime);
         Ok(Self { owner, name, address, around })
     }
 
@@ -190,6 +190,11 @@ impl Node {
     #[cfg(test)]
     pub(super) fn is_settled(&self, epoch: u64) -> bool {
         self.owner.ownership.is_settled(epoch)
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> Vec<NodeId> {
+        self.owner.ownership.ways.known()
     }
 
     fn retire(&self) {

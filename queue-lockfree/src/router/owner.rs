@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::directory::{Drained, Errand, Neighbour};
+use super::room::{Place, Room};
 use super::takeover::{Ownership, Takeover};
 use super::task::{Delivery, Handler};
 use super::wire::{FRAME_OVERHEAD, Refusal};
@@ -22,6 +23,8 @@ pub(super) struct Owner {
     pub(super) ownership: Ownership,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) frame_bytes: usize,
+    /// For what is accepted and has not ended.
+    pub(super) room: Arc<Room>,
     /// Every accepted task, from its place in the queue to its answer.
     pub(super) tasks: TaskTracker,
     pub(super) runtime: Handle,
@@ -34,11 +37,17 @@ pub(super) struct Accepted {
     errand: Errand,
     turn: Turn,
     epoch: u64,
+    place: Place,
 }
 
 impl Owner {
+    /// Room for a task, which it needs before anything of it is kept.
+    pub(super) fn room_for(&self, errand: &Errand) -> Result<Place, Refusal> {
+        self.room.take(errand.key.len() + errand.payload.len()).ok_or(Refusal::QueueFull)
+    }
+
     /// Checks that this node owns the key and takes the place in the queue, both now.
-    pub(super) fn accept(&self, errand: Errand) -> Result<Accepted, Refusal> {
+    pub(super) fn accept(&self, errand: Errand, place: Place) -> Result<Accepted, Refusal> {
         let (epoch, generation) = {
             let view = self.ownership.membership.view();
             let (owner, epoch) = (view.owner(&errand.key), view.epoch());
@@ -51,7 +60,7 @@ impl Owner {
         let submission = Submission { generation, ..Submission::new(key, level).until(deadline_ns) };
         let turn =
             self.ownership.queues.enqueue(submission).map_err(|error| self.refusal(error, &errand.key))?;
-        Ok(Accepted { errand, turn, epoch })
+        Ok(Accepted { errand, turn, epoch, place })
     }
 
     fn refusal(&self, error: QueueError, key: &str) -> Refusal {
@@ -98,7 +107,8 @@ impl Owner {
         accepted: Accepted,
         cancelled: oneshot::Receiver<()>,
     ) -> Option<Result<Bytes, Refusal>> {
-        let Accepted { errand: Errand { key, payload, deadline_ns, .. }, turn, epoch } = accepted;
+        let Accepted { errand: Errand { key, payload, deadline_ns, .. }, turn, epoch, place: _place } =
+            accepted;
         let admitted = tokio::select! {
             biased;
             admitted = self.admitted(turn, &key, deadline_ns) => admitted,
@@ -136,8 +146,9 @@ impl Owner {
     /// [`Owner::accept`] and [`Owner::serve`] for a submitter in this process. The handler runs in a task of this
     /// node; a dropped future cancels it if it has not started.
     pub(super) async fn submit(self: &Arc<Self>, errand: Errand) -> Result<Bytes, Refusal> {
+        let place = self.room_for(&errand)?;
         self.ownership.catch_up(errand.epoch, errand.deadline_ns).await;
-        let accepted = self.accept(errand)?;
+        let accepted = self.accept(errand, place)?;
         let (answer, answered) = oneshot::channel();
         let (_cancel, cancelled) = oneshot::channel();
         let owner = Arc::clone(self);

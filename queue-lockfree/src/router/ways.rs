@@ -9,7 +9,7 @@ use super::directory::{Directory, Drained, Transport};
 use super::task::SubmitError;
 use super::wire::{Frame, Peer, Refusal, Surroundings};
 use crate::poison::lock;
-use crate::ring::{Member, NodeId};
+use crate::ring::{Member, NodeId, Ring};
 use crate::sync::Mutex;
 
 /// The connections that a node has opened, or the directory that it goes by instead.
@@ -48,6 +48,19 @@ impl Ways {
                 Arc::clone(entry.get())
             }
         }
+    }
+
+    /// Lets go of the nodes that are not members of this view. Calls that are open there keep their way until they end; who
+    /// still has to ask one of them something opens another.
+    pub(super) fn forget_departed(&self, view: &Ring) {
+        lock(&self.peers).retain(|id, _| view.member(*id).is_some());
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> Vec<NodeId> {
+        let mut known: Vec<_> = lock(&self.peers).keys().copied().collect();
+        known.sort_unstable();
+        known
     }
 
     /// Asks an old owner whether `key` is drained there.

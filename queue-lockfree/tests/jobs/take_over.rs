@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use queue_lockfree::{JobError, JobForm, JobNodeOptions, JobOutcome, JobSubmission, OnWorkerLoss};
+use queue_lockfree::{
+    ATTEMPTS_MAX, JobError, JobForm, JobNodeOptions, JobOutcome, JobSubmission, OnWorkerLoss,
+};
 
 use tokio::task::JoinSet;
 
-use crate::support::{Bench, NEVER, completed, in_both_forms, outcome};
+use crate::support::{Bench, NEVER, PATIENCE, completed, in_both_forms, outcome};
 
 in_both_forms! {
+    a_job_that_kills_every_worker_is_given_up;
+    a_node_whose_database_refuses_what_it_needs_ends_and_says_so;
     a_dead_workers_running_job_is_given_up_and_the_others_run;
     a_dead_workers_restartable_job_runs_again;
     a_job_that_runs_again_is_not_bound_by_its_deadline;
@@ -235,4 +239,62 @@ async fn a_new_life_ends_the_former_one(bench: Bench) {
     assert_eq!(bench.ask(&later, "q", "say yes").await, Ok(completed("yes")));
     drop(former);
     bench.end([later]).await;
+}
+
+/// What makes its process end, again and again, is not passed on for ever; the queue goes on without it.
+async fn a_job_that_kills_every_worker_is_given_up(bench: Bench) {
+    // Nobody notices a death by himself: who comes next takes over.
+    let options = |name: &str| JobNodeOptions { detect: NEVER, ..bench.options(name) };
+    let workers = usize::from(bench.form == JobForm::Faithful);
+    let issuer = bench.node_with(JobNodeOptions { workers, ..options("issuer") }).await;
+    let mut worker = bench.node_with(options("worker-0")).await;
+    let prelude = bench.enqueue(&worker, "q", "hold prelude").await;
+    let killer = bench.enqueue_restartable(&issuer, "q", "hold killer").await;
+    let next = bench.enqueue(&issuer, "q", "say next").await;
+    bench.script.open("prelude");
+    assert_eq!(outcome(prelude).await, Ok(completed("prelude")));
+    let attempts = usize::try_from(ATTEMPTS_MAX).unwrap();
+    for attempt in 1..=attempts {
+        bench.script.until_started("killer", attempt).await;
+        drop(worker);
+        bench.script.until_dropped(attempt).await;
+        bench.evict(&format!("worker-{}", attempt - 1)).await;
+        worker = bench.node_with(options(&format!("worker-{attempt}"))).await;
+    }
+    assert_eq!(outcome(killer).await, Ok(JobOutcome::GivenUp));
+    assert_eq!(outcome(next).await, Ok(completed("next")));
+    assert_eq!(bench.script.started().iter().filter(|text| *text == "killer").count(), attempts);
+    bench.end([issuer, worker]).await;
+}
+
+/// As after a permission was taken away: no retry helps, so none is made for ever while callers wait.
+async fn a_node_whose_database_refuses_what_it_needs_ends_and_says_so(bench: Bench) {
+    for function in ["work", "beat", "collect"] {
+        let node = bench.node(function).await;
+        let gate = format!("gate-{function}");
+        let waiting = bench.enqueue(&node, function, &format!("hold {gate}")).await;
+        bench.script.until_started(&gate, 1).await;
+        let rename = async |from: &str, to: &str| {
+            let rename = format!("ALTER FUNCTION jobs.{from} RENAME TO {to}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(rename)).execute(bench.pool()).await.unwrap();
+        };
+        rename(function, "away").await;
+        if function == "work" {
+            bench.script.open(&gate);
+        }
+        let ended = tokio::time::timeout(PATIENCE, node.ended().cancelled_owned()).await;
+        assert!(ended.is_ok(), "{function}: the node goes on for ever");
+        let refused = bench.ask(&node, "q", "say no").await;
+        assert!(
+            matches!(&refused, Err(JobError::Database(reason)) if reason.contains(function)),
+            "{refused:?}"
+        );
+        let unknown = outcome(waiting).await;
+        assert!(
+            matches!(&unknown, Err(JobError::Unknown(reason)) if reason.contains(function)),
+            "{unknown:?}"
+        );
+        rename("away", function).await;
+        drop(node);
+    }
 }

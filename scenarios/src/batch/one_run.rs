@@ -9,6 +9,7 @@ use harness::placement::process::{self, NodeCommand};
 use harness::placement::single;
 use harness::placement::{Run, RunOptions};
 use harness::record::{Role, RunRecord};
+use harness::secret::{Sealed, Secret};
 use harness::servers::{Member, Server};
 use tokio::sync::Mutex;
 
@@ -45,12 +46,13 @@ impl Batch {
             plan: Arc::clone(&plan),
             clock,
             endpoint: match &server {
-                Some(server) => Some(server.lock().await.endpoint().to_owned()),
+                Some(server) => Some(server.lock().await.endpoint().to_owned().into()),
                 None => None,
             },
             detect: Duration::from_secs_f64(spec.detect_ms / 1e3),
             noop_delay: Duration::from_secs_f64(spec.noop_delay_ms / 1e3),
             run_seed: splitmix(plan.settings.seed ^ u64::from(place.order) << 32),
+            ring_secret: Secret::fresh(),
             here: Here::all(&plan),
         };
         let fencing = contender.fencing(spec.fencing);
@@ -106,7 +108,7 @@ impl Batch {
         let links = Links::open(nodes, &members, usual, &setting.clock).await?;
         let over =
             |links: &[Link]| server.endpoint_over(&links.iter().map(Link::address).collect::<Vec<_>>());
-        between.endpoints = links.iter().map(over).collect();
+        between.endpoints = links.iter().map(|links| over(links).into()).collect();
         Ok(Some(Arc::new(links)))
     }
 
@@ -124,7 +126,7 @@ impl Batch {
                 let command = NodeCommand {
                     program: self.program.clone(),
                     args: vec!["node".into()],
-                    mechanism: serde_json::to_value(contender.recipe(setting))?,
+                    mechanism: Sealed(serde_json::to_value(contender.recipe(setting))?),
                 };
                 Ok(process::run(plan, command, clock, options).await?)
             }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use harness::engine::Mechanism;
 use harness::placement::process::Place;
+use harness::secret::Secret;
+use harness::servers::Endpoint;
 use serde::{Deserialize, Serialize};
 
 use super::contender::Contender;
@@ -16,10 +18,11 @@ use crate::spec::Members;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Recipe {
     contender: String,
-    endpoint: Option<String>,
+    endpoint: Option<Endpoint>,
     detect: Duration,
     noop_delay: Duration,
     run_seed: u64,
+    ring_secret: Secret,
     between: Option<LinksBetween>,
     members: Members,
 }
@@ -29,7 +32,7 @@ pub struct Recipe {
 /// # Errors
 /// When a session or the node cannot be opened.
 pub async fn node(place: Place) -> Result<Arc<dyn Mechanism>, String> {
-    let recipe: Recipe = serde_json::from_value(place.mechanism)
+    let recipe: Recipe = serde_json::from_value(place.mechanism.0)
         .map_err(|error| format!("what the driver asks for is not known here: {error}"))?;
     let contender = all().into_iter().find(|contender| contender.name == recipe.contender);
     let contender = contender.ok_or_else(|| format!("there is no contender `{}` here", recipe.contender))?;
@@ -41,6 +44,7 @@ pub async fn node(place: Place) -> Result<Arc<dyn Mechanism>, String> {
         detect: recipe.detect,
         noop_delay: recipe.noop_delay,
         run_seed: recipe.run_seed,
+        ring_secret: recipe.ring_secret,
         here: Here {
             nodes: vec![place.node],
             incarnation: place.incarnation,
@@ -61,6 +65,7 @@ impl Contender {
             detect: setting.detect,
             noop_delay: setting.noop_delay,
             run_seed: setting.run_seed,
+            ring_secret: setting.ring_secret.clone(),
             between: setting.here.between.clone(),
             members: self.design.members(),
         }

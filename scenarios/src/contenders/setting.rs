@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use harness::engine::Clock;
 use harness::model::{NodeId, Plan};
+use harness::secret::Secret;
+use harness::servers::Endpoint;
 use serde::{Deserialize, Serialize};
 
 /// What a mechanism is made for.
@@ -15,13 +17,15 @@ pub struct Setting {
     /// The run's clock.
     pub clock: Clock,
     /// Address of the server, where it needs one.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Endpoint>,
     /// Time to live, session timeout, membership suspicion.
     pub detect: Duration,
     /// Delay of the control `noop`.
     pub noop_delay: Duration,
-    /// Unique per run: part of owner ids and of the ring's secret.
+    /// Unique per run: part of owner ids.
     pub run_seed: u64,
+    /// By which the ring's nodes know each other. Fresh, not drawn from a seed that others are shown.
+    pub ring_secret: Secret,
     /// Which nodes live in this process.
     pub here: Here,
 }
@@ -44,7 +48,7 @@ pub struct Here {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LinksBetween {
     /// The server's endpoint for each node, by number; empty where there is no server.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<Endpoint>,
     /// Delay of each way between nodes.
     pub one_way: Duration,
 }

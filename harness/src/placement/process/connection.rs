@@ -14,7 +14,6 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Secret;
 use super::frame::{
     AGENT_BYTES, AgentRet, Ask, AskWhat, CHUNK, CONTROL_BYTES, Channel, FrameError, Frames, Hello, Job,
     PROTOCOL_VERSION, Reply, STRANGER_BYTES, ToDriver, ToNode, Welcome,
@@ -22,6 +21,7 @@ use super::frame::{
 use super::seat::{Phase, Seat, Seats};
 use crate::engine::{Agent, BoxFuture, Clock, EnterRet, LeaveRet, Recorder};
 use crate::model::{Event, NodeId, Plan};
+use crate::secret::{Sealed, Secret};
 
 /// For the first frame of whoever connects.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ pub(super) struct Reception {
     pub(super) plan: Arc<Plan>,
     pub(super) digest: String,
     pub(super) secret: Secret,
-    pub(super) mechanism: serde_json::Value,
+    pub(super) mechanism: Sealed,
     pub(super) clock: Clock,
     pub(super) agent: Arc<Agent>,
     pub(super) recorder: Arc<Recorder>,
@@ -77,7 +77,7 @@ impl Reception {
     async fn serve(self: Arc<Self>, stream: TcpStream, from: SocketAddr, permit: OwnedSemaphorePermit) {
         let mut frames = Frames::new(stream, STRANGER_BYTES);
         let hello = match timeout(HANDSHAKE, frames.next::<Hello>()).await {
-            Ok(Ok(hello)) if self.secret.matches(&hello.secret) => hello,
+            Ok(Ok(hello)) if self.secret.matches(hello.secret.text()) => hello,
             Ok(Ok(_)) => {
                 tracing::warn!(%from, "a stranger was refused: wrong secret");
                 let refused = Welcome::Refused("wrong secret: not a node of this run".to_owned());

@@ -15,13 +15,14 @@ use super::account::account;
 use super::connection::Reception;
 use super::frame::ToNode;
 use super::seat::{Phase, Seat, Seats};
-use super::{NodeCommand, PlacementError, SECRET, Secret};
+use super::{NodeCommand, PlacementError, SECRET};
 use crate::child::{Process, tied};
 use crate::engine::{BoxFuture, Clock, Link, PartRet, Way};
 use crate::faults::{Nodes, Views};
 use crate::model::{FaultVerb, NodeId, Plan, View};
 use crate::model::{Outage, Standstill};
 use crate::placement::stage::{Run, RunOptions, Stage, Told};
+use crate::secret::Secret;
 
 /// From the start of its process until a node stands at the barrier, its mechanism connected.
 const READY: Duration = Duration::from_secs(30);
@@ -121,7 +122,7 @@ impl Driver {
         command.args(&self.command.args).args(["--driver", &self.address.to_string()]);
         let agent = self.agent_link(node).map_or(self.address, Link::address);
         command.args(["--agent", &agent.to_string()]);
-        command.args(["--node", &node.0.to_string()]).env(SECRET, &self.reception.secret.0);
+        command.args(["--node", &node.0.to_string()]).env(SECRET, self.reception.secret.text());
         // What a node has to say that is not an event is for the user.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         Process::spawn(command).await.map_err(|source| PlacementError::Spawn { node, source })

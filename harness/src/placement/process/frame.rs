@@ -17,6 +17,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::engine::{EnterRet, LeaveRet, PartRet};
 use crate::model::{Event, FaultVerb, NodeId, Plan, Promises, StepRef, Task, Token, View};
+use crate::secret::{Sealed, Secret};
 
 /// Version of what is said; both ends must speak the same.
 pub const PROTOCOL_VERSION: u32 = 2;
@@ -38,7 +39,7 @@ pub(super) const CHUNK: usize = 1_000;
 pub(super) struct Hello {
     pub(super) version: u32,
     /// What the processes of one run share.
-    pub(super) secret: String,
+    pub(super) secret: Secret,
     pub(super) node: NodeId,
     pub(super) channel: Channel,
 }
@@ -98,7 +99,7 @@ pub(super) struct Job {
     /// How many tasks follow.
     pub(super) tasks: u32,
     /// What the mechanism is made of; this crate does not look inside.
-    pub(super) mechanism: serde_json::Value,
+    pub(super) mechanism: Sealed,
     /// How often this node was started before.
     pub(super) incarnation: u32,
     /// What the mechanism introduced itself with then.

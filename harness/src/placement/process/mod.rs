@@ -20,7 +20,6 @@ mod node;
 mod tests;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 
 pub use driver::run;
@@ -28,6 +27,7 @@ pub use frame::PROTOCOL_VERSION;
 pub use node::{Invitation, NodeError, Place, serve};
 
 use crate::model::NodeId;
+use crate::secret::Sealed;
 
 /// How a node's process is started.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ pub struct NodeCommand {
     /// Its first arguments.
     pub args: Vec<OsString>,
     /// What the node makes its mechanism of; handed on as it is.
-    pub mechanism: serde_json::Value,
+    pub mechanism: Sealed,
 }
 
 /// The environment variable that has the run's secret: an argument would show in the process list.
@@ -70,34 +70,4 @@ pub enum PlacementError {
         /// Why.
         reason: String,
     },
-}
-
-/// What the processes of one run share, and nobody else knows. It keeps out strangers and nodes of another run; it is
-/// sent in the clear, so it is no protection from who can read the network.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// 32 fresh random bytes.
-    fn fresh() -> Self {
-        Self(rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    /// Takes the same time wherever the first difference is.
-    fn matches(&self, other: &str) -> bool {
-        let differences = self.0.bytes().zip(other.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
-        self.0.len() == other.len() && differences == 0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(secret: String) -> Self {
-        Self(secret)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
 }

@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::Secret;
 use super::frame::{
     AGENT_BYTES, AgentRet, Ask, AskWhat, CHUNK, CONTROL_BYTES, Channel, FrameError, Frames, Hello, Job,
     PROTOCOL_VERSION, Reply, STRANGER_BYTES, ToDriver, ToNode, Welcome,
@@ -19,6 +18,7 @@ use crate::engine::{
     AgentLink, BoxFuture, Clock, EnterRet, LeaveRet, Mechanism, Part, PartOptions, Recorder,
 };
 use crate::model::{NodeId, Plan, StepRef, Token};
+use crate::secret::{Sealed, Secret};
 
 /// For connecting and shaking hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub struct Place {
     /// Which node this is.
     pub node: NodeId,
     /// As the driver was given it, see [`super::NodeCommand::mechanism`].
-    pub mechanism: serde_json::Value,
+    pub mechanism: Sealed,
     /// How often this node was started before in this run.
     pub incarnation: u32,
     /// What its mechanism introduced itself with then: others still know it by that.
@@ -210,7 +210,7 @@ async fn dial(invitation: &Invitation, channel: Channel) -> Result<Frames, NodeE
     let dialled = async {
         let stream = TcpStream::connect(address).await.map_err(|error| unreachable(error.to_string()))?;
         let mut frames = Frames::new(stream, STRANGER_BYTES);
-        let hello = Hello { version: PROTOCOL_VERSION, secret: secret.0.clone(), node: *node, channel };
+        let hello = Hello { version: PROTOCOL_VERSION, secret: secret.clone(), node: *node, channel };
         frames.send(&hello).await?;
         match frames.next::<Welcome>().await? {
             Welcome::Welcome => {

@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Secret;
 use super::connection::Reception;
 use super::frame::{
     AgentRet, Ask, AskWhat, CONTROL_BYTES, Channel, Frames, Hello, PROTOCOL_VERSION, Reply, ToDriver, ToNode,
@@ -23,6 +22,7 @@ use crate::model::{
     StepTree, TaskId, What,
 };
 use crate::placement::stage::{RunOptions, Stage};
+use crate::secret::{Sealed, Secret};
 
 /// Every wait below ends in time, or the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,7 +50,7 @@ impl Door {
             plan: Arc::clone(&stage.plan),
             digest: stage.plan.digest(),
             secret: Secret::from("s3cret".to_owned()),
-            mechanism: serde_json::Value::Null,
+            mechanism: Sealed(serde_json::Value::Null),
             clock: stage.clock.clone(),
             agent: Arc::clone(&stage.agent),
             recorder: Arc::clone(&stage.recorder),
@@ -107,7 +107,7 @@ impl Door {
 }
 
 fn hello(node: u16, channel: Channel) -> Hello {
-    Hello { version: PROTOCOL_VERSION, secret: "s3cret".into(), node: NodeId(node), channel }
+    Hello { version: PROTOCOL_VERSION, secret: "s3cret".to_owned().into(), node: NodeId(node), channel }
 }
 
 fn ready(digest: String) -> ToDriver {
@@ -159,8 +159,8 @@ async fn strangers_second_comers_and_nodes_that_do_not_exist_are_refused_without
     let door = Door::open().await;
     let (_first, _) = door.node(0).await;
     for hello in [
-        Hello { secret: "s3creT".into(), ..hello(1, Channel::Control) },
-        Hello { secret: String::new(), ..hello(1, Channel::Control) },
+        Hello { secret: "s3creT".to_owned().into(), ..hello(1, Channel::Control) },
+        Hello { secret: String::new().into(), ..hello(1, Channel::Control) },
         hello(0, Channel::Control),
         hello(9, Channel::Control),
         // Its control connection comes first.

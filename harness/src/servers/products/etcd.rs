@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::child;
+use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::error::ServerError;
 use crate::servers::options::{Durability, ServerOptions};
@@ -22,7 +23,7 @@ const ABOUT: About = About {
     packages: "etcd-server",
     url: "http://host[:port],…",
     replicated: true,
-    accounts: &[],
+    accounts: &["etcd", "nobody"],
     processes: &["etcd"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
@@ -58,7 +59,7 @@ impl Product for Etcd {
         Box::pin(async move { start(seats, place, options) })
     }
 
-    fn endpoint(&self, address: SocketAddr) -> String {
+    fn endpoint(&self, address: SocketAddr, _secret: &Secret) -> String {
         format!("http://{address}")
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::child;
+use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
@@ -35,8 +36,8 @@ const ABOUT: About = About {
     clean_up: |_| {},
 };
 
-/// Database of a private server.
-const DATABASE: &str = "lockbench";
+/// Account and database of a private server.
+const NAME: &str = "lockbench";
 
 /// Of the redo log: small, so that a data folder is copied quickly.
 const LOG_FILE_SIZE: &str = "--innodb-log-file-size=8M";
@@ -69,8 +70,8 @@ impl Product for Mariadb {
         Box::pin(start(&seats[place], options))
     }
 
-    fn endpoint(&self, address: SocketAddr) -> String {
-        format!("mysql://root@{address}/{DATABASE}")
+    fn endpoint(&self, address: SocketAddr, secret: &Secret) -> String {
+        format!("mysql://{NAME}:{}@{address}/{NAME}", secret.text())
     }
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
@@ -106,6 +107,13 @@ async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerErro
     static TEMPLATE: OnceCell<Template> = OnceCell::const_new();
     TEMPLATE.get_or_try_init(|| make(seat.user.as_ref())).await?.copy_to(&ABOUT, seat).await?;
     let data = seat.folder.data();
+    // Carried out before the first client is let in, at each start.
+    let account = format!("{NAME}@127.0.0.1");
+    let (create, grant) = ("CREATE OR REPLACE USER", "GRANT ALL PRIVILEGES ON *.* TO");
+    let password = seat.secret.text();
+    let init =
+        format!("{create} {account} IDENTIFIED BY '{password}';\n{grant} {account} WITH GRANT OPTION;\n");
+    let init = seat.confide(&ABOUT, "init.sql", &init)?;
     let (flush, doublewrite) = match options.durability {
         Durability::Durable => ("1", "ON"),
         Durability::Memory => ("0", "OFF"),
@@ -117,6 +125,7 @@ async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerErro
         ("socket", String::new()),
         ("tmpdir", data.display().to_string()),
         ("pid-file", data.join("pid").display().to_string()),
+        ("init-file", init.display().to_string()),
         ("max-connections", "1000".to_owned()),
         ("innodb-buffer-pool-size", "64M".to_owned()),
         ("innodb-flush-log-at-trx-commit", flush.to_owned()),
@@ -139,7 +148,7 @@ fn words(data: &Path) -> Vec<OsString> {
     vec!["--no-defaults".into(), datadir, LOG_FILE_SIZE.into()]
 }
 
-/// Makes a data folder with an account `root` that needs no password, and an empty database.
+/// Makes a data folder with an empty database, and no account that could log in.
 async fn make(user: Option<&User>) -> Result<Template, ServerError> {
     let folder = Template::folder(&ABOUT, user)?;
     let data = folder.data();
@@ -155,7 +164,9 @@ async fn make(user: Option<&User>) -> Result<Template, ServerError> {
     command::to_its_end(&ABOUT, command, &install, &folder).await?;
 
     let (server, script) = (program("mariadbd")?, folder.path().join("create.sql"));
-    fs::write(&script, format!("CREATE DATABASE {DATABASE};\n")).map_err(failed)?;
+    // The account that is left owns the views of the system and is locked.
+    let accounts = "DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';";
+    fs::write(&script, format!("CREATE DATABASE {NAME};\n{accounts}\n")).map_err(failed)?;
     let mut command = command::command(&ABOUT, &server, user, &folder)?;
     command.args(words(&data)).arg("--bootstrap").stdin(Stdio::from(File::open(&script).map_err(failed)?));
     command::to_its_end(&ABOUT, command, &server, &folder).await?;

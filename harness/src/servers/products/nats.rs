@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::child;
+use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::error::ServerError;
 use crate::servers::options::{Durability, ServerOptions};
@@ -25,11 +26,14 @@ const ABOUT: About = About {
     packages: "nats-server",
     url: "nats://host[:port],…",
     replicated: false,
-    accounts: &[],
+    accounts: &["nats", "nobody"],
     processes: &["nats-server"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
 };
+
+/// The one user of a private server.
+const USER: &str = "lockbench";
 
 /// Where the files of a stream are, and when they are flushed: it cannot be asked for. Servers of series 2.9 acknowledge what
 /// they have written and flush every two minutes, without a setting for it. So what was acknowledged outlives the server
@@ -65,8 +69,8 @@ impl Product for Nats {
         Box::pin(async move { start(&seats[place], options) })
     }
 
-    fn endpoint(&self, address: SocketAddr) -> String {
-        format!("nats://{address}")
+    fn endpoint(&self, address: SocketAddr, secret: &Secret) -> String {
+        format!("nats://{USER}:{}@{address}", secret.text())
     }
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
@@ -90,8 +94,21 @@ fn program() -> Result<PathBuf, ServerError> {
 fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
     let name = seat.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (port, data) = (seat.ports[0].to_string(), seat.folder.data().display().to_string());
-    let args =
-        ["--addr", "127.0.0.1", "--port", &port, "--server_name", &name, "--jetstream", "--store_dir", &data];
+    let login = format!("authorization {{ user: {USER}, password: \"{}\" }}\n", seat.secret.text());
+    let config = seat.confide(&ABOUT, "nats.conf", &login)?.display().to_string();
+    let args = [
+        "--config",
+        &config,
+        "--addr",
+        "127.0.0.1",
+        "--port",
+        &port,
+        "--server_name",
+        &name,
+        "--jetstream",
+        "--store_dir",
+        &data,
+    ];
     let store = if options.durability == Durability::Durable { ON_DISK } else { IN_MEMORY };
     Ok(Start {
         program: program()?,

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::child;
+use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::error::ServerError;
 use crate::servers::options::{Durability, ServerOptions};
@@ -25,7 +26,7 @@ const ABOUT: About = About {
     packages: "redis-server",
     url: "redis://[[user]:password@]host[:port]",
     replicated: false,
-    accounts: &[],
+    accounts: &["redis", "nobody"],
     processes: &["redis-server"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
@@ -62,8 +63,8 @@ impl Product for Redis {
         Box::pin(async move { start(&seats[place], options) })
     }
 
-    fn endpoint(&self, address: SocketAddr) -> String {
-        format!("redis://{address}")
+    fn endpoint(&self, address: SocketAddr, secret: &Secret) -> String {
+        format!("redis://:{}@{address}", secret.text())
     }
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
@@ -91,7 +92,10 @@ fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
         Durability::Durable => &["--appendonly", "yes", "--appendfsync", "always", "--save", ""],
         Durability::Memory => &["--appendonly", "no", "--save", ""],
     };
-    let common = ["--bind", "127.0.0.1", "--port", &port, "--dir", &data, "--daemonize", "no"];
+    // The one setting that is not for the arguments, which every user of the machine can read.
+    let config = seat.confide(&ABOUT, "redis.conf", &format!("requirepass {}\n", seat.secret.text()))?;
+    let config = config.display().to_string();
+    let common = [&config, "--bind", "127.0.0.1", "--port", &port, "--dir", &data, "--daemonize", "no"];
     Ok(Start {
         program: program()?,
         args: common.iter().chain(persistence).map(Into::into).collect(),

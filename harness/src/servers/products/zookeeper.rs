@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 
 use crate::child;
+use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::error::ServerError;
 use crate::servers::options::{Durability, ServerOptions};
@@ -21,7 +22,7 @@ const ABOUT: About = About {
     packages: "libzookeeper-java default-jre-headless",
     url: "host[:port],…",
     replicated: true,
-    accounts: &[],
+    accounts: &["zookeeper", "nobody"],
     processes: &["java"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
@@ -78,7 +79,7 @@ impl Product for Zookeeper {
         Box::pin(async move { start(seats, place, options) })
     }
 
-    fn endpoint(&self, address: SocketAddr) -> String {
+    fn endpoint(&self, address: SocketAddr, _secret: &Secret) -> String {
         address.to_string()
     }
 

@@ -1,9 +1,9 @@
 //! NATS: a question about the account, and an acknowledged message to a stream of its own.
 
+use async_nats::Client;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions};
 
 use super::url::servers;
 use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
@@ -19,8 +19,8 @@ pub(super) struct Nats {
 impl Nats {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
         let servers = servers(endpoint)?;
-        let num_replicas = servers.len();
-        let client = ConnectOptions::new().connect(servers).await.map_err(unavailable)?;
+        let num_replicas = servers.members.len();
+        let client = servers.options().connect(&servers.members[..]).await.map_err(unavailable)?;
         let stream = jetstream::new(client.clone());
         let config = Config {
             name: NAME.to_owned(),

@@ -32,19 +32,17 @@
 //!
 //! Sources: NATS ADR-8 (key-value stores), documentation of JetStream (expected last sequence, republish).
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use async_nats::ServerAddr;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::node::{Attempt, Node, Way};
 use super::requests::{Heard, Listening, Unanswered, What};
-use super::url::servers;
+use super::url::{Servers, servers};
 use super::wire;
 use crate::backends::common::{CONNECT_TIMEOUT, answer_within, exclusive_key};
 use crate::session::{
@@ -87,13 +85,8 @@ const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Waiters look at different moments after an entry must have ended.
 const SPREAD_MAX: Duration = Duration::from_millis(20);
 
-struct Nats(Vec<ServerAddr>);
-
-impl fmt::Debug for Nats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Nats")
-    }
-}
+#[derive(Debug)]
+struct Nats(Servers);
 
 #[derive(Debug)]
 struct Session(Node);
@@ -103,7 +96,7 @@ impl LockBackend for Nats {
         Box::pin(async move {
             let ttl = Duration::from_millis(options.ttl.as_millis() as u64).max(TTL_MIN);
             let lost = CancellationToken::new();
-            let connecting = wire::connect(self.0.clone(), &options.node, ttl, &lost);
+            let connecting = wire::connect(&self.0, &options.node, ttl, &lost);
             let silent = |_| LockError::Unavailable("no answer from nats".to_owned());
             let requests = timeout(CONNECT_TIMEOUT, connecting).await.map_err(silent)??;
             Ok(Arc::new(Session(Node::new(requests, ttl, options, lost))) as Arc<dyn LockSession>)

@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, LastRawMessageErrorKind, Republish, StorageType, Stream,
 };
 use async_nats::jetstream::{self, Context, ErrorCode};
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr, Subscriber};
+use async_nats::{Client, Event, HeaderMap, Subscriber};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::names::Bucket;
 use super::requests::{Entry, Heard, Last, Listening, Put, Reply, Requests, Unanswered, What};
+use super::url::Servers;
 use crate::backends::common::{CONNECT_TIMEOUT, RELISTEN_DELAY};
 use crate::session::{BoxFuture, LockError, unavailable};
 
@@ -47,15 +48,16 @@ struct Wire {
 /// Connects to whichever of the servers answers and makes the bucket where it is missing, with a copy on each of them. `lost`
 /// is fired when the client gives up for good.
 pub(super) async fn connect(
-    servers: Vec<ServerAddr>,
+    servers: &Servers,
     node: &str,
     ttl: Duration,
     lost: &CancellationToken,
 ) -> Result<Arc<dyn Requests>, LockError> {
-    let members = servers.len();
+    let members = servers.members.len();
     let (connected, connections) = watch::channel(0);
     let (connected, lost) = (Arc::new(connected), lost.clone());
-    let options = ConnectOptions::new()
+    let options = servers
+        .options()
         .name(node)
         // After three that are not answered it connects again.
         .ping_interval((ttl / 6).max(Duration::from_millis(50)))
@@ -71,7 +73,7 @@ pub(super) async fn connect(
             }
             std::future::ready(())
         });
-    let client = options.connect(servers).await.map_err(unavailable)?;
+    let client = options.connect(&servers.members[..]).await.map_err(unavailable)?;
     let context = jetstream::new(client.clone());
     let bucket = Bucket::of(ttl);
     let config = Config {

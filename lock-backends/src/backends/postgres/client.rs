@@ -1,5 +1,6 @@
 //! The requests, sent by the client crate `sqlx`.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +24,14 @@ use crate::session::{
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A real server.
-#[derive(Debug)]
 struct Server(PgConnectOptions);
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The library's options would show the password.
+        f.write_str("Server(…)")
+    }
+}
 
 /// The server at that URL.
 pub(super) fn at(endpoint: &Endpoint) -> Result<Arc<dyn Postgres>, LockError> {

@@ -161,13 +161,17 @@ impl Ownership {
         Drained::All
     }
 
-    /// Follows the views of the ring: sends those who wait for keys that have moved after them.
+    /// Follows the views of the ring: forgets who has left and, where the original would not care ([`Takeover::Faithful`]),
+    /// sends those who wait for keys that have moved after them.
     pub(in crate::router) async fn follow(&self) {
         let mut changes = self.membership.subscribe();
         loop {
             let view = self.membership.view_owned();
-            self.handovers.observe(&self.membership, self.id);
-            if view.epoch() > 0 {
+            self.ways.forget_departed(&view);
+            if self.takeover != Takeover::Faithful {
+                self.handovers.observe(&self.membership, self.id);
+            }
+            if view.epoch() > 0 && self.takeover != Takeover::Faithful {
                 let gone = |key: &str| view.owner(key) != Some(self.id);
                 self.queues.refuse_keys(gone);
                 // A planned change waits for what runs; one that evicts this node does not.
@@ -178,6 +182,8 @@ impl Ownership {
             let settling = async {
                 if self.takeover == Takeover::Drain {
                     self.settle().await;
+                    // Those who had to be asked once more.
+                    self.ways.forget_departed(&view);
                 }
                 std::future::pending::<()>().await;
             };

@@ -52,3 +52,38 @@ async fn settles(transport: &dyn Fn() -> Transport) {
         node.shutdown().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_left_is_forgotten() {
+    for takeover in [Takeover::Faithful, Takeover::Drain, Takeover::Fenced] {
+        let now = Arc::new(TokioNow::start());
+        let membership = Membership::new();
+        let mut nodes = Vec::new();
+        for id in 0..3 {
+            let (name, secret) = (format!("node-{id}"), Secret::new([7; 32]));
+            let options = NodeOptions::new(NodeId(id), &name, membership.clone(), secret, now.clone());
+            let options = NodeOptions { takeover, ..options };
+            let echo = Arc::new(handler_fn(|delivery: crate::Delivery| async move { delivery.payload }));
+            nodes.push(Node::start(options, echo).await.unwrap());
+        }
+        let view = |epoch, members: &[usize]| {
+            let members = members.iter().map(|place| nodes[*place].member());
+            membership.install(Ring::new(epoch, HashKind::Mixed, members))
+        };
+        assert!(view(1, &[0, 1, 2]));
+        for key in (0..20).map(|key| format!("vm-{key}")) {
+            nodes[0].submit(&key, 1, "".into(), u64::MAX).await.unwrap();
+        }
+        assert_eq!(nodes[0].known(), [NodeId(1), NodeId(2)], "{takeover:?}");
+        assert!(view(2, &[0, 1]));
+        let forgotten = async {
+            while nodes[0].known() != [NodeId(1)] {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), forgotten).await.unwrap_or_else(|_| panic!("{takeover:?}"));
+        for node in nodes {
+            node.shutdown().await;
+        }
+    }
+}

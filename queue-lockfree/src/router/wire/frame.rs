@@ -10,12 +10,20 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::ring::NodeId;
+use crate::router::limits::Secret;
 
 /// Version of this format, in every frame.
 pub(in crate::router) const PROTOCOL_VERSION: u8 = 1;
 
 const LENGTH_BYTES: usize = 4;
 const HEADER_BYTES: usize = 1 + 1 + 8;
+
+/// What is shorter is copied out of the buffer that a connection reads into: a task that waits would otherwise keep all of it,
+/// which is four times as much or more.
+const SHARED_BYTES: usize = READ_BYTES / 4;
+
+/// Room that a connection makes for what it reads next.
+pub(in crate::router) const READ_BYTES: usize = 64 * 1024;
 
 /// Room that a frame needs beside its key and payload or its text.
 pub(in crate::router) const FRAME_OVERHEAD: usize = HEADER_BYTES + 32;
@@ -27,7 +35,7 @@ pub(in crate::router) enum Frame {
     /// First frame of the node that dials.
     Hello {
         /// What nodes of one run share.
-        secret: [u8; 32],
+        secret: Secret,
         /// Who dials.
         from: NodeId,
         /// Whom it means to reach.
@@ -36,7 +44,7 @@ pub(in crate::router) enum Frame {
     /// First frame of the node that accepts: it knows the secret too.
     Welcome {
         /// As in [`Frame::Hello`].
-        secret: [u8; 32],
+        secret: Secret,
         /// Who accepts.
         node: NodeId,
     },
@@ -179,13 +187,13 @@ impl Frame {
         match self {
             Self::Hello { secret, from, to } => {
                 out.put_u64(0);
-                out.put_slice(secret);
+                out.put_slice(&secret.0);
                 out.put_u16(from.0);
                 out.put_u16(to.0);
             }
             Self::Welcome { secret, node } => {
                 out.put_u64(0);
-                out.put_slice(secret);
+                out.put_slice(&secret.0);
                 out.put_u16(node.0);
             }
             Self::Request(request) => {
@@ -250,7 +258,7 @@ impl Frame {
                     let length = fields.try_get_u32()? as usize;
                     text(take(fields, length)?)?
                 },
-                payload: fields.split_to(fields.len()),
+                payload: kept(fields.split_to(fields.len())),
             }),
             4 => Self::Reply { correlation, answer: decode_answer(fields)? },
             5 => Self::Cancel { correlation },
@@ -302,7 +310,7 @@ fn encode_answer(answer: &Result<Bytes, Refusal>, out: &mut BytesMut) {
 fn decode_answer(fields: &mut Bytes) -> Result<Result<Bytes, Refusal>, FrameError> {
     let code = fields.try_get_u8()?;
     Ok(match code {
-        0 => Ok(fields.split_to(fields.len())),
+        0 => Ok(kept(fields.split_to(fields.len()))),
         1 => Err(Refusal::QueueFull),
         2 => Err(Refusal::TimedOut),
         3 => Err(Refusal::Shutdown),
@@ -317,14 +325,19 @@ fn decode_answer(fields: &mut Bytes) -> Result<Result<Bytes, Refusal>, FrameErro
     })
 }
 
-fn secret(fields: &mut Bytes) -> Result<[u8; 32], FrameError> {
+fn secret(fields: &mut Bytes) -> Result<Secret, FrameError> {
     let mut secret = [0; 32];
     fields.try_copy_to_slice(&mut secret)?;
-    Ok(secret)
+    Ok(Secret(secret))
 }
 
 fn take(fields: &mut Bytes, length: usize) -> Result<Bytes, FrameError> {
     if length > fields.len() { Err(FrameError::Truncated) } else { Ok(fields.split_to(length)) }
+}
+
+/// As it may be kept for long.
+fn kept(bytes: Bytes) -> Bytes {
+    if bytes.len() < SHARED_BYTES { Bytes::copy_from_slice(&bytes) } else { bytes }
 }
 
 fn text(bytes: Bytes) -> Result<String, FrameError> {

@@ -10,15 +10,12 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::frame::{Frame, FrameError};
+use super::frame::{Frame, FrameError, READ_BYTES};
 use crate::ring::NodeId;
 use crate::router::limits::{RouterLimits, Secret};
 
 /// Bound on a frame of the handshake, so that a stranger cannot make a node buffer more.
 const HANDSHAKE_BYTES: usize = 64;
-
-/// Room asked of the kernel's buffer per read.
-const READ_BYTES: usize = 64 * 1024;
 
 /// What a node says about itself when a connection opens.
 #[derive(Clone, Debug)]
@@ -68,7 +65,7 @@ impl Identity {
     ) -> Result<(FrameReader, FrameWriter), LinkError> {
         let opening = async {
             let (mut reader, mut writer) = self.split(TcpStream::connect(address).await?)?;
-            writer.push(&Frame::Hello { secret: self.secret.0, from: self.id, to: node });
+            writer.push(&Frame::Hello { secret: self.secret, from: self.id, to: node });
             writer.flush().await?;
             match reader.next().await? {
                 Frame::Welcome { secret, node: found } if self.secret.matches(&secret) => {
@@ -98,7 +95,7 @@ impl Identity {
                 return Err(LinkError::Stranger);
             }
             // Sent before the check, so that a node dialled by mistake is named at the other end too.
-            writer.push(&Frame::Welcome { secret: self.secret.0, node: self.id });
+            writer.push(&Frame::Welcome { secret: self.secret, node: self.id });
             writer.flush().await?;
             if to != self.id {
                 return Err(LinkError::OtherNode { expected: to, found: self.id });

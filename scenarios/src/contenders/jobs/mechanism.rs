@@ -63,7 +63,7 @@ impl JobMechanism {
             let now = Arc::new(NodeClock(setting.clock.clone()));
             let options = JobNodeOptions {
                 detect: setting.detect,
-                ..JobNodeOptions::new(url, &format!("node-{}", node.0), form, now)
+                ..JobNodeOptions::new(url.as_str(), &format!("node-{}", node.0), form, now)
             };
             let seat = Seat {
                 options,
@@ -105,7 +105,7 @@ impl JobMechanism {
             }),
             Ok(JobOutcome::Failed(reason)) => Outcome::Failed(reason),
             Ok(JobOutcome::TimedOut) => Outcome::TimedOut,
-            Ok(lost @ (JobOutcome::WorkerLost | JobOutcome::IssuerLost)) => {
+            Ok(lost @ (JobOutcome::WorkerLost | JobOutcome::IssuerLost | JobOutcome::GivenUp)) => {
                 Outcome::Unknown(format!("the job ended as {}", lost.name()))
             }
             Err(error) => Outcome::Unknown(error.to_string()),

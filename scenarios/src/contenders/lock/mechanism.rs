@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use harness::engine::{BoxFuture, Clock, Entitlement, Lease, Mechanism, NoLease, StepRunner};
 use harness::model::{Mode, NodeId, Outcome, Plan, Promises, ReleaseRet, StepRef, Token};
-use harness::servers::ServerKind;
+use harness::servers::{self, ServerKind};
 use lock_backends::{
     ClientOptions, Endpoint, Guard, LockBackend, LockClient, LockError, OwnerId, Request, SessionOptions,
     Validity, Variant,
@@ -52,8 +52,8 @@ impl Sessions {
 
 impl LockMechanism {
     pub(super) async fn connect(variant: &'static Variant, setting: &Setting) -> anyhow::Result<Self> {
-        let open = |endpoint: Option<&String>| {
-            let endpoint = Endpoint(endpoint.cloned().unwrap_or_default());
+        let open = |endpoint: Option<&servers::Endpoint>| {
+            let endpoint = Endpoint::from(endpoint.map_or("", servers::Endpoint::as_str));
             (variant.open)(&endpoint).map(Arc::<dyn LockBackend>::from)
         };
         // One for all that have no link of their own: without a server it is what they share.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use harness::servers::Endpoint;
 use queue_lockfree::postgres::{PgMember, PgMemberOptions};
 use queue_lockfree::{HashKind, Member, Membership};
 use tokio::sync::Mutex;
@@ -33,7 +34,7 @@ pub(super) struct Heartbeats {
 #[derive(Debug)]
 pub(super) struct Entrant {
     /// Of the database, as this node reaches it.
-    pub(super) url: String,
+    pub(super) url: Endpoint,
     pub(super) member: Member,
     /// Where its views go.
     pub(super) membership: Membership,
@@ -48,6 +49,7 @@ impl Heartbeats {
         let factor = detect.as_secs_f64() / SUSPECTED.as_secs_f64();
         for Entrant { url, member, membership, stopped } in entrants {
             let id = member.id;
+            let url = url.as_str().to_owned();
             let options = PgMemberOptions { url, member, membership, hash: HashKind::Mixed, factor };
             let joined = PgMember::join(options.clone()).await;
             let joined =

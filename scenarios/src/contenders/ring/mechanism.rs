@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use harness::engine::{BoxFuture, Entitlement, Link, Mechanism, StepRunner, Ways};
-use harness::model::{FaultVerb, NodeId, Outcome, Plan, Promises, StepRef, Token, View, splitmix};
+use harness::model::{FaultVerb, NodeId, Outcome, Plan, Promises, StepRef, Token, View};
 use queue_lockfree::{
     Delivery, Handler, HashKind, Member as RingMember, Membership, Node, NodeOptions, Ring, Secret,
     SubmitError, Takeover, Transport, zstack_node_id,
@@ -53,10 +53,7 @@ impl RingMechanism {
         takeover: Takeover,
         members: Members,
     ) -> anyhow::Result<Self> {
-        let mut secret = [0; 32];
-        for (place, chunk) in secret.chunks_mut(8).enumerate() {
-            chunk.copy_from_slice(&splitmix(setting.run_seed ^ place as u64).to_le_bytes());
-        }
+        let secret = setting.ring_secret.bytes().context("ring: the secret of its nodes is none")?;
         let (mut nodes, mut links) = (BTreeMap::new(), BTreeMap::new());
         let between = setting.here.between.as_ref().filter(|_| matches!(transport, Transport::Tcp));
         // Others still know a node that was started again by its former address.

@@ -18,12 +18,12 @@ fn answers() -> impl Strategy<Value = Result<Bytes, Refusal>> {
 fn frames() -> impl Strategy<Value = Frame> {
     prop_oneof![
         (any::<[u8; 32]>(), any::<u16>(), any::<u16>()).prop_map(|(secret, from, to)| Frame::Hello {
-            secret,
+            secret: Secret(secret),
             from: NodeId(from),
             to: NodeId(to)
         }),
         (any::<[u8; 32]>(), any::<u16>())
-            .prop_map(|(secret, node)| Frame::Welcome { secret, node: NodeId(node) }),
+            .prop_map(|(secret, node)| Frame::Welcome { secret: Secret(secret), node: NodeId(node) }),
         (any::<(u64, u64, u32, u64)>(), any::<String>(), any::<Vec<u8>>()).prop_map(
             |((correlation, epoch, level, deadline_ns), key, payload)| {
                 let payload = payload.into();
@@ -149,4 +149,32 @@ fn another_version_is_refused() {
     let mut buffer = encoded(&[Frame::Probe { correlation: 7 }]);
     buffer[LENGTH_BYTES] = PROTOCOL_VERSION + 1;
     assert_eq!(Frame::decode(&mut buffer, 1024), Err(FrameError::Version(PROTOCOL_VERSION + 1)));
+}
+
+/// What is read is read into a buffer of 64 KiB, of which every frame in it is a part.
+#[test]
+fn a_small_task_that_waits_does_not_keep_what_was_read_with_it() {
+    for (length, copied) in [(0, true), (64, true), (SHARED_BYTES - 1, true), (SHARED_BYTES, false)] {
+        let payload = Bytes::from(vec![7; length]);
+        let request = Request {
+            correlation: 1,
+            epoch: 1,
+            level: 1,
+            deadline_ns: 1,
+            key: "vm-1".into(),
+            payload: payload.clone(),
+        };
+        let reply = Frame::Reply { correlation: 1, answer: Ok(payload.clone()) };
+        for frame in [Frame::Request(request), reply] {
+            let mut buffer = encoded(&[frame]);
+            let read = buffer.as_ptr_range();
+            let kept = match Frame::decode(&mut buffer, READ_BYTES).unwrap().unwrap() {
+                Frame::Request(request) => request.payload,
+                Frame::Reply { answer, .. } => answer.unwrap(),
+                frame => panic!("{frame:?}"),
+            };
+            assert_eq!(kept, payload);
+            assert_eq!(!read.contains(&kept.as_ptr()), copied, "{length} bytes");
+        }
+    }
 }
