@@ -42,6 +42,6 @@ pub use backends::{NoVariant, server, server_of, variant};
 pub use client::{ClientOptions, Counts, Guard, LockClient};
 pub use session::{
     Bare, BoxFuture, Capabilities, Endpoint, Grant, Least, LocalFifo, LockBackend, LockError, LockSession,
-    Mode, Now, OwnerId, ReleaseRet, Renewal, Request, SafetyClass, Server, SessionOptions, SinceStart,
-    Survives, Token, Validity, Variant, slot_key, split_slot,
+    Mode, Now, Operations, OwnerId, Purpose, ReleaseRet, Renewal, Request, SafetyClass, Server,
+    SessionOptions, SinceStart, Survives, Token, Validity, Variant, slot_key, split_slot,
 };

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use harness::record::{
     CheckVerdict, End, Expected, FaultFacts, FaultRecord, HarnessCost, Histogram, Latency, Machine, Manifest,
-    Peak, PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally, Verdict,
+    Operations, Peak, PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally,
+    Verdict,
 };
 
 use crate::Comparison;
@@ -221,7 +222,7 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         },
         detection: "ttl 2 s asked, 2 s granted".to_owned(),
         server: shape.server.map(server),
-        operations: shape.server.map(|_| TASKS * 4 + 310),
+        operations: shape.server.map(|_| Operations { load: TASKS * 4 + 310, bystander: 400, renewal: 100 }),
         grants: TASKS * 2,
         server_cpu_ns: shape.server.map(|_| 96_000_000),
         process_cpu_ns: 61_000_000,

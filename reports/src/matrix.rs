@@ -1,6 +1,6 @@
 //! The comparison matrix: one row per contender, controls apart.
 
-use harness::record::{Histogram, Quantile, Role};
+use harness::record::{Histogram, Quantile, Role, RunRecord};
 
 use crate::format::{self, MISSING};
 use crate::table::{Cell, Group, Head, Table, TableRow};
@@ -30,7 +30,9 @@ const COLUMNS: &[(&str, &str, Fill)] = &[
     ("Release p50", "", |_, row| quantile(&row.latency.release, 0.5)),
     ("Response p99", "of all planned tasks", |_, row| counted(&row.latency.response, 0.99)),
     ("Bystander p99", "", |_, row| quantile(&row.latency.bystander, 0.99)),
-    ("Per grant", "operations, server CPU", |_, row| per_grant(row)),
+    ("Per grant", "operations and server CPU, those of bystanders and renewals left out", |_, row| {
+        per_grant(row)
+    }),
 ];
 
 /// The matrix over all rows.
@@ -90,8 +92,8 @@ fn backlog(row: &Row) -> Cell {
 
 /// What a grant costs the server; nothing where there is none.
 fn per_grant(row: &Row) -> Cell {
-    let Some(operations) = row.per_grant(|run| run.operations) else { return Cell::number(MISSING) };
-    let cpu = row.per_grant(|run| run.server_cpu_ns).map(format::duration);
+    let Some(operations) = row.per_grant(RunRecord::load_operations) else { return Cell::number(MISSING) };
+    let cpu = row.per_grant(|run| run.load_cpu_ns()).map(format::duration);
     Cell::number(format::significant(operations)).noted(cpu.unwrap_or_default())
 }
 

@@ -48,7 +48,7 @@ fn one_router_per_network(contender: &'static str, server: ServerKind) -> Option
     let peak = record.peak;
     assert!(peak.connections >= Some(3) && peak.threads >= Some(3), "{contender}: {peak:?}");
     assert!(
-        record.operations >= Some(record.tasks.completed) && record.server_cpu_ns > Some(0),
+        record.load_operations() >= Some(record.tasks.completed) && record.server_cpu_ns > Some(0),
         "{contender}"
     );
     Some(record)

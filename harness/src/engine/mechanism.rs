@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{FaultVerb, NodeId, Outcome, Promises, ReleaseRet, StepRef, Token, View};
+use crate::model::{FaultVerb, NodeId, Operations, Outcome, Promises, ReleaseRet, StepRef, Token, View};
 
 /// A boxed future, as object-safe traits return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,7 +53,7 @@ pub trait Mechanism: Send + Sync + fmt::Debug {
     fn shutdown(&self) -> BoxFuture<'_, ()>;
 
     /// Requests sent to a server so far; `None` where there is no server.
-    fn operations(&self) -> Option<u64> {
+    fn operations(&self) -> Option<Operations> {
         None
     }
 

@@ -12,7 +12,7 @@ use super::clock::{Clock, process_cpu_ns};
 use super::mechanism::Mechanism;
 use super::node::Node;
 use super::recorder::Recorder;
-use crate::model::{Histogram, NodeId, Outcome, Plan, StepRef, TaskId};
+use crate::model::{Histogram, NodeId, Operations, Outcome, Plan, StepRef, TaskId};
 
 /// Distance of two probes of a bystander.
 const BYSTANDER_EVERY_NS: u64 = 50_000_000;
@@ -44,7 +44,7 @@ pub(crate) struct Part {
     done: CancellationToken,
     cpu_before_ns: u64,
     timer_before_ns: u64,
-    operations_before: Option<u64>,
+    operations_before: Option<Operations>,
 }
 
 /// What a part tells at its end, beside its events.
@@ -59,7 +59,7 @@ pub(crate) struct PartRet {
     /// CPU of the timer thread.
     pub(crate) timer_cpu_ns: u64,
     /// Operations sent to the server.
-    pub(crate) operations: Option<u64>,
+    pub(crate) operations: Option<Operations>,
 }
 
 impl PartRet {

@@ -23,7 +23,7 @@ pub use facts::{Facts, Injected, Outage, Section, Standstill};
 pub use fault::{Direction, Fault, FaultTarget, FaultVerb, Late, LinkTo};
 pub use histogram::{Histogram, Quantile};
 pub use id::{NodeId, StepRef, TaskId};
-pub use outcome::{Outcome, Promises, ReleaseRet, Token};
+pub use outcome::{Operations, Outcome, Promises, ReleaseRet, Token};
 pub use plan::{Holder, Plan, PlanError, PlanSettings};
 pub(crate) use resource::Crowd;
 pub use resource::{Mode, Resource, ResourceKind};

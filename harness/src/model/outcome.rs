@@ -1,5 +1,7 @@
 //! What a mechanism answers: tokens, how steps and releases end, and what it promises.
 
+use std::ops::Add as _;
+
 use serde::{Deserialize, Serialize};
 
 /// A fencing token: rises with every grant of a key; compared by generation, then sequence.
@@ -39,6 +41,56 @@ pub enum ReleaseRet {
     AlreadyLost,
     /// The answer did not come.
     Unknown(String),
+}
+
+/// Requests that a mechanism has sent to a server, by what they were for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operations {
+    /// For the steps of the plan.
+    pub load: u64,
+    /// For the probes of the bystanders.
+    pub bystander: u64,
+    /// To keep leases and sessions.
+    pub renewal: u64,
+}
+
+impl Operations {
+    /// All of them.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.load + self.bystander + self.renewal
+    }
+}
+
+impl std::ops::Add for Operations {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            load: self.load + other.load,
+            bystander: self.bystander + other.bystander,
+            renewal: self.renewal + other.renewal,
+        }
+    }
+}
+
+impl std::ops::Sub for Operations {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            load: self.load - earlier.load,
+            bystander: self.bystander - earlier.bystander,
+            renewal: self.renewal - earlier.renewal,
+        }
+    }
+}
+
+impl std::iter::Sum for Operations {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Self::add)
+    }
 }
 
 /// What a mechanism promises beyond exclusion; nothing unless it is said.

@@ -9,7 +9,7 @@ use crate::engine::{Agent, AgentOptions, Clock, Links, PartRet, Progress, Record
 use crate::faults::{Injector, Nodes, Surroundings, Views};
 use crate::judge::{Figures, measure};
 use crate::model::{Event, Facts, Histogram, Injected, Outage, Plan, Promises};
-use crate::record::{Others, Peak};
+use crate::record::{Operations, Others, Peak};
 use crate::servers::Server;
 
 /// What else a run needs.
@@ -45,7 +45,7 @@ pub struct Run {
     /// CPU of the timer threads.
     pub timer_cpu_ns: u64,
     /// Operations sent to the server in the run.
-    pub operations: Option<u64>,
+    pub operations: Option<Operations>,
     /// The most that it held at one time.
     pub peak: Peak,
     /// What the machine did for others meanwhile; `None` in virtual time.

@@ -21,4 +21,4 @@ pub use manifest::{End, HarnessCost, Machine, Manifest, PlanFacts, SCHEMA_VERSIO
 pub use run::{Others, Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives, TOO_BUSY};
 pub use verdict::{Amount, CheckFigure, CheckVerdict, Expected, Verdict};
 
-pub use crate::model::{Histogram, Quantile};
+pub use crate::model::{Histogram, Operations, Quantile};

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::faults::FaultFacts;
+use crate::model::Operations;
+
 use super::figures::{Backlog, Latency, Tally};
 use super::verdict::CheckVerdict;
 
@@ -64,8 +66,8 @@ pub struct RunRecord {
     pub detection: String,
     /// The server of this run; `None` for mechanisms without one.
     pub server: Option<ServerFacts>,
-    /// Operations that the clients sent to the server; `None` where there is none.
-    pub operations: Option<u64>,
+    /// Operations that the clients sent to the server, by what they were for; `None` where there is none.
+    pub operations: Option<Operations>,
     /// Steps that were granted.
     pub grants: u64,
     /// CPU of the server during the run.
@@ -123,6 +125,19 @@ impl Others {
 }
 
 impl RunRecord {
+    /// Operations for the steps of the plan alone: what the bystanders ask and what keeps leases is none of its grants' cost.
+    #[must_use]
+    pub fn load_operations(&self) -> Option<u64> {
+        self.operations.map(|operations| operations.load)
+    }
+
+    /// CPU of the server for the steps of the plan alone, by their share of the operations.
+    #[must_use]
+    pub fn load_cpu_ns(&self) -> Option<u64> {
+        let share = self.operations.map_or(1.0, |all| all.load as f64 / all.total().max(1) as f64);
+        self.server_cpu_ns.map(|ns| (ns as f64 * share) as u64)
+    }
+
     /// Whether the machine was too busy with others for this run's lateness to be anybody's in it.
     #[must_use]
     pub fn machine_was_busy(&self) -> bool {

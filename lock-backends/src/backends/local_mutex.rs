@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, OwnerId,
-    ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Survives, Token, Validity, Variant, slot_key,
-    split_slot,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, Operations,
+    OwnerId, ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Survives, Token, Validity, Variant,
+    slot_key, split_slot,
 };
 
 pub(super) const VARIANT: Variant = Variant {
@@ -87,7 +87,7 @@ struct LocalSession {
     table: Arc<Mutex<Table>>,
     now: Arc<dyn Now>,
     lost: CancellationToken,
-    operations: AtomicU64,
+    operations: Operations,
 }
 
 impl LockBackend for LocalMutex {
@@ -97,7 +97,7 @@ impl LockBackend for LocalMutex {
             table: Arc::clone(&self.table),
             now: options.now,
             lost: CancellationToken::new(),
-            operations: AtomicU64::new(0),
+            operations: Operations::default(),
         };
         Box::pin(async move { Ok(Arc::new(session) as Arc<dyn LockSession>) })
     }
@@ -149,7 +149,7 @@ impl LockSession for LocalSession {
     }
 
     fn release<'a>(&'a self, grant: &'a Grant) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
-        self.operations.fetch_add(1, Ordering::Relaxed);
+        self.operations.add(1);
         Box::pin(async move {
             let mut table = self.lock();
             Ok(match table.find(grant) {
@@ -170,7 +170,7 @@ impl LockSession for LocalSession {
         None
     }
 
-    fn operations(&self) -> &AtomicU64 {
+    fn operations(&self) -> &Operations {
         &self.operations
     }
 
@@ -183,7 +183,7 @@ impl LockSession for LocalSession {
 impl LocalSession {
     /// Counts the request and finds its one key.
     fn admit<'a>(&self, request: &'a Request) -> Result<&'a Arc<str>, LockError> {
-        self.operations.fetch_add(1, Ordering::Relaxed);
+        self.operations.add(1);
         if self.lost.is_cancelled() {
             return Err(LockError::SessionLost("closed".into()));
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::session::{LockError, ReleaseRet};
+use crate::session::{LockError, Operations, Purpose, ReleaseRet};
 
 /// What a client has done so far.
 ///
@@ -33,8 +33,12 @@ pub struct Counts {
     pub already_lost: u64,
     /// Holds whose release was not answered in time.
     pub release_unknown: u64,
-    /// Requests sent to the server, renewals included.
+    /// Requests sent to the server, renewals and probes included.
     pub operations: u64,
+    /// Those of them that kept leases.
+    pub renewals: u64,
+    /// Those that were asked for inside [`Purpose::Probe`](crate::Purpose::Probe).
+    pub probes: u64,
 }
 
 /// [`Counts`] in the making.
@@ -54,8 +58,8 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// As of now, beside so many requests sent.
-    pub(super) fn so_far(&self, operations: u64) -> Counts {
+    /// As of now, beside the requests sent.
+    pub(super) fn so_far(&self, operations: &Operations) -> Counts {
         Counts {
             attempts: self.attempts.load(Relaxed),
             grants: self.grants.load(Relaxed),
@@ -68,7 +72,9 @@ impl Counters {
             released: self.released.load(Relaxed),
             already_lost: self.already_lost.load(Relaxed),
             release_unknown: self.release_unknown.load(Relaxed),
-            operations,
+            operations: operations.total(),
+            renewals: operations.of(Purpose::Renewal),
+            probes: operations.of(Purpose::Probe),
         }
     }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::shared::Shared;
-use crate::session::BoxFuture;
+use crate::session::{BoxFuture, Purpose};
 
 /// Work under way. Dropping it hands the work to a task of the client.
 pub(super) struct Driven<T: Send + 'static> {
@@ -29,6 +29,8 @@ pub(super) struct Driven<T: Send + 'static> {
 impl<T: Send + 'static> Driven<T> {
     pub(super) fn new(shared: &Arc<Shared>, work: impl Future<Output = T> + Send + 'static) -> Self {
         let under_way = shared.tasks.token();
+        // It keeps its purpose in the background too.
+        let work = Purpose::current().scope(work);
         Self { work: Some(Box::pin(work)), shared: Arc::clone(shared), _under_way: under_way }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{Grant, LockSession, Now, Renewal, Validity, sleep_until};
+use crate::session::{Grant, LockSession, Now, Purpose, Renewal, Validity, sleep_until};
 
 /// tokio's timer may fire this much late, so the watchdog calls a lease over this much early.
 const TIMER_GRAIN_NS: u64 = 1_000_000;
@@ -148,7 +148,7 @@ impl Leases {
             let held: Vec<Arc<Lease>> = self.lock().held.values().cloned().collect();
             let grants: Vec<Arc<Grant>> = held.iter().map(|lease| Arc::clone(&lease.grant)).collect();
             // After a whole ttl all that it could have renewed is over, so dropping it half-way does no harm.
-            match timeout(ttl, session.renew(&grants)).await {
+            match Purpose::Renewal.scope(timeout(ttl, session.renew(&grants))).await {
                 Ok(Ok(renewal)) => self.apply(&held, &renewal),
                 Ok(Err(error)) => {
                     tracing::debug!(%error, grants = grants.len(), "renewal failed");

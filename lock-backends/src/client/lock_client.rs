@@ -232,7 +232,7 @@ impl LockClient {
     /// What was done so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.0.shared.counters.so_far(self.0.shared.session.operations().load(Relaxed))
+        self.0.shared.counters.so_far(self.0.shared.session.operations())
     }
 
     /// The negotiated time to live; `None`: no lease.

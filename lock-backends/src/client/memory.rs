@@ -10,8 +10,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{
-    BoxFuture, Capabilities, Grant, LocalFifo, LockError, LockSession, Now, OwnerId, ReleaseRet, Renewal,
-    Request, SinceStart, Token, Validity, sleep_until, valid_until,
+    BoxFuture, Capabilities, Grant, LocalFifo, LockError, LockSession, Now, Operations, OwnerId, ReleaseRet,
+    Renewal, Request, SinceStart, Token, Validity, sleep_until, valid_until,
 };
 
 /// What a backend may do wrong.
@@ -76,7 +76,7 @@ impl MemoryServer {
             server: Arc::clone(self),
             link: watch::Sender::new(Link::Up),
             lost: CancellationToken::new(),
-            operations: AtomicU64::new(0),
+            operations: Operations::default(),
         })
     }
 
@@ -129,14 +129,15 @@ pub(super) struct MemorySession {
     pub(super) server: Arc<MemoryServer>,
     pub(super) link: watch::Sender<Link>,
     pub(super) lost: CancellationToken,
-    operations: AtomicU64,
+    operations: Operations,
 }
 
 impl MemorySession {
     /// One way: counted when it leaves, delayed (not all alike, so requests overtake each other), and stuck
     /// while the link is down.
     async fn cross(&self) {
-        let number = self.operations.fetch_add(1, Ordering::Relaxed);
+        let number = self.operations.total();
+        self.operations.add(1);
         let detour = Duration::from_millis(number * 7 % 3);
         tokio::time::sleep(self.server.latency / 2 + detour).await;
         self.link.subscribe().wait_for(|link| *link == Link::Up).await.unwrap();
@@ -242,7 +243,7 @@ impl LockSession for MemorySession {
         Some(self.server.ttl)
     }
 
-    fn operations(&self) -> &AtomicU64 {
+    fn operations(&self) -> &Operations {
         &self.operations
     }
 

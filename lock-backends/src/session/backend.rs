@@ -3,7 +3,6 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -11,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::{Now, SinceStart};
 use super::error::LockError;
 use super::grant::{Grant, ReleaseRet, Renewal};
+use super::operations::Operations;
 use super::request::Request;
 
 /// A boxed future: the traits here are object-safe, and one allocation is noise beside a round trip.
@@ -99,7 +99,7 @@ pub trait LockSession: Send + Sync + fmt::Debug {
     fn ttl(&self) -> Option<Duration>;
 
     /// Requests sent to the server so far, renewals included.
-    fn operations(&self) -> &AtomicU64;
+    fn operations(&self) -> &Operations;
 
     /// Ends the session: its leases are revoked where the protocol can.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -2,12 +2,11 @@
 //! client library, or a model in virtual time.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::session::{BoxFuture, LockError};
+use crate::session::{BoxFuture, LockError, Operations};
 
 /// What a request brings.
 pub(super) type Reply<'a, T> = BoxFuture<'a, Result<T, Failure>>;
@@ -46,7 +45,7 @@ pub(super) trait Requests: fmt::Debug + Send + Sync {
     fn lock(&self, name: String, lease: Lease) -> Reply<'static, i64>;
 
     /// Requests sent so far.
-    fn sent(&self) -> &AtomicU64;
+    fn sent(&self) -> &Operations;
 }
 
 /// Operations in one transaction; a server takes 128, with those of a nested one.

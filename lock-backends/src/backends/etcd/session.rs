@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -15,8 +14,8 @@ use super::url::urls;
 use super::wire;
 use crate::backends::common::{CONNECT_TIMEOUT, Recipe, Tasks, exclusive_key};
 use crate::session::{
-    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, OwnerId, ReleaseRet, Renewal, Request,
-    SessionOptions, Survives, Validity,
+    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Operations, OwnerId, ReleaseRet,
+    Renewal, Request, SessionOptions, Survives, Validity,
 };
 
 /// What a grant of every variant here survives.
@@ -166,7 +165,7 @@ impl LockSession for EtcdSession {
         Some(self.node.lease.ttl)
     }
 
-    fn operations(&self) -> &AtomicU64 {
+    fn operations(&self) -> &Operations {
         self.node.requests.sent()
     }
 

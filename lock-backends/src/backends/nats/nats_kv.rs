@@ -33,7 +33,6 @@
 //! Sources: NATS ADR-8 (key-value stores), documentation of JetStream (expected last sequence, republish).
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -46,8 +45,8 @@ use super::url::{Servers, servers};
 use super::wire;
 use crate::backends::common::{CONNECT_TIMEOUT, answer_within, exclusive_key};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, ReleaseRet,
-    Renewal, Request, SafetyClass, SessionOptions, Survives, Validity, Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Operations,
+    ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Survives, Validity, Variant,
 };
 
 /// The variant as registered.
@@ -157,7 +156,7 @@ impl LockSession for Session {
         Some(self.0.ttl)
     }
 
-    fn operations(&self) -> &AtomicU64 {
+    fn operations(&self) -> &Operations {
         self.0.requests.sent()
     }
 

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::session::{BoxFuture, LockError, OwnerId};
+use crate::session::{BoxFuture, LockError, Operations, OwnerId};
 
 /// What a request brings.
 pub(super) type Reply<'a, T> = BoxFuture<'a, Result<T, Unanswered>>;
@@ -23,7 +22,7 @@ pub(super) trait Requests: fmt::Debug + Send + Sync {
     fn listen<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Box<dyn Listening>, Unanswered>>;
 
     /// Requests sent so far.
-    fn sent(&self) -> &AtomicU64;
+    fn sent(&self) -> &Operations;
 
     /// Sends what is to be sent, and closes the connection.
     fn close(&self) -> BoxFuture<'_, ()>;

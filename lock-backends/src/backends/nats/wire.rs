@@ -2,7 +2,6 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::context::PublishErrorKind;
@@ -21,7 +20,7 @@ use super::names::Bucket;
 use super::requests::{Entry, Heard, Last, Listening, Put, Reply, Requests, Unanswered, What};
 use super::url::Servers;
 use crate::backends::common::{CONNECT_TIMEOUT, RELISTEN_DELAY};
-use crate::session::{BoxFuture, LockError, unavailable};
+use crate::session::{BoxFuture, LockError, Operations, unavailable};
 
 /// The most copies that a server keeps of a stream.
 const REPLICAS_MAX: usize = 5;
@@ -42,7 +41,7 @@ struct Wire {
     bucket: Bucket,
     /// Connections made so far.
     connections: watch::Receiver<u64>,
-    sent: AtomicU64,
+    sent: Operations,
 }
 
 /// Connects to whichever of the servers answers and makes the bucket where it is missing, with a copy on each of them. `lost`
@@ -101,7 +100,7 @@ pub(super) async fn connect(
             Err(_) => sleep(RELISTEN_DELAY).await,
         }
     };
-    let sent = AtomicU64::new(0);
+    let sent = Operations::default();
     Ok(Arc::new(Wire { client, context, stream, bucket, connections, sent }))
 }
 
@@ -150,7 +149,7 @@ impl Wire {
         limit: Duration,
         request: impl Future<Output = Result<T, Unanswered>>,
     ) -> Result<T, Unanswered> {
-        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.sent.add(1);
         timeout(limit, request).await.unwrap_or_else(|_| Err(Unanswered("no answer from nats".to_owned())))
     }
 }
@@ -166,7 +165,7 @@ impl Requests for Wire {
 
     fn listen<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Box<dyn Listening>, Unanswered>> {
         Box::pin(async move {
-            self.sent.fetch_add(1, Ordering::Relaxed);
+            self.sent.add(1);
             let mut connections = self.connections.clone();
             connections.mark_unchanged();
             let news = self.client.subscribe(self.bucket.news(key)).await.map_err(unanswered)?;
@@ -174,7 +173,7 @@ impl Requests for Wire {
         })
     }
 
-    fn sent(&self) -> &AtomicU64 {
+    fn sent(&self) -> &Operations {
         &self.sent
     }
 

@@ -42,22 +42,21 @@
 mod lock_connection;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::lock_connection::{Heartbeat, IfRefused, LockConnection, LockOp, Tried};
+use self::lock_connection::{Asked, Heartbeat, IfRefused, LockConnection, LockOp, Tried};
 use super::client;
 use super::requests::Postgres;
 use super::worth::ADVISORY_SURVIVES;
 use crate::backends::common::{Tasks, answer_within, exclusive_key};
 use crate::backends::sql::{self, PATIENCE_MIN, Waiter, Wakeups, granted, hash, set_up};
 use crate::session::{
-    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, OwnerId,
-    ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Validity, Variant,
+    BoxFuture, Capabilities, Grant, Least, LocalFifo, LockBackend, LockError, LockSession, Now, Operations,
+    OwnerId, ReleaseRet, Renewal, Request, SafetyClass, SessionOptions, Validity, Variant,
 };
 
 /// The variant as registered.
@@ -102,7 +101,7 @@ impl LockBackend for PgMux {
             self.0.lends_no_session(&options).await?;
             let patience = options.ttl.max(PATIENCE_MIN);
             let lost = CancellationToken::new();
-            let operations = Arc::new(AtomicU64::new(0));
+            let operations = Arc::<Operations>::default();
             let wakeups = Arc::new(Wakeups::default());
             let listening = match self.0.listen(&options) {
                 Some(listening) => Some(listening.await?),
@@ -138,12 +137,12 @@ impl LockBackend for PgMux {
 #[derive(Debug)]
 struct PgSession {
     /// Written by callers, read by the task of the lock connection; closed when that task ends.
-    ops: mpsc::Sender<LockOp>,
+    ops: mpsc::Sender<Asked>,
     /// Woken by the listening task.
     wakeups: Arc<Wakeups>,
     /// Fired when the task of the lock connection ends; fired by `close` to end it.
     lost: CancellationToken,
-    operations: Arc<AtomicU64>,
+    operations: Arc<Operations>,
     now: Arc<dyn Now>,
     /// Longest time that one statement may take before the session counts as lost.
     patience: Duration,
@@ -163,7 +162,7 @@ impl PgSession {
         let (reply, mut answer) = oneshot::channel();
         let answered = timeout(limit, async {
             self.ops
-                .send(LockOp::Lock { key, name, owner, refused, reply })
+                .send(LockOp::Lock { key, name, owner, refused, reply }.into())
                 .await
                 .map_err(|_| self.gone())?;
             (&mut answer).await.map_err(|_| self.gone())?
@@ -191,7 +190,7 @@ impl PgSession {
         drop(waiter);
         if outcome.is_err() {
             // Harmless if it fails: the connection is gone then, and what it shows with it.
-            self.ops.send(LockOp::Leave { key }).await.ok();
+            self.ops.send(LockOp::Leave { key }.into()).await.ok();
         }
         outcome
     }
@@ -247,7 +246,7 @@ impl LockSession for PgSession {
             let (reply, answer) = oneshot::channel();
             let heartbeat = async {
                 self.ops
-                    .send(LockOp::Heartbeat(Heartbeat { grants, reply }))
+                    .send(LockOp::Heartbeat(Heartbeat { grants, reply }).into())
                     .await
                     .map_err(|_| self.gone())?;
                 answer.await.map_err(|_| self.gone())
@@ -264,7 +263,7 @@ impl LockSession for PgSession {
         Box::pin(async move {
             let Some((key, owner)) = held_key(grant) else { return Ok(ReleaseRet::AlreadyLost) };
             let (reply, answer) = oneshot::channel();
-            if self.ops.send(LockOp::Unlock { key, owner, reply }).await.is_err() {
+            if self.ops.send(LockOp::Unlock { key, owner, reply }.into()).await.is_err() {
                 return Ok(ReleaseRet::AlreadyLost);
             }
             answer
@@ -281,7 +280,7 @@ impl LockSession for PgSession {
         None
     }
 
-    fn operations(&self) -> &AtomicU64 {
+    fn operations(&self) -> &Operations {
         &self.operations
     }
 

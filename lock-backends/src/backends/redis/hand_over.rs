@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -14,8 +13,8 @@ use super::requests::{AskRet, Channel, IfHeld, Redis};
 use super::tries::{Tries, asked_twice, jitter};
 use crate::backends::common::Tasks;
 use crate::session::{
-    BoxFuture, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request, SessionOptions,
-    Validity, valid_until,
+    BoxFuture, Grant, LockBackend, LockError, LockSession, Operations, ReleaseRet, Renewal, Request,
+    SessionOptions, Validity, valid_until,
 };
 
 /// Hand-overs that met nobody and wait to be given back; what does not fit ends with its claim.
@@ -111,7 +110,7 @@ impl LockSession for QueueSession {
         Some(self.node.ttl)
     }
 
-    fn operations(&self) -> &AtomicU64 {
+    fn operations(&self) -> &Operations {
         &self.node.operations
     }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::requests::{AskRet, Hears, Redis, Requests, Wanted};
 use crate::session::{
-    Grant, LockError, Now, ReleaseRet, Renewal, Request, SessionOptions, Survives, Validity, slot_key,
-    valid_until,
+    Grant, LockError, Now, Operations, ReleaseRet, Renewal, Request, SessionOptions, Survives, Validity,
+    slot_key, valid_until,
 };
 
 /// What a grant of every variant here survives.
@@ -31,7 +30,7 @@ pub(super) struct Node {
     pub(super) now: Arc<dyn Now>,
     /// Fired by the session's end.
     pub(super) lost: CancellationToken,
-    pub(super) operations: AtomicU64,
+    pub(super) operations: Operations,
 }
 
 /// Answer to a request for a lock, as a session takes it.
@@ -58,7 +57,7 @@ impl Node {
     ) -> Result<Self, LockError> {
         let ttl = options.ttl.max(Duration::from_millis(1));
         let server = server.connect(ttl, hears).await?;
-        let (lost, operations) = (CancellationToken::new(), AtomicU64::new(0));
+        let (lost, operations) = (CancellationToken::new(), Operations::default());
         Ok(Self { server, ttl, now: options.now, lost, operations })
     }
 
@@ -69,7 +68,7 @@ impl Node {
 
     /// The connection for one request, which is counted.
     pub(super) fn send(&self) -> &dyn Requests {
-        self.operations.fetch_add(1, Ordering::Relaxed);
+        self.operations.add(1);
         &*self.server
     }
 

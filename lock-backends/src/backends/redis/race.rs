@@ -1,7 +1,6 @@
 //! Locks that whoever comes first takes: a release frees the key, and the waiters race for it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -11,7 +10,8 @@ use super::node::{Asked, Node, released};
 use super::requests::{Announce, Channel, Redis, Tokens};
 use super::tries::{RETRY_MAX, Tries, asked_twice, jitter};
 use crate::session::{
-    BoxFuture, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request, SessionOptions,
+    BoxFuture, Grant, LockBackend, LockError, LockSession, Operations, ReleaseRet, Renewal, Request,
+    SessionOptions,
 };
 
 /// Longest pause between two tries of a waiter that nobody wakes.
@@ -92,7 +92,7 @@ impl LockSession for RaceSession {
         Some(self.node.ttl)
     }
 
-    fn operations(&self) -> &AtomicU64 {
+    fn operations(&self) -> &Operations {
         &self.node.operations
     }
 

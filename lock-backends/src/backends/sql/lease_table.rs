@@ -1,7 +1,6 @@
 //! Leases in a table, on the database's clock: any connection will do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,8 +13,8 @@ use super::requests::{Failure, LeaseServer, Leases};
 use super::wakeups::{self, Wakeups};
 use crate::backends::common::{Tasks, answer_within, exclusive_key};
 use crate::session::{
-    BoxFuture, Grant, LockBackend, LockError, LockSession, Now, ReleaseRet, Renewal, Request, SessionOptions,
-    Validity, valid_until,
+    BoxFuture, Grant, LockBackend, LockError, LockSession, Now, Operations, ReleaseRet, Renewal, Request,
+    SessionOptions, Validity, valid_until,
 };
 
 /// Statements of one node that run side by side.
@@ -39,7 +38,7 @@ struct LeaseSession {
     ttl: Duration,
     now: Arc<dyn Now>,
     lost: CancellationToken,
-    operations: AtomicU64,
+    operations: Operations,
     tasks: Tasks,
 }
 
@@ -60,7 +59,7 @@ impl LockBackend for LeaseTable {
             connections.put(first);
             let renewals = Connections::new(1, 1);
             renewals.put(second);
-            let (now, operations) = (Arc::clone(&options.now), AtomicU64::new(0));
+            let (now, operations) = (Arc::clone(&options.now), Operations::default());
             let session = LeaseSession {
                 server,
                 options,
@@ -88,7 +87,7 @@ impl LeaseSession {
         if self.lost.is_cancelled() {
             return Err(LockError::SessionLost("closed".to_owned()));
         }
-        self.operations.fetch_add(1, Ordering::Relaxed);
+        self.operations.add(1);
         let late = |_| Err(LockError::Unknown("no answer in time".to_owned()));
         timeout(limit, asked).await.unwrap_or_else(late)
     }
@@ -211,7 +210,7 @@ impl LockSession for LeaseSession {
         Some(self.ttl)
     }
 
-    fn operations(&self) -> &AtomicU64 {
+    fn operations(&self) -> &Operations {
         &self.operations
     }
 

@@ -1,7 +1,6 @@
 //! Locks of a connection that wait in the server: each holder and each waiter has a connection of its own.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use super::connections::{Connections, Permit, set_up};
 use super::requests::{Answer, Backend, Failure, HoldServer, Holding};
 use crate::backends::common::{answer_within, exclusive_key, lock, single_key};
 use crate::session::{
-    BoxFuture, Grant, LockBackend, LockError, LockSession, Mode, Now, OwnerId, ReleaseRet, Renewal, Request,
-    SessionOptions, Token, Validity,
+    BoxFuture, Grant, LockBackend, LockError, LockSession, Mode, Now, Operations, OwnerId, ReleaseRet,
+    Renewal, Request, SessionOptions, Token, Validity,
 };
 
 /// A session gives one statement the ttl asked for, at least this, before its connection counts as lost.
@@ -46,7 +45,7 @@ struct Session {
     /// Backends of attempts with an unknown outcome, to be terminated.
     doubtful: Mutex<HashMap<Attempt, Backend>>,
     lost: CancellationToken,
-    operations: AtomicU64,
+    operations: Operations,
     now: Arc<dyn Now>,
     /// Longest time for one statement.
     patience: Duration,
@@ -80,7 +79,7 @@ impl LockBackend for PerHolder {
                 held: Mutex::default(),
                 doubtful: Mutex::default(),
                 lost: CancellationToken::new(),
-                operations: AtomicU64::new(0),
+                operations: Operations::default(),
                 now: Arc::clone(&options.now),
                 patience: options.ttl.max(PATIENCE_MIN),
                 options,
@@ -265,7 +264,7 @@ impl Session {
     }
 
     fn count(&self, operations: u64) {
-        self.operations.fetch_add(operations, Ordering::Relaxed);
+        self.operations.add(operations);
     }
 }
 
@@ -310,7 +309,7 @@ impl LockSession for Session {
         None
     }
 
-    fn operations(&self) -> &AtomicU64 {
+    fn operations(&self) -> &Operations {
         &self.operations
     }
 

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use super::names;
 use super::requests::{Failure, Opened, Requests};
 use crate::backends::common::{LeaseEnd, Tasks, answer_within, lock};
 use crate::session::{
-    BoxFuture, Grant, LockError, Now, OwnerId, Renewal, Request, Token, Validity, valid_until,
+    BoxFuture, Grant, LockError, Now, Operations, OwnerId, Renewal, Request, Token, Validity, valid_until,
 };
 
 /// A node's session with ZooKeeper.
@@ -32,7 +31,7 @@ pub(super) struct Node {
     /// Node of each attempt that waits or holds, as its full path, by key and owner.
     nodes: Mutex<HashMap<(Arc<str>, OwnerId), String>>,
     pub(super) lost: CancellationToken,
-    pub(super) operations: AtomicU64,
+    pub(super) operations: Operations,
     now: Arc<dyn Now>,
     tasks: Tasks,
 }
@@ -42,7 +41,9 @@ impl Node {
     pub(super) fn new(opened: Opened, sent_ns: u64, now: Arc<dyn Now>) -> Self {
         let Opened { requests, timeout: ttl, ended } = opened;
         let (requests, lost) = (Arc::new(Mutex::new(Some(requests))), CancellationToken::new());
-        let tasks = Tasks::default();
+        let (tasks, operations) = (Tasks::default(), Operations::default());
+        // The handshake of the session.
+        operations.add(1);
         tasks.spawn(end_together(requests.clone(), ended, lost.clone()));
         Self {
             requests,
@@ -50,7 +51,7 @@ impl Node {
             valid_until: LeaseEnd::new(valid_until(sent_ns, ttl)),
             nodes: Mutex::default(),
             lost,
-            operations: AtomicU64::new(1),
+            operations,
             now,
             tasks,
         }
@@ -119,7 +120,7 @@ impl Node {
 
     /// Requests sent.
     pub(super) fn count(&self, operations: u64) {
-        self.operations.fetch_add(operations, Ordering::Relaxed);
+        self.operations.add(operations);
     }
 
     /// What a failure means to whoever changes nothing.

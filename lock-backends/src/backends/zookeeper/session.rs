@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -12,8 +11,8 @@ use super::url::cluster;
 use super::wire;
 use crate::backends::common::{Recipe, exclusive_key};
 use crate::session::{
-    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, ReleaseRet, Renewal, Request,
-    SessionOptions, Survives,
+    BoxFuture, Endpoint, Grant, LockBackend, LockError, LockSession, Operations, ReleaseRet, Renewal,
+    Request, SessionOptions, Survives,
 };
 
 /// What a grant of every variant here survives.
@@ -102,7 +101,7 @@ impl LockSession for ZkSession {
         Some(self.node.ttl)
     }
 
-    fn operations(&self) -> &AtomicU64 {
+    fn operations(&self) -> &Operations {
         &self.node.operations
     }
 

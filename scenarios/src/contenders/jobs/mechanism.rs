@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use harness::engine::{BoxFuture, Entitlement, Mechanism, StepRunner};
-use harness::model::{NodeId, Outcome, Plan, Promises, StepRef, Token};
+use harness::model::{NodeId, Operations, Outcome, Plan, Promises, StepRef, Token};
 use queue_lockfree::{
     Job, JobError, JobForm, JobHandler, JobNode, JobNodeOptions, JobOutcome, JobSubmission, OnWorkerLoss,
 };
@@ -33,6 +33,8 @@ pub(super) struct JobMechanism {
     run_seed: u64,
     detect: Duration,
     nodes: BTreeMap<NodeId, Seat>,
+    /// Steps submitted here: of the plan, and of bystanders.
+    submitted: (AtomicU64, AtomicU64),
 }
 
 /// The lives of one node in the job queue: one that was declared dead is followed by another.
@@ -76,10 +78,20 @@ impl JobMechanism {
             nodes.insert(node, seat);
         }
         let plan = Arc::clone(&setting.plan);
-        Ok(Self { plan, form, run_seed: setting.run_seed, detect: setting.detect, nodes })
+        Ok(Self {
+            plan,
+            form,
+            run_seed: setting.run_seed,
+            detect: setting.detect,
+            nodes,
+            submitted: Default::default(),
+        })
     }
 
     async fn submit(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
+        let (planned, bystanders) = &self.submitted;
+        let submitted = if step.task.is_bystander() { bystanders } else { planned };
+        submitted.fetch_add(1, Ordering::Relaxed);
         let down = || Outcome::Refused(format!("node {} is down", at.0));
         let Some(seat) = self.nodes.get(&at) else { return down() };
         let node = match seat.node().await {
@@ -168,12 +180,18 @@ impl Mechanism for JobMechanism {
         })
     }
 
-    fn operations(&self) -> Option<u64> {
-        let operations = |seat: &Seat| {
+    /// A batch of statements serves whoever came just then, and a heartbeat all: each job's share counts as its own.
+    fn operations(&self) -> Option<Operations> {
+        let of = |seat: &Seat| {
             let current = seat.current().as_ref().map_or(0, |node| node.operations());
             current + seat.operations.load(Ordering::Relaxed)
         };
-        Some(self.nodes.values().map(operations).sum())
+        let total: u64 = self.nodes.values().map(of).sum();
+        let (planned, bystanders) = &self.submitted;
+        let [planned, bystanders] = [planned, bystanders].map(|count| count.load(Ordering::Relaxed));
+        let bystander =
+            (total as u128 * u128::from(bystanders) / u128::from(planned + bystanders).max(1)) as u64;
+        Some(Operations { load: total - bystander, bystander, renewal: 0 })
     }
 
     fn detection(&self) -> String {

@@ -1,17 +1,16 @@
 //! A lock variant as a mechanism of the harness.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use harness::engine::{BoxFuture, Clock, Entitlement, Lease, Mechanism, NoLease, StepRunner};
-use harness::model::{Mode, NodeId, Outcome, Plan, Promises, ReleaseRet, StepRef, Token};
+use harness::model::{Mode, NodeId, Operations, Outcome, Plan, Promises, ReleaseRet, StepRef, Token};
 use harness::servers::{self, ServerKind};
 use lock_backends::{
-    ClientOptions, Endpoint, Guard, LockBackend, LockClient, LockError, OwnerId, Request, SessionOptions,
-    Validity, Variant,
+    ClientOptions, Counts, Endpoint, Guard, LockBackend, LockClient, LockError, OwnerId, Purpose, Request,
+    SessionOptions, Validity, Variant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +40,7 @@ struct Sessions {
     /// How often the node was started before, and how many sessions it has had since; held while one is opened.
     opened: tokio::sync::Mutex<(u32, u32)>,
     /// Operations of those that were lost.
-    operations: AtomicU64,
+    operations: Mutex<Operations>,
 }
 
 impl Sessions {
@@ -70,7 +69,7 @@ impl LockMechanism {
                 backend,
                 current: Mutex::default(),
                 opened: tokio::sync::Mutex::new((setting.here.incarnation, 0)),
-                operations: AtomicU64::new(0),
+                operations: Mutex::default(),
             };
             nodes.insert(node, sessions);
         }
@@ -118,7 +117,8 @@ impl LockMechanism {
                 .await?;
         let lost = sessions.current().replace(client.clone());
         if let Some(lost) = lost {
-            sessions.operations.fetch_add(lost.counts().operations, Ordering::Relaxed);
+            let mut before = sessions.operations.lock().unwrap_or_else(PoisonError::into_inner);
+            *before = *before + operations(&lost);
         }
         Ok(client)
     }
@@ -203,7 +203,11 @@ impl Mechanism for LockMechanism {
     }
 
     fn run(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> BoxFuture<'_, Outcome> {
-        Box::pin(self.locked(at, step, deadline_ns))
+        let locked = self.locked(at, step, deadline_ns);
+        match step.task.is_bystander() {
+            true => Box::pin(Purpose::Probe.scope(locked)),
+            false => Box::pin(locked),
+        }
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
@@ -218,13 +222,13 @@ impl Mechanism for LockMechanism {
         })
     }
 
-    fn operations(&self) -> Option<u64> {
+    fn operations(&self) -> Option<Operations> {
         server_kind(self.variant)?;
-        let operations = |sessions: &Sessions| {
-            let current = sessions.current().as_ref().map_or(0, |client| client.counts().operations);
-            current + sessions.operations.load(Ordering::Relaxed)
+        let of = |sessions: &Sessions| {
+            let current = sessions.current().as_ref().map(operations).unwrap_or_default();
+            current + *sessions.operations.lock().unwrap_or_else(PoisonError::into_inner)
         };
-        Some(self.nodes.values().map(operations).sum())
+        Some(self.nodes.values().map(of).sum())
     }
 
     fn detection(&self) -> String {
@@ -247,6 +251,12 @@ impl Mechanism for LockMechanism {
             ..Promises::default()
         }
     }
+}
+
+/// What a client has sent, by what it was for.
+fn operations(client: &LockClient) -> Operations {
+    let Counts { operations, renewals: renewal, probes: bystander, .. } = client.counts();
+    Operations { load: operations.saturating_sub(renewal + bystander), bystander, renewal }
 }
 
 #[derive(Debug)]

@@ -12,7 +12,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use etcd_client::{TxnOp, TxnOpResponse, TxnResponse};
@@ -23,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::members::Members;
 use super::words;
 use crate::backends::etcd::requests::{Answer, Failure, TXN_MAX, Txn};
+use crate::session::{Operations, Purpose};
 
 /// Transactions that may be on their way by themselves: as many as the server serves about as fast as one.
 const ALONE_MAX: usize = 4;
@@ -31,7 +31,7 @@ const PENDING_MAX: usize = 4096;
 
 pub(super) struct Batches {
     members: Arc<Members>,
-    operations: Arc<AtomicU64>,
+    operations: Arc<Operations>,
     alone: Semaphore,
     pending: mpsc::Sender<Pending>,
 }
@@ -41,13 +41,14 @@ pub(super) struct Pending {
     /// The lock that it is about.
     name: Arc<str>,
     txn: Txn,
+    purpose: Purpose,
     reply: oneshot::Sender<Result<Answer, Failure>>,
 }
 
 impl Batches {
     pub(super) fn new(
         members: Arc<Members>,
-        operations: Arc<AtomicU64>,
+        operations: Arc<Operations>,
     ) -> (Arc<Self>, mpsc::Receiver<Pending>) {
         let (pending, inbox) = mpsc::channel(PENDING_MAX);
         let alone = Semaphore::new(ALONE_MAX);
@@ -61,7 +62,7 @@ impl Batches {
     }
 
     async fn transact(&self, txn: etcd_client::Txn, limit: Duration) -> Result<(TxnResponse, i64), Failure> {
-        self.operations.fetch_add(1, Ordering::Relaxed);
+        self.operations.add(1);
         let (place, client) = self.members.current();
         let failure = match timeout(limit, client.kv_client().txn(txn)).await {
             Ok(Ok(answer)) => match answer.header().map(|header| header.revision()) {
@@ -85,7 +86,10 @@ impl Batches {
         }
         let (reply, answer) = oneshot::channel();
         let sent = async {
-            self.pending.send(Pending { name: name.into(), txn, reply }).await.ok()?;
+            self.pending
+                .send(Pending { name: name.into(), txn, purpose: Purpose::current(), reply })
+                .await
+                .ok()?;
             answer.await.ok()
         };
         match timeout(limit, sent).await {
@@ -120,13 +124,14 @@ impl Batches {
     }
 
     async fn serve(&self, batch: Vec<Pending>, limit: Duration) {
+        let purpose = Purpose::of_all(batch.iter().map(|pending| pending.purpose));
         let (nested, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|pending| (TxnOp::txn(words::txn(pending.txn)), pending.reply)).unzip();
         if nested.is_empty() {
             return;
         }
         // Nobody takes the answer of a caller who left: what it did is withdrawn by others.
-        match self.transact(etcd_client::Txn::new().and_then(nested), limit).await {
+        match purpose.scope(self.transact(etcd_client::Txn::new().and_then(nested), limit)).await {
             Ok((whole, revision)) => {
                 for (part, reply) in whole.op_responses().into_iter().zip(replies) {
                     if let TxnOpResponse::Txn(part) = part {
@@ -152,7 +157,7 @@ mod tests {
 
     fn pending(name: &str) -> (Pending, oneshot::Receiver<Result<Answer, Failure>>) {
         let (reply, answer) = oneshot::channel();
-        (Pending { name: name.into(), txn: Txn::default(), reply }, answer)
+        (Pending { name: name.into(), txn: Txn::default(), purpose: Purpose::Work, reply }, answer)
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use etcd_client::{ConnectOptions, Error, LockOptions};
@@ -16,7 +15,7 @@ use super::watches::Watches;
 use super::words;
 use crate::backends::common::{CONNECT_TIMEOUT, Tasks};
 use crate::backends::etcd::requests::{Answer, Failure, KeyValue, Lease, Read, Reply, Requests, Txn, Watch};
-use crate::session::{BoxFuture, LockError};
+use crate::session::{BoxFuture, LockError, Operations};
 
 /// One watch stream, one keep-alive stream, one connection to each member that was talked to.
 struct Wire {
@@ -24,7 +23,7 @@ struct Wire {
     batches: Arc<Batches>,
     watches: Arc<Watches>,
     keeper: Keeper,
-    operations: Arc<AtomicU64>,
+    operations: Arc<Operations>,
 }
 
 /// Connects to nobody yet: that comes with the first request. What goes on beside the requests goes on in `tasks`, which end when `lost` fires.
@@ -42,7 +41,7 @@ pub(in crate::backends::etcd) async fn connect(
         .with_require_leader(true);
     let members = Members::new(endpoints, &options, node).await;
     let members = Arc::new(members.map_err(|error| LockError::Unavailable(error.to_string()))?);
-    let operations = Arc::new(AtomicU64::new(0));
+    let operations = Arc::<Operations>::default();
     let (watches, inbox) = Watches::new(operations.clone());
     tasks.spawn(watches.clone().run(members.clone(), inbox, lost.clone()));
     let (batches, pending) = Batches::new(members.clone(), operations.clone());
@@ -52,7 +51,7 @@ pub(in crate::backends::etcd) async fn connect(
 
 impl Wire {
     fn count(&self) {
-        self.operations.fetch_add(1, Ordering::Relaxed);
+        self.operations.add(1);
     }
 
     /// Waits for the answer of the member at this place; without one, the next is to be talked to.
@@ -143,7 +142,7 @@ impl Requests for Wire {
         })
     }
 
-    fn sent(&self) -> &AtomicU64 {
+    fn sent(&self) -> &Operations {
         &self.operations
     }
 }

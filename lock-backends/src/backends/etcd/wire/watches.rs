@@ -1,7 +1,7 @@
 //! All watches of a session on one stream, told apart by ids that this side gives out.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use etcd_client::{EventType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::members::Members;
 use crate::backends::common::{CONNECT_TIMEOUT, RELISTEN_DELAY, lock};
 use crate::backends::etcd::requests::{Seen, Watch};
+use crate::session::Operations;
 
 /// Requests that may wait for the stream; more wait in their callers.
 const PENDING_MAX: usize = 1024;
@@ -24,7 +25,7 @@ pub(super) struct Watches {
     /// waiters to look again.
     active: Mutex<HashMap<i64, watch::Sender<Seen>>>,
     next_id: AtomicI64,
-    operations: Arc<AtomicU64>,
+    operations: Arc<Operations>,
 }
 
 /// A request to the stream.
@@ -51,7 +52,7 @@ impl Drop for Cancel {
 }
 
 impl Watches {
-    pub(super) fn new(operations: Arc<AtomicU64>) -> (Arc<Self>, mpsc::Receiver<WatchOp>) {
+    pub(super) fn new(operations: Arc<Operations>) -> (Arc<Self>, mpsc::Receiver<WatchOp>) {
         let (requests, inbox) = mpsc::channel(PENDING_MAX);
         // The server gives an id of its own to a watch of id 0.
         let next_id = AtomicI64::new(1);
@@ -100,7 +101,7 @@ impl Watches {
     async fn serve(&self, members: &Members, id: i64, key: String, inbox: &mut mpsc::Receiver<WatchOp>) {
         let (place, client) = members.current();
         let mut client = client.watch_client();
-        self.operations.fetch_add(1, Ordering::Relaxed);
+        self.operations.add(1);
         let patience = CONNECT_TIMEOUT / members.count();
         match timeout(patience, client.watch(key, Some(options(id)))).await {
             Ok(Ok(stream)) => {
@@ -125,7 +126,7 @@ impl Watches {
 
     async fn send(&self, mut sender: WatchRequestSender, inbox: &mut mpsc::Receiver<WatchOp>) {
         while let Some(op) = inbox.recv().await {
-            self.operations.fetch_add(1, Ordering::Relaxed);
+            self.operations.add(1);
             let sent = match op {
                 WatchOp::Watch { id, key } => sender.watch(key, Some(options(id))).await,
                 WatchOp::Cancel { id } => sender.cancel(id).await,

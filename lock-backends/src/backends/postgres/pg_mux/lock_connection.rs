@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::requests::{Multiplexed, MuxAction, MuxOp, MuxRet};
 use crate::backends::sql::{Answer, Failure, Wakeups};
-use crate::session::{LockError, OwnerId, ReleaseRet, Token};
+use crate::session::{LockError, Operations, OwnerId, Purpose, ReleaseRet, Token};
 
 /// Operations in one statement; more wait for the next.
 const BATCH_MAX: usize = 1024;
@@ -71,16 +70,33 @@ struct Held {
 #[derive(Debug)]
 pub(super) struct LockConnection {
     connection: Box<dyn Multiplexed>,
-    inbox: mpsc::Receiver<LockOp>,
+    inbox: mpsc::Receiver<Asked>,
     wakeups: Arc<Wakeups>,
-    operations: Arc<AtomicU64>,
+    operations: Arc<Operations>,
     /// Longest time for one statement; every third of it, one is sent as a heartbeat.
     patience: Duration,
     held: HashMap<i64, Held>,
     /// Keys for which this connection shows a waiter.
     shown: HashSet<i64>,
     /// Grants that nobody took, to be given back first.
-    orphans: Vec<LockOp>,
+    orphans: Vec<Asked>,
+}
+
+/// An operation and what it is for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    purpose: Purpose,
+    op: LockOp,
+}
+
+impl From<LockOp> for Asked {
+    fn from(op: LockOp) -> Self {
+        let purpose = match op {
+            LockOp::Heartbeat(_) => Purpose::Renewal,
+            _ => Purpose::current(),
+        };
+        Self { purpose, op }
+    }
 }
 
 /// One statement and who waits for its rows.
@@ -90,6 +106,7 @@ struct Batch {
     /// One per operation, in order.
     callers: Vec<Caller>,
     heartbeats: Vec<Heartbeat>,
+    purposes: Vec<Purpose>,
 }
 
 #[derive(Debug)]
@@ -102,9 +119,9 @@ enum Caller {
 impl LockConnection {
     pub(super) fn new(
         connection: Box<dyn Multiplexed>,
-        inbox: mpsc::Receiver<LockOp>,
+        inbox: mpsc::Receiver<Asked>,
         wakeups: Arc<Wakeups>,
-        operations: Arc<AtomicU64>,
+        operations: Arc<Operations>,
         patience: Duration,
     ) -> Self {
         let (held, shown) = (HashMap::new(), HashSet::new());
@@ -139,9 +156,10 @@ impl LockConnection {
     }
 
     /// Answers what needs no server and lines up the rest.
-    fn plan(&mut self, ops: Vec<LockOp>) -> Batch {
+    fn plan(&mut self, ops: Vec<Asked>) -> Batch {
         let mut batch = Batch::default();
-        for op in ops {
+        for Asked { purpose, op } in ops {
+            batch.purposes.push(purpose);
             match op {
                 LockOp::Lock { reply, .. } if reply.is_closed() => {}
                 LockOp::Lock { key, name, owner, refused, reply } => {
@@ -189,7 +207,8 @@ impl LockConnection {
         if batch.ops.is_empty() && batch.heartbeats.is_empty() {
             return ControlFlow::Continue(());
         }
-        match self.execute(&batch.ops).await {
+        let purpose = Purpose::of_all(batch.purposes.iter().copied());
+        match purpose.scope(self.execute(&batch.ops)).await {
             Ok(rets) => self.answer(batch, rets),
             Err(Failure::Refused(why)) => return self.undo(batch, &why).await,
             Err(failure) => {
@@ -205,12 +224,12 @@ impl LockConnection {
         if let [op] = ops
             && matches!(op.action, MuxAction::Unlock | MuxAction::Try | MuxAction::TryOrShow)
         {
-            self.operations.fetch_add(1, Ordering::Relaxed);
+            self.operations.add(1);
             if let Some(ret) = in_time(self.patience, self.connection.one(*op)).await? {
                 return Ok(vec![ret]);
             }
         }
-        self.operations.fetch_add(1, Ordering::Relaxed);
+        self.operations.add(1);
         in_time(self.patience, self.connection.batch(ops)).await
     }
 
@@ -248,7 +267,7 @@ impl LockConnection {
         }
         if reply.send(Ok(tried)).is_err() && is_granted {
             let (reply, _) = oneshot::channel();
-            self.orphans.push(LockOp::Unlock { key, owner, reply });
+            self.orphans.push(LockOp::Unlock { key, owner, reply }.into());
         }
     }
 
@@ -304,7 +323,7 @@ async fn in_time<T>(patience: Duration, answer: Answer<'_, T>) -> Result<T, Fail
 }
 
 /// A heartbeat of the task's own, for whom nobody waits.
-fn heartbeat() -> Option<LockOp> {
+fn heartbeat() -> Option<Asked> {
     let (reply, _) = oneshot::channel();
-    Some(LockOp::Heartbeat(Heartbeat { grants: Vec::new(), reply }))
+    Some(LockOp::Heartbeat(Heartbeat { grants: Vec::new(), reply }).into())
 }
