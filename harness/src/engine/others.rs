@@ -47,8 +47,7 @@ fn processes() -> Vec<Stat> {
     all.filter_map(Result::ok).filter_map(|process| process.stat().ok()).collect()
 }
 
-/// Ticks of the processes that are neither of the tree below `root`, nor of the kernel, which works for all; what ended counts
-/// with whoever waited for it.
+/// Ticks of the processes that are neither of the tree below `root`, nor of the kernel, which works for all.
 fn foreign_ticks(all: &[Stat], root: i32) -> u64 {
     let parents: HashMap<i32, i32> = all.iter().map(|stat| (stat.pid, stat.ppid)).collect();
     let is_ours = |mut pid: i32| loop {
@@ -58,12 +57,9 @@ fn foreign_ticks(all: &[Stat], root: i32) -> u64 {
             _ => return false,
         }
     };
-    // Whoever waits for us gets our time when we are gone, so its ended children are left out.
-    let waits_for_us: Vec<i32> =
-        std::iter::successors(Some(root), |pid| parents.get(pid).copied().filter(|pid| *pid > 0)).collect();
+    // What has ended counts with whoever waited for it. Our own time gets there when we have ended, which is later.
     let of = |stat: &Stat| {
-        let ended = stat.cutime.max(0).cast_unsigned() + stat.cstime.max(0).cast_unsigned();
-        stat.utime + stat.stime + if waits_for_us.contains(&stat.pid) { 0 } else { ended }
+        stat.utime + stat.stime + stat.cutime.max(0).cast_unsigned() + stat.cstime.max(0).cast_unsigned()
     };
     let is_kernel = |stat: &Stat| stat.flags & KERNEL_THREAD != 0;
     all.iter().filter(|stat| !is_kernel(stat) && !is_ours(stat.pid)).map(of).sum()
@@ -96,8 +92,8 @@ mod tests {
             stat(20, 1, 60, 10),
             kernel,
         ];
-        // Of init its own; of 20 all; nothing of 10, of those below it, or of the kernel.
-        assert_eq!(foreign_ticks(&all, 10), 5 + 60 + 10);
+        // Of init and of 20, what ended included; nothing of 10, of those below it, or of the kernel.
+        assert_eq!(foreign_ticks(&all, 10), 5 + 7 + 60 + 10);
     }
 
     #[test]

@@ -9,10 +9,12 @@
 //!   data/                    of the user who runs the server
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, User, access};
@@ -38,7 +40,19 @@ pub(super) struct Folder {
     /// The owner file, locked. The kernel lets go of the lock when this process ends, however it ends, and unlike a process id
     /// it means the same in every container that sees the folder.
     _owner: Option<File>,
-    clean_up: fn(&Path),
+    clean_up: CleanUp,
+}
+
+/// Removes what a product leaves outside of its folder.
+type CleanUp = fn(&Path);
+
+/// The folders of this process that are there.
+static OWN: Mutex<BTreeMap<PathBuf, CleanUp>> = Mutex::new(BTreeMap::new());
+
+/// The folders of this process, without the care of those who have them.
+pub(super) fn own() -> Vec<Folder> {
+    let own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    own.iter().map(|(path, clean_up)| Folder::of_nobody(path.clone(), *clean_up)).collect()
 }
 
 impl Folder {
@@ -62,6 +76,7 @@ impl Folder {
         writeln!(owner, "{}", std::process::id())?;
         fs::rename(making, folder.path.join(OWNER))?;
         folder._owner = Some(owner);
+        OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.path.clone(), about.clean_up);
         fs::create_dir(folder.data())?;
         fs::set_permissions(folder.data(), Permissions::from_mode(0o700))?;
         if let Some(user) = user {
@@ -72,12 +87,12 @@ impl Folder {
     }
 
     /// One that is there and whose lockbench is gone.
-    pub(super) fn of_nobody(path: PathBuf, clean_up: fn(&Path)) -> Self {
+    pub(super) fn of_nobody(path: PathBuf, clean_up: CleanUp) -> Self {
         Self { path, _owner: None, clean_up }
     }
 
     /// One whose lockbench is gone, with the lock that it left.
-    pub(super) fn taken_over(path: PathBuf, owner: File, clean_up: fn(&Path)) -> Self {
+    pub(super) fn taken_over(path: PathBuf, owner: File, clean_up: CleanUp) -> Self {
         Self { path, _owner: Some(owner), clean_up }
     }
 
@@ -137,6 +152,7 @@ impl Folder {
                 other => other,
             };
             if result.is_ok() {
+                OWN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
                 break;
             }
             child::nap();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use procfs::process::{Stat, all_processes};
 
-use super::folder::{Folder, OWNER, PREFIX, default_roots};
+use super::folder::{Folder, OWNER, PREFIX, default_roots, own};
 use super::products::ALL;
 use crate::child::{await_end, kill_all};
 
@@ -25,6 +25,14 @@ pub fn sweep_leftovers() -> usize {
     let roots: BTreeSet<PathBuf> =
         default_roots().into_iter().filter_map(|root| root.canonicalize().ok()).collect();
     roots.iter().map(|root| sweep(root)).sum()
+}
+
+/// Kills the servers of this process and removes their folders, without asking those who have them: for an end at once.
+/// Blocks for some milliseconds.
+pub fn abandon() {
+    for folder in own() {
+        kill_those_in(folder.path());
+    }
 }
 
 /// The first start in a folder also removes what is left there.

@@ -40,7 +40,7 @@ pub use endpoint::Endpoint;
 pub use error::{ServerError, UnknownWord};
 pub use find::{Finding, find};
 pub use kind::ServerKind;
-pub use leftovers::sweep_leftovers;
+pub use leftovers::{abandon, sweep_leftovers};
 pub use member::Member;
 pub use options::{Durability, ServerOptions, Topology};
 pub use server::Server;

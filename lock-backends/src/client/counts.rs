@@ -37,7 +37,7 @@ pub struct Counts {
     pub operations: u64,
     /// Those of them that kept leases.
     pub renewals: u64,
-    /// Those that were asked for inside [`Purpose::Probe`](crate::Purpose::Probe).
+    /// Those that were asked for inside [`Purpose::Probe`].
     pub probes: u64,
 }
 

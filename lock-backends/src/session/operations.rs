@@ -34,7 +34,8 @@ impl Purpose {
     }
 
     /// That of a request that serves several: work where there is any.
-    pub(crate) fn of_all(all: impl IntoIterator<Item = Self>) -> Self {
+    #[must_use]
+    pub fn of_all(all: impl IntoIterator<Item = Self>) -> Self {
         all.into_iter().max().unwrap_or_default()
     }
 }
