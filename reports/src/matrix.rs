@@ -14,14 +14,10 @@ type Fill = fn(&Comparison, &Row) -> Cell;
 /// Columns in order: name, what it says exactly, the cell of a row.
 const COLUMNS: &[(&str, &str, Fill)] = &[
     ("Verdict", "", |comparison, row| comparison.standing_of(row).into()),
-    ("Goodput\u{a0}/s", "completed within the window; median, range of blocks", |_, row| goodput(row)),
+    ("Goodput\u{a0}/s", "median, range of blocks", |_, row| goodput(row)),
     ("Completed", "of planned tasks", |_, row| completed(row)),
-    ("Backlog", "tasks due and not returned at the end of the window", |_, row| backlog(row)),
-    (
-        "Wait p50",
-        "of all planned steps; one that did not enter waited until its deadline at least",
-        |_, row| counted(&row.latency.wait, 0.5),
-    ),
+    ("Backlog", "at the window's end", |_, row| backlog(row)),
+    ("Wait p50", "of all planned steps", |_, row| counted(&row.latency.wait, 0.5)),
     ("Wait p90", "", |_, row| quantile(&row.latency.wait, 0.9)),
     ("Wait p99", "", |_, row| quantile(&row.latency.wait, 0.99)),
     ("Wait p99.9", "", |_, row| quantile(&row.latency.wait, 0.999)),
@@ -30,9 +26,7 @@ const COLUMNS: &[(&str, &str, Fill)] = &[
     ("Release p50", "", |_, row| quantile(&row.latency.release, 0.5)),
     ("Response p99", "of all planned tasks", |_, row| counted(&row.latency.response, 0.99)),
     ("Bystander p99", "", |_, row| quantile(&row.latency.bystander, 0.99)),
-    ("Per grant", "operations and server CPU, those of bystanders and renewals left out", |_, row| {
-        per_grant(row)
-    }),
+    ("Per grant", "operations, server CPU", |_, row| per_grant(row)),
 ];
 
 /// The matrix over all rows.

@@ -1,6 +1,6 @@
 //! One sentence per question, made from the data, each with its condition. No sentence ranks.
 
-use harness::record::{Expected, Promise, Standing, Verdict};
+use harness::record::{Expected, Promise, Quantile, Standing, Verdict};
 
 use crate::format::{self, duration, plural, significant};
 use crate::table::{Cell, Mark};
@@ -252,7 +252,13 @@ fn cost(comparison: &Comparison) -> Finding {
             if ranges_meet(comparison) { "; all ranges of the blocks overlap" } else { "" },
         ));
     }
-    if let Some(wait) = span(|row| row.latency.wait.quantile_ns(0.99).map(|ns| ns as f64), duration) {
+    // Nothing is said of one that so few waits do not support, or that what did not finish hides.
+    let p99 = |row: &Row| match row.latency.wait.quantile(0.99)? {
+        Quantile::Is(ns) => Some(ns as f64),
+        Quantile::AtLeast(_) => None,
+    };
+    let all_known = comparison.contenders().all(|row| p99(row).is_some());
+    if let Some(wait) = span(p99, duration).filter(|_| all_known) {
         sentences.push(format!("The 99th percentile of the wait {wait}."));
     }
     if sentences.is_empty() {

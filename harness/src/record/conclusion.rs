@@ -4,6 +4,8 @@
 //! What a contender did and what the scenario foretold are two things: whoever let two in or lost a write never passes,
 //! also where that was to be shown. A foretold violation breaks no promise, so the batch may still end with exit code 0.
 
+use std::collections::BTreeMap;
+
 use super::manifest::Manifest;
 use super::run::{Role, RunRecord, TOO_BUSY};
 use super::verdict::{CheckVerdict, Expected, Verdict};
@@ -310,12 +312,17 @@ fn against_row(row: &[RunRecord]) -> Vec<Reason> {
             weight: if why.starts_with(TOO_BUSY) { Weight::Busy } else { Weight::Unproven },
             text: format!("{place}: invalid: {why}"),
         }));
+        // By what stands in the way: it mostly stands in the way of all.
+        let mut untold: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for answer in &run.verdicts {
             answers += u32::from(!matches!(answer.verdict, Verdict::NotApplicable { .. }));
             let (promise, check) = (answer.promise(), &answer.check);
             let (weight, what) = match &answer.verdict {
                 _ if promise == Promise::Kept => continue,
-                Verdict::Unknown { reason } => (Weight::Unproven, format!("{check}: cannot tell: {reason}")),
+                Verdict::Unknown { reason } => {
+                    untold.entry(reason).or_default().push(check);
+                    continue;
+                }
                 Verdict::Violated { .. } => {
                     (weight, format!("{check} was violated {} times", answer.violations))
                 }
@@ -327,6 +334,9 @@ fn against_row(row: &[RunRecord]) -> Vec<Reason> {
                 }
             };
             reasons.push(Reason { weight, text: format!("{place}: {what}") });
+        }
+        for (reason, checks) in untold {
+            reasons.push(unproven(format!("{place}: {}: cannot tell: {reason}", checks.join(", "))));
         }
         if let Some(what) = too_few_regressions(run) {
             reasons.push(Reason { weight, text: format!("{place}: {what}") });

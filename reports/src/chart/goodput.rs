@@ -28,7 +28,7 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     let greatest =
         comparison.rows.iter().filter_map(|row| row.goodput_per_s).map(|of| of.max).fold(0.0, f64::max);
     let title = "Goodput";
-    let caption = "Completed tasks per second of the arrival window. A dot is a block, the bar their range, the upright \
+    let caption = "Tasks per second that completed within the arrival window. A dot is a block, the bar their range, the upright \
                    stroke their median. Controls are grey.";
     let axis = Axis::from_zero("completed tasks per second", greatest);
     let named = Named { id: "goodput", title, description: caption };
