@@ -126,15 +126,17 @@ impl Others {
 
 impl RunRecord {
     /// Operations for the steps of the plan alone: what the bystanders ask and what keeps leases is none of its grants' cost.
+    /// `None` also where a node was killed, which took its counts with it while its grants stand.
     #[must_use]
     pub fn load_operations(&self) -> Option<u64> {
-        self.operations.map(|operations| operations.load)
+        let killed = self.faults.faults.iter().any(|fault| fault.verb == "kill" && fault.node.is_some());
+        self.operations.filter(|_| !killed).map(|operations| operations.load)
     }
 
-    /// CPU of the server for the steps of the plan alone, by their share of the operations.
+    /// CPU of the server for the steps of the plan alone, by their share of the operations; `None` where that is not known.
     #[must_use]
     pub fn load_cpu_ns(&self) -> Option<u64> {
-        let share = self.operations.map_or(1.0, |all| all.load as f64 / all.total().max(1) as f64);
+        let share = self.load_operations()? as f64 / self.operations?.total().max(1) as f64;
         self.server_cpu_ns.map(|ns| (ns as f64 * share) as u64)
     }
 

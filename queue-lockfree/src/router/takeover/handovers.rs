@@ -1,6 +1,6 @@
 //! Which nodes still have to say that they are drained of what a view took from them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,6 +49,8 @@ struct Handover {
     before: Option<Arc<Ring>>,
     /// Nodes that have not said that all is drained.
     from: Vec<Member>,
+    /// Keys of theirs that were taken since they were silent for too long.
+    passed: HashMap<NodeId, HashSet<String>>,
 }
 
 impl Handovers {
@@ -93,7 +95,8 @@ impl Handovers {
             }
             from.retain(|member| member.id != me);
             if !from.is_empty() {
-                state.open.push(Handover { epoch: view.epoch(), before: next.then_some(before), from });
+                let (epoch, before) = (view.epoch(), next.then_some(before));
+                state.open.push(Handover { epoch, before, from, passed: HashMap::new() });
             }
         }
         state.seen = Arc::clone(view);
@@ -108,10 +111,12 @@ impl Handovers {
         }
         let state = self.lock();
         let open = state.open.iter().filter(|handover| handover.epoch < epoch);
-        let asked = open.flat_map(|Handover { epoch, before, from }| {
+        let asked = open.flat_map(|Handover { epoch, before, from, passed }| {
             let owner = before.as_ref().map(|before| before.owner(key));
+            let is_passed = |id| passed.get(&id).is_some_and(|keys| keys.contains(key));
             from.iter()
                 .filter(move |member| member.id != me && owner.is_none_or(|owner| owner == Some(member.id)))
+                .filter(move |member| !is_passed(member.id))
                 .map(|member| (member.clone(), *epoch))
         });
         asked.collect()
@@ -149,6 +154,14 @@ impl Handovers {
         }
         state.open.retain(|handover| !handover.from.is_empty());
         self.open.store(state.open.len(), Ordering::Release);
+    }
+
+    /// `key` is no longer waited for at `node`, which is silent.
+    pub(super) fn passed(&self, node: NodeId, epoch: u64, key: &str) {
+        let mut state = self.lock();
+        for handover in state.open.iter_mut().filter(|handover| handover.epoch <= epoch) {
+            handover.passed.entry(node).or_default().insert(key.to_owned());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

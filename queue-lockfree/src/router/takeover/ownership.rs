@@ -18,6 +18,9 @@ use crate::router::wire::Refusal;
 /// How long an old owner is left alone after it said that a key is busy: the first time, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 
+/// How long after a connection broke the same question is asked again.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// How long old owners are left alone by who asks after all keys at once: the first time, and at most.
 const SETTLING: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -117,14 +120,31 @@ impl Ownership {
         }
     }
 
+    /// Asks an old owner until it answers. A connection that breaks tells nothing of it, so it is asked again for as long as
+    /// `patience` lasts. Who is silent for so long is no obstacle to this key any more; that all its keys are free is said of it
+    /// only where it is no member of the present view either.
     async fn ask_drained(&self, member: &Member, epoch: u64, key: &str, patience: Duration) -> Drained {
-        let drained = match timeout(patience, self.ways.is_drained(member, epoch, key)).await {
-            Ok(Ok(drained)) => drained,
-            // This node has no room for the question, or stops.
-            Ok(Err(SubmitError::QueueFull | SubmitError::Shutdown)) => Drained::Busy,
-            gone => {
-                tracing::warn!(node = %self.id, old = %member.id, ?gone, "an old owner is taken for dead");
+        let asking = async {
+            loop {
+                match self.ways.is_drained(member, epoch, key).await {
+                    Ok(drained) => return drained,
+                    // This node has no room for the question, or stops.
+                    Err(SubmitError::QueueFull | SubmitError::Shutdown) => return Drained::Busy,
+                    Err(error) => tracing::debug!(node = %self.id, old = %member.id, %error, "asked again"),
+                }
+                sleep(AGAIN).await;
+            }
+        };
+        let drained = match timeout(patience, asking).await {
+            Ok(drained) => drained,
+            Err(_) if self.membership.view().member(member.id).is_none() => {
+                tracing::warn!(node = %self.id, old = %member.id, "an old owner that has left is taken for dead");
                 Drained::All
+            }
+            Err(_) => {
+                tracing::warn!(node = %self.id, old = %member.id, key, "an old owner is silent; its key is taken");
+                self.handovers.passed(member.id, epoch, key);
+                Drained::Key
             }
         };
         if drained == Drained::All {
