@@ -255,5 +255,8 @@ fn faults_that_cannot_be_are_refused_with_line_and_remedy() {
     let missing = refused("target = \"holder\"", "target = \"node-3\"");
     assert!(missing.contains(&place) && missing.contains("there is no node 3"), "{missing}");
     let check = refused("check = \"exclusion\"", "check = \"exlusion\"");
-    assert!(check.contains("unknown check `exlusion`; there are exclusion"), "{check}");
+    assert!(
+        check.contains("unknown check `exlusion` (did you mean `exclusion`?); there are exclusion"),
+        "{check}"
+    );
 }
