@@ -110,7 +110,9 @@ async fn lost_answers_leave_the_lock_exclusive_and_no_key_behind() {
         let (call, node, ended) = (&call, &nodes[caller % 2], &ended);
         async move {
             for round in 0.. {
-                if ended.is_cancelled() {
+                // An attempt on a lost session ends at once; the others must come to their turn then too.
+                tokio::task::yield_now().await;
+                if ended.is_cancelled() || node.lost().is_cancelled() {
                     return;
                 }
                 // Some with hardly any time, so that requests are withdrawn.
