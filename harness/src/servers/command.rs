@@ -79,3 +79,10 @@ pub(super) fn user(about: &About) -> Result<Option<User>, ServerError> {
     let accounts = || about.accounts.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
     known.map(Some).ok_or_else(|| ServerError::NoUser { product: about.title, accounts: accounts() })
 }
+
+/// What a program prints when it is asked for its version.
+pub(super) fn says_of_itself(program: &Path, product: &'static str) -> Result<String, ServerError> {
+    let failed = |source| ServerError::Spawn { product, program: program.to_owned(), source };
+    let output = Command::new(program).arg("--version").output().map_err(failed)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
 
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
@@ -11,6 +10,7 @@ use serde_json::Value;
 use crate::child;
 use crate::secret::Secret;
 use crate::servers::about::About;
+use crate::servers::command;
 use crate::servers::error::ServerError;
 use crate::servers::options::{Durability, ServerOptions};
 use crate::servers::product::{Answer, Product, Seat, Start};
@@ -43,9 +43,7 @@ impl Product for Etcd {
 
     fn find(&self) -> Result<(PathBuf, String), ServerError> {
         let program = program()?;
-        let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.clone(), source };
-        let output = Command::new(&program).arg("--version").output().map_err(failed)?;
-        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let output = command::says_of_itself(&program, ABOUT.title)?;
         let version = output.lines().find_map(|line| line.strip_prefix("etcd Version: "));
         Ok((program, version.unwrap_or("unknown").to_owned()))
     }

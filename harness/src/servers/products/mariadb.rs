@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
@@ -55,9 +55,7 @@ impl Product for Mariadb {
         program("mariadb-install-db")?;
         program("mariadb")?;
         let program = program("mariadbd")?;
-        let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.clone(), source };
-        let output = Command::new(&program).arg("--version").output().map_err(failed)?;
-        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let output = command::says_of_itself(&program, ABOUT.title)?;
         Ok((program, number(output.split_whitespace().nth(2).unwrap_or("unknown"))))
     }
 

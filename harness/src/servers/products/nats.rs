@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
 
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 use crate::child;
 use crate::secret::Secret;
 use crate::servers::about::About;
+use crate::servers::command;
 use crate::servers::error::ServerError;
 use crate::servers::options::{Durability, ServerOptions};
 use crate::servers::product::{Answer, Product, Seat, Start};
@@ -53,9 +53,7 @@ impl Product for Nats {
 
     fn find(&self) -> Result<(PathBuf, String), ServerError> {
         let program = program()?;
-        let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.clone(), source };
-        let output = Command::new(&program).arg("--version").output().map_err(failed)?;
-        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let output = command::says_of_itself(&program, ABOUT.title)?;
         let version = output.split_whitespace().last().unwrap_or("unknown").trim_start_matches('v');
         Ok((program, version.to_owned()))
     }

@@ -55,9 +55,7 @@ impl Product for Postgres {
 
     fn find(&self) -> Result<(PathBuf, String), ServerError> {
         let program = programs()?.join("postgres");
-        let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.clone(), source };
-        let output = Command::new(&program).arg("--version").output().map_err(failed)?;
-        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let output = command::says_of_itself(&program, ABOUT.title)?;
         Ok((program, output.split_whitespace().nth(2).unwrap_or("unknown").to_owned()))
     }
 
