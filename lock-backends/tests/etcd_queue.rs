@@ -82,11 +82,13 @@ async fn four_callers_need_four_names_however_often_they_come() {
     server.stop().await.unwrap();
 }
 
-/// Silences longer than a withdrawal waits for its answer, so that seats are taken while the fate of others is unknown.
+/// Silences longer than a withdrawal waits for its answer (half the lease), so that seats are taken while the fate of
+/// others is unknown. The lease, renewed every third, has a sixth left after them: it is long, so that this is seconds.
 #[tokio::test]
 async fn lost_answers_leave_the_lock_exclusive_and_no_key_behind() {
-    const TTL: Duration = Duration::from_secs(3);
-    const SILENCE: Duration = Duration::from_millis(1700);
+    const TTL: Duration = Duration::from_secs(12);
+    const SILENCE: Duration = Duration::from_millis(6200);
+    const SILENCES: usize = 3;
     let Some((server, bench)) = bench(TTL).await else { return };
     let mut client = Client::connect([server.endpoint()], None).await.unwrap();
     let watched = watch(&mut client).await;
@@ -121,11 +123,11 @@ async fn lost_answers_leave_the_lock_exclusive_and_no_key_behind() {
         }
     }));
     let faults = async {
-        for round in 0..4 {
+        for round in 1..=SILENCES {
             sleep(Duration::from_millis(200)).await;
             link.swallow();
             sleep(SILENCE).await;
-            if round == 3 {
+            if round == SILENCES {
                 link.cut();
             }
             link.restore();
