@@ -1,7 +1,10 @@
 //! A whole latency distribution: recorded, merged, stored; never averaged.
 
+use std::io::{self, Read as _};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram as Hdr;
 use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
@@ -156,17 +159,86 @@ impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let stored = Stored::deserialize(deserializer)?;
         let bytes = STANDARD.decode(stored.hdr_v2_deflate_base64).map_err(serde::de::Error::custom)?;
+        let bytes = unpacked(&bytes).map_err(serde::de::Error::custom)?;
         let hdr = Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(serde::de::Error::custom)?;
         let Stored { censored, censored_from_ns, .. } = stored;
         let mut histogram = Self { censored, censored_from_ns, ..Self::default() };
         histogram.durations.add::<&Hdr<u64>>(&hdr).map_err(serde::de::Error::custom)?;
+        if censored > histogram.count() {
+            return Err(serde::de::Error::custom("more durations without an end than durations"));
+        }
         Ok(histogram)
     }
 }
 
+/// What is before the counts in the V2 encoding: cookie, length, offset, digits, lowest and highest value, ratio.
+const V2_HEADER: usize = 40;
+
+/// The longest V2 encoding that is read, in bytes; one of three significant digits over all of u64 has 57 thousand counts.
+const V2_MOST: usize = 1 << 20;
+
+/// The V2 encoding inside its compressed form, if it is one that can be decoded: the decoder makes room for whatever length it is told, up
+/// to 4 GiB, and trusts the numbers in it.
+fn unpacked(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let refused = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("no histogram: {what}"));
+    let packed = bytes.get(8..).ok_or_else(|| refused("too short"))?;
+    let mut unpacked = Vec::new();
+    ZlibDecoder::new(packed).take(V2_MOST as u64 + 1).read_to_end(&mut unpacked)?;
+    if unpacked.len() > V2_MOST {
+        return Err(refused("it unpacks to more than 1 MiB"));
+    }
+    let number = |at: usize| {
+        unpacked.get(at..at + 4).and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?)))
+    };
+    let counts = unpacked.get(V2_HEADER..).ok_or_else(|| refused("too short"))?;
+    if number(4) != u32::try_from(counts.len()).ok() {
+        return Err(refused("its length is another"));
+    }
+    if number(12) != Some(3) {
+        return Err(refused("not of three significant digits"));
+    }
+    if !are_sound(counts) {
+        return Err(refused("a count that cannot be"));
+    }
+    Ok(unpacked)
+}
+
+/// Whether the counts, zig-zag numbers of seven bits a byte and nine bytes at most, say nothing that would overflow: a
+/// negative one is so many zeros.
+fn are_sound(mut counts: &[u8]) -> bool {
+    let (mut sum, mut zeros) = (0_u64, 0_u64);
+    while !counts.is_empty() {
+        let mut encoded = 0_u64;
+        for place in 0..9 {
+            let Some((byte, rest)) = counts.split_first() else { return false };
+            counts = rest;
+            if place == 8 || byte & 0x80 == 0 {
+                encoded |= u64::from(*byte) << (7 * place);
+                break;
+            }
+            encoded |= u64::from(byte & 0x7f) << (7 * place);
+        }
+        let half = encoded >> 1;
+        if encoded & 1 == 0 {
+            sum = sum.saturating_add(half);
+        } else {
+            zeros = zeros.saturating_add(half);
+        }
+    }
+    sum <= MOST_COUNTED && zeros <= V2_MOST as u64
+}
+
+/// More has nobody counted, and so many of these can be added up.
+const MOST_COUNTED: u64 = 1 << 53;
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use allocation_counter::measure;
+
     use super::*;
+    use crate::damage;
 
     #[test]
     fn survives_json_whole() {
@@ -222,5 +294,65 @@ mod tests {
     fn an_empty_histogram_has_no_quantiles() {
         assert_eq!(Histogram::default().quantile_ns(0.5), None);
         assert!(Histogram::default().tail_curve().is_empty());
+    }
+
+    fn v2(histogram: &Histogram) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        hdrhistogram::serialization::V2Serializer::new().serialize(&histogram.durations, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// The stored form of a V2 encoding, whatever is in it.
+    fn stored(v2: &[u8]) -> String {
+        let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(v2).unwrap();
+        let packed = packed.finish().unwrap();
+        let length = u32::try_from(packed.len()).unwrap();
+        let bytes = [&0x1c84_9314_u32.to_be_bytes()[..], &length.to_be_bytes(), &packed].concat();
+        let text = STANDARD.encode(bytes);
+        format!(r#"{{"count":1,"censored":0,"hdr_v2_deflate_base64":"{text}"}}"#)
+    }
+
+    #[test]
+    fn no_damage_to_a_stored_one_makes_it_panic_or_take_much_memory() {
+        let mut histogram = Histogram::default();
+        for ns in [1, 1_000, 1_001, 5_000_000, 9_000_000_000] {
+            histogram.record_ns(ns);
+        }
+        let whole = v2(&histogram);
+        assert_eq!(serde_json::from_str::<Histogram>(&stored(&whole)).unwrap(), histogram);
+        damage::inputs("histograms", 20_000, |damage| {
+            let mut bytes = whole.clone();
+            damage.bytes(&mut bytes);
+            let text = stored(&bytes);
+            let used = measure(|| {
+                if let Ok(read) = serde_json::from_str::<Histogram>(&text) {
+                    assert!(read.tail_curve().len() < 1_000 && read.count() <= MOST_COUNTED);
+                    let mut sum = histogram.clone();
+                    sum.merge(&read);
+                    drop((sum.quantile(0.99), serde_json::to_string(&sum).unwrap()));
+                }
+            });
+            assert!(used.bytes_max < 16 << 20, "{} bytes", used.bytes_max);
+        });
+    }
+
+    #[test]
+    fn a_length_of_4_gib_and_a_bomb_are_refused_before_there_is_room_for_them() {
+        let mut long = v2(&Histogram::default());
+        long[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
+        let mut least = v2(&Histogram::default());
+        least.truncate(V2_HEADER);
+        // The least number: its negative is none.
+        least.extend([0xff; 9]);
+        least[4..8].copy_from_slice(&9_u32.to_be_bytes());
+        for (bytes, why) in [(long, "length"), (vec![0; 64 << 20], "1 MiB"), (least, "cannot be")] {
+            let text = stored(&bytes);
+            let used = measure(|| {
+                let error = serde_json::from_str::<Histogram>(&text).unwrap_err().to_string();
+                assert!(error.contains(why), "{error}");
+            });
+            assert!(used.bytes_max < 4 << 20, "{} bytes", used.bytes_max);
+        }
     }
 }
