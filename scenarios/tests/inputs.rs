@@ -4,6 +4,7 @@
 
 use std::process::Command;
 
+use harness::damage;
 use proptest::prelude::*;
 use scenarios::catalog;
 use scenarios::spec::Scenario;
@@ -66,11 +67,15 @@ fn put(value: &mut Value, path: &[String], new: Value) {
 
 /// Parses it and draws its plan, if that is not too long for a test.
 fn tried(text: &str) -> Result<(), String> {
+    tried_up_to(text, 20_000.0)
+}
+
+fn tried_up_to(text: &str, most_tasks: f64) -> Result<(), String> {
     let scenario = Scenario::parse("mine.toml", text, &[]).map_err(|error| error.to_string())?;
     let spec = &scenario.spec;
     let tasks = spec.burst.map_or(0.0, f64::from).max(spec.rate_per_s.unwrap_or(0.0))
         * spec.duration_s.unwrap_or(1.0).max(1.0);
-    if tasks < 20_000.0 {
+    if tasks < most_tasks {
         workload::draw(&scenario, 7).map_err(|error| error.to_string())?;
     }
     Ok(())
@@ -122,6 +127,110 @@ proptest! {
         let (origin, text) = catalog::ALL[0];
         let _refused = Scenario::parse(origin, text, &[(key, value)]);
     }
+}
+
+/// What scenario files say.
+const WORDS: &[&str] = &[
+    "name",
+    "rate_per_s",
+    "duration_s",
+    "burst",
+    "burst_every_s",
+    "nodes",
+    "blocks",
+    "deadline_ms",
+    "detect_ms",
+    "faults",
+    "[[faults]]",
+    "[[tasks]]",
+    "[[expect]]",
+    "[tasks.step]",
+    "verb",
+    "target",
+    "\"holder\"",
+    "\"server\"",
+    "\"leader\"",
+    "\"node-0\"",
+    "\"pause\"",
+    "\"kill\"",
+    "\"cut\"",
+    "\"join\"",
+    "\"leave\"",
+    "\"slow\"",
+    "every_s",
+    "for_ms",
+    "placement",
+    "\"process\"",
+    "topology",
+    "\"replicated\"",
+    "resources",
+    "count",
+    "level",
+    "zipf",
+    "hold_ms",
+    "create_ms",
+    "steps",
+    "weight",
+    "contenders",
+    "[]",
+    "{}",
+    "true",
+    "\"shared\"",
+    "mode",
+    "membership",
+    "\"postgres\"",
+    "takeover",
+    "\"drain\"",
+    "link",
+    "\"nodes\"",
+    "\"agent\"",
+    "=",
+    "nan",
+    "inf",
+    "\"\"",
+    "2026-01-01",
+    "0x7fffffffffffffff",
+];
+
+#[test]
+fn no_damage_to_a_scenario_makes_it_panic() {
+    // Loads of a few tasks, so that plans are drawn in no time.
+    let few: Vec<String> = catalog::ALL
+        .iter()
+        .map(|(_, text)| {
+            let mut table = text.parse::<Table>().unwrap();
+            if table.contains_key("rate_per_s") {
+                table.insert("rate_per_s".into(), Value::Float(20.0));
+                table.insert("duration_s".into(), Value::Float(1.0));
+            }
+            if table.contains_key("burst") {
+                table.insert("burst".into(), Value::Integer(10));
+            }
+            toml::to_string(&table).unwrap()
+        })
+        .collect();
+    assert!(few.iter().all(|text| tried(text).is_ok()));
+    let (mut run, mut refused) = (0, 0);
+    damage::inputs("scenarios", 20_000, |damage| {
+        let mut text = damage.one_of(&few).clone();
+        if damage.once_in(2) {
+            damage.text(&mut text, WORDS);
+        } else {
+            // A table all the same, so that more of it gets past the reader.
+            let mut table = serde_json::to_value(text.parse::<Table>().unwrap()).unwrap();
+            damage.document(&mut table);
+            text = toml::to_string(&table).unwrap_or_default();
+        }
+        match tried_up_to(&text, 100.0) {
+            Ok(()) => run += 1,
+            Err(error) => {
+                assert!(error.starts_with("mine.toml"), "{error}");
+                refused += 1;
+            }
+        }
+    });
+    eprintln!("{run} would run, {refused} are refused");
+    assert!(run + refused < 1_000 || run > refused / 10, "hardly one reaches what comes after the reader");
 }
 
 #[test]

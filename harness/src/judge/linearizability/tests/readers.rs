@@ -1,9 +1,11 @@
 //! Stored forms: what they mean, what is refused, and that nothing makes them panic.
 
+use allocation_counter::measure;
 use proptest::prelude::*;
 
 use super::super::read::{self, LockObject, ReadError};
 use super::super::*;
+use crate::damage::{self, Damage};
 use crate::judge::fixture;
 use crate::model::{Event, Outcome, ReleaseRet, Token, What};
 
@@ -144,6 +146,154 @@ proptest! {
             }
         }
     }
+}
+
+/// What stands in histories that clients wrote.
+const WORDS: &[&str] = &[
+    ":invoke",
+    ":ok",
+    ":fail",
+    ":info",
+    ":read",
+    ":write",
+    ":cas",
+    ":acquire",
+    ":release",
+    ":put",
+    ":append",
+    ":get",
+    ":process",
+    ":type",
+    ":f",
+    ":value",
+    ":key",
+    ":fence",
+    ":token",
+    ":error",
+    ":nemesis",
+    ":timed-out",
+    "nil",
+    "[1 2]",
+    "{:fence 3}",
+    "#inst \"2026\"",
+    "#{1 2}",
+    "\"",
+    "[",
+    "]",
+    "{",
+    "}",
+    "(",
+    ")",
+    "#",
+    ";",
+    "\\",
+    "jepsen.util",
+    "INFO",
+    "1/2",
+    "1N",
+    "1.5M",
+    "\\newline",
+    "true",
+];
+
+const LOG: &str = "INFO  jepsen.util - 0\t:invoke\t:write\t1\nINFO  jepsen.util - 0\t:info\t:write\t:timed-out\n\
+     INFO  jepsen.util - 1\t:invoke\t:cas\t[1 2]\nINFO  jepsen.util - 1\t:ok\t:cas\t[1 2]\n\
+     INFO  jepsen.util - 2\t:invoke\t:read\tnil\nINFO  jepsen.util - 2\t:ok\t:read\t2\n";
+
+const LOCKS: &str = "[{:type :invoke, :f :acquire, :process 1, :time 34, :index 0}\n{:type :ok, :f :acquire, :process 1, :fence 3}\n\
+     {:type :invoke, :f :release, :process 1}\n{:type :fail, :f :release, :process 1, :error [:not-found \"gone\"]}\n\
+     {:type :invoke, :f :acquire, :process 2}\n{:type :ok, :f :acquire, :process 2, :value {:fence 4}}]";
+
+const VALUES: &str = "{:process 0, :type :invoke, :f :put, :key \"a\", :value \"x\"}\n\
+     #jepsen.history.Op{:process 0, :type :ok, :f :put, :key \"a\", :value \"x\", :time 1.5}\n\
+     {:process 1, :type :invoke, :f :append, :key \"a\", :value \"y\"}\n{:process 1, :type :info, :f :append, :key \"a\", :value nil}\n\
+     {:process 2, :type :invoke, :f :get, :key \"a\", :value nil}\n{:process 2, :type :ok, :f :get, :key \"a\", :value \"xy\"}\n";
+
+/// So much may reading and judging so small a history take.
+const MOST_BYTES: u64 = 64 << 20;
+
+fn judged(history: &History) {
+    let kind = ModelKind::guess(history);
+    for reading in [FailedRelease::Held, FailedRelease::Released] {
+        let budget = Budget { steps: 20_000, ..Budget::default() };
+        if let Ok(Judged { answer: Answer::Violated(violation), .. }) = judge(history, kind, reading, budget)
+        {
+            assert!(violation.describe(history, budget).len() > 1);
+        }
+    }
+}
+
+fn tried_text(text: &str) {
+    let used = measure(|| {
+        if let Ok(history) = history(text) {
+            judged(&history);
+        }
+    });
+    assert!(used.bytes_max < MOST_BYTES, "{} bytes", used.bytes_max);
+}
+
+#[test]
+fn no_damage_to_an_edn_history_makes_its_reader_panic() {
+    damage::inputs("EDN", 20_000, |damage| {
+        let mut text = (*damage.one_of(&[LOCKS, VALUES])).to_owned();
+        damage.text(&mut text, WORDS);
+        tried_text(&text);
+    });
+}
+
+#[test]
+fn no_damage_to_a_jepsen_log_makes_its_reader_panic() {
+    damage::inputs("Jepsen logs", 20_000, |damage| {
+        let mut text = LOG.to_owned();
+        damage.text(&mut text, WORDS);
+        tried_text(&text);
+    });
+}
+
+#[test]
+fn no_damage_to_a_stored_history_makes_its_reader_panic() {
+    let token = |sequence| Some(Token { generation: 0, sequence });
+    let grant = |slot, sequence| What::Granted { slot, token: token(sequence), valid_until_ns: None };
+    let returned = What::Returned { outcome: Outcome::Completed };
+    let table = [
+        (0, 0, What::Invoked),
+        (0, 1, What::Invoked),
+        (1, 0, grant(Some(0), 1)),
+        (1, 0, What::Entered { slot: Some(0), token: token(1), value: 0 }),
+        (2, 0, fixture::left(1)),
+        (2, 0, What::ReleaseSent),
+        (3, 1, grant(Some(1), 2)),
+        (4, 0, What::Released { ret: ReleaseRet::Released }),
+        (5, 0, returned),
+        (6, 1, What::Lost),
+    ];
+    let run = fixture::run(2, 2, &table);
+    let lines: Vec<_> = run.events.iter().map(|event| serde_json::to_value(event).unwrap()).collect();
+    damage::inputs("stored histories", 20_000, |damage: &mut Damage| {
+        let mut lines = lines.clone();
+        for _ in 0..=damage.below(3) {
+            let which = damage.below(lines.len());
+            damage.document(&mut lines[which]);
+        }
+        let mut text: Vec<u8> = lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect();
+        if damage.once_in(4) {
+            damage.bytes(&mut text);
+        }
+        let packed = damage.once_in(8);
+        if packed {
+            text = zstd::encode_all(&text[..], 1).unwrap();
+            damage.bytes(&mut text);
+        }
+        let used = measure(|| {
+            let Ok(events) = read::events(&text) else { return };
+            for object in [LockObject::Slot, LockObject::Resource { level: 2 }] {
+                if let Ok(history) = read::locks(&events, &run.facts.plan, object) {
+                    judged(&history);
+                }
+            }
+        });
+        assert!(used.bytes_max < MOST_BYTES, "{} bytes", used.bytes_max);
+    });
 }
 
 fn granted(sequence: u64) -> What {

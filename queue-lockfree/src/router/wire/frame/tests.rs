@@ -1,3 +1,5 @@
+use allocation_counter::measure;
+use harness::damage::{self, Damage};
 use proptest::prelude::*;
 
 use super::*;
@@ -111,6 +113,56 @@ proptest! {
             prop_assert_ne!(decoded, vec![frame]);
         }
     }
+}
+
+/// A frame of any kind, its numbers often those at which arithmetic breaks.
+fn drawn(damage: &mut Damage) -> Frame {
+    let correlation = damage.number();
+    let key = ["", "vm-1", "volume/ü"][damage.below(3)].repeat(1 + damage.below(4));
+    let payload = Bytes::from(vec![7; damage.below(200)]);
+    let node = NodeId(damage.number() as u16);
+    match damage.below(8) {
+        0 => Frame::Hello { secret: Secret([1; 32]), from: node, to: NodeId(2) },
+        1 => Frame::Welcome { secret: Secret([1; 32]), node },
+        2 => {
+            let (epoch, level, deadline_ns) = (damage.number(), damage.number() as u32, damage.number());
+            Frame::Request(Request { correlation, epoch, level, deadline_ns, key, payload })
+        }
+        3 => {
+            let owner = (!damage.once_in(2)).then_some(node);
+            let refusals = [
+                Refusal::QueueFull,
+                Refusal::WrongOwner { owner, epoch: damage.number() },
+                Refusal::Failed(key.clone()),
+                Refusal::Unknown(key),
+            ];
+            let refused = Err(damage.one_of(&refusals).clone());
+            Frame::Reply { correlation, answer: if damage.once_in(2) { Ok(payload) } else { refused } }
+        }
+        4 => Frame::Cancel { correlation },
+        5 => Frame::Probe { correlation },
+        6 => Frame::Alive { correlation },
+        _ => Frame::Drain { correlation, epoch: damage.number(), key },
+    }
+}
+
+/// What is decoded is a part of what came, and no length makes room for more.
+#[test]
+fn no_damage_to_a_stream_makes_it_panic_or_take_more_memory_than_the_stream() {
+    damage::inputs("frames of the router", 20_000, |damage| {
+        let frames: Vec<Frame> = (0..=damage.below(4)).map(|_| drawn(damage)).collect();
+        let mut stream = encoded(&frames).to_vec();
+        damage.bytes(&mut stream);
+        let most = 4 * stream.len() as u64 + 4096;
+        let used = measure(|| {
+            let mut buffer = BytesMut::from(&stream[..]);
+            if let Ok(decoded) = decode_all(&mut buffer, 4096) {
+                let mut again = encoded(&decoded);
+                assert_eq!(decode_all(&mut again, usize::MAX), Ok(decoded), "what is read can be said");
+            }
+        });
+        assert!(used.bytes_max <= 4 * most, "{} bytes for {}", used.bytes_max, stream.len());
+    });
 }
 
 #[test]
