@@ -230,6 +230,28 @@ impl Damage {
         }
     }
 
+    /// Damages the figures and texts of a document in one place to four, so that it keeps its form: numbers of any size, whole or not
+    /// as they were.
+    pub fn figures(&mut self, document: &mut Value) {
+        let mut places = Vec::new();
+        leaves(document, &mut 0, &mut places);
+        for _ in 0..=self.below(4) {
+            let mut place = places.get(self.below(places.len())).copied().unwrap_or(0);
+            match nth(document, &mut place) {
+                Some(Value::Number(number)) if number.is_f64() => {
+                    let new = *self.one_of(&[0.0, -0.0, -1.0, 0.5, 1e-300, 5e-324, 1e15, 1e300]);
+                    *number = serde_json::Number::from_f64(new).unwrap_or_else(|| 0.into());
+                }
+                Some(Value::Number(number)) => *number = (self.number() >> (11 * self.below(6))).into(),
+                Some(Value::String(text)) => {
+                    self.text(text, &["null", "<script>", "\u{0}", "]]>", "kill", "pause"])
+                }
+                Some(Value::Bool(value)) => *value = !*value,
+                _ => {}
+            }
+        }
+    }
+
     fn leaf(&mut self) -> Value {
         match self.below(7) {
             0 => Value::Null,
@@ -265,6 +287,17 @@ fn size(document: &Value) -> usize {
     }
 }
 
+/// Where the parts are that have no parts.
+fn leaves(document: &Value, place: &mut usize, found: &mut Vec<usize>) {
+    let here = *place;
+    *place += 1;
+    match document {
+        Value::Array(items) => items.iter().for_each(|item| leaves(item, place, found)),
+        Value::Object(fields) => fields.values().for_each(|field| leaves(field, place, found)),
+        _ => found.push(here),
+    }
+}
+
 fn nth<'a>(document: &'a mut Value, left: &mut usize) -> Option<&'a mut Value> {
     if *left == 0 {
         return Some(document);
@@ -290,6 +323,7 @@ mod tests {
             damage.bytes(&mut bytes);
             damage.text(&mut text, &["c"]);
             damage.document(&mut document);
+            damage.figures(&mut document);
             (bytes, text, document)
         };
         let all: Vec<_> = (0..1_000).map(damaged).collect();

@@ -1,9 +1,10 @@
 //! Several records side by side.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use harness::record::{Latency, Manifest, Role, RunRecord, SCHEMA_VERSION};
+use harness::record::{Latency, Manifest, Role, RunRecord, SCHEMA_VERSION, implausible};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -167,7 +168,12 @@ impl Row {
 ///
 /// A file that cannot be read, is no such JSON, or has another schema version; the error names the file.
 pub fn load(dir: &Path) -> Result<Comparison, ReportError> {
-    let manifest: Manifest = read_json(&dir.join("manifest.json"))?;
+    let path = dir.join("manifest.json");
+    let manifest: Manifest = read_json(&path)?;
+    if manifest.blocks > MOST_BLOCKS {
+        let what = format!(".blocks: {} is more than {MOST_BLOCKS}", manifest.blocks);
+        return Err(ReportError::Implausible { path, what });
+    }
     let unreadable = |source| ReportError::Read { path: dir.to_owned(), source };
     let mut paths: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
@@ -177,21 +183,44 @@ pub fn load(dir: &Path) -> Result<Comparison, ReportError> {
         }
     }
     paths.sort();
-    let records = paths.iter().map(|path| read_json(path)).collect::<Result<_, _>>()?;
+    let mut records = Vec::new();
+    for path in paths {
+        let record: RunRecord = read_json(&path)?;
+        if !(1..=manifest.blocks).contains(&record.block) {
+            let what = format!(".block: {} of {}", record.block, manifest.blocks);
+            return Err(ReportError::Implausible { path, what });
+        }
+        records.push(record);
+    }
     Ok(Comparison::new(manifest, records))
 }
+
+/// The most blocks of a batch, as scenarios have them at most; the reports have a place for each.
+const MOST_BLOCKS: u32 = 1_000;
+
+/// The longest record; those of a week's run are shorter.
+const MOST_BYTES: u64 = 256 << 20;
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ReportError> {
     #[derive(Deserialize)]
     struct Version {
         schema_version: u32,
     }
-    let bytes = fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+    let unreadable = |source| ReportError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(ReportError::TooLong { path: path.to_owned(), most: MOST_BYTES });
+    }
     let bad = |source| ReportError::Json { path: path.to_owned(), source };
     // The version comes first: another schema would fail on some field and hide the reason.
     let Version { schema_version: found } = serde_json::from_slice(&bytes).map_err(bad)?;
     if found != SCHEMA_VERSION {
         return Err(ReportError::Schema { path: path.to_owned(), found, expected: SCHEMA_VERSION });
+    }
+    if let Some(what) = implausible(&serde_json::from_slice(&bytes).map_err(bad)?) {
+        return Err(ReportError::Implausible { path: path.to_owned(), what });
     }
     serde_json::from_slice(&bytes).map_err(bad)
 }

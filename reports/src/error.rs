@@ -21,6 +21,22 @@ pub enum ReportError {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// A file has a figure that nothing can have measured; adding such up would fail.
+    #[error("{} is not what it should be: {what}", path.display())]
+    Implausible {
+        /// The file.
+        path: PathBuf,
+        /// Which figure.
+        what: String,
+    },
+    /// A file is longer than any record.
+    #[error("{} is longer than {most} bytes, which no record is", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The bound.
+        most: u64,
+    },
     /// A file was written by another version of the stored format.
     #[error("{} has schema_version {found}; this lockbench reads {expected}", path.display())]
     Schema {

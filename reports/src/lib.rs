@@ -27,6 +27,8 @@ pub mod render;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod hostile;
 
 pub use comparison::{Comparison, Row, Spread, load};
 pub use error::ReportError;

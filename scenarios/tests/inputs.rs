@@ -230,7 +230,7 @@ fn no_damage_to_a_scenario_makes_it_panic() {
         }
     });
     eprintln!("{run} would run, {refused} are refused");
-    assert!(run + refused < 1_000 || run > refused / 10, "hardly one reaches what comes after the reader");
+    assert!(run + refused < 1_000 || run > refused / 50, "hardly one reaches what comes after the reader");
 }
 
 #[test]

@@ -48,7 +48,10 @@ fn reports_reads_nothing_of_harness_but_its_records() {
         for (number, line) in text.lines().enumerate() {
             let foreign = line
                 .match_indices("harness::")
-                .any(|(at, path)| !line[at + path.len()..].starts_with("record"));
+                // Its tests also damage records as those of other readers do.
+                .any(|(at, path)| {
+                    !["record", "damage"].iter().any(|name| line[at + path.len()..].starts_with(name))
+                });
             assert!(!foreign, "{}:{}: {line}", file.display(), number + 1);
         }
     }

@@ -4,6 +4,7 @@
 mod file;
 mod history;
 mod manifest;
+mod plausible;
 mod verdict;
 mod figures;
 mod faults;
@@ -18,6 +19,7 @@ pub use figures::{Backlog, Latency, Tally};
 pub use file::write_json;
 pub use history::{StoredHistory, encode_history, write_history};
 pub use manifest::{End, HarnessCost, Machine, Manifest, PlanFacts, SCHEMA_VERSION, Skipped};
+pub use plausible::{GREATEST, implausible};
 pub use run::{Others, Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives, TOO_BUSY};
 pub use verdict::{Amount, CheckFigure, CheckVerdict, Expected, Verdict};
 

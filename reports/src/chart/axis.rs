@@ -18,7 +18,8 @@ pub(super) struct Axis {
 impl Axis {
     /// From 0 to past the greatest value.
     pub(super) fn from_zero(name: &'static str, greatest: f64) -> Self {
-        let greatest = if greatest > 0.0 { greatest } else { 1.0 };
+        // What is less cannot be told from none, and has no steps that could be counted.
+        let greatest = if greatest > 1e-9 && greatest.is_finite() { greatest } else { 1.0 };
         let rough = greatest / 6.0;
         let decade = 10_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0]
@@ -134,6 +135,9 @@ mod tests {
     fn linear_axes_step_by_one_two_or_five() {
         assert_eq!(labels(&Axis::from_zero("", 412.0)), ["0", "100", "200", "300", "400"]);
         assert_eq!(labels(&Axis::from_zero("", 0.9)), ["0.0", "0.2", "0.4", "0.6", "0.8"]);
+        for odd in [0.0, -1.0, 5e-324, 1e-300, f64::INFINITY, f64::NAN] {
+            assert_eq!(labels(&Axis::from_zero("", odd)), labels(&Axis::from_zero("", 1.0)), "{odd}");
+        }
     }
 
     #[test]

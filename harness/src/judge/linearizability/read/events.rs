@@ -124,7 +124,7 @@ impl<'a> Section<'a> {
         let Some(invoked) = self.invoked.or(self.granted.map(|(stamp, _)| stamp)) else { return };
         let slot = match (self.granted, object) {
             (_, LockObject::Resource { .. }) => None,
-            (Some((_, What::Granted { slot: Some(slot), .. })), _) => Some(*slot..*slot + 1),
+            (Some((_, What::Granted { slot: Some(slot), .. })), _) => Some(*slot..slot.saturating_add(1)),
             // The only slot there is.
             (_, LockObject::Slot) if resource.level == 1 => Some(0..1),
             // It could have been any.

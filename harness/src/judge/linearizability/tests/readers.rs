@@ -344,6 +344,14 @@ fn a_run_is_read_as_its_locks_by_their_acknowledged_ends() {
     assert_eq!(run_answer(2, &queue, FailedRelease::Held).1.answer, Answer::Holds);
 }
 
+/// Found by damage: no resource has so many slots, and the next one has no number.
+#[test]
+fn a_grant_of_the_last_slot_of_all_is_no_overflow() {
+    let grant = What::Granted { slot: Some(u32::MAX), token: None, valid_until_ns: None };
+    let run = fixture::run(2, 1, &[(0, 0, What::Invoked), (1, 0, grant)]);
+    assert!(read::locks(&run.events, &run.facts.plan, LockObject::Slot).unwrap().calls.is_empty());
+}
+
 #[test]
 fn a_history_of_another_plan_is_refused() {
     let run = fixture::run(1, 1, &[(0, 0, What::Invoked)]);
