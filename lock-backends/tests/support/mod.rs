@@ -17,7 +17,7 @@ use lock_backends::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub(crate) use link::Link;
+pub(crate) use link::{Liar, Link};
 
 /// Short enough to wait for its end, not below what etcd grants.
 pub(crate) const TTL: Duration = Duration::from_secs(2);
@@ -81,6 +81,13 @@ impl Bench {
         let (link, endpoint) = Link::to(&self.endpoint.0).await;
         let client = LockClient::connect(self.variant, &Endpoint(endpoint), self.session(), options).await;
         (client.unwrap(), link)
+    }
+
+    /// A node to which the server, or whoever is in its place, tells what it likes.
+    pub(crate) async fn node_of_a_liar(&self, liar: Liar) -> (Result<LockClient, LockError>, Link) {
+        let (link, endpoint) = Link::lying(&self.endpoint.0, liar).await;
+        let options = ClientOptions::default();
+        (LockClient::connect(self.variant, &Endpoint(endpoint), self.session(), options).await, link)
     }
 
     /// A deadline so far from now.

@@ -16,7 +16,7 @@ use super::statements;
 use crate::backends::common::CONNECT_TIMEOUT;
 use crate::backends::sql::{
     Announcements, Answer, Backend, Connected, Connection, Failure, HoldServer, Holding, LeaseServer, Leases,
-    hash,
+    asked, hash,
 };
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockError, Mode, OwnerId, SessionOptions, Token, unavailable,
@@ -89,7 +89,7 @@ impl HoldServer for Server {
     }
 
     fn hold<'a>(&'a self, _node: &'a SessionOptions) -> Connected<'a, dyn Holding> {
-        Box::pin(async move {
+        asked(async move {
             let mut connection = self.open().await?;
             let backend = sqlx::query_as::<_, (i64, String)>(statements::BACKEND).fetch_one(&mut connection);
             let late = |_| LockError::Unavailable("no answer from mariadb".to_owned());
@@ -103,7 +103,7 @@ impl HoldServer for Server {
 
 impl LeaseServer for Server {
     fn lease<'a>(&'a self, _node: &'a SessionOptions) -> Connected<'a, dyn Leases> {
-        Box::pin(async move { Ok(Box::new(Rows(self.open().await?)) as _) })
+        asked(async move { Ok(Box::new(Rows(self.open().await?)) as _) })
     }
 
     fn listen<'a>(&'a self, _node: &'a SessionOptions) -> Option<Connected<'a, dyn Announcements>> {
@@ -118,19 +118,19 @@ impl Connection for Holder {
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(said_goodbye(self.connection))
+        asked(said_goodbye(self.connection))
     }
 }
 
 impl Connection for Rows {
     fn set_up(&mut self) -> Answer<'_, ()> {
-        Box::pin(async {
+        asked(async {
             sqlx::raw_sql(statements::SET_UP).execute(&mut self.0).await.map(drop).map_err(failure)
         })
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(said_goodbye(self.0))
+        asked(said_goodbye(self.0))
     }
 }
 
@@ -165,11 +165,11 @@ impl Holding for Holder {
         within: Duration,
         _description: &'a str,
     ) -> Answer<'a, Option<Token>> {
-        Box::pin(async move { if self.ask(name, within).await? { Ok(None) } else { Err(Failure::TimedOut) } })
+        asked(async move { if self.ask(name, within).await? { Ok(None) } else { Err(Failure::TimedOut) } })
     }
 
     fn try_lock<'a>(&'a mut self, name: &'a str, _mode: Mode) -> Answer<'a, Option<Option<Token>>> {
-        Box::pin(async move { Ok(self.ask(name, Duration::ZERO).await?.then_some(None)) })
+        asked(async move { Ok(self.ask(name, Duration::ZERO).await?.then_some(None)) })
     }
 
     fn refusal_leaves_open(&self) -> bool {
@@ -177,18 +177,18 @@ impl Holding for Holder {
     }
 
     fn roll_back(&mut self) -> Answer<'_, ()> {
-        Box::pin(async { self.connection.ping().await.map_err(failure) })
+        asked(async { self.connection.ping().await.map_err(failure) })
     }
 
     fn unlock<'a>(&'a mut self, name: &'a str, _mode: Mode) -> Answer<'a, bool> {
-        Box::pin(async move {
+        asked(async move {
             let unlocked = sqlx::query_scalar::<_, Option<i64>>(statements::UNLOCK).bind(named(name));
             Ok(unlocked.fetch_one(&mut self.connection).await.map_err(failure)? == Some(1))
         })
     }
 
     fn ping(&mut self) -> Answer<'_, ()> {
-        Box::pin(async { self.connection.ping().await.map_err(failure) })
+        asked(async { self.connection.ping().await.map_err(failure) })
     }
 
     /// The server knows the holder's connection, which says nothing to anybody.
@@ -197,7 +197,7 @@ impl Holding for Holder {
     }
 
     fn terminate(&mut self, backend: Backend, within: Duration) -> Answer<'_, bool> {
-        Box::pin(async move {
+        asked(async move {
             if !self.is_there(backend).await? {
                 return Ok(true);
             }
@@ -232,7 +232,7 @@ impl Leases for Rows {
         description: &'a str,
         ttl: Duration,
     ) -> Answer<'a, Option<Token>> {
-        Box::pin(async move {
+        asked(async move {
             loop {
                 let take = sqlx::query_as::<_, (Vec<u8>, u64)>(statements::TAKE);
                 let take = take.bind(name.as_bytes()).bind(owner.0.as_bytes()).bind(description.as_bytes());
@@ -252,7 +252,7 @@ impl Leases for Rows {
 
     /// The row is not marked, since a release tells nobody: the lease's end, or the next poll.
     fn mark_awaited<'a>(&'a mut self, name: &'a str) -> Answer<'a, Option<Duration>> {
-        Box::pin(async move {
+        asked(async move {
             let left = sqlx::query_scalar::<_, i64>(statements::LEFT).bind(name.as_bytes());
             let left = left.fetch_optional(&mut self.0).await.map_err(failure)?;
             Ok(left.map(|us| Duration::from_micros(us.unsigned_abs()).min(poll())))
@@ -260,14 +260,14 @@ impl Leases for Rows {
     }
 
     fn release<'a>(&'a mut self, name: &'a str, owner: &'a OwnerId, _key: i64) -> Answer<'a, bool> {
-        Box::pin(async move {
+        asked(async move {
             let release = sqlx::query(statements::RELEASE).bind(name.as_bytes()).bind(owner.0.as_bytes());
             Ok(release.execute(&mut self.0).await.map_err(failure)?.rows_affected() > 0)
         })
     }
 
     fn renew<'a>(&'a mut self, grants: &'a [Arc<Grant>], ttl: Duration) -> Answer<'a, Vec<bool>> {
-        Box::pin(async move {
+        asked(async move {
             let of = |grant: &'a Arc<Grant>| {
                 (grant.keys.first().map_or(&b""[..], |key| key.as_bytes()), grant.owner.0.as_bytes())
             };
@@ -300,7 +300,7 @@ impl Leases for Rows {
     }
 
     fn holder<'a>(&'a mut self, name: &'a str) -> Answer<'a, Option<String>> {
-        Box::pin(async move {
+        asked(async move {
             let holder = sqlx::query_scalar::<_, Vec<u8>>(statements::LEASE_HOLDER).bind(name.as_bytes());
             let description = holder.fetch_optional(&mut self.0).await.map_err(failure)?;
             Ok(description.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))

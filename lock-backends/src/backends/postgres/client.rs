@@ -14,7 +14,7 @@ use super::{pooler, statements};
 use crate::backends::common::CONNECT_TIMEOUT;
 use crate::backends::sql::{
     Announcements, Answer, Backend, Connected, Connection, Failure, Holding, LeaseServer, Leases,
-    PATIENCE_MIN, hash,
+    PATIENCE_MIN, asked, hash,
 };
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockError, Mode, OwnerId, SessionOptions, Token, unavailable,
@@ -69,11 +69,11 @@ struct Listener {
 
 impl Postgres for Server {
     fn lends_no_session<'a>(&'a self, node: &'a SessionOptions) -> BoxFuture<'a, Result<(), LockError>> {
-        Box::pin(async move { pooler::lends_no_session(&self.settings(node, "lock")).await })
+        asked(async move { pooler::lends_no_session(&self.settings(node, "lock")).await })
     }
 
     fn hold<'a>(&'a self, node: &'a SessionOptions, scope: Scope) -> Connected<'a, dyn Holding> {
-        Box::pin(async move {
+        asked(async move {
             // A waiter whose client is gone gives its place up.
             let interval = (node.ttl.max(PATIENCE_MIN) / 3).as_millis().to_string();
             let settings = self.settings(node, "lock");
@@ -89,22 +89,20 @@ impl Postgres for Server {
     }
 
     fn multiplex<'a>(&'a self, node: &'a SessionOptions) -> Connected<'a, dyn Multiplexed> {
-        Box::pin(
-            async move { Ok(Box::new(answered(Listener::open(self.settings(node, "lock"))).await?) as _) },
-        )
+        asked(async move { Ok(Box::new(answered(Listener::open(self.settings(node, "lock"))).await?) as _) })
     }
 }
 
 impl LeaseServer for Server {
     fn lease<'a>(&'a self, node: &'a SessionOptions) -> Connected<'a, dyn Leases> {
-        Box::pin(async move {
+        asked(async move {
             let settings = self.settings(node, "lease");
             Ok(Box::new(Rows(answered(settings.connect()).await?)) as _)
         })
     }
 
     fn listen<'a>(&'a self, node: &'a SessionOptions) -> Option<Connected<'a, dyn Announcements>> {
-        Some(Box::pin(async move {
+        Some(asked(async move {
             let connected = answered(async {
                 let mut listener = Listener::open(self.settings(node, "listen")).await?;
                 listener.connection.listen("lockbench").await?;
@@ -153,31 +151,31 @@ impl Listener {
 
 impl Connection for Holder {
     fn set_up(&mut self) -> Answer<'_, ()> {
-        Box::pin(async { made(sqlx::raw_sql(statements::SET_UP).execute(&mut self.connection).await) })
+        asked(async { made(sqlx::raw_sql(statements::SET_UP).execute(&mut self.connection).await) })
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async { said_goodbye(self.connection.close().await) })
+        asked(async { said_goodbye(self.connection.close().await) })
     }
 }
 
 impl Connection for Rows {
     fn set_up(&mut self) -> Answer<'_, ()> {
-        Box::pin(async { made(sqlx::raw_sql(statements::SET_UP).execute(&mut self.0).await) })
+        asked(async { made(sqlx::raw_sql(statements::SET_UP).execute(&mut self.0).await) })
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async { said_goodbye(self.0.close().await) })
+        asked(async { said_goodbye(self.0.close().await) })
     }
 }
 
 impl Connection for Listener {
     fn set_up(&mut self) -> Answer<'_, ()> {
-        Box::pin(async { made(sqlx::raw_sql(statements::SET_UP).execute(&mut self.connection).await) })
+        asked(async { made(sqlx::raw_sql(statements::SET_UP).execute(&mut self.connection).await) })
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async {
+        asked(async {
             let Self { connection, pool } = *self;
             drop(connection);
             if timeout(CLOSE_TIMEOUT, pool.close()).await.is_err() {
@@ -200,7 +198,7 @@ impl Holding for Holder {
         description: &'a str,
     ) -> Answer<'a, Option<Token>> {
         let lock = self.advisory(name, mode);
-        Box::pin(async move {
+        asked(async move {
             let row = run(&mut self.connection, statements::lock(lock, within, description)).await?;
             row.try_get(0).map(|drawn| Some(token(drawn))).map_err(nonsense)
         })
@@ -208,7 +206,7 @@ impl Holding for Holder {
 
     fn try_lock<'a>(&'a mut self, name: &'a str, mode: Mode) -> Answer<'a, Option<Option<Token>>> {
         let lock = self.advisory(name, mode);
-        Box::pin(async move {
+        asked(async move {
             let row = run(&mut self.connection, statements::try_lock(lock)).await?;
             let drawn: Option<i64> = row.try_get(0).map_err(nonsense)?;
             Ok(drawn.map(|drawn| Some(token(drawn))))
@@ -220,22 +218,22 @@ impl Holding for Holder {
     }
 
     fn roll_back(&mut self) -> Answer<'_, ()> {
-        Box::pin(async { done(run(&mut self.connection, statements::NOTHING_HELD.to_owned()).await) })
+        asked(async { done(run(&mut self.connection, statements::NOTHING_HELD.to_owned()).await) })
     }
 
     fn unlock<'a>(&'a mut self, name: &'a str, mode: Mode) -> Answer<'a, bool> {
         let lock = self.advisory(name, mode);
-        Box::pin(async move {
+        asked(async move {
             run(&mut self.connection, statements::unlock(lock)).await?.try_get(0).map_err(nonsense)
         })
     }
 
     fn ping(&mut self) -> Answer<'_, ()> {
-        Box::pin(async { done(run(&mut self.connection, "SELECT 1".to_owned()).await) })
+        asked(async { done(run(&mut self.connection, "SELECT 1".to_owned()).await) })
     }
 
     fn holder<'a>(&'a mut self, name: &'a str) -> Answer<'a, Option<String>> {
-        Box::pin(async move {
+        asked(async move {
             run(&mut self.connection, statements::advisory_holder(hash(name)))
                 .await?
                 .try_get(0)
@@ -244,7 +242,7 @@ impl Holding for Holder {
     }
 
     fn terminate(&mut self, backend: Backend, within: Duration) -> Answer<'_, bool> {
-        Box::pin(async move {
+        asked(async move {
             run(&mut self.connection, statements::terminate(backend, within))
                 .await?
                 .try_get(0)
@@ -255,7 +253,7 @@ impl Holding for Holder {
 
 impl Multiplexed for Listener {
     fn one(&mut self, op: MuxOp) -> Answer<'_, Option<MuxRet>> {
-        Box::pin(async move {
+        asked(async move {
             let sql =
                 if op.action == MuxAction::Unlock { statements::ONE_UNLOCK } else { statements::ONE_TRY };
             let row: i64 = sqlx::query_scalar(sql)
@@ -269,7 +267,7 @@ impl Multiplexed for Listener {
     }
 
     fn batch<'a>(&'a mut self, ops: &'a [MuxOp]) -> Answer<'a, Vec<MuxRet>> {
-        Box::pin(async move {
+        asked(async move {
             let actions: Vec<i16> = ops.iter().map(|op| code(op.action)).collect();
             let keys: Vec<i64> = ops.iter().map(|op| op.key).collect();
             let draws_no_token =
@@ -285,7 +283,7 @@ impl Multiplexed for Listener {
 
     fn ended(&mut self) -> BoxFuture<'_, ()> {
         // Nothing is subscribed here: this ends only with the connection.
-        Box::pin(async { while let Ok(Some(_)) = self.connection.try_recv().await {} })
+        asked(async { while let Ok(Some(_)) = self.connection.try_recv().await {} })
     }
 }
 
@@ -299,12 +297,12 @@ impl Leases for Rows {
     ) -> Answer<'a, Option<Token>> {
         let take = sqlx::query_scalar::<_, i64>(statements::TAKE).bind(name).bind(&*owner.0);
         let take = take.bind(description).bind(ms(ttl)).fetch_optional(&mut self.0);
-        Box::pin(async move { Ok(take.await.map_err(failure)?.map(token)) })
+        asked(async move { Ok(take.await.map_err(failure)?.map(token)) })
     }
 
     fn mark_awaited<'a>(&'a mut self, name: &'a str) -> Answer<'a, Option<Duration>> {
         let left_ms = sqlx::query_scalar::<_, i64>(statements::AWAIT).bind(name).fetch_optional(&mut self.0);
-        Box::pin(async move {
+        asked(async move {
             Ok(left_ms.await.map_err(failure)?.map(|ms| Duration::from_millis(ms.unsigned_abs())))
         })
     }
@@ -312,11 +310,11 @@ impl Leases for Rows {
     fn release<'a>(&'a mut self, name: &'a str, owner: &'a OwnerId, key: i64) -> Answer<'a, bool> {
         let release = sqlx::query_scalar::<_, i32>(statements::RELEASE).bind(name).bind(&*owner.0);
         let release = release.bind(key.to_string()).fetch_optional(&mut self.0);
-        Box::pin(async move { Ok(release.await.map_err(failure)?.is_some()) })
+        asked(async move { Ok(release.await.map_err(failure)?.is_some()) })
     }
 
     fn renew<'a>(&'a mut self, grants: &'a [Arc<Grant>], ttl: Duration) -> Answer<'a, Vec<bool>> {
-        Box::pin(async move {
+        asked(async move {
             let name =
                 |grant: &Arc<Grant>| grant.keys.first().map_or_else(String::new, |key| key.to_string());
             let names: Vec<String> = grants.iter().map(name).collect();
@@ -336,13 +334,13 @@ impl Leases for Rows {
 
     fn holder<'a>(&'a mut self, name: &'a str) -> Answer<'a, Option<String>> {
         let holder = sqlx::query_scalar(statements::LEASE_HOLDER).bind(name).fetch_optional(&mut self.0);
-        Box::pin(async move { holder.await.map_err(failure) })
+        asked(async move { holder.await.map_err(failure) })
     }
 }
 
 impl Announcements for Listener {
     fn next(&mut self) -> BoxFuture<'_, Option<i64>> {
-        Box::pin(async {
+        asked(async {
             while let Ok(Some(announced)) = self.connection.try_recv().await {
                 match announced.payload().parse() {
                     Ok(key) => return Some(key),
