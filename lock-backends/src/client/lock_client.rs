@@ -95,7 +95,11 @@ impl LockClient {
         session: SessionOptions,
         options: ClientOptions,
     ) -> Result<Self, LockError> {
-        let opened = backend.connect(session.clone()).await?;
+        let opened = backend.connect(session.clone()).await.map_err(|error| match error {
+            // Who has no session holds nothing.
+            LockError::Unknown(what) => LockError::Protocol(what),
+            error => error,
+        })?;
         Ok(Self::over(opened, &session, capabilities, options))
     }
 

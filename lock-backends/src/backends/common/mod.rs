@@ -1,7 +1,9 @@
-//! What the sessions of several servers need and no protocol is in: which requests they take, how long they wait for an
+//! What the sessions of several servers need and no protocol is in: which requests they take, what becomes of
+//! one over which the client library panics, how long they wait for an
 //! answer, until when a lease holds, and the tasks that a session owns.
 
 mod poison;
+mod asked;
 mod members;
 mod patience;
 mod one_key;
@@ -9,6 +11,7 @@ mod lease_end;
 mod tasks;
 mod recipe;
 
+pub(super) use self::asked::{Panicked, asked};
 pub(super) use self::lease_end::LeaseEnd;
 pub(super) use self::members::{Members, members};
 pub(super) use self::one_key::{exclusive_key, single_key};

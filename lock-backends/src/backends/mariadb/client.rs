@@ -13,10 +13,10 @@ use tokio::time::{sleep, timeout};
 
 use super::requests::{Mariadb, URL};
 use super::statements;
-use crate::backends::common::CONNECT_TIMEOUT;
+use crate::backends::common::{CONNECT_TIMEOUT, asked};
 use crate::backends::sql::{
     Announcements, Answer, Backend, Connected, Connection, Failure, HoldServer, Holding, LeaseServer, Leases,
-    asked, hash,
+    hash,
 };
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockError, Mode, OwnerId, SessionOptions, Token, unavailable,

@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use super::requests::{Advisory, Multiplexed, MuxAction, MuxOp, MuxRet, Postgres, Scope, URL};
 use super::{pooler, statements};
-use crate::backends::common::CONNECT_TIMEOUT;
+use crate::backends::common::{CONNECT_TIMEOUT, asked};
 use crate::backends::sql::{
     Announcements, Answer, Backend, Connected, Connection, Failure, Holding, LeaseServer, Leases,
-    PATIENCE_MIN, asked, hash,
+    PATIENCE_MIN, hash,
 };
 use crate::session::{
     BoxFuture, Endpoint, Grant, LockError, Mode, OwnerId, SessionOptions, Token, unavailable,

@@ -16,6 +16,7 @@ use super::requests::{
     Announce, AskRet, Channel, Heard, Hears, IfHeld, Redis, RenewRet, Requests, Tokens, URL, Wanted,
 };
 use super::scripts::{self, Scripts, lock_key, node_channel};
+use crate::backends::common::asked;
 use crate::session::{BoxFuture, Endpoint, Grant, LockError, OwnerId};
 
 /// Commands that may wait in the connection; the crate's 50 makes callers queue.
@@ -46,7 +47,7 @@ impl Redis for Server {
         ttl: Duration,
         hears: Arc<dyn Hears>,
     ) -> BoxFuture<'a, Result<Box<dyn Requests>, LockError>> {
-        Box::pin(async move {
+        asked(async move {
             let info = self.0.0.as_str().into_connection_info().map_err(|_| LockError::BadUrl(URL))?;
             let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
             // A black-holed connection is given up after the user timeout; without it the kernel goes on for a
@@ -102,7 +103,7 @@ fn push_to(hears: &dyn Hears, push: &PushInfo) -> Result<(), SendError> {
 
 impl Requests for Connection {
     fn acquire<'a>(&'a self, wanted: Wanted<'a>, tokens: Tokens) -> BoxFuture<'a, Result<AskRet, LockError>> {
-        Box::pin(async move {
+        asked(async move {
             let answer = self.scripts.acquire(&mut self.manager.clone(), wanted, tokens).await;
             answer.map_err(|error| fault(&error))
         })
@@ -114,7 +115,7 @@ impl Requests for Connection {
         claim: Duration,
         if_held: IfHeld<'a>,
     ) -> BoxFuture<'a, Result<AskRet, LockError>> {
-        Box::pin(async move {
+        asked(async move {
             let answer = self.scripts.ask(&mut self.manager.clone(), wanted, claim, if_held).await;
             answer.map_err(|error| fault(&error))
         })
@@ -126,7 +127,7 @@ impl Requests for Connection {
         owner: &'a OwnerId,
         announce: Announce,
     ) -> BoxFuture<'a, Result<bool, LockError>> {
-        Box::pin(async move {
+        asked(async move {
             let was_held = self.scripts.release(&mut self.manager.clone(), keys, owner, announce).await;
             was_held.map_err(|error| fault(&error))
         })
@@ -139,7 +140,7 @@ impl Requests for Connection {
         node: &'a str,
         claim: Duration,
     ) -> BoxFuture<'a, Result<bool, LockError>> {
-        Box::pin(async move {
+        asked(async move {
             let was_held = self.scripts.pass_on(&mut self.manager.clone(), keys, owner, node, claim).await;
             was_held.map_err(|error| fault(&error))
         })
@@ -150,14 +151,14 @@ impl Requests for Connection {
         grants: &'a [Arc<Grant>],
         ttl: Duration,
     ) -> BoxFuture<'a, Result<RenewRet, LockError>> {
-        Box::pin(async move {
+        asked(async move {
             let renewed = self.scripts.renew(&mut self.manager.clone(), grants, ttl).await;
             renewed.map_err(|error| fault(&error))
         })
     }
 
     fn holder<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, LockError>> {
-        Box::pin(async move {
+        asked(async move {
             let value: Option<String> =
                 self.manager.clone().get(lock_key(key)).await.map_err(|error| fault(&error))?;
             Ok(value.as_deref().and_then(scripts::description))
@@ -165,7 +166,7 @@ impl Requests for Connection {
     }
 
     fn subscribe<'a>(&'a self, channel: Channel<'a>) -> BoxFuture<'a, Result<(), LockError>> {
-        Box::pin(async move {
+        asked(async move {
             let name = match channel {
                 Channel::Releases(key) => lock_key(key),
                 Channel::Node(name) => node_channel(name),
@@ -175,7 +176,7 @@ impl Requests for Connection {
     }
 
     fn unsubscribe<'a>(&'a self, keys: &'a [Arc<str>]) -> BoxFuture<'a, Result<(), LockError>> {
-        Box::pin(async move {
+        asked(async move {
             let names: Vec<String> = keys.iter().map(|key| lock_key(key)).collect();
             self.manager.clone().unsubscribe(&names).await.map_err(|error| fault(&error))
         })

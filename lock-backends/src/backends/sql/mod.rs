@@ -1,17 +1,14 @@
 //! What the variants on several SQL servers share. From the ground up: what can be asked of such a server ([`requests`]),
-//! what becomes of a request over which the client library panics (`asked`),
 //! names as numbers (`hash`), what sessions share (`connections`, `wakeups`), and the two kinds of session: a connection
 //! for each holder (`per_holder`), and a table of leases (`lease_table`).
 
 mod requests;
-mod asked;
 mod hash;
 mod connections;
 mod wakeups;
 mod per_holder;
 mod lease_table;
 
-pub(super) use self::asked::asked;
 pub(super) use self::connections::set_up;
 pub(super) use self::hash::hash;
 pub(super) use self::lease_table::LeaseTable;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backends::common::Panicked;
 use crate::session::{BoxFuture, Grant, LockError, Mode, OwnerId, SessionOptions, Token};
 
 /// Answer to a request on a connection.
@@ -131,4 +132,25 @@ pub(in crate::backends) enum Failure {
     Refused(String),
     /// It may have been executed; the connection is of no more use.
     Unanswered(String),
+}
+
+impl<T> Panicked for Result<T, Failure> {
+    fn panicked(what: String) -> Self {
+        Err(Failure::Unanswered(what))
+    }
+}
+
+/// An announcement: the connection ended.
+impl Panicked for Option<i64> {
+    fn panicked(what: String) -> Self {
+        tracing::warn!(%what, "a connection that hears of released keys is replaced");
+        None
+    }
+}
+
+/// A goodbye.
+impl Panicked for () {
+    fn panicked(what: String) {
+        tracing::debug!(%what, "a connection was dropped without a goodbye");
+    }
 }

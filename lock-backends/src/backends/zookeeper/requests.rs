@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backends::common::Panicked;
 use crate::session::BoxFuture;
 
 /// What a request brings.
@@ -90,4 +91,10 @@ pub(super) enum Failure {
     Unanswered(String),
     #[error("{0}")]
     Refused(String),
+}
+
+impl<T> Panicked for Result<T, Failure> {
+    fn panicked(what: String) -> Self {
+        Err(Failure::Unanswered(what))
+    }
 }

@@ -10,7 +10,7 @@ use zookeeper_client::{Acls, Client, CreateMode, Error, EventType, LockOptions, 
 
 use super::no_delay::no_delay;
 use super::requests::{Created, Event, Failure, Opened, Reply, Requests, Watch};
-use crate::backends::common::CONNECT_TIMEOUT;
+use crate::backends::common::{CONNECT_TIMEOUT, asked};
 use crate::session::LockError;
 
 /// The library keeps a session alive as long as a client exists.
@@ -42,7 +42,7 @@ impl Requests for Wire {
     fn create<'a>(&'a self, prefix: &'a str, data: &'a [u8]) -> Reply<'a, Created> {
         let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
         let created = self.0.create(prefix, data, &options);
-        Box::pin(async move {
+        asked(async move {
             let (stat, sequence) = created.await.map_err(failure)?;
             let path = format!("{prefix}{sequence}");
             Ok(Created { path, sequence: sequence.into_i64(), czxid: stat.czxid })
@@ -50,7 +50,7 @@ impl Requests for Wire {
     }
 
     fn mkdir<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
-        Box::pin(async move {
+        asked(async move {
             let container = CreateMode::Container.with_acls(Acls::anyone_all());
             self.0.mkdir(path, &container).await.map_err(failure)
         })
@@ -58,22 +58,22 @@ impl Requests for Wire {
 
     fn children<'a>(&'a self, path: &'a str) -> Reply<'a, Vec<String>> {
         let listed = self.0.list_children(path);
-        Box::pin(async move { listed.await.map_err(failure) })
+        asked(async move { listed.await.map_err(failure) })
     }
 
     fn exists<'a>(&'a self, path: &'a str) -> Reply<'a, Option<i64>> {
         let stat = self.0.check_stat(path);
-        Box::pin(async move { Ok(stat.await.map_err(failure)?.map(|stat| stat.czxid)) })
+        asked(async move { Ok(stat.await.map_err(failure)?.map(|stat| stat.czxid)) })
     }
 
     fn data<'a>(&'a self, path: &'a str) -> Reply<'a, Vec<u8>> {
         let read = self.0.get_data(path);
-        Box::pin(async move { Ok(read.await.map_err(failure)?.0) })
+        asked(async move { Ok(read.await.map_err(failure)?.0) })
     }
 
     fn watch<'a>(&'a self, path: &'a str) -> Reply<'a, Watch> {
         let read = self.0.get_and_watch_data(path);
-        Box::pin(async move {
+        asked(async move {
             let (_, _, watcher) = read.await.map_err(failure)?;
             let happened = async {
                 let event = watcher.changed().await;
@@ -89,16 +89,16 @@ impl Requests for Wire {
 
     fn delete<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
         let deleted = self.0.delete(path, None);
-        Box::pin(async move { deleted.await.map_err(failure) })
+        asked(async move { deleted.await.map_err(failure) })
     }
 
     fn sync<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
         let synced = self.0.sync(path);
-        Box::pin(async move { synced.await.map_err(failure) })
+        asked(async move { synced.await.map_err(failure) })
     }
 
     fn lock<'a>(&'a self, prefix: &'a str, data: &'a [u8]) -> Reply<'a, String> {
-        Box::pin(async move {
+        asked(async move {
             let parents = CreateMode::Container.with_acls(Acls::anyone_all());
             let options = LockOptions::new(Acls::anyone_all()).with_ancestor_options(parents);
             let prefix = LockPrefix::new_custom(prefix.to_owned(), "").map_err(failure)?;

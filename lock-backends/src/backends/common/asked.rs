@@ -5,41 +5,20 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
 
-use super::requests::Failure;
 use crate::session::{BoxFuture, LockError};
 
-/// What comes of a request over which the client library panicked: it reads past the end of a message that is shorter than its fields
-/// say. Only a server gone wrong sends one, or somebody in between; but the panic would end the caller's task, or one that a session
+/// What comes of a request over which the client library panicked: some read past the end of a message that is shorter than its fields
+/// say, some assert what a server must have said. Only a server gone wrong sends one, or somebody in between; but the panic would end the caller's task, or one that a session
 /// cannot do without.
 pub(in crate::backends) trait Panicked {
     /// In these words.
     fn panicked(what: String) -> Self;
 }
 
-impl<T> Panicked for Result<T, Failure> {
-    fn panicked(what: String) -> Self {
-        Err(Failure::Unanswered(what))
-    }
-}
-
 impl<T> Panicked for Result<T, LockError> {
     fn panicked(what: String) -> Self {
-        Err(LockError::Protocol(what))
-    }
-}
-
-/// An announcement: the connection ended.
-impl Panicked for Option<i64> {
-    fn panicked(what: String) -> Self {
-        tracing::warn!(%what, "a connection that hears of released keys is replaced");
-        None
-    }
-}
-
-/// A goodbye.
-impl Panicked for () {
-    fn panicked(what: String) {
-        tracing::debug!(%what, "a connection was dropped without a goodbye");
+        // The request may have been carried out.
+        Err(LockError::Unknown(what))
     }
 }
 
@@ -65,7 +44,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_answer_that_did_not_come() {
         let asking = asked(async { if true { panic!("split_to out of bounds") } else { Ok(()) } });
-        let Err(Failure::Unanswered(what)) = asking.await else { panic!("an answer") };
+        let Err(LockError::Unknown(what)) = asking.await else { panic!("an answer") };
         assert!(what.contains("split_to"), "{what}");
         assert!(matches!(asked(async { Ok::<_, LockError>(7) }).await, Ok(7)));
     }
