@@ -1,10 +1,13 @@
 //! A history as it is stored.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::model::{Event, Events};
+
+/// The longest line that is read back, so that a file that unpacks to one without an end does not take all memory.
+const MOST_LINE_BYTES: u64 = 1 << 20;
 
 /// Writes a history as zstd-compressed JSON, one event a line; the file appears whole or not at all.
 ///
@@ -43,8 +46,13 @@ impl Events for StoredHistory {
         let mut line = String::new();
         for at in 0.. {
             line.clear();
-            if lines.read_line(&mut line)? == 0 {
+            if lines.by_ref().take(MOST_LINE_BYTES + 1).read_line(&mut line)? == 0 {
                 break;
+            }
+            if line.len() as u64 > MOST_LINE_BYTES {
+                let what =
+                    format!("{}, line {}: more than {MOST_LINE_BYTES} bytes", self.0.display(), at + 1);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             }
             see(at, &serde_json::from_str(&line)?);
         }

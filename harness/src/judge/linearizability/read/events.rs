@@ -7,8 +7,11 @@ use super::super::history::{Call, End, Format, History, Return, Value, Verb};
 use super::error::ReadError;
 use crate::model::{Event, Mode, Outcome, Plan, ReleaseRet, Resource, StepRef, What};
 
-/// The most that a history may unpack to; the longest runs stay far below.
-const MOST_BYTES: u64 = 8 << 30;
+/// The most that a history may unpack to; twenty million events, in four gigabytes of memory. The longest runs stay below.
+const MOST_BYTES: u64 = 2 << 30;
+
+/// The longest line of a history; an event takes some hundred bytes, and as many more as a server's error has.
+const MOST_LINE_BYTES: usize = 1 << 20;
 
 /// What is one lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,20 +28,40 @@ pub enum LockObject {
 /// Reads a history.ndjson.zst, or the same unpacked. The event at place `n` stands in line `n + 1`.
 ///
 /// # Errors
-/// The first line that makes no sense.
+/// The first line that makes no sense, or at which it has unpacked to more than 2 GiB.
 pub fn events(bytes: &[u8]) -> Result<Vec<Event>, ReadError> {
+    events_within(bytes, MOST_BYTES)
+}
+
+fn events_within(bytes: &[u8], most_bytes: u64) -> Result<Vec<Event>, ReadError> {
     let packed = !bytes.trim_ascii_start().starts_with(b"{");
-    let lines: Box<dyn BufRead + '_> = if packed {
+    let mut lines: Box<dyn BufRead + '_> = if packed {
         let decoder = zstd::Decoder::new(bytes).map_err(|error| damaged(1, &error))?;
-        Box::new(BufReader::new(decoder.take(MOST_BYTES)))
+        Box::new(BufReader::new(decoder))
     } else {
         Box::new(bytes)
     };
-    let mut events = Vec::new();
-    for (number, line) in lines.lines().enumerate() {
-        let line = line.map_err(|error| damaged(number + 1, &error))?;
-        events.push(serde_json::from_str(&line).map_err(|error| {
-            ReadError::new(number + 1, format!("not an event ({error}); was it written by another version?"))
+    let (mut events, mut line, mut unpacked) = (Vec::new(), Vec::new(), 0);
+    for number in 1.. {
+        line.clear();
+        // A line without an end would take all the memory there is.
+        let read = lines.by_ref().take(MOST_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line);
+        unpacked += read.map_err(|error| damaged(number, &error))? as u64;
+        if line.is_empty() {
+            break;
+        }
+        if line.len() > MOST_LINE_BYTES {
+            let what = format!("a line of more than {MOST_LINE_BYTES} bytes, which no event has");
+            return Err(ReadError::new(number, what));
+        }
+        if unpacked > most_bytes {
+            let what = format!(
+                "it unpacks to more than {most_bytes} bytes, the most that is read; no run leaves so much"
+            );
+            return Err(ReadError::new(number, what));
+        }
+        events.push(serde_json::from_slice(&line).map_err(|error| {
+            ReadError::new(number, format!("not an event ({error}); was it written by another version?"))
         })?);
     }
     Ok(events)
@@ -177,5 +200,33 @@ impl<'a> Section<'a> {
             (None, Some(ended)) => (ended, self.returned.and_then(|(stamp, _)| end(stamp, End::Ok))),
             (None, None) => (granted, None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use allocation_counter::measure;
+
+    use super::*;
+
+    #[test]
+    fn what_unpacks_to_more_than_a_history_is_refused_with_the_bound() {
+        let event = br#"{"at_ns":7,"node":0,"task":3,"step":1,"event":"invoked"}"#;
+        let line = [&event[..], b"\n"].concat();
+        let whole = zstd::encode_all(&line.repeat(10)[..], 1).unwrap();
+        assert_eq!(events_within(&whole, 10 * line.len() as u64).unwrap().len(), 10);
+        let error = events_within(&whole, 10 * line.len() as u64 - 1).unwrap_err();
+        assert!(error.line == 10 && error.what.contains("569 bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_bomb_of_one_line_takes_no_memory() {
+        let bomb = zstd::encode_all(std::io::repeat(b'7').take(1 << 30), 1).unwrap();
+        assert!(bomb.len() < 1 << 20);
+        let used = measure(|| {
+            let error = events(&bomb).unwrap_err();
+            assert!(error.what.contains("1048576 bytes"), "{error}");
+        });
+        assert!(used.bytes_max < 32 << 20, "{} bytes", used.bytes_max);
     }
 }
