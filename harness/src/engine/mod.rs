@@ -19,5 +19,6 @@ pub use control::Open;
 pub use link::{Flow, Link, Links, Way, Ways};
 pub use mechanism::{BoxFuture, Entitlement, Lease, Mechanism, NoLease, StepRunner};
 pub use node::Node;
+pub use others::{Twin, twins};
 pub(crate) use part::{Part, PartOptions, PartRet};
 pub use recorder::{Progress, Recorder};

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use procfs::CurrentSI as _;
-use procfs::process::{Stat, all_processes};
+use procfs::process::{Process, Stat, all_processes};
 
 use super::clock::monotonic_ns;
 use crate::record::Others;
@@ -45,6 +45,53 @@ impl Watch {
 fn processes() -> Vec<Stat> {
     let Ok(all) = all_processes() else { return Vec::new() };
     all.filter_map(Result::ok).filter_map(|process| process.stat().ok()).collect()
+}
+
+/// Another process of this program: what it measures and what this one measures are each in the other's way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Twin {
+    /// Its number.
+    pub pid: i32,
+    /// Since when it runs, UTC, to the second.
+    pub since: Option<jiff::Timestamp>,
+    /// Its command line, in which there may be passwords; empty where it may not be read.
+    pub command: Vec<String>,
+}
+
+/// The processes of this program's name on this machine that have nothing to do with this one, those that they started left
+/// out. Others in containers of their own are seen only from the outermost.
+#[must_use]
+pub fn twins() -> Vec<Twin> {
+    let all = processes();
+    let boot_s = procfs::KernelStats::current().ok().map(|stats| stats.btime);
+    twins_of(&all, std::process::id().cast_signed())
+        .into_iter()
+        .map(|stat| Twin {
+            pid: stat.pid,
+            since: boot_s.and_then(|boot_s| {
+                let seconds = boot_s + stat.starttime / procfs::ticks_per_second();
+                jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok()
+            }),
+            command: Process::new(stat.pid).and_then(|process| process.cmdline()).unwrap_or_default(),
+        })
+        .collect()
+}
+
+fn twins_of(all: &[Stat], me: i32) -> Vec<&Stat> {
+    let by_pid: HashMap<i32, &Stat> = all.iter().map(|stat| (stat.pid, stat)).collect();
+    let Some(own) = by_pid.get(&me) else { return Vec::new() };
+    // Whose end is not waited for yet does nothing any more.
+    let lives = |stat: &Stat| !matches!(stat.state, 'Z' | 'X');
+    let named = |stat: &&Stat| stat.comm == own.comm && lives(stat);
+    let mut family = vec![me];
+    while let Some(parent) = family.last().and_then(|pid| by_pid.get(pid)).map(|stat| stat.ppid) {
+        if parent <= 0 || family.contains(&parent) {
+            break;
+        }
+        family.push(parent);
+    }
+    let started_by_one = |stat: &Stat| by_pid.get(&stat.ppid).is_some_and(|parent| parent.comm == own.comm);
+    all.iter().filter(named).filter(|stat| !family.contains(&stat.pid) && !started_by_one(stat)).collect()
 }
 
 /// Ticks of the processes that are neither of the tree below `root`, nor of the kernel, which works for all.
@@ -94,6 +141,32 @@ mod tests {
         ];
         // Of init and of 20, what ended included; nothing of 10, of those below it, or of the kernel.
         assert_eq!(foreign_ticks(&all, 10), 5 + 7 + 60 + 10);
+    }
+
+    #[test]
+    fn another_of_this_program_is_told_from_what_it_or_we_started() {
+        let named = |pid, ppid, comm: &str| {
+            let mut stat = stat(pid, ppid, 0, 0);
+            (stat.comm, stat.state) = (comm.to_owned(), 'S');
+            stat
+        };
+        let mut ended = named(50, 1, "lockbench");
+        ended.state = 'Z';
+        let all = [
+            named(1, 0, "init"),
+            named(9, 1, "sh"),
+            named(10, 9, "lockbench"),
+            named(11, 10, "lockbench"),
+            named(30, 1, "sh"),
+            named(31, 30, "lockbench"),
+            named(32, 31, "lockbench"),
+            named(40, 1, "redis-server"),
+            ended,
+        ];
+        let pids = |me| twins_of(&all, me).iter().map(|stat| stat.pid).collect::<Vec<_>>();
+        assert_eq!(pids(10), [31]);
+        assert_eq!(pids(11), [31], "nor is the one that started us");
+        assert_eq!(pids(31), [10]);
     }
 
     #[test]

@@ -179,11 +179,15 @@ fn cannot_make(about: &About, root: PathBuf, source: io::Error) -> ServerError {
     ServerError::Folder { product: about.title, action: "make a data folder in", path: root, source }
 }
 
-fn default_root(durability: Durability) -> PathBuf {
+/// Where the folders of private servers are made unless they are told another place.
+#[must_use]
+pub fn default_root(durability: Durability) -> PathBuf {
     let roots = default_roots();
     let fit = roots.iter().find(|root| match durability {
         Durability::Durable => !is_tmpfs(root) && is_writable(root),
-        Durability::Memory => is_tmpfs(root) && is_writable(root) && free_bytes(root) >= TMPFS_FREE_BYTES,
+        Durability::Memory => {
+            is_tmpfs(root) && is_writable(root) && free_bytes(root) >= Some(TMPFS_FREE_BYTES)
+        }
     });
     fit.cloned().unwrap_or_else(std::env::temp_dir)
 }
@@ -202,9 +206,9 @@ fn is_writable(path: &Path) -> bool {
     access(path, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
 }
 
-fn free_bytes(path: &Path) -> u64 {
-    let bytes = |stat: nix::sys::statfs::Statfs| {
-        stat.blocks_available().saturating_mul(u64::try_from(stat.block_size()).unwrap_or(0))
-    };
-    statfs(path).map(bytes).unwrap_or(0)
+/// What may still be written below a folder; `None` where nobody can tell.
+#[must_use]
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let stat = statfs(folder).ok()?;
+    Some(stat.blocks_available().saturating_mul(u64::try_from(stat.block_size()).ok()?))
 }

@@ -39,6 +39,7 @@ mod server;
 pub use endpoint::Endpoint;
 pub use error::{ServerError, UnknownWord};
 pub use find::{Finding, find};
+pub use folder::{default_root, free_bytes};
 pub use kind::ServerKind;
 pub use leftovers::{abandon, sweep_leftovers};
 pub use member::Member;

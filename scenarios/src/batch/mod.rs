@@ -1,12 +1,14 @@
 //! A batch: every contender in every block, interleaved in seeded random order, each on a server of its own.
 //!
-//! What is to run (`wanted`) and where it is kept (`store`); a run (`one_run`) on its server (`servers`), and its record
+//! What is to run (`wanted`) and where it is kept (`store`); what else is on the machine (`disks`, [`twins`]); a run (`one_run`) on its server (`servers`), and its record
 //! (`assemble`); the order of runs (`schedule`). What the records together mean is for [`harness::record::conclude`] to say.
 
 mod lateness;
 mod place;
 mod show;
 mod store;
+mod disks;
+pub mod twins;
 
 mod wanted;
 

@@ -12,6 +12,7 @@ use harness::record::{Role, RunRecord};
 use harness::secret::{Sealed, Secret};
 use harness::servers::{Member, Server};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::assemble::record;
 use super::place::Place;
@@ -23,13 +24,14 @@ use crate::spec::Placement;
 use crate::workload;
 
 impl Batch {
-    /// Runs a contender on the plan of a block, with a server of its own.
+    /// Runs a contender on the plan of a block, with a server of its own, until `stop` fires at the latest.
     pub(super) async fn one(
         &self,
         contender: &Contender,
         place: Place,
         plan: &Arc<Plan>,
         show: &dyn Show,
+        stop: CancellationToken,
     ) -> anyhow::Result<(Run, RunRecord)> {
         let spec = &self.scenario.spec;
         let plan = plan_for(contender, plan);
@@ -61,7 +63,6 @@ impl Batch {
             if contender.proves() == Some(Proof::Checks) { WhenBusy::Admit } else { spec.when_busy };
         let agent = AgentOptions { fencing, when_busy };
         let links = self.links(server.as_deref(), &mut setting).await?;
-        let stop = self.stop.clone();
         // Controls prove the bench, undisturbed.
         let agent_links = self.scenario.agent_links().filter(|_| contender.role == Role::Contender);
         let options = RunOptions { agent, progress, stop, server: server.clone(), links, agent_links };

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use harness::model::{Plan, splitmix};
 use harness::record::{RunRecord, Skipped, Tally};
+use harness::servers::default_root;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
+use super::disks::Disks;
 use super::lateness::only_busy;
 use super::place::Place;
 use super::show::Show;
 use super::store::store;
+use super::twins;
 use super::wanted::Batch;
 use crate::contenders::Contender;
 use crate::workload::{self, block_seed};
@@ -48,6 +51,7 @@ impl Batch {
         failed: &mut Vec<Skipped>,
     ) -> anyhow::Result<()> {
         let mut rng = ChaCha8Rng::seed_from_u64(splitmix(self.seed ^ u64::MAX));
+        let disks = Disks::below(vec![directory.to_owned(), default_root(self.scenario.spec.durability)]);
         for (block, plan) in plans.iter().enumerate() {
             let mut order: Vec<_> = self.contenders.iter().collect();
             order.shuffle(&mut rng);
@@ -58,7 +62,7 @@ impl Batch {
                 }
                 let place = Place { block: block as u32 + 1, order: records.len() as u32 };
                 let again = &mut repeats_left;
-                match self.until_in_time(contender, place, plan, directory, show, again).await? {
+                match self.until_in_time(contender, place, plan, (directory, &disks), show, again).await? {
                     Ended::Measured(record) => records.push(*record),
                     Ended::Failed(reason) => {
                         show.end(&reason);
@@ -78,7 +82,7 @@ impl Batch {
         contender: &Contender,
         place: Place,
         plan: &Arc<Plan>,
-        directory: &Path,
+        (directory, disks): (&Path, &Disks),
         show: &dyn Show,
         repeats_left: &mut u32,
     ) -> anyhow::Result<Ended> {
@@ -87,8 +91,22 @@ impl Batch {
             if self.stop.is_cancelled() {
                 return Ok(Ended::Stopped);
             }
-            let done = AssertUnwindSafe(self.one(contender, place, plan, show)).catch_unwind().await;
-            let (run, record) = match done {
+            if let Some(low) = disks.low() {
+                return Ok(Ended::Failed(format!("could not be run in {place}: {low}")));
+            }
+            let mut neighbours = twins::warnings();
+            let cut = self.stop.child_token();
+            let running = self.one(contender, place, plan, show, cut.clone());
+            let mut running = std::pin::pin!(AssertUnwindSafe(running).catch_unwind());
+            let (done, low) = tokio::select! {
+                biased;
+                done = &mut running => (done, None),
+                low = disks.run_low() => {
+                    cut.cancel();
+                    (running.await, Some(low))
+                }
+            };
+            let (run, mut record) = match done {
                 Ok(Ok(done)) => done,
                 Ok(Err(_)) | Err(_) if self.stop.is_cancelled() => return Ok(Ended::Stopped),
                 Ok(Err(error)) => {
@@ -101,6 +119,11 @@ impl Batch {
                 show.end("interrupted");
                 return Ok(Ended::Stopped);
             }
+            record.invalid.extend(low.map(|low| format!("cut short: {low}")));
+            neighbours.extend(twins::warnings());
+            neighbours.sort_unstable();
+            neighbours.dedup();
+            record.warnings.append(&mut neighbours);
             let repeat = *repeats_left > 0 && only_busy(&record);
             let record = RunRecord { repeated: repeated.clone(), ..record };
             let folder = match repeat {

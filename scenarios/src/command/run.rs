@@ -117,7 +117,12 @@ impl Work for Run {
             display.line(&format!("skipped: {}: {}", skip.contender, skip.reason));
         }
 
+        let neighbours = batch::twins::warnings();
+        for neighbour in &neighbours {
+            display.line(neighbour);
+        }
         let mut manifest = manifest(&batch, &plans, started).await?;
+        manifest.threats.extend(neighbours);
         write_json(&directory.join("manifest.json"), &manifest)?;
         let (mut records, mut failed) = (Vec::new(), Vec::new());
         // What ran before a failure is kept; the batch as a whole proves nothing.
