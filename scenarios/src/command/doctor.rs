@@ -1,13 +1,17 @@
-//! `lockbench doctor`: which servers there are.
+//! `lockbench doctor`: which servers there are, and which locks work over the URLs that were given.
+
+use std::time::Duration;
 
 use clap::Args;
 use harness::servers::{self, Finding, Server, ServerKind};
+use lock_backends::{ClientOptions, Endpoint, LockClient, SessionOptions, Variant, backends};
 
 use super::print::print;
 use super::servers::ServerUrls;
 use super::verb::{Group, Work};
 
-/// Say which servers were found, which are missing and how to get them.
+/// Say which servers were found, which are missing and how to get them; of a URL that is given, also which locks do not
+/// work over it, as behind a pooler that lends sessions.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     #[command(flatten)]
@@ -46,8 +50,29 @@ impl Work for Doctor {
                 },
             };
             print(&line);
+            if let Some(url) = self.urls.by_kind().get(kind) {
+                for variant in backends::server(kind.name()).map_or(&[][..], |server| server.variants) {
+                    if let Some(why) = unusable(variant, url).await {
+                        print(&format!("{:<12} not with {}: {why}", "", variant.name));
+                    }
+                }
+            }
         }
         print(if missing { "\n`make setup` installs what is missing." } else { "\nEverything is there." });
         Ok(if missing { 2 } else { 0 })
+    }
+}
+
+/// Why that lock cannot be had over this URL: a pooler between that lends one session to several clients is seen when a session is
+/// opened, and locks of a session are no locks there.
+async fn unusable(variant: &Variant, url: &str) -> Option<String> {
+    let session = SessionOptions::new("doctor", Duration::from_secs(10));
+    let endpoint = Endpoint(url.to_owned());
+    match LockClient::connect(variant, &endpoint, session, ClientOptions::default()).await {
+        Ok(client) => {
+            client.close().await;
+            None
+        }
+        Err(error) => Some(servers::redact(&error.to_string())),
     }
 }
