@@ -224,8 +224,13 @@ impl Ownership {
         loop {
             // In the order of the views: nobody is drained of all before those are who had the keys earlier.
             for (member, epoch) in self.handovers.open() {
+                if self.membership.view().member(member.id).is_none() {
+                    // The ring knows that it is gone: as whoever needs a key of it does, silent for so long it is taken for dead.
+                    self.ask_drained(&member, epoch, "", self.ways.grace()).await;
+                    continue;
+                }
                 let asking = self.ways.is_drained(&member, epoch, "");
-                // Who does not answer is taken for dead only by who needs a key of his.
+                // A member that does not answer is taken for dead only by who needs a key of his.
                 if let Ok(Ok(Drained::All)) = timeout(self.ways.grace(), asking).await {
                     self.handovers.cleared(member.id, epoch);
                 }

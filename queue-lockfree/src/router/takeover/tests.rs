@@ -92,6 +92,38 @@ async fn a_node_that_has_left_is_forgotten() {
     }
 }
 
+/// Nobody wants a key of the dead one, so nobody finds out that it is dead by asking after a key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_died_and_left_owes_nothing_some_time_after() {
+    let now = Arc::new(TokioNow::start());
+    let mut nodes = Vec::new();
+    for id in 0..3 {
+        let (name, secret) = (format!("node-{id}"), Secret::new([7; 32]));
+        let options = NodeOptions::new(NodeId(id), &name, Membership::new(), secret, now.clone());
+        let options = NodeOptions { takeover: Takeover::Drain, ..options };
+        let echo = Arc::new(handler_fn(|delivery: crate::Delivery| async move { delivery.payload }));
+        nodes.push(Node::start(options, echo).await.unwrap());
+    }
+    let all: Vec<_> = nodes.iter().map(Node::member).collect();
+    let install = |nodes: &[Node], epoch, members: &[crate::ring::Member]| {
+        for node in nodes {
+            node.membership().install(Ring::new(epoch, HashKind::Mixed, members.to_vec()));
+        }
+    };
+    install(&nodes, 1, &all);
+    drop(nodes.pop());
+    install(&nodes, 2, &all[..2]);
+    let settled = async {
+        while !nodes.iter().all(|node| node.is_settled(2)) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), settled).await.expect("the dead one is let go of");
+    for node in nodes {
+        node.shutdown().await;
+    }
+}
+
 /// So many connections break before one holds: who asks after all keys at once has one of them, who needs a key the others.
 const BREAK: u32 = 4;
 
