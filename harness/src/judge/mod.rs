@@ -4,6 +4,7 @@ mod per;
 mod breakage;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod awareness;
 mod measure;
 pub mod checks;
 mod moved;
