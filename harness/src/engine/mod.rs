@@ -8,6 +8,7 @@ mod agent;
 mod node;
 mod part;
 mod link;
+mod round_trip;
 mod control;
 pub mod machine;
 pub(crate) mod peak;
@@ -21,3 +22,4 @@ pub use mechanism::{BoxFuture, Entitlement, Lease, Mechanism, NoLease, StepRunne
 pub use node::Node;
 pub(crate) use part::{Part, PartOptions, PartRet};
 pub use recorder::{Progress, Recorder};
+pub use round_trip::RoundTrip;
