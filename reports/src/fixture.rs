@@ -19,6 +19,11 @@ pub(crate) fn small() -> Comparison {
     DRAWN.clone()
 }
 
+/// The same of so many blocks.
+pub(crate) fn of_blocks(blocks: u32) -> Comparison {
+    batch(&[RING, NAIVE], &[NONE, NOOP], blocks)
+}
+
 /// What a review would show: five contenders, four controls, three blocks.
 pub(crate) fn rich() -> Comparison {
     static DRAWN: LazyLock<Comparison> = LazyLock::new(draw_rich);
@@ -327,6 +332,7 @@ fn manifest(blocks: u32) -> Manifest {
             timer_cpu_per_task_ns: 99_000,
             lag_p99_ns: 310_000,
         },
+        reference: Some("redis-naive".to_owned()),
         failed: Vec::new(),
         skipped: vec![Skipped {
             contender: "zk-seq".to_owned(),

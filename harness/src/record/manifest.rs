@@ -37,6 +37,9 @@ pub struct Manifest {
     pub plan: PlanFacts,
     /// Blocks asked for: each contender runs once per block.
     pub blocks: u32,
+    /// The contender that all others are compared with, chosen before the first run.
+    #[serde(default)]
+    pub reference: Option<String>,
     /// Cost of the harness itself, measured before the first run.
     pub harness: HarnessCost,
     /// Contenders that could not run, and how to get them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use harness::engine::WhenBusy;
 use harness::model::Plan;
-use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
+use harness::record::{Manifest, PlanFacts, Role, SCHEMA_VERSION};
 use harness::servers::{self, Topology};
 
 use super::harness_cost::harness_cost;
@@ -50,12 +50,22 @@ pub(super) async fn manifest(
             control_fold: workload::control_fold(plan),
         },
         blocks: spec.blocks,
+        reference: reference(batch),
         harness: harness_cost().await?,
         skipped: batch.skipped.clone(),
         failed: Vec::new(),
         threats: threats(batch),
         end: None,
     })
+}
+
+/// The first that the scenario names of those that take part.
+fn reference(batch: &Batch) -> Option<String> {
+    let takes_part = |name: &&str| {
+        batch.contenders.iter().any(|contender| contender.name == *name && contender.role == Role::Contender)
+    };
+    let mut named = batch.scenario.spec.contenders.iter().map(|name| name.get_ref().as_str());
+    named.find(takes_part).map(str::to_owned)
 }
 
 /// A password may stand in any URL on the command line.
