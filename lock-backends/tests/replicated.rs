@@ -97,6 +97,11 @@ async fn on_zookeeper_every_node_goes_on_whichever_member_fails() {
     every_node_goes_on("zookeeper").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn on_nats_every_node_goes_on_whichever_member_fails() {
+    every_node_goes_on("nats").await;
+}
+
 /// Asks until there is an answer: during an election there is none.
 async fn answered<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
     let asking = async {
@@ -139,5 +144,25 @@ async fn what_zookeeper_acknowledged_before_its_leader_was_killed_is_read_from_t
         client.sync("/").await.unwrap();
         assert_eq!(client.get_data("/kept").await.unwrap().0, b"value", "member {place}");
     }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nats_acknowledged_before_its_leader_was_killed_is_told_by_each_of_the_others() {
+    let Some(mut server) = three(ServerKind::named("nats")).await else { return };
+    let variant = lock_backends::variant("nats-kv").unwrap();
+    let all = Bench::with_ttl(variant, server.endpoint(), Duration::from_secs(60));
+    let node = all.node().await;
+    let guard = node.acquire_request(all.ask("kept").describing("stands")).await.unwrap();
+    // The bucket is there, so that this is the member that keeps it.
+    let leader = server.leader().await.unwrap();
+    server.member(leader).unwrap().kill().await.unwrap();
+    for (place, member) in server.members().iter().enumerate().filter(|(place, _)| *place != leader) {
+        let bench = Bench::with_ttl(variant, member.endpoint(), Duration::from_secs(60));
+        let reader = answered(|| async { bench.try_node().await.ok() }).await;
+        let holder = answered(|| async { reader.holder("kept").await.ok() }).await;
+        assert_eq!(holder.as_deref(), Some("stands"), "member {place}");
+    }
+    drop(guard.release().await);
     server.stop().await.unwrap();
 }
