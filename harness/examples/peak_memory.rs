@@ -24,22 +24,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     told("before");
     let plan = Arc::new(plan(tasks)?);
     told("plan");
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
     let run = runtime.block_on(async {
         let clock = Clock::virtual_time();
         let mechanism = Arc::new(Open::new(Arc::clone(&plan), clock.clone(), Duration::ZERO));
         single::run(plan, mechanism, clock, RunOptions::default()).await
     });
     told("run");
-    let figures = run.measure();
+    let figures = run.measure()?;
     told("figures");
-    let faults = aftermath(&run.facts, &run.events);
+    let faults = aftermath(&run.facts, &run.history)?;
     told("aftermath");
-    let Ok(judgements) = checks::judge(checks::ALL, &run.facts, &run.events[..]);
+    let judgements = checks::judge(checks::ALL, &run.facts, &run.history)?;
     told("verdicts");
     let folder = tempfile::tempdir()?;
-    write_history(&folder.path().join("history.ndjson.zst"), &run.events)?;
+    write_history(&folder.path().join("history.ndjson.zst"), &run.history)?;
     told("history");
     println!("{} completed, {} faults, {} checks", figures.tasks.completed, faults.planned, judgements.len());
     Ok(())
@@ -66,7 +65,7 @@ fn plan(tasks: u32) -> Result<Plan, harness::model::PlanError> {
             children: Vec::new(),
         },
     });
-    Plan::new(settings, vec!["change-vm".to_owned()], arrivals.collect())
+    Plan::new(settings, vec!["change-vm".to_owned()], arrivals)
 }
 
 /// What the process has now, and the most that it ever had.

@@ -87,7 +87,8 @@ impl Batch {
             if self.stop.is_cancelled() {
                 return Ok(Ended::Stopped);
             }
-            let done = AssertUnwindSafe(self.one(contender, place, plan, show)).catch_unwind().await;
+            let done =
+                AssertUnwindSafe(self.one(contender, place, plan, directory, show)).catch_unwind().await;
             let (run, record) = match done {
                 Ok(Ok(done)) => done,
                 Ok(Err(_)) | Err(_) if self.stop.is_cancelled() => return Ok(Ended::Stopped),

@@ -50,7 +50,7 @@ mod tests {
         let told = run(1, 2, &table);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history.ndjson.zst");
-        write_history(&path, &told.events).unwrap();
+        write_history(&path, &told.events[..]).unwrap();
         let Ok(held) = judge(ALL, &told.facts, &told.events[..]);
         assert_eq!(judge(ALL, &told.facts, &StoredHistory(path)).unwrap(), held);
         assert_eq!(witness(held[0].clone()).len(), 3, "two entries and what is wrong");
