@@ -78,6 +78,7 @@ async fn run_on(contender: &Contender, placement: Placement, endpoint: Option<St
             program: env!("CARGO_BIN_EXE_lockbench").into(),
             args: vec!["node".into()],
             mechanism: Sealed(serde_json::to_value(contender.recipe(&setting)).unwrap()),
+            processors: Vec::new(),
         };
         let run = process::run(plan, command, clock, RunOptions::default()).await.unwrap();
         assert_eq!(run.facts.outages, [], "{}", contender.name);

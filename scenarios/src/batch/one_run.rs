@@ -130,6 +130,7 @@ impl Batch {
                     program: self.program.clone(),
                     args: vec!["node".into()],
                     mechanism: Sealed(serde_json::to_value(contender.recipe(setting))?),
+                    processors: self.pinning.as_ref().map(|each| each.nodes.clone()).unwrap_or_default(),
                 };
                 Ok(process::run(plan, command, clock, options).await?)
             }
