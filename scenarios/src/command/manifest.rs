@@ -1,10 +1,6 @@
 //! What is told of a batch beside its runs.
 
-use std::sync::Arc;
-
-use anyhow::Context as _;
 use harness::engine::WhenBusy;
-use harness::model::Plan;
 use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
 use harness::servers::{self, Topology};
 
@@ -13,13 +9,10 @@ use crate::batch::{Batch, Pinning};
 use crate::workload;
 
 /// The manifest of a batch that is about to begin.
-pub(super) async fn manifest(
-    batch: &Batch,
-    plans: &[Arc<Plan>],
-    started: jiff::Timestamp,
-) -> anyhow::Result<Manifest> {
+pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow::Result<Manifest> {
     let spec = &batch.scenario.spec;
-    let plan = plans.first().context("a batch has at least one block")?;
+    let harness = harness_cost().await?;
+    let plan = &batch.plan(1)?;
     let mut kinds: Vec<_> = plan.kinds.iter().map(|kind| (kind.clone(), 0)).collect();
     for task in &plan.tasks {
         kinds[usize::from(task.kind)].1 += 1;
@@ -56,7 +49,7 @@ pub(super) async fn manifest(
             control_fold: workload::control_fold(plan),
         },
         blocks: spec.blocks,
-        harness: harness_cost().await?,
+        harness,
         skipped: batch.skipped.clone(),
         failed: Vec::new(),
         threats: threats(batch),

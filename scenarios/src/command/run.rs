@@ -122,7 +122,7 @@ impl Work for Run {
             pinning,
             stop: stop.clone(),
         };
-        let plans = batch.plans()?;
+        batch.can_be_drawn()?;
         let started = jiff::Timestamp::now();
         let directory = batch::new_directory(&batch.out, &batch.scenario.spec.name, started)?;
         let display = Display::default();
@@ -131,11 +131,11 @@ impl Work for Run {
             display.line(&format!("skipped: {}: {}", skip.contender, skip.reason));
         }
 
-        let mut manifest = manifest(&batch, &plans, started).await?;
+        let mut manifest = manifest(&batch, started).await?;
         write_json(&directory.join("manifest.json"), &manifest)?;
         let (mut records, mut failed) = (Vec::new(), Vec::new());
         // What ran before a failure is kept; the batch as a whole proves nothing.
-        let failure = batch.run(&plans, &directory, &display, &mut records, &mut failed).await.err();
+        let failure = batch.run(&directory, &display, &mut records, &mut failed).await.err();
         manifest.failed = failed;
         let end = match &failure {
             _ if stop.is_cancelled() => BatchEnd::Interrupted,
