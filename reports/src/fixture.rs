@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use harness::record::{
-    CheckVerdict, End, Expected, FaultFacts, FaultRecord, HarnessCost, Histogram, Latency, Machine, Manifest,
-    Operations, Peak, PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally,
-    Verdict,
+    Awareness, CheckVerdict, End, Expected, FaultFacts, FaultRecord, HarnessCost, Histogram, Latency,
+    Machine, Manifest, Operations, Peak, PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped,
+    Survives, Tally, Verdict,
 };
 
 use crate::Comparison;
@@ -213,6 +213,7 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         backlog: Some(harness::record::Backlog { middle: 3, end: 4 }),
         goodput_per_s: tasks.completed as f64 / 10.0 + draw.normal() * 1.5,
         latency,
+        awareness: Awareness::default(),
         completed_per_slice,
         verdicts: answers(shape),
         survives: Survives {

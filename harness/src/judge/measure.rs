@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::awareness::Watching;
 use super::per::{PerSlot, PerStep};
 use super::stamp::Stamp;
 use crate::model::{Event, Events, Facts, Outcome, StepRef, TaskId, What};
-use crate::record::{Backlog, Latency, SLICE_NS, Tally};
+use crate::record::{Awareness, Backlog, Latency, SLICE_NS, Tally};
 
 /// Windows shorter than this are bursts: nothing arrives after the first tasks have begun.
 const LEAST_WINDOW_NS: u64 = 100_000_000;
@@ -21,6 +22,8 @@ pub struct Figures {
     pub backlog: Option<Backlog>,
     /// Distributions.
     pub latency: Latency,
+    /// What those who wait and those who hold were told.
+    pub awareness: Awareness,
     /// Completed tasks by slice of time.
     pub completed_per_slice: Vec<u64>,
     /// Steps that were granted.
@@ -115,6 +118,7 @@ struct Measuring<'a> {
     /// When the last section left a slot.
     freed: PerSlot<Option<u64>>,
     open: Open,
+    watching: Watching<'a>,
     figures: Figures,
 }
 
@@ -128,6 +132,7 @@ impl<'a> Measuring<'a> {
             ends: vec![End::default(); plan.tasks.len()],
             freed: PerSlot::new(plan),
             open: Open::default(),
+            watching: Watching::new(plan),
             figures: Figures::default(),
         }
     }
@@ -145,6 +150,9 @@ impl<'a> Measuring<'a> {
         let (step, at_ns) = (event.step, event.at_ns);
         let (root, counts) = (step.step == 0, self.counts(step));
         let task = step.task.0 as usize;
+        if counts {
+            self.watching.see(event);
+        }
         match &event.what {
             What::Invoked => {
                 // The caller of a root step is the plan; that of a child is its parent step.
@@ -203,7 +211,9 @@ impl<'a> Measuring<'a> {
         self.tally();
         self.censor_waits();
         self.figures.implausible = self.implausible();
-        self.figures
+        let Self { watching, mut figures, facts, .. } = self;
+        figures.awareness = watching.finish(facts.end_ns);
+        figures
     }
 
     /// Sorts every planned task into exactly one field, and measures the whole tasks.

@@ -5,6 +5,7 @@ mod stamp;
 mod breakage;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod awareness;
 mod measure;
 pub mod checks;
 mod moved;

@@ -14,7 +14,7 @@ pub use conclusion::{
     BatchEnd, Conclusion, Deed, Promise, Standing, conclude, must_be_caught, programmed_ns,
 };
 pub use faults::{FaultFacts, FaultRecord, LeastFaults};
-pub use figures::{Backlog, Latency, Tally};
+pub use figures::{Awareness, Backlog, Latency, Tally};
 pub use file::write_json;
 pub use history::{StoredHistory, encode_history, write_history};
 pub use manifest::{End, HarnessCost, Machine, Manifest, Pinning, PlanFacts, SCHEMA_VERSION, Skipped};

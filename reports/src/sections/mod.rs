@@ -7,6 +7,7 @@ mod faults;
 mod guarantees;
 mod servers;
 mod tally;
+mod told;
 mod verdicts;
 
 pub(crate) use again::{command, order};
@@ -16,4 +17,5 @@ pub(crate) use faults::faults;
 pub(crate) use guarantees::guarantees;
 pub(crate) use servers::servers;
 pub(crate) use tally::tally;
+pub(crate) use told::told;
 pub(crate) use verdicts::verdicts;

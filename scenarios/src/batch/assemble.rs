@@ -7,7 +7,7 @@ use harness::judge::{Figures, aftermath};
 use harness::model::{FaultTarget, FaultVerb, Standstill};
 use harness::placement::Run;
 use harness::record::{
-    CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, RunRecord, SCHEMA_VERSION, Verdict,
+    CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, Role, RunRecord, SCHEMA_VERSION, Verdict,
 };
 
 use super::lateness::{Worth, worth};
@@ -47,6 +47,7 @@ pub(super) fn record(
         goodput_per_s: figures.goodput_per_s,
         backlog: figures.backlog,
         latency: figures.latency,
+        awareness: figures.awareness,
         completed_per_slice: figures.completed_per_slice,
         verdicts,
         survives: contender.survives.clone(),
@@ -59,8 +60,9 @@ pub(super) fn record(
         timer_cpu_ns: run.timer_cpu_ns,
         peak: run.peak,
         others: run.others,
+        // What lies between takes its time too, and must be seen.
         programmed_delay_ns: (contender.proves() == Some(Proof::Measuring))
-            .then_some((scenario.spec.noop_delay_ms * 1e6) as u64),
+            .then_some(((scenario.spec.noop_delay_ms + scenario.spec.rtt_ms) * 1e6) as u64),
         faults,
     })
 }
@@ -135,9 +137,13 @@ fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> io::Result<F
     })
 }
 
-/// What must have taken effect, by the scenario and not by the plan: where no fault was drawn, none did.
+/// What must have taken effect, by the scenario and not by the plan: where no fault was drawn, none did. Of a control that
+/// was caught, it does not matter under how many.
 fn least(spec: &ScenarioSpec, contender: &Contender, faults: &[FaultRecord]) -> Vec<LeastFaults> {
     let mut all: Vec<LeastFaults> = Vec::new();
+    if contender.role == Role::Control {
+        return all;
+    }
     for of in &spec.faults {
         let Some(fault) = of.at(0).filter(|fault| !contender.is_spared(fault)) else { continue };
         let (verb, target) = (fault.to_string(), fault.target.to_string());

@@ -9,7 +9,7 @@ use harness::model::{Plan, splitmix};
 use harness::placement::process::{self, NodeCommand};
 use harness::placement::single;
 use harness::placement::{Run, RunOptions};
-use harness::record::{Role, RunRecord};
+use harness::record::RunRecord;
 use harness::secret::{Sealed, Secret};
 use harness::servers::{Member, Server};
 use tokio::sync::Mutex;
@@ -64,8 +64,7 @@ impl Batch {
         let agent = AgentOptions { fencing, when_busy };
         let links = self.links(server.as_deref(), &mut setting).await?;
         let stop = self.stop.clone();
-        // Controls prove the bench, undisturbed.
-        let agent_links = self.scenario.agent_links().filter(|_| contender.role == Role::Contender);
+        let agent_links = self.scenario.agent_links();
         let spill = Some(directory.to_owned());
         let options = RunOptions { agent, progress, stop, server: server.clone(), links, agent_links, spill };
         if let Some(warm_up) = workload::draw_warm_up(&self.scenario, plan.settings.seed)? {

@@ -53,7 +53,7 @@ pub(super) struct Run {
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contenders: Vec<String>,
     /// Round trip added to every link between a node and its server, another node of the ring, and, with --placement process,
-    /// the agent: loopback hides it. Controls are spared.
+    /// the agent: loopback hides it. The controls noop and none cross one such link for each grant.
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     rtt: Option<f64>,
     /// Where the nodes live: all in this process, or each in one of its own.

@@ -30,17 +30,9 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) async fn connect(variant: &'static Variant, endpoint: &Endpoint) -> anyhow::Result<Self> {
-        let backend = (variant.open)(endpoint)?;
         let mut clients = Vec::new();
         for _ in 0..SESSIONS {
-            let options = SessionOptions {
-                node: format!("floors-{}", number()),
-                ttl: Duration::from_secs(10),
-                now: Arc::new(SinceBoot),
-            };
-            let client =
-                LockClient::connect_on(&*backend, variant.capabilities, options, ClientOptions::default());
-            clients.push(client.await.with_context(|| format!("{}: session", variant.name))?);
+            clients.push(session(variant, endpoint).await?);
         }
         Ok(Self { variant, clients })
     }
@@ -55,6 +47,18 @@ impl Nodes {
             client.close().await;
         }
     }
+}
+
+pub(super) async fn session(variant: &'static Variant, endpoint: &Endpoint) -> anyhow::Result<LockClient> {
+    let backend = (variant.open)(endpoint)?;
+    let options = SessionOptions {
+        node: format!("floors-{}", number()),
+        ttl: Duration::from_secs(10),
+        now: Arc::new(SinceBoot),
+    };
+    LockClient::connect_on(&*backend, variant.capabilities, options, ClientOptions::default())
+        .await
+        .with_context(|| format!("{}: session", variant.name))
 }
 
 /// A request of an owner of its own.

@@ -8,7 +8,6 @@ use lock_backends::{Endpoint, Variant};
 use super::hot::{Hot, hot};
 use super::nodes::Nodes;
 use super::pair::{Pairs, Requests, pairs};
-use crate::batch::Show as _;
 use crate::contenders::server_kind;
 use crate::progress::Display;
 
@@ -30,16 +29,13 @@ pub(super) async fn of_server(
     let kind = server.map(Server::kind);
     let name = kind.map_or("none", |kind| kind.name());
     let endpoint = Endpoint(server.map(|server| server.endpoint().to_owned()).unwrap_or_default());
+    let variants: Vec<_> =
+        lock_backends::backends::all().filter(|variant| server_kind(variant) == kind).collect();
+    let (requests, pairs) = pairs(&variants, &endpoint, seed, name, display).await?;
     let mut nodes = Vec::new();
-    for variant in lock_backends::backends::all().filter(|variant| server_kind(variant) == kind) {
+    for variant in variants {
         nodes.push(Nodes::connect(variant, &endpoint).await?);
     }
-    let bare = match nodes.first().and_then(|nodes| lock_backends::server_of(nodes.variant)) {
-        Some(server) => Some((server.bare)(&endpoint).await?),
-        None => None,
-    };
-    display.line(&format!("{name}: pairs"));
-    let (requests, pairs) = pairs(bare.as_deref(), &nodes, seed, name).await?;
     let hot = hot(&nodes, contend, seed, name, display).await;
     let mut measured = Vec::new();
     for ((nodes, pairs), hot) in nodes.into_iter().zip(pairs).zip(hot) {
