@@ -235,17 +235,23 @@ struct Hit<'a> {
     freed_ns: Option<u64>,
     /// A later token has entered.
     later: bool,
-    /// It has left.
-    gone: bool,
+    stage: Stage,
+}
+
+/// How far a section that was hit has come.
+#[derive(PartialEq, Eq)]
+enum Stage {
+    Inside,
+    Left,
     /// It has left, and somebody has entered after it.
-    over: bool,
+    Followed,
 }
 
 impl<'a> Hit<'a> {
     fn new(facts: &'a Facts, section: &'a Section) -> Self {
         let resource = facts.plan.step(section.step).resource;
-        let (regressed, rejected, later, gone, over) = (false, false, false, false, false);
-        Self { facts, section, resource, regressed, rejected, freed_ns: None, later, gone, over }
+        let (regressed, rejected, later, stage) = (false, false, false, Stage::Inside);
+        Self { facts, section, resource, regressed, rejected, freed_ns: None, later, stage }
     }
 
     /// An event from the fault on.
@@ -253,19 +259,21 @@ impl<'a> Hit<'a> {
         let (hit, step) = (self.section, event.step);
         let same =
             |step: StepRef| !step.task.is_bystander() && self.facts.plan.step(step).resource == self.resource;
-        if self.over || !same(step) {
+        if self.stage == Stage::Followed || !same(step) {
             return;
         }
         match &event.what {
             What::Entered { slot, token, .. } if *slot == hit.slot && step != hit.step => {
                 self.freed_ns.get_or_insert(event.at_ns - from_ns);
                 self.later |= *token > hit.token;
-                self.over = self.gone;
+                if self.stage == Stage::Left {
+                    self.stage = Stage::Followed;
+                }
             }
             What::Rejected { .. } if step == hit.step => self.rejected = true,
             What::Left { wrote } if step == hit.step => {
                 self.regressed = self.later && wrote.is_some();
-                self.gone = true;
+                self.stage = Stage::Left;
             }
             _ => {}
         }
