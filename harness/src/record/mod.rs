@@ -9,6 +9,7 @@ mod figures;
 mod faults;
 mod run;
 mod conclusion;
+pub mod difference;
 
 pub use conclusion::{
     BatchEnd, Conclusion, Deed, Promise, Standing, conclude, must_be_caught, programmed_ns,

@@ -1,4 +1,4 @@
-//! The order of a batch: every contender in every block, in seeded random order.
+//! The order of a batch: every contender in every block, in a seeded random order that the next block has in reverse.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -53,13 +53,12 @@ impl Batch {
         records: &mut Vec<RunRecord>,
         failed: &mut Vec<Skipped>,
     ) -> anyhow::Result<()> {
-        let mut rng = ChaCha8Rng::seed_from_u64(splitmix(self.seed ^ u64::MAX));
-        for block in 1..=self.scenario.spec.blocks {
+        let blocks = self.scenario.spec.blocks;
+        let orders = orders(self.contenders.len(), blocks as usize, self.seed);
+        for (block, order) in (1..=blocks).zip(orders) {
             let plan = &self.plan(block)?;
-            let mut order: Vec<_> = self.contenders.iter().collect();
-            order.shuffle(&mut rng);
             let mut repeats_left = MOST_REPEATS_PER_BLOCK;
-            for contender in order {
+            for contender in order.into_iter().map(|place| &self.contenders[place]) {
                 if failed.iter().any(|failed| failed.contender == contender.name) {
                     continue;
                 }
@@ -149,4 +148,38 @@ fn end_line(record: &RunRecord, repeat: bool) -> String {
     };
     let Tally { completed, planned, .. } = record.tasks;
     format!("{:>6.1} tasks/s, {completed} of {planned} completed{end}", record.goodput_per_s)
+}
+
+/// In which order each block has its contenders: drawn, and in the next block the other way round, so that a machine that
+/// grows slower favours nobody for being early.
+fn orders(contenders: usize, blocks: usize, seed: u64) -> Vec<Vec<usize>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(splitmix(seed ^ u64::MAX));
+    let mut orders: Vec<Vec<usize>> = Vec::with_capacity(blocks);
+    for block in 0..blocks {
+        let mut order: Vec<usize> = (0..contenders).collect();
+        if block % 2 == 0 {
+            order.shuffle(&mut rng);
+        } else {
+            order.clone_from(&orders[block - 1]);
+            order.reverse();
+        }
+        orders.push(order);
+    }
+    orders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_second_block_has_the_order_of_the_one_before_in_reverse() {
+        let drawn = orders(5, 4, 7);
+        assert_eq!(drawn, orders(5, 4, 7));
+        for pair in drawn.chunks(2) {
+            assert!(pair[0].iter().eq(pair[1].iter().rev()), "{pair:?}");
+        }
+        assert_ne!(drawn[0], drawn[2]);
+        assert_ne!(drawn, orders(5, 4, 8));
+    }
 }

@@ -11,6 +11,9 @@ use lock_backends::{ClientOptions, Endpoint, LockClient, Now, OwnerId, Request, 
 /// Nodes that contend for the hot key, a session each.
 pub(super) const SESSIONS: usize = 8;
 
+/// Of sessions and leases.
+pub(super) const TTL: Duration = Duration::from_secs(10);
+
 /// The clock of sessions: that of the stamps.
 #[derive(Debug)]
 struct SinceBoot;
@@ -51,11 +54,7 @@ impl Nodes {
 
 pub(super) async fn session(variant: &'static Variant, endpoint: &Endpoint) -> anyhow::Result<LockClient> {
     let backend = (variant.open)(endpoint)?;
-    let options = SessionOptions {
-        node: format!("floors-{}", number()),
-        ttl: Duration::from_secs(10),
-        now: Arc::new(SinceBoot),
-    };
+    let options = SessionOptions { node: format!("floors-{}", number()), ttl: TTL, now: Arc::new(SinceBoot) };
     LockClient::connect_on(&*backend, variant.capabilities, options, ClientOptions::default())
         .await
         .with_context(|| format!("{}: session", variant.name))

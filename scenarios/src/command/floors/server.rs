@@ -6,8 +6,10 @@ use harness::servers::Server;
 use lock_backends::{Endpoint, Variant};
 
 use super::hot::{Hot, hot};
+use super::idle::requests_per_holder_hour;
 use super::nodes::Nodes;
 use super::pair::{Pairs, Requests, pairs};
+use crate::batch::Show as _;
 use crate::contenders::server_kind;
 use crate::progress::Display;
 
@@ -17,6 +19,7 @@ pub(super) struct Measured {
     pub(super) variant: &'static Variant,
     pub(super) pairs: Pairs,
     pub(super) hot: Hot,
+    pub(super) idle_per_hour: f64,
 }
 
 /// Measures the variants on a server, or those without one. The hot key of each is contended for so long.
@@ -36,10 +39,12 @@ pub(super) async fn of_server(
     for variant in variants {
         nodes.push(Nodes::connect(variant, &endpoint).await?);
     }
+    display.line(&format!("{name}: held and not used"));
+    let idle = requests_per_holder_hour(&nodes).await?;
     let hot = hot(&nodes, contend, seed, name, display).await;
     let mut measured = Vec::new();
-    for ((nodes, pairs), hot) in nodes.into_iter().zip(pairs).zip(hot) {
-        measured.push(Measured { variant: nodes.variant, pairs, hot });
+    for (((nodes, pairs), hot), idle_per_hour) in nodes.into_iter().zip(pairs).zip(hot).zip(idle) {
+        measured.push(Measured { variant: nodes.variant, pairs, hot, idle_per_hour });
         nodes.close().await;
     }
     Ok((requests, measured))
