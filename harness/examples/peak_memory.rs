@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::engine::{Clock, Open};
+use harness::engine::{Clock, Open, process_cpu_ns};
 use harness::judge::{aftermath, checks};
 use harness::model::{Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree};
 use harness::placement::{RunOptions, single};
@@ -68,11 +68,13 @@ fn plan(tasks: u32) -> Result<Plan, harness::model::PlanError> {
     Plan::new(settings, vec!["change-vm".to_owned()], arrivals)
 }
 
-/// What the process has now, and the most that it ever had.
+/// What the process has now, the most that it ever had, and the time that it has computed.
 fn told(stage: &str) {
     let status = procfs::process::Process::myself().and_then(|process| process.status());
     if let Ok(status) = status {
         let mib = |kib: Option<u64>| kib.unwrap_or(0) / 1024;
-        println!("{stage:>10}: {:>6} MiB now, {:>6} MiB at most", mib(status.vmrss), mib(status.vmhwm));
+        let cpu_s = process_cpu_ns() as f64 / 1e9;
+        let (now, most) = (mib(status.vmrss), mib(status.vmhwm));
+        println!("{stage:>10}: {now:>6} MiB now, {most:>6} MiB at most, {cpu_s:>6.1} s of CPU until here");
     }
 }
