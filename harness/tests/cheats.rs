@@ -65,7 +65,6 @@ fn plan(seed: u64, holder: Holder) -> Arc<Plan> {
             root,
         }
     });
-    let arrivals = arrivals.collect();
     Arc::new(Plan::new(settings, vec!["task".to_owned()], arrivals).unwrap())
 }
 
@@ -122,7 +121,7 @@ fn simulate(setting: Setting, seed: u64) -> Run {
 }
 
 fn violated(run: &Run, check: &str) -> Option<Vec<String>> {
-    match checks::named(check).unwrap().judge(&run.facts, &run.events).verdict {
+    match checks::named(check).unwrap().judge(&run.facts, &run.history.to_vec().unwrap()).verdict {
         Verdict::Violated { witness } => Some(witness),
         _ => None,
     }
@@ -187,7 +186,7 @@ fn the_stated_seeds_are_enough_wherever_one_starts() {
 }
 
 fn history(setting: Setting, seed: u64) -> Vec<u8> {
-    serde_json::to_vec(&simulate(setting, seed).events).unwrap()
+    serde_json::to_vec(&simulate(setting, seed).history.to_vec().unwrap()).unwrap()
 }
 
 #[test]
@@ -228,10 +227,10 @@ fn a_history_is_judged_as_it_always_was() {
     for (setting, _, _) in CHEATS {
         for run in (0..10).map(|seed| simulate(*setting, seed)) {
             for check in checks::ALL {
-                let judgement = check.judge(&run.facts, &run.events);
+                let judgement = check.judge(&run.facts, &run.history.to_vec().unwrap());
                 sha.update(format!("{}: {judgement:?}", check.name));
             }
-            let figures = run.measure();
+            let figures = run.measure().unwrap();
             sha.update(serde_json::to_vec(&(figures.tasks, figures.latency)).unwrap());
             sha.update(format!("{:?}{:?}", figures.completed_per_slice, figures.implausible));
         }

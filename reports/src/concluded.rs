@@ -41,8 +41,7 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use harness::model::Histogram;
-    use harness::record::{Deed, Expected, TOO_BUSY, Verdict};
+    use harness::record::{Deed, Expected, Histogram, TOO_BUSY, Verdict};
 
     use super::*;
     use crate::fixture;

@@ -312,6 +312,7 @@ fn manifest(blocks: u32) -> Manifest {
             fsync_p99_ns: None,
             loopback_rtt_p50_ns: Some(31_000),
         },
+        pinning: None,
         plan: PlanFacts {
             nodes: 4,
             tasks: TASKS,

@@ -1,6 +1,7 @@
 //! From a history to figures and verdicts: pure functions, whoever recorded it.
 
 mod per;
+mod stamp;
 mod breakage;
 #[cfg(test)]
 pub(crate) mod fixture;

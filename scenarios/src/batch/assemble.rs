@@ -1,5 +1,7 @@
 //! From a run to its record.
 
+use std::io;
+
 use harness::judge::checks;
 use harness::judge::{Figures, aftermath};
 use harness::model::{FaultTarget, FaultVerb, Standstill};
@@ -13,18 +15,23 @@ use super::place::Place;
 use crate::contenders::{Contender, Proof};
 use crate::spec::{Scenario, ScenarioSpec};
 
-/// The record of a run, its server's part aside.
-pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, run: &Run) -> RunRecord {
-    let figures = run.measure();
-    let faults = faults(scenario, contender, run);
+/// The record of a run, its server's part aside; an error where its history cannot be read.
+pub(super) fn record(
+    scenario: &Scenario,
+    contender: &Contender,
+    place: Place,
+    run: &Run,
+) -> io::Result<RunRecord> {
+    let figures = run.measure()?;
+    let faults = faults(scenario, contender, run)?;
     let (invalid, warnings) = doubts(scenario, contender, run, &figures, &faults);
-    let Ok(judgements) = checks::judge(checks::ALL, &run.facts, &run.events[..]);
+    let judgements = checks::judge(checks::ALL, &run.facts, &run.history)?;
     let verdicts = checks::ALL
         .iter()
         .zip(judgements)
         .map(|(check, judgement)| verdict(scenario, contender, check, judgement, run, &faults))
         .collect();
-    RunRecord {
+    Ok(RunRecord {
         schema_version: SCHEMA_VERSION,
         contender: contender.name.to_owned(),
         summary: contender.summary.to_owned(),
@@ -57,7 +64,7 @@ pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, r
         programmed_delay_ns: (contender.proves() == Some(Proof::Measuring))
             .then_some(((scenario.spec.noop_delay_ms + scenario.spec.rtt_ms) * 1e6) as u64),
         faults,
-    }
+    })
 }
 
 /// Why the run counts for nothing, and what a reader of its figures must know.
@@ -112,7 +119,7 @@ fn doubts(
 }
 
 /// What came of the faults, and what the scenario promises of it.
-fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> FaultFacts {
+fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> io::Result<FaultFacts> {
     let spec = &scenario.spec;
     let aimed = run.facts.plan.faults.iter().any(|fault| fault.target == FaultTarget::Holder);
     let killed = run.facts.plan.faults.iter().any(|fault| fault.verb == FaultVerb::Kill);
@@ -121,13 +128,13 @@ fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> FaultFacts {
             (Expected::Violated, share) => share,
             _ => None,
         });
-    let aftermath = aftermath(&run.facts, &run.events);
-    FaultFacts {
+    let aftermath = aftermath(&run.facts, &run.history)?;
+    Ok(FaultFacts {
         least: least(spec, contender, &aftermath.faults),
         least_share: shares.reduce(f64::max).filter(|_| aimed),
         freed_bound_ns: run.facts.promises.free_within_ns.filter(|_| aimed && killed),
         ..aftermath
-    }
+    })
 }
 
 /// What must have taken effect, by the scenario and not by the plan: where no fault was drawn, none did. Of a control that

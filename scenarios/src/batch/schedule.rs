@@ -25,13 +25,20 @@ use crate::workload::{self, block_seed};
 const MOST_REPEATS_PER_BLOCK: u32 = 2;
 
 impl Batch {
-    /// Plans of all blocks; the only step that may refuse. Nothing is written before it has passed.
+    /// The plan of a block, from 1, drawn anew each time: no block's is held while another runs.
     ///
     /// # Errors
     /// When the scenario cannot be run as it is.
-    pub fn plans(&self) -> anyhow::Result<Vec<Arc<Plan>>> {
-        let seeds = (1..=self.scenario.spec.blocks).map(|block| block_seed(self.seed, block));
-        seeds.map(|seed| Ok(Arc::new(workload::draw(&self.scenario, seed)?))).collect()
+    pub fn plan(&self, block: u32) -> anyhow::Result<Arc<Plan>> {
+        Ok(Arc::new(workload::draw(&self.scenario, block_seed(self.seed, block))?))
+    }
+
+    /// The only step that may refuse: draws the plan of every block. Nothing is written before it has passed.
+    ///
+    /// # Errors
+    /// When the scenario cannot be run as it is.
+    pub fn can_be_drawn(&self) -> anyhow::Result<()> {
+        (1..=self.scenario.spec.blocks).try_for_each(|block| self.plan(block).map(drop))
     }
 
     /// Runs everything into the directory. Each run's record is on disk, and in `records`, before the next run begins. Whoever
@@ -41,20 +48,21 @@ impl Batch {
     /// When the directory cannot be written.
     pub async fn run(
         &self,
-        plans: &[Arc<Plan>],
         directory: &Path,
         show: &dyn Show,
         records: &mut Vec<RunRecord>,
         failed: &mut Vec<Skipped>,
     ) -> anyhow::Result<()> {
-        let orders = orders(self.contenders.len(), plans.len(), self.seed);
-        for (block, (plan, order)) in plans.iter().zip(orders).enumerate() {
+        let blocks = self.scenario.spec.blocks;
+        let orders = orders(self.contenders.len(), blocks as usize, self.seed);
+        for (block, order) in (1..=blocks).zip(orders) {
+            let plan = &self.plan(block)?;
             let mut repeats_left = MOST_REPEATS_PER_BLOCK;
             for contender in order.into_iter().map(|place| &self.contenders[place]) {
                 if failed.iter().any(|failed| failed.contender == contender.name) {
                     continue;
                 }
-                let place = Place { block: block as u32 + 1, order: records.len() as u32 };
+                let place = Place { block, order: records.len() as u32 };
                 let again = &mut repeats_left;
                 match self.until_in_time(contender, place, plan, directory, show, again).await? {
                     Ended::Measured(record) => records.push(*record),
@@ -85,7 +93,8 @@ impl Batch {
             if self.stop.is_cancelled() {
                 return Ok(Ended::Stopped);
             }
-            let done = AssertUnwindSafe(self.one(contender, place, plan, show)).catch_unwind().await;
+            let done =
+                AssertUnwindSafe(self.one(contender, place, plan, directory, show)).catch_unwind().await;
             let (run, record) = match done {
                 Ok(Ok(done)) => done,
                 Ok(Err(_)) | Err(_) if self.stop.is_cancelled() => return Ok(Ended::Stopped),

@@ -146,8 +146,9 @@ impl Contender {
         let replicated = spec.topology == Topology::Replicated;
         let single = self.server.filter(|kind| replicated && !kind.can_be_replicated());
         if let Some(kind) = single {
+            let others = ServerKind::replicated();
             return Some(format!(
-                "{kind} has no replicated form here, only etcd and ZooKeeper have: use `--topology single`"
+                "{kind} has no replicated form here, only {others} have: use `--topology single`"
             ));
         }
         self.design.refuses(spec)

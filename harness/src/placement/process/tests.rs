@@ -223,7 +223,7 @@ async fn a_node_may_speak_only_of_itself_and_not_for_the_agent() {
         frames.send(&ToDriver::Events(vec![fine.clone()])).await.unwrap();
         frames.send(&ToDriver::Events(vec![foreign])).await.unwrap();
         assert!(door.dead(0).await.contains("not its own"));
-        assert_eq!(door.stage.recorder.finish(), std::slice::from_ref(&fine));
+        assert_eq!(door.stage.recorder.take(), std::slice::from_ref(&fine));
         door.close().await;
     }
 }
