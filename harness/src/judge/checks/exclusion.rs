@@ -392,6 +392,13 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_runs_again_after_its_node_died_is_a_witness() {
+        let again = [(11, 0, entered(0, 1)), (12, 2, entered(0, 1))];
+        let judgement = judge(&died(1, &again));
+        assert_eq!((judgement.violations, figure(&judgement, IN_DOUBT)), (1, Amount::Count(1)));
+    }
+
+    #[test]
     fn two_who_live_are_too_many_whoever_else_has_died() {
         let judgement = judge(&died(1, &[(6, 2, entered(0, 0))]));
         assert_eq!((judgement.violations, figure(&judgement, IN_DOUBT)), (1, Amount::Count(1)));
