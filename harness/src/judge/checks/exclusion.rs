@@ -314,6 +314,35 @@ mod tests {
     }
 
     #[test]
+    fn who_is_not_inside_is_neither_superseded_nor_leaves() {
+        let table = [
+            (1, 0, What::Superseded),
+            (1, 0, What::Abandoned),
+            (2, 0, entered(0, 0)),
+            (3, 0, left(1)),
+            (3, 0, left(1)),
+            (4, 1, entered(0, 1)),
+            (5, 1, What::Superseded),
+            (6, 1, What::Left { wrote: None }),
+            (6, 1, What::Abandoned),
+            (7, 1, entered(0, 1)),
+            (8, 1, left(2)),
+            (9, 2, entered(0, 2)),
+        ];
+        let judgement = judge(&run(1, 3, &table));
+        assert_eq!(held(&judgement), (Verdict::Holds, 4, 0));
+        assert_eq!(figure(&judgement, "physical overlaps"), Amount::Count(0));
+    }
+
+    #[test]
+    fn overlaps_that_last_to_the_end_of_the_run_are_added_to_those_before() {
+        let table = [(1, 0, entered(0, 0)), (2, 1, entered(0, 0)), (3, 0, left(1)), (5, 2, entered(0, 1))];
+        let mut told = run(1, 3, &table);
+        told.facts.end_ns = 9_000_000;
+        assert_eq!(figure(&judge(&told), "overlapping in all"), Amount::Ns(5_000_000));
+    }
+
+    #[test]
     fn superseded_sections_do_not_count_but_overlap_physically() {
         let history = run(
             1,
@@ -389,6 +418,12 @@ mod tests {
         let mut of_another = died(1, &[]);
         of_another.facts.outages[0].node = NodeId(1);
         assert_eq!(judge(&of_another).violations, 1);
+        // Of three in two slots, those two who are in one.
+        let mut slots = died(2, &[(4, 2, entered(1, 0))]);
+        slots.facts.outages[0].node = NodeId(1);
+        let judgement = judge(&slots);
+        assert_eq!(judgement.violations, 2, "in the slot, and in all");
+        assert_eq!(witness(judgement).last().unwrap(), "2 inside slot 0");
     }
 
     #[test]
