@@ -1,6 +1,7 @@
 //! A lock on the simulated lease server: what its clients decide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,11 +14,11 @@ use super::world::World;
 use crate::engine::{BoxFuture, Entitlement, Lease, Mechanism, NoLease, StepRunner};
 use crate::model::{NodeId, Outcome, Plan, Promises, ReleaseRet, StepRef, Token};
 
-/// Time between two tries of a waiter, on average.
-const RETRY_NS: u64 = 8_000_000;
-
 /// Timers are a millisecond coarse, so a client lets go of its lease two before it must.
 const TIMER_MARGIN_NS: u64 = 2_000_000;
+
+/// How long before the end of a hold a release is sent that is sent ahead.
+const AHEAD_NS: u64 = 10_000_000;
 
 /// A lock with leases and tokens. Waiters poll; a holder renews at a third of the ttl and stops believing in its lease
 /// by its own clock, counted from before the last renewal that was answered was sent.
@@ -34,6 +35,8 @@ pub struct SimulatedLock {
 struct Service {
     world: Arc<World>,
     table: Arc<Mutex<LeaseTable>>,
+    /// By key: who is to be told that it is free, the longest waiting first.
+    waiting: Arc<Mutex<BTreeMap<Key, VecDeque<oneshot::Sender<()>>>>>,
     ttl_ns: u64,
     flaw: Flaw,
 }
@@ -59,7 +62,7 @@ impl SimulatedLock {
             renew_held: flaw != Flaw::ExtendRecreates,
         };
         let table = Arc::new(Mutex::new(LeaseTable::new(rules)));
-        let service = Service { world, table, ttl_ns, flaw };
+        let service = Service { world, table, waiting: Arc::default(), ttl_ns, flaw };
         Self { plan, service, owners: AtomicU64::new(0), runners: Mutex::default() }
     }
 
@@ -79,14 +82,28 @@ impl SimulatedLock {
             _ => Arc::clone(&held) as _,
         };
         let section = runner.run(step, Entitlement { slot: Some(held.key.1), token: Some(token), lease });
+        let mut sent_ahead = None;
+        let ahead = async {
+            if flaw == Flaw::ReleaseAhead {
+                let world = &self.service.world;
+                let hold_ns = self.plan.step(step).hold_ns;
+                world.sleep_until(world.now_ns() + hold_ns.saturating_sub(AHEAD_NS)).await;
+                runner.release_sent(step);
+                sent_ahead = Some(held.release());
+            }
+            std::future::pending::<Infallible>().await
+        };
         let outcome = tokio::select! {
             biased;
             outcome = section => outcome,
             never = held.keep() => match never {},
+            never = ahead => match never {},
         };
         self.service.world.awake(at).await;
-        runner.release_sent(step);
-        let answered = held.release();
+        let answered = sent_ahead.unwrap_or_else(|| {
+            runner.release_sent(step);
+            held.release()
+        });
         let ret = World::wait(answered, self.service.patience_ns()).await;
         runner.released(step, ret.unwrap_or_else(|| ReleaseRet::Unknown("no answer".to_owned())));
         outcome
@@ -106,8 +123,22 @@ impl SimulatedLock {
             let slot = (self.plan.slot_seed(step).wrapping_add(attempt) % u64::from(level)) as u32;
             let (key, owner) = ((resource, slot), self.owners.fetch_add(1, Ordering::Relaxed));
             let ttl_ns = (*flaw != Flaw::ExpirySetApart).then_some(*ttl_ns);
-            let asked = self.service.ask(move |table, now_ns| table.acquire(key, owner, now_ns, ttl_ns));
-            let granted = World::wait(asked, self.service.patience_ns()).await.flatten();
+            let waits = (*flaw == Flaw::OneNotice).then(|| Arc::clone(&self.service.waiting));
+            let (notice, told) = oneshot::channel();
+            let asked = self.service.ask(move |table, now_ns| {
+                let granted = table.acquire(key, owner, now_ns, ttl_ns);
+                if let Some(waiting) = waits.filter(|_| granted.is_none()) {
+                    waiting
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .entry(key)
+                        .or_default()
+                        .push_back(notice);
+                }
+                granted
+            });
+            let answer = World::wait(asked, self.service.patience_ns()).await;
+            let (refused, granted) = (answer == Some(None), answer.flatten());
             world.awake(at).await;
             if let Some(sequence) = granted {
                 let valid_until_ns = AtomicU64::new(self.service.valid_until_ns(at, sent_ns));
@@ -126,7 +157,11 @@ impl SimulatedLock {
                 // Over before it began: given back, as far as there is something to give.
                 drop(held.release());
             }
-            world.about(RETRY_NS).await;
+            if refused && *flaw == Flaw::OneNotice {
+                let _told = World::wait(told, deadline_ns.saturating_sub(world.now_ns())).await;
+            } else {
+                world.between_tries().await;
+            }
         }
         None
     }
@@ -149,6 +184,17 @@ impl Service {
         })
     }
 
+    /// Tells the one who has waited longest that the key is free.
+    fn tell_next(&self, key: Key) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(notice) = waiting.get_mut(&key).and_then(VecDeque::pop_front) {
+            // Who was to be told may have given up.
+            self.world.tell(move || {
+                let _gone = notice.send(()).is_err();
+            });
+        }
+    }
+
     /// Until when a client may believe in what it was granted on a request that it sent then: by its own clock, which
     /// may be slow while the server's is fast.
     fn valid_until_ns(&self, node: NodeId, sent_ns: u64) -> u64 {
@@ -164,7 +210,7 @@ impl Held {
     }
 
     /// Keeps the lease alive, and tells when it is lost; ends only by being dropped.
-    async fn keep(self: &Arc<Self>) -> std::convert::Infallible {
+    async fn keep(self: &Arc<Self>) -> Infallible {
         match self.service.flaw {
             Flaw::RenewalOutlivesRelease => self.watch().await,
             Flaw::NoExpiryCheck | Flaw::ExtendRecreates => Arc::clone(self).renew().await,
@@ -213,8 +259,14 @@ impl Held {
     }
 
     fn release(&self) -> oneshot::Receiver<ReleaseRet> {
-        let (key, owner) = (self.key, self.owner);
-        self.service.ask(move |table, now_ns| table.release(key, owner, now_ns))
+        let (key, owner, service) = (self.key, self.owner, self.service.clone());
+        self.service.ask(move |table, now_ns| {
+            let ret = table.release(key, owner, now_ns);
+            if ret == ReleaseRet::Released {
+                service.tell_next(key);
+            }
+            ret
+        })
     }
 }
 

@@ -39,6 +39,17 @@ pub enum Flaw {
     ExtendRecreates,
     /// Tokens are read off the client's wall clock.
     WallClockToken,
+    /// The release is sent ahead, while the section still has to write, to save the time that it takes to arrive.
+    ReleaseAhead,
+    /// A waiter asks again only when it is told that the key is free; the server says so once, to one waiter, when a
+    /// release arrives.
+    OneNotice,
     /// Owners of a ring act on whatever view they have, and no epoch tells the resource whose view is newer.
     RingWithoutEpoch,
+    /// A step whose answer is lost is sent again, and nothing tells the owner that it has run it already.
+    SendsAgain,
+    /// A step is answered as completed as soon as it is in the owner's queue.
+    AnswersOnReceipt,
+    /// The owner keeps no queue: who waits asks again from time to time, and whoever asks first then is first.
+    NoQueue,
 }

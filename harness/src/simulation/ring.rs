@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Flaw;
 use super::world::World;
 use crate::engine::{BoxFuture, Entitlement, Mechanism, NoLease, StepRunner};
-use crate::model::{NodeId, Outcome, Plan, StepRef, Token, splitmix};
+use crate::model::{NodeId, Outcome, Plan, Promises, StepRef, Token, splitmix};
 
 /// Every key has an owner by the ring's view, and waits in the owner's queue. A view is replaced at some time, and
 /// every node sees that later by a lag of its own: for a while a key has two owners.
 ///
 /// The honest ring puts the epoch of the owner's view into the token, so that an agent with fencing lets the newer
-/// owner in; it redirects what it does not own.
+/// owner in; it redirects what it does not own. As long as its members do not change, it lets in in the order of asking.
 #[derive(Debug)]
-pub struct SimulatedRing {
+pub struct SimulatedRing(Arc<Ring>);
+
+#[derive(Debug)]
+struct Ring {
     plan: Arc<Plan>,
     world: Arc<World>,
     flaw: Flaw,
@@ -64,9 +67,25 @@ impl SimulatedRing {
             View { members, known_ns: (0..nodes).map(known).collect() }
         });
         let views = views.collect();
-        Self { plan, world, flaw, views, queues: Mutex::default(), runners: Mutex::default() }
+        Self::of(plan, world, views, flaw)
     }
 
+    /// A ring of all nodes, which stay its members.
+    #[must_use]
+    pub fn steady(plan: Arc<Plan>, world: Arc<World>, flaw: Flaw) -> Self {
+        let nodes = plan.settings.nodes;
+        let members = (0..nodes).map(NodeId).collect();
+        let view = View { members, known_ns: vec![0; usize::from(nodes)] };
+        Self::of(plan, world, vec![view], flaw)
+    }
+
+    fn of(plan: Arc<Plan>, world: Arc<World>, views: Vec<View>, flaw: Flaw) -> Self {
+        let (queues, runners) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Ring { plan, world, flaw, views, queues, runners }))
+    }
+}
+
+impl Ring {
     /// The epoch that a node knows, from 1, and whom it takes for the owner.
     fn view(&self, node: NodeId, resource: u32) -> (u64, NodeId) {
         let now_ns = self.world.now_ns();
@@ -77,34 +96,65 @@ impl SimulatedRing {
         (epoch as u64 + 1, members[place as usize])
     }
 
-    async fn submit(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
-        let planned = self.plan.step(step);
-        let level = self.plan.resources[planned.resource as usize].level;
+    async fn submit(self: Arc<Self>, at: NodeId, step: StepRef, deadline_ns: u64) -> Outcome {
+        let resource = self.plan.step(step).resource;
         let mut asked = at;
         loop {
-            let (_, owner) = self.view(asked, planned.resource);
+            let (_, owner) = self.view(asked, resource);
             if owner != asked {
                 // A link of the ring's is a connection: slow at times, but nothing is lost unnoticed.
                 let delay_ns = self.world.delay_ns().unwrap_or(1_000_000);
                 self.world.sleep_until(self.world.now_ns() + delay_ns).await;
             }
-            let honest = self.flaw != Flaw::RingWithoutEpoch;
-            if honest && self.view(owner, planned.resource).1 != owner {
+            if self.has_epochs() && self.view(owner, resource).1 != owner {
                 asked = owner;
                 continue;
             }
-            let queue = self.queue(owner, planned.resource, level);
-            let left_ns = deadline_ns.saturating_sub(self.world.now_ns());
-            let turn = tokio::time::timeout(Duration::from_nanos(left_ns), queue.turn.acquire()).await;
-            let Ok(turn) = turn else { return Outcome::TimedOut };
-            let _turn = turn.expect("nobody closes it");
-            let (epoch, owner_now) = self.view(owner, planned.resource);
-            if honest && owner_now != owner {
+            if self.flaw == Flaw::AnswersOnReceipt {
+                let ring = Arc::clone(&self);
+                self.world.spawn(async move { drop(ring.serve(owner, step, deadline_ns).await) });
+                return Outcome::Completed;
+            }
+            let Some(outcome) = self.serve(owner, step, deadline_ns).await else {
                 asked = owner;
                 continue;
+            };
+            if self.flaw == Flaw::SendsAgain && owner != at && self.world.delay_ns().is_none() {
+                continue;
             }
-            return self.run_at(owner, step, &queue, honest.then_some(epoch)).await;
+            return outcome;
         }
+    }
+
+    /// Waits in an owner's queue and runs there; `None` when the key is no longer this owner's when its turn comes.
+    async fn serve(&self, owner: NodeId, step: StepRef, deadline_ns: u64) -> Option<Outcome> {
+        let resource = self.plan.step(step).resource;
+        let queue = self.queue(owner, resource, self.plan.resources[resource as usize].level);
+        let left_ns = deadline_ns.saturating_sub(self.world.now_ns());
+        let turn = tokio::time::timeout(Duration::from_nanos(left_ns), self.turn(&queue)).await;
+        let Ok(_turn) = turn else { return Some(Outcome::TimedOut) };
+        let (epoch, owner_now) = self.view(owner, resource);
+        if self.has_epochs() && owner_now != owner {
+            return None;
+        }
+        Some(self.run_at(owner, step, &queue, self.has_epochs().then_some(epoch)).await)
+    }
+
+    async fn turn<'a>(&self, queue: &'a Queue) -> SemaphorePermit<'a> {
+        if self.flaw != Flaw::NoQueue {
+            return queue.turn.acquire().await.expect("nobody closes it");
+        }
+        loop {
+            if let Ok(turn) = queue.turn.try_acquire() {
+                return turn;
+            }
+            self.world.between_tries().await;
+        }
+    }
+
+    /// Whether its owners put the epochs of their views to use.
+    fn has_epochs(&self) -> bool {
+        self.flaw != Flaw::RingWithoutEpoch
     }
 
     async fn run_at(&self, owner: NodeId, step: StepRef, queue: &Queue, epoch: Option<u64>) -> Outcome {
@@ -134,20 +184,26 @@ impl SimulatedRing {
 
 impl Mechanism for SimulatedRing {
     fn register(&self, node: NodeId, runner: Arc<dyn StepRunner>) {
-        self.runners.lock().unwrap_or_else(PoisonError::into_inner).insert(node, runner);
+        self.0.runners.lock().unwrap_or_else(PoisonError::into_inner).insert(node, runner);
     }
 
     fn run(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> BoxFuture<'_, Outcome> {
-        Box::pin(self.submit(at, step, deadline_ns))
+        Box::pin(Arc::clone(&self.0).submit(at, step, deadline_ns))
     }
 
     fn shutdown(&self) -> BoxFuture<'_, ()> {
-        self.runners.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.world.end();
+        self.0.runners.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0.world.end();
         Box::pin(std::future::ready(()))
     }
 
     fn detection(&self) -> String {
         "a view that reaches every node with a lag".to_owned()
+    }
+
+    fn promises(&self) -> Promises {
+        // Two requests may pass each other on their way to the owner; when owners change, they wait in two queues.
+        let steady = self.0.views.len() == 1;
+        Promises { in_order_beyond_ns: steady.then(|| self.0.world.slowest_ns()), ..Promises::default() }
     }
 }

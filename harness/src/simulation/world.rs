@@ -16,6 +16,9 @@ use crate::model::NodeId;
 /// How far ahead pauses are drawn; a run that lasts longer sees none beyond.
 const PAUSES_UNTIL_NS: u64 = 60_000_000_000;
 
+/// Time between two tries of a waiter, on average.
+const RETRY_NS: u64 = 8_000_000;
+
 /// How bad links, clocks and nodes are.
 #[derive(Debug, Clone)]
 pub struct Weather {
@@ -99,9 +102,9 @@ impl World {
         self.clock.sleep_until(at_ns).await;
     }
 
-    /// A pause of the given length, more or less: waiters that ask again must not do so in step.
-    pub(super) async fn about(&self, ns: u64) {
-        let ns = self.rng().random_range(ns / 2..ns * 3 / 2);
+    /// A pause between two tries of a waiter, of no fixed length: those who ask again must not do so in step.
+    pub(super) async fn between_tries(&self) {
+        let ns = self.rng().random_range(RETRY_NS / 2..RETRY_NS * 3 / 2);
         self.sleep_until(self.now_ns() + ns).await;
     }
 
@@ -115,6 +118,11 @@ impl World {
 
     pub(super) fn drift(&self) -> f64 {
         self.weather.clock_drift
+    }
+
+    /// The longest that a message takes which arrives.
+    pub(super) fn slowest_ns(&self) -> u64 {
+        self.weather.delay_ns.end.max(self.weather.slow_ns.end)
     }
 
     /// Waits while the node is paused.
@@ -161,6 +169,16 @@ impl World {
             let _gone = answer.send(ret).is_err();
         });
         answered
+    }
+
+    /// Sends word to a node; nobody is told whether it arrives.
+    pub(super) fn tell(&self, arrives: impl FnOnce() + Send + 'static) {
+        let Some(delay_ns) = self.delay_ns() else { return };
+        let clock = self.clock.clone();
+        self.spawn(async move {
+            clock.sleep_until(clock.now_ns() + delay_ns).await;
+            arrives();
+        });
     }
 
     /// Waits for an answer, but not for ever.

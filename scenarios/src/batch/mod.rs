@@ -10,6 +10,7 @@ mod store;
 mod disks;
 pub mod twins;
 
+mod pinning;
 mod wanted;
 
 mod assemble;
@@ -19,6 +20,7 @@ mod one_run;
 
 mod schedule;
 
+pub use self::pinning::Pinning;
 pub use self::show::Show;
 pub use self::store::new_directory;
 pub use self::wanted::{Batch, sort};

@@ -110,6 +110,14 @@ mod tests {
     }
 
     #[test]
+    fn a_step_of_level_0_has_to_run_but_has_nothing_to_write() {
+        let into = What::Entered { slot: None, token: None, value: 0 };
+        let table = [(1, 0, into), (2, 0, What::Left { wrote: None }), (3, 0, completed())];
+        assert_eq!(judge(&run(0, 1, &table)).verdict, Verdict::Holds);
+        assert_eq!(judge(&run(0, 1, &table[2..])).violations, 1);
+    }
+
+    #[test]
     fn accepts_a_completed_task_that_ran_and_one_that_timed_out_untouched() {
         let timed_out = What::Returned { outcome: Outcome::TimedOut };
         let table = [
@@ -159,7 +167,7 @@ mod tests {
         let mut told = run_of(1, &[Mode::Exclusive], &[(1, 0, What::Invoked)]);
         let mut plan = Plan::clone(&told.facts.plan);
         let step = plan.tasks[0].steps[0];
-        plan.tasks[0].steps = vec![Step { end: 2, ..step }, Step { end: 2, ..step }];
+        plan.tasks[0].steps = [Step { end: 2, ..step }, Step { end: 2, ..step }].into();
         told.facts.plan = plan.into();
         let child =
             |at_ns, what| Event { at_ns, node: None, step: StepRef { task: TaskId(0), step: 1 }, what };

@@ -118,6 +118,7 @@ mod tests {
         let judgement = judge(&creating(2, &table));
         assert_eq!(held(&judgement), (Verdict::Holds, 1, 0));
         assert_eq!(figure(&judgement, "created"), Amount::Count(1));
+        assert_eq!(figure(&judgement, "never created"), Amount::Count(0));
     }
 
     #[test]

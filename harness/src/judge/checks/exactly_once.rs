@@ -167,6 +167,7 @@ mod tests {
     fn rejects_a_step_that_ran_twice() {
         let table = [
             (1, 0, What::Invoked),
+            (1, 0, granted(1)),
             (1, 0, entered(0, 0)),
             (2, 0, left(1)),
             (3, 0, entered(0, 1)),
@@ -176,13 +177,17 @@ mod tests {
         let judgement = judge(&run(1, 1, &table));
         assert_eq!(judgement.violations, 1);
         assert_eq!(figure(&judgement, "effects applied again"), Amount::Count(1));
-        assert_eq!(witness(judgement).last().unwrap(), "it entered twice");
+        let witness = witness(judgement);
+        assert_eq!(witness.last().unwrap(), "it entered twice");
+        assert_eq!(witness.len(), 5, "asked for, in, out, in again, and what is wrong: {witness:?}");
     }
 
     #[test]
     fn rejects_a_second_outcome() {
         let table = [(1, 0, What::Invoked), (2, 0, completed()), (3, 0, completed())];
-        assert_eq!(witness(judge(&run(1, 1, &table))).last().unwrap(), "it returned twice");
+        let witness = witness(judge(&run(1, 1, &table)));
+        assert_eq!(witness.last().unwrap(), "it returned twice");
+        assert_eq!(witness.len(), 4, "{witness:?}");
     }
 
     #[test]
@@ -248,6 +253,13 @@ mod tests {
             run.events.remove(3);
             run.facts.outages = outages;
             assert_eq!(judge(&run).violations, 1, "{:?}", run.facts.outages);
+        }
+        // What was over before it entered has not disturbed it; what ended in it has.
+        for (until_ns, violations) in [(999_999, 1), (1_000_000, 0)] {
+            let mut run = restarted();
+            run.events.remove(3);
+            run.facts.outages = vec![Outage { until_ns, state: Standstill::Paused, ..kill(0, 0) }];
+            assert_eq!(judge(&run).violations, violations, "until {until_ns}");
         }
         // One loss excuses one more section.
         let mut run = restarted();

@@ -1,6 +1,7 @@
 //! Exclusion: never more than `level` sections inside a resource, nor more than one in a slot.
 
 use super::check::{Check, Fold, MustCatch};
+use super::doubt::{Doubt, Section};
 use super::findings::{Findings, Found, by_agent};
 use crate::judge::per::{PerSlot, PerStep};
 use crate::model::{Crowd, Event, Facts, Mode, StepRef, What};
@@ -13,6 +14,8 @@ use crate::model::{Crowd, Event, Facts, Mode, StepRef, What};
 ///   B               ├───────────┤
 ///   inside  1  │  1 (physically 2) │ 1
 /// ```
+///
+/// A section whose node died unplanned is no witness against whoever entered after that node's last sign of life.
 pub(super) const CHECK: Check = Check {
     name: "exclusion",
     question: "Were there ever more steps inside a resource than its level allows?",
@@ -49,6 +52,19 @@ struct Watch<'a> {
     found: Findings,
     overlaps: u64,
     overlap_ns: u64,
+    /// Where a node died unplanned: what can be told only when the history is over.
+    doubt: Option<Doubt>,
+    suspicions: Vec<Suspicion>,
+}
+
+/// Too many inside, as it seems.
+struct Suspicion {
+    at: usize,
+    at_ns: u64,
+    inside: Vec<Section>,
+    /// Counted in this slot, or in the whole resource.
+    slot: Option<u32>,
+    allowed: u32,
 }
 
 fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
@@ -64,11 +80,13 @@ fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
         found: Findings::default(),
         overlaps: 0,
         overlap_ns: 0,
+        doubt: Doubt::begin(facts),
+        suspicions: Vec::new(),
     })
 }
 
 impl Watch<'_> {
-    /// Keeps the witness of the first violation: who is inside, superseded ones aside.
+    /// Keeps who is inside, superseded ones aside: the witness of the first violation, or of each where all are in doubt.
     fn note(&mut self, resource: usize, event: &Event) {
         if self.found.is_violated() {
             return;
@@ -85,14 +103,44 @@ impl Watch<'_> {
 }
 
 impl Watch<'_> {
+    /// More are inside the resource, or one slot of it, than are allowed.
+    fn crowded(&mut self, at: usize, event: &Event, slot: Option<u32>, crowd: Crowd) {
+        let planned = self.facts.plan.step(event.step);
+        let sections = &self.sections[planned.resource as usize];
+        let allowed = slot.map_or(self.facts.plan.resource(event.step).level, |_| 1);
+        let Some(doubt) = &self.doubt else {
+            return self.found.violated(at, || (sections.clone(), note(slot, crowd, allowed)));
+        };
+        let inside = sections.iter().filter(|step| slot.is_none() || self.slot_of[**step] == slot);
+        let inside = inside.map(|step| doubt.section(*step)).collect();
+        self.suspicions.push(Suspicion { at, at_ns: event.at_ns, inside, slot, allowed });
+    }
+
+    /// Finds the violations that remain without those sections which may have been over, and counts the others.
+    fn resolve(&mut self, doubt: &Doubt) {
+        let mut in_doubt = 0;
+        for Suspicion { at, at_ns, mut inside, slot, allowed } in std::mem::take(&mut self.suspicions) {
+            inside.retain(|section| !doubt.may_have_ended(*section, at_ns));
+            let mut crowd = Crowd::default();
+            inside.iter().for_each(|section| *crowd.of(self.facts.plan.step(section.step).mode) += 1);
+            if crowd.slots() > allowed {
+                let steps = || inside.iter().map(|section| section.step).collect();
+                self.found.violated(at, || (steps(), note(slot, crowd, allowed)));
+            } else {
+                in_doubt += 1;
+            }
+        }
+        self.found.count("seen only with a section whose node had died", in_doubt);
+    }
+
     /// Two in one slot are one too many, also where the resource has room. Says how many there are then.
-    fn crowded_slot(&mut self, resource: u32, mode: Mode, event: &Event) -> Option<(u32, u32)> {
+    fn crowded_slot(&mut self, resource: u32, mode: Mode, event: &Event) -> Option<(u32, Crowd)> {
         match event.what {
             What::Entered { slot: Some(slot), .. } => {
                 let crowd = self.slots.get(resource, slot)?;
                 *crowd.of(mode) += 1;
                 self.slot_of[event.step] = Some(slot);
-                (crowd.slots() > 1).then(|| (slot, crowd.count()))
+                (crowd.slots() > 1).then_some((slot, *crowd))
             }
             What::Left { .. } | What::Abandoned | What::Superseded => {
                 let slot = self.slot_of[event.step].take()?;
@@ -106,6 +154,9 @@ impl Watch<'_> {
 
 impl Fold for Watch<'_> {
     fn see(&mut self, at: usize, event: &Event) {
+        if let Some(doubt) = &mut self.doubt {
+            doubt.see(at, event);
+        }
         if event.node.is_some() {
             return;
         }
@@ -116,9 +167,8 @@ impl Fold for Watch<'_> {
             return;
         }
         self.note(resource, event);
-        if let Some((slot, count)) = self.crowded_slot(planned.resource, mode, event).filter(|_| level > 1) {
-            let sections = &self.sections[resource];
-            self.found.violated(at, || (sections.clone(), format!("{count} inside slot {slot}")));
+        if let Some((slot, crowd)) = self.crowded_slot(planned.resource, mode, event).filter(|_| level > 1) {
+            self.crowded(at, event, Some(slot), crowd);
         }
         let (inside, of_step) = (&mut self.resources[resource], &mut self.steps[event.step]);
         match event.what {
@@ -127,10 +177,9 @@ impl Fold for Watch<'_> {
                 *inside.current.of(mode) += 1;
                 *of_step.current.of(mode) += 1;
                 self.overlaps += u64::from(inside.is_crowded(level));
-                if inside.current.slots() > level {
-                    let (count, sections) = (inside.current.count(), &self.sections[resource]);
-                    let note = || format!("{count} inside, level {level}");
-                    self.found.violated(at, || (sections.clone(), note()));
+                let crowd = inside.current;
+                if crowd.slots() > level {
+                    self.crowded(at, event, None, crowd);
                 }
             }
             What::Superseded if of_step.current.count() > 0 => {
@@ -160,7 +209,10 @@ impl Fold for Watch<'_> {
         }
     }
 
-    fn finish(self: Box<Self>) -> Found {
+    fn finish(mut self: Box<Self>) -> Found {
+        if let Some(doubt) = self.doubt.take() {
+            self.resolve(&doubt);
+        }
         let Self { facts, crowded_since_ns, mut found, overlaps, overlap_ns, .. } = *self;
         let open_ns =
             crowded_since_ns.iter().flatten().map(|since_ns| facts.end_ns.saturating_sub(*since_ns));
@@ -170,13 +222,22 @@ impl Fold for Watch<'_> {
     }
 }
 
+fn note(slot: Option<u32>, crowd: Crowd, allowed: u32) -> String {
+    let count = crowd.count();
+    match slot {
+        Some(slot) => format!("{count} inside slot {slot}"),
+        None => format!("{count} inside, level {allowed}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
-    use crate::judge::fixture::{entered, figure, held, left, run, run_of, witness};
+    use crate::judge::fixture::{completed, entered, figure, granted, held, left, run, run_of, witness};
     use crate::model::Mode::{Exclusive, Shared};
+    use crate::model::{NodeId, Outage, Standstill};
     use crate::record::{Amount, Verdict};
 
     fn judge(told: &Told) -> Judgement {
@@ -253,6 +314,35 @@ mod tests {
     }
 
     #[test]
+    fn who_is_not_inside_is_neither_superseded_nor_leaves() {
+        let table = [
+            (1, 0, What::Superseded),
+            (1, 0, What::Abandoned),
+            (2, 0, entered(0, 0)),
+            (3, 0, left(1)),
+            (3, 0, left(1)),
+            (4, 1, entered(0, 1)),
+            (5, 1, What::Superseded),
+            (6, 1, What::Left { wrote: None }),
+            (6, 1, What::Abandoned),
+            (7, 1, entered(0, 1)),
+            (8, 1, left(2)),
+            (9, 2, entered(0, 2)),
+        ];
+        let judgement = judge(&run(1, 3, &table));
+        assert_eq!(held(&judgement), (Verdict::Holds, 4, 0));
+        assert_eq!(figure(&judgement, "physical overlaps"), Amount::Count(0));
+    }
+
+    #[test]
+    fn overlaps_that_last_to_the_end_of_the_run_are_added_to_those_before() {
+        let table = [(1, 0, entered(0, 0)), (2, 1, entered(0, 0)), (3, 0, left(1)), (5, 2, entered(0, 1))];
+        let mut told = run(1, 3, &table);
+        told.facts.end_ns = 9_000_000;
+        assert_eq!(figure(&judge(&told), "overlapping in all"), Amount::Ns(5_000_000));
+    }
+
+    #[test]
     fn superseded_sections_do_not_count_but_overlap_physically() {
         let history = run(
             1,
@@ -269,6 +359,85 @@ mod tests {
         assert_eq!(held(&judgement), (Verdict::Holds, 2, 0));
         assert_eq!(figure(&judgement, "physical overlaps"), Amount::Count(1));
         assert_eq!(figure(&judgement, "overlapping in all"), Amount::Ns(3_000_000));
+    }
+
+    /// Task 0 is inside at node 0, which dies; that is noticed at 9 ms, after task 1 was let in.
+    fn died(level: u32, also: &[(u64, u32, What)]) -> Told {
+        let mut table = vec![
+            (1, 0, granted(1)),
+            (1, 0, entered(0, 0)),
+            (5, 1, entered(0, 0)),
+            (9, 0, What::Abandoned),
+            (10, 1, left(1)),
+        ];
+        table.extend_from_slice(also);
+        table.sort_by_key(|(ms, ..)| *ms);
+        let mut told = run(level, 3, &table);
+        let (node, from_ns, unplanned) = (NodeId(0), 9_000_000, Some("signal: 9".to_owned()));
+        let state = Standstill::Down;
+        told.facts.outages = vec![Outage { node, from_ns, until_ns: u64::MAX, state, unplanned }];
+        told
+    }
+
+    const IN_DOUBT: &str = "seen only with a section whose node had died";
+
+    #[test]
+    fn a_section_whose_node_had_died_unplanned_is_no_witness() {
+        for level in [1, 2] {
+            let judgement = judge(&died(level, &[]));
+            assert_eq!(held(&judgement), (Verdict::Holds, 2, 0));
+            assert_eq!(figure(&judgement, IN_DOUBT), Amount::Count(1));
+        }
+        let mut unheard = died(1, &[]);
+        unheard.events.remove(0);
+        assert_eq!(judge(&unheard).verdict, Verdict::Holds, "its last events died with it");
+    }
+
+    #[test]
+    fn a_section_whose_node_lived_on_is_a_witness() {
+        let signs = [granted(2), What::Lost, What::ReleaseSent];
+        for sign in signs {
+            assert_eq!(judge(&died(1, &[(5, 2, sign)])).violations, 1);
+        }
+        // Before the entry, or written for the dead node by the driver, or at a node that lives.
+        for also in [(4, 2, granted(2)), (5, 2, What::Invoked), (9, 0, completed())] {
+            assert_eq!(judge(&died(1, &[also])).violations, 0);
+        }
+        let mut elsewhere = died(1, &[(5, 2, granted(2))]);
+        elsewhere.events.iter_mut().filter(|event| event.at_ns == 5_000_000).for_each(|event| {
+            event.node = event.node.map(|_| NodeId(1));
+        });
+        assert_eq!(judge(&elsewhere).violations, 0);
+    }
+
+    #[test]
+    fn deaths_that_were_planned_and_connections_that_broke_leave_no_doubt() {
+        let mut planned = died(1, &[]);
+        planned.facts.outages[0].unplanned = None;
+        assert_eq!(judge(&planned).violations, 1);
+        let mut of_another = died(1, &[]);
+        of_another.facts.outages[0].node = NodeId(1);
+        assert_eq!(judge(&of_another).violations, 1);
+        // Of three in two slots, those two who are in one.
+        let mut slots = died(2, &[(4, 2, entered(1, 0))]);
+        slots.facts.outages[0].node = NodeId(1);
+        let judgement = judge(&slots);
+        assert_eq!(judgement.violations, 2, "in the slot, and in all");
+        assert_eq!(witness(judgement).last().unwrap(), "2 inside slot 0");
+    }
+
+    #[test]
+    fn a_step_that_runs_again_after_its_node_died_is_a_witness() {
+        let again = [(11, 0, entered(0, 1)), (12, 2, entered(0, 1))];
+        let judgement = judge(&died(1, &again));
+        assert_eq!((judgement.violations, figure(&judgement, IN_DOUBT)), (1, Amount::Count(1)));
+    }
+
+    #[test]
+    fn two_who_live_are_too_many_whoever_else_has_died() {
+        let judgement = judge(&died(1, &[(6, 2, entered(0, 0))]));
+        assert_eq!((judgement.violations, figure(&judgement, IN_DOUBT)), (1, Amount::Count(1)));
+        assert_eq!(witness(judgement).last().unwrap(), "2 inside, level 1");
     }
 
     #[test]

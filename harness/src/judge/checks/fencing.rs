@@ -233,15 +233,16 @@ mod tests {
             (4, 2, granted(3)),
             (5, 3, granted(5)),
         ];
-        assert_eq!(judge(&run(1, 4, &table)).violations, 2);
+        let judgement = judge(&run(1, 4, &table));
+        assert_eq!((judgement.violations, figure(&judgement, "tokens granted twice")), (2, Amount::Count(2)));
     }
 
     #[test]
     fn rejects_a_stale_entry_and_a_stale_write_and_shows_both_sections() {
-        let entry = [(1, 0, entered_with(5)), (2, 1, entered_with(3))];
+        let entry = [(1, 0, entered_with(5)), (1, 0, What::ReleaseSent), (2, 1, entered_with(3))];
         let judgement = judge(&run(1, 2, &entry));
         assert_eq!(figure(&judgement, "stale entries accepted"), Amount::Count(1));
-        assert_eq!(witness(judgement).len(), 3);
+        assert_eq!(witness(judgement).len(), 3, "a release says nothing of tokens");
         let write = [(1, 0, entered_with(1)), (2, 1, entered_with(2)), (3, 1, left(1)), (4, 0, left(1))];
         let judgement = judge(&run(1, 2, &write));
         assert_eq!(figure(&judgement, "stale writes accepted"), Amount::Count(1));

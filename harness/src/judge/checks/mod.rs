@@ -5,6 +5,7 @@
 
 mod findings;
 mod check;
+mod doubt;
 mod exclusion;
 mod lost_update;
 mod created_once;

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::judge::checks::Judgement;
     use crate::judge::fixture::Told;
-    use crate::judge::fixture::{completed, entered, figure, held, run, witness};
+    use crate::judge::fixture::{completed, entered, figure, granted, held, run, witness};
     use crate::model::Promises;
     use crate::record::Amount;
 
@@ -135,11 +135,32 @@ mod tests {
 
     #[test]
     fn rejects_an_overtaking_beyond_the_spread_where_order_is_promised() {
-        let table = [(1, 0, What::Invoked), (9, 1, What::Invoked), (10, 1, entered(0, 0))];
+        let table =
+            [(1, 0, What::Invoked), (9, 1, What::Invoked), (10, 1, granted(1)), (10, 1, entered(0, 0))];
         assert_eq!(promised(8, 2, &table).verdict, Verdict::Holds);
         let witness = witness(promised(7, 2, &table));
-        assert_eq!(witness.len(), 4);
+        assert_eq!(witness.len(), 4, "a grant says nothing of order");
         assert_eq!(witness[3], "overtook one who had waited 8.000 ms longer");
+    }
+
+    #[test]
+    fn a_step_that_is_run_again_overtakes_nobody() {
+        let table = [
+            (1, 0, What::Invoked),
+            (2, 1, What::Invoked),
+            (3, 0, entered(0, 0)),
+            (4, 0, entered(0, 0)),
+            (5, 1, entered(0, 0)),
+        ];
+        let judgement = promised(0, 2, &table);
+        assert_eq!(held(&judgement), (Verdict::Holds, 2, 0));
+        assert_eq!(figure(&judgement, "overtakings"), Amount::Count(0));
+    }
+
+    #[test]
+    fn says_nothing_about_nothing() {
+        let Verdict::NotApplicable { reason } = judge(&run(1, 1, &[])).verdict else { panic!("judged") };
+        assert_eq!(reason, "no step of level ≥ 1 entered");
     }
 
     #[test]

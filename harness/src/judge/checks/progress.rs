@@ -4,7 +4,7 @@ use super::check::{Check, Fold, MustCatch};
 use super::findings::{AT_THE_END, Findings, Found};
 use crate::judge::breakage::{Blow, Breakage, breakages};
 use crate::judge::per::{PerSlot, PerStep};
-use crate::model::{Event, Facts, NodeId, Step, StepRef, TaskId, What};
+use crate::model::{Event, Facts, NodeId, StepRef, TaskId, What};
 
 /// How long after its deadline, or after the last fault, a step may still be without an outcome.
 const GRACE_NS: u64 = 5_000_000_000;
@@ -219,7 +219,6 @@ impl Watch<'_> {
         if stalled {
             self.thaws.push((until_ns, node));
         }
-        let level = |step: &Step| self.facts.plan.resources[step.resource as usize].level;
         for (number, task) in self.facts.plan.tasks.iter().enumerate() {
             for (place, planned) in task.steps.iter().enumerate() {
                 let step = StepRef { task: TaskId(number as u32), step: place as u16 };
@@ -230,7 +229,7 @@ impl Watch<'_> {
                         if let Some(hit_ns) = slot {
                             *hit_ns = Some(breakage.from_ns);
                         }
-                        if stalled && level(planned) > 0 {
+                        if stalled {
                             section.phase = Phase::Frozen(Froze::Inside);
                             let state = &mut self.resources[planned.resource as usize];
                             (state.inside, state.last) = (state.inside - 1, Some(step));

@@ -130,7 +130,8 @@ impl Reception {
         let conversation = async {
             frames.send(&Welcome::Welcome).await?;
             frames.allow(CONTROL_BYTES);
-            self.hand_over_the_plan(&mut frames, incarnation, former).await?;
+            // To a node that was killed nothing more can be told; what it has said before is still to be heard.
+            let mut told = self.hand_over_the_plan(&mut frames, incarnation, former).await;
             loop {
                 tokio::select! {
                     biased;
@@ -146,7 +147,7 @@ impl Reception {
                         }
                     }
                     // The driver keeps the sender in the seat until this connection is over.
-                    Some(frame) = outgoing.recv() => frames.send(&frame).await?,
+                    Some(frame) = outgoing.recv(), if told.is_ok() => told = frames.send(&frame).await,
                 }
             }
         };

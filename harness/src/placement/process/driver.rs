@@ -36,7 +36,7 @@ const LEAD_IN_NS: u64 = 100_000_000;
 /// How much later than its delay a link may pass something on.
 const FORWARDED: Duration = Duration::from_millis(2);
 
-/// For the agent to hear what a stopped node has said; it is all there already.
+/// For what a node has said that stands still or is gone to be heard; it is all there already.
 const DRAIN: Duration = Duration::from_secs(1);
 
 const POLL: Duration = Duration::from_millis(20);
@@ -125,7 +125,8 @@ impl Driver {
         command.args(["--node", &node.0.to_string()]).env(SECRET, self.reception.secret.text());
         // What a node has to say that is not an event is for the user.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-        Process::spawn(command).await.map_err(|source| PlacementError::Spawn { node, source })
+        let processors = self.command.processors.get(usize::from(node.0)).cloned();
+        Process::spawn_on(command, processors).await.map_err(|source| PlacementError::Spawn { node, source })
     }
 
     /// Waits until every node is ready, and fails with the first that cannot be.
@@ -240,6 +241,8 @@ impl Driver {
         }
         let processes = std::mem::take(&mut self.processes);
         drop(tokio::task::spawn_blocking(move || drop(processes)).await);
+        // What they said before is all there.
+        drop(timeout(DRAIN, seats.all(|seat| seat.control.is_none())).await);
         self.close().await;
         let outages = std::mem::take(&mut *self.outages.lock().unwrap_or_else(PoisonError::into_inner));
         (ret, outages)

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +22,7 @@ use super::seat::{Phase, Seats};
 use crate::engine::{Clock, EnterRet};
 use crate::model::{
     Arrival, Event, Holder, Mode, NodeId, Plan, PlanSettings, Promises, Resource, ResourceKind, StepRef,
-    StepTree, TaskId, What,
+    StepTree, TaskId, View, What,
 };
 use crate::placement::stage::{RunOptions, Stage};
 use crate::secret::{Sealed, Secret};
@@ -223,7 +226,7 @@ async fn a_node_may_speak_only_of_itself_and_not_for_the_agent() {
         frames.send(&ToDriver::Events(vec![fine.clone()])).await.unwrap();
         frames.send(&ToDriver::Events(vec![foreign])).await.unwrap();
         assert!(door.dead(0).await.contains("not its own"));
-        assert_eq!(door.stage.recorder.finish(), std::slice::from_ref(&fine));
+        assert_eq!(door.stage.recorder.take(), std::slice::from_ref(&fine));
         door.close().await;
     }
 }
@@ -252,5 +255,44 @@ async fn a_closed_agent_connection_abandons_the_sections_of_its_node_alone() {
     let closed = door.reception.seats.until(|seats| seats[0].agent.is_none().then_some(()));
     timeout(PATIENCE, closed).await.unwrap();
     assert_eq!(door.stage.agent.inside().iter().map(|section| section.node).collect::<Vec<_>>(), [NodeId(1)]);
+    door.close().await;
+}
+
+fn framed(frame: &impl serde::Serialize) -> Vec<u8> {
+    let bytes = serde_json::to_vec(frame).unwrap();
+    [&(bytes.len() as u32).to_be_bytes()[..], &bytes].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_node_has_said_is_heard_to_its_end_though_nothing_more_can_be_told_to_it() {
+    let door = Door::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let said = |task| {
+        let step = StepRef { task: TaskId(task), step: 0 };
+        Event { at_ns: u64::from(task), node: Some(NodeId(0)), step, what: What::Invoked }
+    };
+    let frames = [vec![said(0)], vec![said(1), said(2)]].map(|events| framed(&ToDriver::Events(events)));
+    std::fs::write(folder.path().join("hello"), framed(&hello(0, Channel::Control))).unwrap();
+    std::fs::write(folder.path().join("events"), frames.concat()).unwrap();
+    // It never reads, so that the driver is stuck with what it tells it.
+    let story = "exec 3<>/dev/tcp/127.0.0.1/$1; cat hello >&3; read -r; cat events >&3; kill -9 $$";
+    let mut bash = Command::new("bash");
+    bash.args(["-c", story, "node", &door.address.port().to_string()]);
+    let mut node = bash.current_dir(folder.path()).stdin(Stdio::piped()).spawn().unwrap();
+    let control = door.reception.seats.until(|seats| seats[0].control.clone());
+    let control = timeout(PATIENCE, control).await.unwrap();
+    let introductions = vec!["more than a connection takes in".repeat(1 << 20)];
+    let view = View { epoch: 1, members: vec![] };
+    control.send(ToNode::Start { origin_ns: 0, from_ns: 0, introductions, view }).await.unwrap();
+    let taken = async {
+        while control.capacity() < control.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, taken).await.unwrap();
+    node.stdin.take().unwrap().write_all(b"now\n").unwrap();
+    assert_eq!(node.wait().unwrap().signal(), Some(9));
+    door.dead(0).await;
+    assert_eq!(door.stage.recorder.finish().to_vec().unwrap(), [said(0), said(1), said(2)]);
     door.close().await;
 }

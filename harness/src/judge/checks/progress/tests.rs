@@ -163,7 +163,95 @@ fn rejects_a_step_that_is_forgotten_unless_its_node_was_hit() {
     run.facts.end_ns = GRACE_NS + 2;
     let judgement = judge(&run);
     assert_eq!(judgement.violations, 1);
-    assert!(witness(judgement)[1].starts_with("neither let in nor told"));
+    let witness = witness(judgement);
+    assert!(
+        witness[0].contains("task 0") && witness[1].starts_with("neither let in nor told"),
+        "{witness:?}"
+    );
     run.facts.outages = outage(0, Standstill::Paused, 0, 1);
     assert_eq!(judge(&run).verdict, Verdict::Holds);
+}
+
+#[test]
+fn a_deadline_counts_from_the_arrival_of_the_task_in_its_run() {
+    let mut run = run(1, 1, &[(10, 0, What::Invoked)]);
+    let plan = std::sync::Arc::make_mut(&mut run.facts.plan);
+    (plan.tasks[0].arrival_ns, plan.settings.deadline_ns) = (3 * MS, 20 * MS);
+    run.facts.origin_ns = 7 * MS;
+    run.facts.end_ns = 30 * MS + GRACE_NS;
+    assert_eq!(judge(&run).verdict, Verdict::Holds);
+    run.facts.end_ns += 1;
+    assert_eq!(judge(&run).violations, 1);
+}
+
+#[test]
+fn a_step_is_at_the_node_where_it_was_let_in_not_where_it_was_asked_for() {
+    let mut run = paused_holder(9, 90);
+    run.events[1].node = Some(NodeId(2));
+    assert_eq!(judge(&run).verdict, Verdict::Holds, "its node goes on");
+    run.facts.outages = outage(2, Standstill::Paused, 3, 90);
+    assert_eq!(judge(&run).violations, 1);
+}
+
+#[test]
+fn a_holder_elsewhere_is_inside_while_a_node_stands_still() {
+    let mut run = paused_holder(60, 90);
+    run.facts.outages = outage(3, Standstill::Paused, 3, 90);
+    assert_eq!(judge(&run).verdict, Verdict::Holds);
+}
+
+#[test]
+fn a_killed_holder_is_inside_until_the_agent_has_seen_its_end() {
+    let mut table = hand_over(12);
+    table[4] = (9, 0, What::Abandoned);
+    let mut run = free_within(5, 2, &table);
+    run.events[3].node = Some(NodeId(1));
+    run.facts.outages = outage(0, Standstill::Down, 3, u64::MAX);
+    let judgement = judge(&run);
+    assert_eq!(figure(&judgement, "longest free while waited for"), Amount::Ns(3 * MS));
+    assert_eq!(judgement.verdict, Verdict::Holds);
+}
+
+#[test]
+fn an_entry_that_was_on_its_way_when_its_node_stood_still_takes_no_key() {
+    let table = [(1, 0, What::Invoked), (1, 1, What::Invoked), (4, 0, entered(0, 0)), (12, 1, entered(0, 0))];
+    let mut run = free_within(5, 2, &table);
+    run.events[1].node = Some(NodeId(1));
+    run.facts.outages = outage(0, Standstill::Paused, 3, 90);
+    assert_eq!(judge(&run).violations, 1, "free for 9 ms after the node stood still");
+}
+
+#[test]
+fn a_leave_that_was_on_its_way_when_its_node_stood_still_is_the_end_of_its_section() {
+    let mut table = hand_over(20);
+    table[4].0 = 5;
+    let mut run = free_within(5, 2, &table);
+    run.events[3].node = Some(NodeId(1));
+    run.facts.outages = outage(0, Standstill::Paused, 3, 6);
+    assert_eq!(judge(&run).violations, 1, "it was not inside again when its node went on");
+}
+
+#[test]
+fn who_gives_up_waits_no_longer() {
+    let table = [(1, 0, What::Invoked), (3, 0, completed()), (90, 1, What::Invoked)];
+    let judgement = judge(&free_within(5, 2, &table));
+    assert_eq!(held(&judgement), (Verdict::Holds, 2, 0));
+}
+
+#[test]
+fn what_is_told_twice_or_out_of_place_counts_once() {
+    let mut table = hand_over(7);
+    // Asked for again while it is inside, let in twice, gone twice, and told of its end after that.
+    table.splice(3..3, [(1, 0, What::Invoked), (1, 0, entered(0, 0))]);
+    table.splice(7..7, [(2, 0, left(1)), (2, 0, What::Abandoned), (2, 0, completed())]);
+    let judgement = judge(&free_within(5, 2, &table));
+    assert_eq!(held(&judgement), (Verdict::Holds, 2, 0));
+    assert_eq!(figure(&judgement, "longest free while waited for"), Amount::Ns(5 * MS));
+}
+
+#[test]
+fn the_witness_leaves_out_releases_and_outcomes() {
+    let mut table = hand_over(8);
+    table.splice(5..5, [(2, 0, What::ReleaseSent), (3, 0, completed())]);
+    assert_eq!(witness(judge(&free_within(5, 2, &table))).len(), 7, "all but those, and what is wrong");
 }
