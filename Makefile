@@ -32,7 +32,7 @@ LANES ?= 3
 alone := replicated etcd_queue
 
 # Those of a minute or more begin first, so that none is left over at the end. What is not named here runs all the same.
-long := faults conformance virtual_router ring_changes leader agent_link jobs processes
+long := faults conformance virtual_router ring_changes leader agent_link jobs processes ends
 in_lanes := $(filter $(files),$(long)) $(filter-out $(long) $(alone),$(files))
 
 # All is fetched first, also what only other systems need: a test reads the licences of every dependency, without a network.
@@ -54,18 +54,18 @@ lanes = $(MAKE) --no-print-directory --keep-going --output-sync
 $(files:%=test/%): test/%:
 	cargo test --workspace --test $*
 
-# How much more the night does: seeds of kills of job nodes and their database, starts and stops of lockbench, schedules
-# of each story of the queues' threads, seeds on which no honest simulation may be caught, cases of each property, damaged inputs
+# How much more the night does: seeds of kills of job nodes and their database, starts and stops of lockbench, runs that are
+# told to end or killed at any moment, schedules of each story of the queues' threads, seeds on which no honest simulation may be caught, cases of each property, damaged inputs
 # of each reader of foreign bytes (others every night; the seed of one that fails is printed), clients of each lock that are lied to.
 # Each can be set by itself for one file too: `LOCKBENCH_STARTS=100 make test/processes`.
-night := LOCKBENCH_JOBS_SEEDS=200 LOCKBENCH_STARTS=1000 LOCKBENCH_SCHEDULES=100000 LOCKBENCH_HONEST_SEEDS=5000 \
+night := LOCKBENCH_JOBS_SEEDS=200 LOCKBENCH_STARTS=1000 LOCKBENCH_ENDS=1000 LOCKBENCH_SCHEDULES=100000 LOCKBENCH_HONEST_SEEDS=5000 \
 	PROPTEST_CASES=2000 LOCKBENCH_DAMAGED=1000000 LOCKBENCH_DAMAGE_SEED=$(shell date +%Y%m%d)0000000 LOCKBENCH_LIED_TO=400
 
 test-long: setup ## for the night: many more seeds, kills and schedules, and the whole catalogue (90 minutes)
 	cargo test --workspace --no-run
 	cargo package --locked --allow-dirty -p lock-backends -p queue-lockfree
 	$(night) cargo test --workspace --lib
-	$(night) $(lanes) --jobs=2 $(addprefix test/,jobs processes interleavings cheats takeover spawned strangers queue inputs hostile_answers)
+	$(night) $(lanes) --jobs=2 $(addprefix test/,jobs processes ends interleavings cheats takeover spawned strangers queue inputs hostile_answers)
 	$(lanes) --jobs=1 catalogue
 
 # Every scenario as its file says, one after the other, since they are measured; in one block, since none is compared.
