@@ -2,14 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use harness::servers::{Finding, Server, ServerError, ServerKind, ServerOptions, Topology, find};
 
 /// Those that are open to every user of the host: to log in at etcd, or at ZooKeeper, is a check at each request, which would
 /// be measured along. Neither of them runs programs for who asks.
 const OPEN: [&str; 2] = ["etcd", "zookeeper"];
+
+/// The user and the group `nobody`, who are nobody's but on every machine.
+const NOBODY: u32 = 65_534;
+
+/// Set in the process that asks a server as somebody else: to the product's name and the URL.
+const ASKED: &str = "LOCKBENCH_TEST_ASKED";
 
 async fn started() -> Vec<Server> {
     let mut servers = Vec::new();
@@ -98,5 +105,117 @@ async fn no_server_runs_as_root() {
     for server in started().await {
         let process = procfs::process::Process::new(server.pid().unwrap().cast_signed()).unwrap();
         assert_ne!(process.status().unwrap().euid, 0, "{}", server.kind());
+    }
+}
+
+/// A program with its arguments, run by `nobody`.
+fn by_nobody(program: &Path) -> Command {
+    let (user, group) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
+    let mut command = Command::new("setpriv");
+    command.args([&user, &group, "--clear-groups", "--"]).arg(program).current_dir("/");
+    command
+}
+
+/// What `nobody` finds in a file, if he can read it.
+fn read_by_nobody(path: &Path) -> Output {
+    by_nobody(Path::new("cat")).arg(path).output().unwrap()
+}
+
+/// Those of these paths that `nobody` can read or write, each told by its name.
+fn open_to_nobody(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut find = by_nobody(Path::new("find"));
+    let found = find.args(paths).args(["-maxdepth", "0", "(", "-readable", "-o", "-writable", ")"]).output();
+    String::from_utf8(found.unwrap().stdout).unwrap().lines().map(PathBuf::from).collect()
+}
+
+/// A folder and everything in it.
+fn all_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let inside = entries.flat_map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => all_in(&entry.path()),
+        _ => vec![entry.path()],
+    });
+    std::iter::once(folder.to_owned()).chain(inside).collect()
+}
+
+/// The servers that run as neither `nobody` nor this process's user: who starts them as root has an account for each.
+async fn strange_to_nobody() -> Vec<Server> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can be somebody else");
+        return Vec::new();
+    }
+    let mut servers = started().await;
+    servers.retain(|server| {
+        let process = procfs::process::Process::new(server.pid().unwrap().cast_signed()).unwrap();
+        let strange = process.status().unwrap().euid != NOBODY;
+        assert!(strange || std::env::var_os("CI").is_none(), "{} has no account in CI", server.kind());
+        strange
+    });
+    servers
+}
+
+#[tokio::test]
+async fn nobody_can_log_in_only_with_the_password() {
+    let servers = strange_to_nobody().await;
+    // Where nobody can come.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("ask");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let asked = |kind: ServerKind, url: &str| {
+        let mut ask = by_nobody(&program);
+        ask.args(["--exact", "this_process_asks_a_server_as_somebody_else", "--nocapture"]);
+        let said = ask.env(ASKED, format!("{} {url}", kind.name())).output().unwrap();
+        String::from_utf8(said.stdout).unwrap()
+    };
+    for server in servers.iter().filter(|server| !is_open(server)) {
+        let (kind, secret) = (server.kind(), secret(server));
+        for member in server.members() {
+            let let_in = asked(kind, member.endpoint());
+            assert!(let_in.contains("LET IN"), "{kind}, with the password: {let_in}");
+            for without in ["@", ":@", ":guessed@"] {
+                let refused = asked(kind, &member.endpoint().replace(&format!(":{secret}@"), without));
+                assert!(refused.contains("REFUSED") && !refused.contains("LET IN"), "{kind}: {refused}");
+            }
+        }
+    }
+}
+
+/// Passes at once, except in the process that the test above starts.
+#[tokio::test]
+async fn this_process_asks_a_server_as_somebody_else() {
+    let Ok(asked) = std::env::var(ASKED) else { return };
+    assert_eq!(nix::unistd::geteuid().as_raw(), NOBODY);
+    let (kind, url) = asked.split_once(' ').unwrap();
+    match Server::attach(ServerKind::named(kind), url).await {
+        Ok(_) => println!("\nLET IN"),
+        Err(error) => println!("\nREFUSED: {error}"),
+    }
+}
+
+#[tokio::test]
+async fn nobody_can_read_no_file_of_a_server_and_no_environment_and_no_secret_in_a_command_line() {
+    for server in strange_to_nobody().await {
+        let kind = server.kind();
+        let known = if is_open(&server) { None } else { Some(secret(&server)) };
+        let has_it = |text: &[u8]| known.is_some_and(|secret| String::from_utf8_lossy(text).contains(secret));
+        for member in server.members() {
+            let public = PathBuf::from("/etc/passwd");
+            let mut paths = all_in(member.path());
+            assert!(paths.len() > 4, "{kind}: {paths:?}");
+            paths.push(public.clone());
+            assert_eq!(open_to_nobody(&paths), [public], "{kind}");
+        }
+        for pid in server.pids() {
+            let told = read_by_nobody(&PathBuf::from(format!("/proc/{pid}/cmdline")));
+            assert!(!has_it(&told.stdout), "{kind}: in a command line");
+            let environment = PathBuf::from(format!("/proc/{pid}/environ"));
+            let read = read_by_nobody(&environment);
+            assert!(!read.status.success() && read.stdout.is_empty(), "{kind}: {environment:?} is open");
+            assert!(!has_it(&std::fs::read(environment).unwrap_or_default()), "{kind}: in the environment");
+        }
+        let main = read_by_nobody(&PathBuf::from(format!("/proc/{}/cmdline", server.pid().unwrap())));
+        assert!(!main.stdout.is_empty(), "{kind}: everybody sees a command line");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,7 +38,7 @@ pub(super) fn command(
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     let log_failed =
         |source| ServerError::Folder { product: about.title, action: "write", path: folder.log(), source };
-    let log = File::options().create(true).append(true).open(folder.log()).map_err(log_failed)?;
+    let log = File::options().create(true).append(true).mode(0o600).open(folder.log()).map_err(log_failed)?;
     let errors = log.try_clone().map_err(log_failed)?;
     command.stdin(Stdio::null()).stdout(log).stderr(errors).current_dir(folder.data()).process_group(0);
     Ok(command)

@@ -5,9 +5,11 @@
 //! lockbench-redis-a1B2c3/    of the user who runs lockbench
 //!   owner                    locked for as long as that lockbench lives; its process id, for people
 //!   …                        what only the server may read, such as its password
-//!   log                      what the server printed
+//!   log                      what the server printed, which may quote what it was asked
 //!   data/                    of the user who runs the server
 //! ```
+//!
+//! No other user can read any of it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -71,7 +73,7 @@ impl Folder {
         let mut folder = Self::of_nobody(made.keep(), about.clean_up);
         // Under its name only once it is locked: without a lock the folder is a leftover.
         let making = folder.path.join("owner-in-the-making");
-        let mut owner = File::create(&making)?;
+        let mut owner = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&making)?;
         owner.lock()?;
         writeln!(owner, "{}", std::process::id())?;
         fs::rename(making, folder.path.join(OWNER))?;
