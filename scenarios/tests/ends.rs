@@ -1,4 +1,4 @@
-//! Told to end or killed at any moment of a run, lockbench leaves no process, no port and no folder behind, whatever server
+//! Told to end, or killed, at any moment of a run, lockbench leaves no process, no port and no folder behind, whatever server
 //! it was about to start, to ask or to stop.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
@@ -70,7 +70,7 @@ impl End {
         Self {
             seed,
             contender: installed[turn],
-            placement: if seed / 6 % 2 == 0 { "single" } else { "process" },
+            placement: if (seed / 6).is_multiple_of(2) { "single" } else { "process" },
             signal,
             after: within(RUN),
             again: again.then(|| within(Duration::from_millis(300))),
