@@ -101,7 +101,7 @@ fn history(tasks: u32) -> Result<Told, PlanError> {
         };
         Arrival { kind: 0, at_ns: u64::from(number), entry: NodeId((number % 5) as u16), root }
     });
-    let plan = Plan::new(settings, vec!["vm".to_owned()], arrivals.collect())?;
+    let plan = Plan::new(settings, vec!["vm".to_owned()], arrivals)?;
     let mut events = Vec::with_capacity((tasks * EVENTS) as usize);
     let mut values = vec![0; plan.resources.len()];
     // Steps advance one event at a time, in random order within a window of those under way: never two of a resource.

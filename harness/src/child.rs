@@ -14,6 +14,8 @@ use procfs::process::{Stat, all_processes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
+use crate::processors::Processors;
+
 const POLL: Duration = Duration::from_millis(5);
 
 /// How often a process that was told to stop is looked at; a stop takes microseconds.
@@ -31,6 +33,11 @@ impl Process {
     ///
     /// Cancel safe: a child that nobody waits for any more is killed.
     pub(crate) async fn spawn(command: Command) -> io::Result<Self> {
+        Self::spawn_on(command, None).await
+    }
+
+    /// The same, kept on these processors from its first instruction on, with all that it starts.
+    pub(crate) async fn spawn_on(command: Command, processors: Option<Processors>) -> io::Result<Self> {
         static SPAWNER: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
         let gone = || io::Error::other("the thread that spawns processes is gone");
         let spawner = match SPAWNER.get() {
@@ -41,7 +48,7 @@ impl Process {
             }
         };
         let (reply, answer) = oneshot::channel();
-        spawner.send(Order { command, reply }).await.map_err(|_| gone())?;
+        spawner.send(Order { command, processors, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -134,6 +141,7 @@ impl Drop for Process {
 
 struct Order {
     command: Command,
+    processors: Option<Processors>,
     /// Closed when nobody wants the child any more.
     reply: oneshot::Sender<io::Result<Process>>,
 }
@@ -142,12 +150,25 @@ struct Order {
 fn start_spawner() -> io::Result<mpsc::Sender<Order>> {
     let (spawner, mut orders) = mpsc::channel::<Order>(16);
     std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
-        while let Some(Order { mut command, reply }) = orders.blocking_recv() {
+        while let Some(Order { mut command, processors, reply }) = orders.blocking_recv() {
+            let spawned = match processors {
+                Some(processors) => spawn_on(&mut command, &processors),
+                None => command.spawn(),
+            };
             // A child that comes back is dropped, and thereby killed.
-            drop(reply.send(command.spawn().map(|child| Process { child })));
+            drop(reply.send(spawned.map(|child| Process { child })));
         }
     })?;
     Ok(spawner)
+}
+
+/// A child begins on the processors of the thread that spawns it: no code of ours has to run in it.
+fn spawn_on(command: &mut Command, processors: &Processors) -> io::Result<Child> {
+    let own = Processors::allowed()?;
+    processors.keep_thread()?;
+    let child = command.spawn();
+    own.keep_thread()?;
+    child
 }
 
 /// A command that dies with the thread that spawns it. Its own process group keeps a Ctrl-C at the terminal from it:

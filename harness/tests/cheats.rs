@@ -67,7 +67,6 @@ fn plan(seed: u64, holder: Holder) -> Arc<Plan> {
             root,
         }
     });
-    let arrivals = arrivals.collect();
     Arc::new(Plan::new(settings, vec!["task".to_owned()], arrivals).unwrap())
 }
 
@@ -125,7 +124,7 @@ fn simulate(setting: Setting, seed: u64) -> Run {
 }
 
 fn violated(run: &Run, check: &str) -> Option<Vec<String>> {
-    match checks::named(check).unwrap().judge(&run.facts, &run.events).verdict {
+    match checks::named(check).unwrap().judge(&run.facts, &run.history.to_vec().unwrap()).verdict {
         Verdict::Violated { witness } => Some(witness),
         _ => None,
     }
@@ -203,7 +202,7 @@ fn the_stated_seeds_are_enough_wherever_one_starts() {
 }
 
 fn history(setting: Setting, seed: u64) -> Vec<u8> {
-    serde_json::to_vec(&simulate(setting, seed).events).unwrap()
+    serde_json::to_vec(&simulate(setting, seed).history.to_vec().unwrap()).unwrap()
 }
 
 #[test]
@@ -250,11 +249,12 @@ fn a_history_is_judged_as_it_always_was() {
         let mut sha = Sha256::new();
         for (setting, _, _) in cheats.by_ref().take(*count) {
             for run in (0..10).map(|seed| simulate(*setting, seed)) {
+                let events = run.history.to_vec().unwrap();
                 for check in checks::ALL {
-                    let judgement = check.judge(&run.facts, &run.events);
+                    let judgement = check.judge(&run.facts, &events);
                     sha.update(format!("{}: {judgement:?}", check.name));
                 }
-                let figures = run.measure();
+                let figures = run.measure().unwrap();
                 sha.update(serde_json::to_vec(&(figures.tasks, figures.latency)).unwrap());
                 sha.update(format!("{:?}{:?}", figures.completed_per_slice, figures.implausible));
             }

@@ -109,6 +109,6 @@ async fn a_product_that_is_not_replicated_here_says_so() {
     for kind in ServerKind::ALL.iter().copied().filter(|kind| !kind.can_be_replicated()) {
         let error = Server::start(kind, &options()).await.unwrap_err();
         assert!(matches!(error, ServerError::NotReplicated { .. }), "{error}");
-        assert!(error.to_string().contains("etcd and ZooKeeper can be replicated"), "{error}");
+        assert!(error.to_string().contains("etcd, ZooKeeper and NATS can be replicated"), "{error}");
     }
 }

@@ -5,7 +5,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use harness::servers::{Finding, Server, ServerError, ServerKind, ServerOptions, find};
+use harness::servers::{Finding, Server, ServerError, ServerKind, ServerOptions, Topology, find};
 
 /// Those that are open to every user of the host: to log in at etcd, or at ZooKeeper, is a check at each request, which would
 /// be measured along. Neither of them runs programs for who asks.
@@ -17,6 +17,11 @@ async fn started() -> Vec<Server> {
         match find(kind) {
             Finding::Found { .. } => {
                 servers.push(Server::start(kind, &ServerOptions::default()).await.unwrap());
+                // The members let each other in by the password too.
+                if kind.can_be_replicated() && !OPEN.contains(&kind.name()) {
+                    let three = ServerOptions { topology: Topology::Replicated, ..ServerOptions::default() };
+                    servers.push(Server::start(kind, &three).await.unwrap());
+                }
             }
             Finding::Missing { remedy } => {
                 assert!(std::env::var_os("CI").is_none(), "{remedy}");
@@ -65,8 +70,10 @@ async fn the_password_is_in_no_command_line_no_readable_file_and_no_debug_output
         let (kind, secret) = (server.kind(), secret(server));
         assert!(!lines().any(|line| line.contains(secret)), "{kind}: in a command line");
         assert!(!format!("{server:?}").contains(secret), "{kind}: in Debug");
-        let found = readable_with(server.folder().unwrap(), secret);
-        assert!(found.is_empty(), "{kind}: {found:?}");
+        for member in server.members() {
+            let found = readable_with(member.path(), secret);
+            assert!(found.is_empty(), "{kind}: {found:?}");
+        }
     }
 }
 

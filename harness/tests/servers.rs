@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use harness::processors::Processors;
 use harness::servers::{
     Durability, Finding, Server, ServerError, ServerKind, ServerOptions, Topology, find, redact,
     sweep_leftovers,
@@ -457,4 +458,35 @@ fn every_kind_is_known_by_its_name() {
     let error = "oracle".parse::<ServerKind>().unwrap_err().to_string();
     let names: Vec<_> = ServerKind::ALL.iter().map(|kind| kind.name()).collect();
     assert_eq!(error, format!("no server is called `oracle`; there are {}", names.join(", ")));
+}
+
+/// What the kernel says of a process, as of each of its threads.
+fn allowed(pid: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let line = line.expect("the kernel says so");
+    line.trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_server_stays_on_the_processors_that_it_was_given_also_when_it_is_started_again() {
+    let all = Processors::allowed().unwrap();
+    let Ok(dealt) = all.deal(2) else {
+        eprintln!("skipped: there is one processor");
+        return;
+    };
+    for kind in installed() {
+        let options = ServerOptions { processors: vec![dealt[1].clone()], ..options(Durability::Memory) };
+        let mut server = Server::start(kind, &options).await.unwrap();
+        for again in [false, true] {
+            if again {
+                server.kill().await.unwrap();
+                server.restart().await.unwrap();
+            }
+            assert_eq!(allowed(server.pid().unwrap()), dealt[1].to_string(), "{kind}, again: {again}");
+        }
+        // Whoever comes next, from the same thread, is not bound by that.
+        let other = Server::start(kind, &self::options(Durability::Memory)).await.unwrap();
+        assert_eq!(allowed(other.pid().unwrap()), all.to_string(), "{kind}");
+    }
 }

@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use harness::servers::{Durability, Server as Running, ServerError, ServerKind, ServerOptions, Topology};
 use lock_backends::{LockClient, Variant, backends};
 use support::{Bench, PATIENCE, unique};
+use tokio::task::JoinSet;
 
 /// Outlives an election, so that most sessions do.
 const TTL: Duration = Duration::from_secs(4);
@@ -97,6 +100,56 @@ async fn on_zookeeper_every_node_goes_on_whichever_member_fails() {
     every_node_goes_on("zookeeper").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn on_nats_every_node_goes_on_whichever_member_fails() {
+    every_node_goes_on("nats").await;
+}
+
+/// Many ask at once, so that requests for a key are under way side by side between the members.
+async fn one_at_a_time_is_let_in(of: &str) {
+    let kind = of.parse().unwrap();
+    let Some(server) = three(kind).await else { return };
+    for variant in variants(of) {
+        let bench = Arc::new(Bench::with_ttl(variant, server.endpoint(), TTL));
+        let (key, inside) = (unique(variant.name), Arc::new(AtomicUsize::new(0)));
+        let mut nodes = JoinSet::new();
+        for _ in 0..6 {
+            let (bench, key, inside) = (Arc::clone(&bench), key.clone(), Arc::clone(&inside));
+            nodes.spawn(async move {
+                let node = bench.node().await;
+                for _ in 0..20 {
+                    let guard = node.acquire_request(bench.ask(&key)).await.unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "{}", bench.variant.name);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    guard.release().await.unwrap();
+                }
+            });
+        }
+        while let Some(joined) = nodes.join_next().await {
+            joined.unwrap();
+        }
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_three_members_of_etcd_one_at_a_time_is_let_in() {
+    one_at_a_time_is_let_in("etcd").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_three_members_of_zookeeper_one_at_a_time_is_let_in() {
+    one_at_a_time_is_let_in("zookeeper").await;
+}
+
+/// Before 2.10 members compare revisions only before they agree: of several writes that replace one revision, all may be
+/// accepted.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_three_members_of_nats_one_at_a_time_is_let_in() {
+    one_at_a_time_is_let_in("nats").await;
+}
+
 /// Asks until there is an answer: during an election there is none.
 async fn answered<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
     let asking = async {
@@ -139,5 +192,25 @@ async fn what_zookeeper_acknowledged_before_its_leader_was_killed_is_read_from_t
         client.sync("/").await.unwrap();
         assert_eq!(client.get_data("/kept").await.unwrap().0, b"value", "member {place}");
     }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nats_acknowledged_before_its_leader_was_killed_is_told_by_each_of_the_others() {
+    let Some(mut server) = three(ServerKind::named("nats")).await else { return };
+    let variant = lock_backends::variant("nats-kv").unwrap();
+    let all = Bench::with_ttl(variant, server.endpoint(), Duration::from_secs(60));
+    let node = all.node().await;
+    let guard = node.acquire_request(all.ask("kept").describing("stands")).await.unwrap();
+    // The bucket is there, so that this is the member that keeps it.
+    let leader = server.leader().await.unwrap();
+    server.member(leader).unwrap().kill().await.unwrap();
+    for (place, member) in server.members().iter().enumerate().filter(|(place, _)| *place != leader) {
+        let bench = Bench::with_ttl(variant, member.endpoint(), Duration::from_secs(60));
+        let reader = answered(|| async { bench.try_node().await.ok() }).await;
+        let holder = answered(|| async { reader.holder("kept").await.ok() }).await;
+        assert_eq!(holder.as_deref(), Some("stands"), "member {place}");
+    }
+    drop(guard.release().await);
     server.stop().await.unwrap();
 }

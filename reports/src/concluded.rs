@@ -41,7 +41,7 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use harness::record::{Deed, Expected, TOO_BUSY, Verdict};
+    use harness::record::{Deed, Expected, Histogram, TOO_BUSY, Verdict};
 
     use super::*;
     use crate::fixture;
@@ -95,6 +95,20 @@ mod tests {
         noop.records[0].programmed_delay_ns = Some(4_000_000);
         assert_eq!(standing(&comparison, "noop"), Standing::Exact(2, 3));
         assert_eq!(standing(&comparison, "ring-queue"), Standing::NotProven);
+    }
+
+    #[test]
+    fn a_control_whose_tail_is_off_leaves_a_pass_unproven() {
+        let with_tail = |tail_ns| {
+            let mut comparison = fixture::small();
+            let noop = comparison.rows.iter_mut().find(|row| row.contender == "noop").unwrap();
+            let mut wait = Histogram::default();
+            (0..1000).for_each(|task| wait.record_ns(if task < 970 { 5_000_000 } else { tail_ns }));
+            noop.records[0].latency.wait = wait;
+            standing(&comparison, "noop")
+        };
+        assert_eq!(with_tail(9_000_000), Standing::Exact(3, 3));
+        assert_eq!(with_tail(15_000_000), Standing::Exact(2, 3));
     }
 
     #[test]

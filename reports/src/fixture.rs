@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use harness::record::{
-    CheckVerdict, End, Expected, FaultFacts, FaultRecord, HarnessCost, Histogram, Latency, Machine, Manifest,
-    Operations, Peak, PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally,
-    Verdict,
+    Awareness, CheckVerdict, End, Expected, FaultFacts, FaultRecord, HarnessCost, Histogram, Latency,
+    Machine, Manifest, Operations, Peak, PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped,
+    Survives, Tally, Verdict,
 };
 
 use crate::Comparison;
@@ -17,6 +17,11 @@ use crate::Comparison;
 pub(crate) fn small() -> Comparison {
     static DRAWN: LazyLock<Comparison> = LazyLock::new(|| batch(&[RING, NAIVE], &[NONE, NOOP], 3));
     DRAWN.clone()
+}
+
+/// The same of so many blocks.
+pub(crate) fn of_blocks(blocks: u32) -> Comparison {
+    batch(&[RING, NAIVE], &[NONE, NOOP], blocks)
 }
 
 /// What a review would show: five contenders, four controls, three blocks.
@@ -213,6 +218,7 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         backlog: Some(harness::record::Backlog { middle: 3, end: 4 }),
         goodput_per_s: tasks.completed as f64 / 10.0 + draw.normal() * 1.5,
         latency,
+        awareness: Awareness::default(),
         completed_per_slice,
         verdicts: answers(shape),
         survives: Survives {
@@ -306,6 +312,7 @@ fn manifest(blocks: u32) -> Manifest {
             fsync_p99_ns: None,
             loopback_rtt_p50_ns: Some(31_000),
         },
+        pinning: None,
         plan: PlanFacts {
             nodes: 4,
             tasks: TASKS,
@@ -326,6 +333,7 @@ fn manifest(blocks: u32) -> Manifest {
             timer_cpu_per_task_ns: 99_000,
             lag_p99_ns: 310_000,
         },
+        reference: Some("redis-naive".to_owned()),
         failed: Vec::new(),
         skipped: vec![Skipped {
             contender: "zk-seq".to_owned(),

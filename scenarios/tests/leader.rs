@@ -12,7 +12,7 @@ use harness::servers::ServerKind;
 
 use trial::{Trial, violated};
 
-const REPLICATED: [(&str, &str); 2] = [("etcd-cas", "etcd"), ("zk-seq", "zookeeper")];
+const REPLICATED: [(&str, &str); 3] = [("etcd-cas", "etcd"), ("zk-seq", "zookeeper"), ("nats-kv", "nats")];
 
 /// Tasks that completed from that stamp of the run on.
 fn completed_after(record: &RunRecord, from_ns: u64) -> u64 {

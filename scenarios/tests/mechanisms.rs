@@ -40,19 +40,17 @@ fn plan(tasks: u32) -> Arc<Plan> {
         deadline_ns: DEADLINE_NS,
         holder: Holder::Checks,
     };
-    let arrivals = (0..tasks)
-        .map(|number| {
-            let mut vm =
-                step(ResourceKind::Vm, number % 5, 1, vec![step(ResourceKind::Host, number % 2, 2, vec![])]);
-            vm.mode = if number % 3 == 0 { Mode::Shared } else { Mode::Exclusive };
-            Arrival {
-                kind: 0,
-                at_ns: u64::from(number) * 1_000_000,
-                entry: NodeId((number % 3) as u16),
-                root: step(ResourceKind::Volume, number % 7, 1, vec![vm]),
-            }
-        })
-        .collect();
+    let arrivals = (0..tasks).map(|number| {
+        let mut vm =
+            step(ResourceKind::Vm, number % 5, 1, vec![step(ResourceKind::Host, number % 2, 2, vec![])]);
+        vm.mode = if number % 3 == 0 { Mode::Shared } else { Mode::Exclusive };
+        Arrival {
+            kind: 0,
+            at_ns: u64::from(number) * 1_000_000,
+            entry: NodeId((number % 3) as u16),
+            root: step(ResourceKind::Volume, number % 7, 1, vec![vm]),
+        }
+    });
     let plan = Plan::new(settings, vec!["attach".to_owned()], arrivals).unwrap();
     // A volume is held for 3 × 5 ms and asked for every 7: overlaps do not depend on how busy the machine is.
     assert!(plan.overlaps_without_exclusion() >= u64::from(tasks) / 2);
@@ -80,6 +78,7 @@ async fn run_on(contender: &Contender, placement: Placement, endpoint: Option<St
             program: env!("CARGO_BIN_EXE_lockbench").into(),
             args: vec!["node".into()],
             mechanism: Sealed(serde_json::to_value(contender.recipe(&setting)).unwrap()),
+            processors: Vec::new(),
         };
         let run = process::run(plan, command, clock, RunOptions::default()).await.unwrap();
         assert_eq!(run.facts.outages, [], "{}", contender.name);
@@ -90,11 +89,11 @@ async fn run_on(contender: &Contender, placement: Placement, endpoint: Option<St
 }
 
 fn keeps_apart_and_loses_nothing(name: &str, run: &Run) {
-    let figures = run.measure();
+    let figures = run.measure().unwrap();
     assert_eq!(figures.implausible, Vec::<String>::new(), "{name}");
     assert_eq!(figures.tasks.completed, 100, "{name}: {:?}", figures.tasks);
     for check in checks::ALL {
-        let judgement = check.judge(&run.facts, &run.events);
+        let judgement = check.judge(&run.facts, &run.history.to_vec().unwrap());
         // A mechanism without tokens or releases gives some checks nothing to look at, nobody promises an order, and
         // this plan creates nothing.
         if matches!(judgement.verdict, Verdict::NotApplicable { .. }) {
@@ -110,7 +109,7 @@ fn keeps_apart_and_loses_nothing(name: &str, run: &Run) {
 
 fn releases_only_after_the_agent_acknowledged_the_leave(name: &str, run: &Run) {
     let mut left = HashSet::new();
-    for event in &run.events {
+    for event in &run.history.to_vec().unwrap() {
         match event.what {
             What::Left { .. } => assert!(left.insert(event.step), "{name}: {} left twice", event.step),
             What::ReleaseSent => assert!(left.contains(&event.step), "{name}: {} was inside", event.step),
@@ -150,7 +149,11 @@ async fn nested_steps_of_several_owners_are_kept_apart_by_every_lock_on_its_real
             let server = Server::start(kind, &ServerOptions::default()).await.unwrap();
             let run = run_on(&contender, placement, Some(server.endpoint().to_owned())).await;
             keeps_apart_and_loses_nothing(&format!("{} {placement:?}", contender.name), &run);
-            assert!(run.events.iter().any(|event| event.what == What::ReleaseSent), "{}", contender.name);
+            assert!(
+                run.history.to_vec().unwrap().iter().any(|event| event.what == What::ReleaseSent),
+                "{}",
+                contender.name
+            );
             server.stop().await.unwrap();
         }
     }
@@ -161,9 +164,9 @@ async fn nested_steps_of_several_owners_are_kept_apart_by_every_lock_on_its_real
 async fn a_mechanism_without_exclusion_is_caught_by_both_checks() {
     for placement in [Placement::Single, Placement::Process] {
         let run = run_on(&contender("none"), placement, None).await;
-        assert_eq!(run.measure().tasks.completed, 100);
+        assert_eq!(run.measure().unwrap().tasks.completed, 100);
         for check in checks::ALL {
-            let verdict = check.judge(&run.facts, &run.events).verdict;
+            let verdict = check.judge(&run.facts, &run.history.to_vec().unwrap()).verdict;
             let caught = matches!(verdict, Verdict::Violated { ref witness } if !witness.is_empty());
             assert_eq!(caught, check.must_catch_none == checks::MustCatch::Yes, "{}", check.name);
         }
@@ -175,7 +178,8 @@ async fn noop_is_measured_exactly_in_virtual_time() {
     let (plan, clock) = (plan(50), Clock::virtual_time());
     let delay = Duration::from_millis(5);
     let mechanism = Arc::new(harness::engine::Open::new(Arc::clone(&plan), clock.clone(), delay));
-    let wait = single::run(plan, mechanism, clock, RunOptions::default()).await.measure().latency.wait;
+    let wait =
+        single::run(plan, mechanism, clock, RunOptions::default()).await.measure().unwrap().latency.wait;
     assert_eq!(wait.count(), 150);
     // tokio's timer rounds up to a whole millisecond at most; three digits are kept.
     for quantile in [0.01, 0.5, 1.0] {
@@ -192,7 +196,7 @@ async fn a_dead_mechanism_refuses_and_every_task_is_accounted_for() {
     let stop = tokio_util::sync::CancellationToken::new();
     stop.cancel();
     let options = RunOptions { stop, ..RunOptions::default() };
-    let tally = single::run(plan, mechanism, clock, options).await.measure().tasks;
+    let tally = single::run(plan, mechanism, clock, options).await.measure().unwrap().tasks;
     assert_eq!(tally.planned, 50);
     assert_eq!(tally.not_offered + tally.completed + tally.refused + tally.unfinished, 50);
 }
@@ -215,7 +219,7 @@ fn the_same_plan_gives_the_same_history_byte_by_byte_where_there_are_no_sockets(
                 here: Here::all(&plan),
             };
             let mechanism = contender(name).build(&setting).await.unwrap();
-            single::run(plan, mechanism, clock, RunOptions::default()).await.events
+            single::run(plan, mechanism, clock, RunOptions::default()).await.history.to_vec().unwrap()
         });
         serde_json::to_vec(&events).unwrap()
     };
@@ -278,7 +282,10 @@ async fn a_local_mutex_with_the_exclusion_between_nodes_removed_is_caught() {
         tables.push(contender("local-mutex").build(&setting).await.unwrap());
     }
     let run = single::run(plan, Arc::new(TablePerNode(tables)), clock, RunOptions::default()).await;
-    assert_eq!(run.measure().tasks.completed, 100);
+    assert_eq!(run.measure().unwrap().tasks.completed, 100);
     let exclusion = checks::ALL.iter().find(|check| check.name == "exclusion").unwrap();
-    assert!(matches!(exclusion.judge(&run.facts, &run.events).verdict, Verdict::Violated { .. }));
+    assert!(matches!(
+        exclusion.judge(&run.facts, &run.history.to_vec().unwrap()).verdict,
+        Verdict::Violated { .. }
+    ));
 }

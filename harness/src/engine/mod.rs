@@ -2,12 +2,15 @@
 //! contract of everything that is compared.
 
 mod clock;
+mod spill;
+mod history;
 mod recorder;
 mod mechanism;
 mod agent;
 mod node;
 mod part;
 mod link;
+mod round_trip;
 mod control;
 pub mod machine;
 pub(crate) mod peak;
@@ -16,8 +19,11 @@ pub(crate) mod others;
 pub use agent::{Agent, AgentLink, AgentOptions, Direct, EnterRet, Fencing, LeaveRet, WhenBusy};
 pub use clock::{Clock, monotonic_ns, process_cpu_ns};
 pub use control::Open;
+pub use history::History;
 pub use link::{Flow, Link, Links, Way, Ways};
 pub use mechanism::{BoxFuture, Entitlement, Lease, Mechanism, NoLease, StepRunner};
 pub use node::Node;
 pub(crate) use part::{Part, PartOptions, PartRet};
+pub(crate) use recorder::Told;
 pub use recorder::{Progress, Recorder};
+pub use round_trip::RoundTrip;

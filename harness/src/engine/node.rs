@@ -230,13 +230,14 @@ mod tests {
     ) -> Vec<(u64, u16, &'static str)> {
         let settings = PlanSettings { seed: 1, nodes: 1, window_ns: 1, deadline_ns: 1000 * MS, holder };
         let arrival = |(at_ms, root)| Arrival { kind: 0, at_ns: at_ms * MS, entry: NodeId(0), root };
-        let arrivals = roots.into_iter().map(arrival).collect();
+        let arrivals = roots.into_iter().map(arrival);
         let plan = Arc::new(Plan::new(settings, vec!["vm".into()], arrivals).unwrap());
         let clock = Clock::virtual_time();
         let after_ns = lost_after_ms * MS;
         let mechanism = Arc::new(Losing { clock: clock.clone(), runner: OnceLock::new(), after_ns });
-        let Run { events, facts: Facts { origin_ns, .. }, .. } =
+        let Run { history, facts: Facts { origin_ns, .. }, .. } =
             run(plan, mechanism, clock, RunOptions::default()).await;
+        let events = history.to_vec().unwrap();
         let told = events.iter().filter_map(|event| {
             let what = match &event.what {
                 What::Entered { .. } => "in",

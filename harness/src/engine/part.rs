@@ -249,7 +249,7 @@ mod tests {
                 children: Vec::new(),
             },
         });
-        Plan::new(settings, vec!["vm".into()], arrivals.collect()).unwrap()
+        Plan::new(settings, vec!["vm".into()], arrivals).unwrap()
     }
 
     /// Runs the part of one node alone; which tasks it started, and when.
@@ -270,7 +270,7 @@ mod tests {
         let mut part = Part::start(&options, [(node, Arc::new(link) as Arc<dyn AgentLink>)]);
         part.returned().await;
         part.finish().await;
-        let invoked = recorder.finish().into_iter().filter(|event| event.what == What::Invoked);
+        let invoked = recorder.take().into_iter().filter(|event| event.what == What::Invoked);
         invoked.map(|event| (event.step.task, event.node.unwrap(), event.at_ns)).collect()
     }
 

@@ -1,15 +1,25 @@
 //! Collects the events of a run while it goes on.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::model::{Event, What};
+use super::history::History;
+use super::spill::Writer;
+use crate::model::{Event, TaskId, What};
+
+/// Events that are held before they are written: about 10 MB. Shorter histories stay in memory.
+const HELD: usize = 1 << 17;
 
 /// Collects the events of a run. One short lock: an append costs less than a channel's.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Recorder {
-    events: Mutex<Vec<Event>>,
+    recorded: Mutex<Recorded>,
     progress: Arc<Progress>,
+    /// Where events go when there are too many of them; `None`: nowhere.
+    spill: Option<PathBuf>,
+    held: usize,
 }
 
 /// Counts that move while a run goes on.
@@ -21,36 +31,147 @@ pub struct Progress {
     pub returned: AtomicU64,
 }
 
+/// What a task's node has told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Told {
+    #[default]
+    Nothing,
+    Invoked,
+    Returned,
+}
+
+#[derive(Debug, Default)]
+struct Recorded {
+    events: Vec<Event>,
+    /// By task, as far as any was told of.
+    tasks: Vec<Told>,
+    writer: Option<io::Result<Writer>>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self { recorded: Mutex::default(), progress: Arc::default(), spill: None, held: HELD }
+    }
+}
+
 impl Recorder {
-    /// One that moves the counts as it goes.
+    /// One that moves the counts as it goes, and writes to a file in this folder what is too much to be held.
     #[must_use]
-    pub fn new(progress: Arc<Progress>) -> Self {
-        Self { events: Mutex::default(), progress }
+    pub fn new(progress: Arc<Progress>, folder: PathBuf) -> Self {
+        Self { progress, spill: Some(folder), ..Self::default() }
     }
 
     /// Appends an event.
     pub fn record(&self, event: Event) {
-        if event.step.step == 0 && event.node.is_some() {
-            match event.what {
-                What::Invoked => drop(self.progress.started.fetch_add(1, Ordering::Relaxed)),
-                What::Returned { .. } => drop(self.progress.returned.fetch_add(1, Ordering::Relaxed)),
-                _ => {}
+        let root = event.step.step == 0 && event.node.is_some() && !event.step.task.is_bystander();
+        let told = match event.what {
+            What::Invoked if root => Told::Invoked,
+            What::Returned { .. } if root => Told::Returned,
+            _ => Told::Nothing,
+        };
+        match told {
+            Told::Nothing => {}
+            Told::Invoked => drop(self.progress.started.fetch_add(1, Ordering::Relaxed)),
+            Told::Returned => drop(self.progress.returned.fetch_add(1, Ordering::Relaxed)),
+        }
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let Recorded { events, tasks, writer } = &mut *recorded;
+        if told != Told::Nothing {
+            let task = event.step.task.0 as usize;
+            if tasks.len() <= task {
+                tasks.resize(task + 1, Told::Nothing);
+            }
+            // A task returns once, and its invocation may be told after that.
+            if tasks[task] != Told::Returned {
+                tasks[task] = told;
             }
         }
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        events.push(event);
+        // Where the disk is behind, it is asked again after as many events.
+        if let Some(folder) = self.spill.as_ref().filter(|_| events.len().is_multiple_of(self.held)) {
+            let writer = writer.get_or_insert_with(|| Writer::start(folder.clone()));
+            if let Ok(writer) = writer {
+                let full = std::mem::replace(events, Vec::with_capacity(self.held));
+                if let Some(back) = writer.offer(full) {
+                    *events = back;
+                }
+            }
+        }
     }
 
-    /// Takes the events out, in the order of their recording.
+    /// What was told of a task so far.
+    pub(crate) fn told(&self, task: TaskId) -> Told {
+        let recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded.tasks.get(task.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// Takes the events out that are held, in the order of their recording: all, where none is written.
     #[must_use]
     pub fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.recorded.lock().unwrap_or_else(PoisonError::into_inner).events)
     }
 
-    /// Takes the events out, in order of time. Events of one stamp keep the order of their recording.
+    /// Takes the history out. Events of one stamp keep the order of their recording. Waits for the disk where some are
+    /// written.
     #[must_use]
-    pub fn finish(&self) -> Vec<Event> {
-        let mut events = self.take();
-        events.sort_by_key(|event| event.at_ns);
-        events
+    pub fn finish(&self) -> History {
+        let recorded = std::mem::take(&mut *self.recorded.lock().unwrap_or_else(PoisonError::into_inner));
+        match recorded.writer {
+            None => History::held(recorded.events),
+            Some(writer) => History::written(writer.and_then(|writer| writer.finish(recorded.events))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Events as _, NodeId, Outcome, StepRef};
+
+    fn recorder(held: usize, folder: PathBuf) -> Recorder {
+        Recorder { held, ..Recorder::new(Arc::default(), folder) }
+    }
+
+    fn event(at_ns: u64, task: u32, what: What) -> Event {
+        Event { at_ns, node: Some(NodeId(0)), step: StepRef { task: TaskId(task), step: 0 }, what }
+    }
+
+    #[test]
+    fn a_long_history_is_written_and_the_same_as_if_it_were_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let (long, short) =
+            (recorder(7, folder.path().to_owned()), recorder(1_000, folder.path().to_owned()));
+        for number in 0..100 {
+            // Late by up to 20 places, two of each stamp.
+            let event = event(u64::from(number / 2 + number % 10 * 3), number, What::Invoked);
+            long.record(event.clone());
+            short.record(event);
+        }
+        let (long, short) = (long.finish(), short.finish());
+        assert!(!long.is_held() && short.is_held());
+        assert_eq!(long.to_vec().unwrap(), short.to_vec().unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
+    }
+
+    #[test]
+    fn a_history_that_could_not_be_written_says_so_and_is_not_taken_for_a_short_one() {
+        let recorder = recorder(2, PathBuf::from("/nonexistent"));
+        (0..9).for_each(|number| recorder.record(event(1, number, What::Invoked)));
+        let error = recorder.finish().pass(&mut |_, _| ()).unwrap_err();
+        assert!(error.to_string().starts_with("the history could not be written"), "{error}");
+    }
+
+    #[test]
+    fn what_was_told_of_a_task_is_known_also_when_its_events_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = recorder(2, folder.path().to_owned());
+        let returned = || What::Returned { outcome: Outcome::Completed };
+        for (task, what) in
+            [(0, What::Invoked), (1, What::Invoked), (1, returned()), (3, returned()), (3, What::Invoked)]
+        {
+            recorder.record(event(1, task, what));
+        }
+        let told: Vec<Told> = (0..5).map(|task| recorder.told(TaskId(task))).collect();
+        assert_eq!(told, [Told::Invoked, Told::Returned, Told::Nothing, Told::Returned, Told::Nothing]);
     }
 }

@@ -1,42 +1,96 @@
-//! What came of the faults of a run, read off its history.
+//! What came of the faults of a run, read off its history in one pass.
 
-use super::moved::{Move, Moved, moves};
-use crate::model::{Event, Facts, FaultTarget, Injected, NodeId, Outcome, Section, StepRef, What};
+use super::moved::{Move, Moved, Moving};
+use crate::model::{Event, Events, Facts, FaultTarget, Injected, NodeId, Outcome, Section, StepRef, What};
 use crate::record::{FaultFacts, FaultRecord};
 
 /// The facts about a run's faults; empty where none was planned.
-#[must_use]
-pub fn aftermath(facts: &Facts, events: &[Event]) -> FaultFacts {
-    let first_ns =
-        facts.injected.iter().filter_map(|fault| fault.lasted_ns).map(|(from_ns, _)| from_ns).min();
-    let entries = events.iter().filter(|event| matches!(event.what, What::Entered { .. }));
-    let last = events.iter().rev().find_map(|event| match &event.what {
-        What::Returned { outcome } if event.step.step == 0 => Some(outcome),
-        _ => None,
-    });
-    let moves = if facts.promises.one_owner { moves(facts, events) } else { Vec::new() };
-    let mut faults = facts.injected.iter().peekable();
-    let mut records = Vec::new();
-    while let Some(injected) = faults.next() {
-        let next_ns = faults.peek().and_then(|next| next.lasted_ns).map_or(u64::MAX, |(from_ns, _)| from_ns);
-        records.push(record(facts, events, injected, &moves, next_ns));
+///
+/// # Errors
+/// Those of the history.
+pub fn aftermath<E: Events + ?Sized>(facts: &Facts, events: &E) -> Result<FaultFacts, E::Error> {
+    let mut seeing = Seeing::new(facts);
+    events.pass(&mut |_, event| seeing.see(event))?;
+    Ok(seeing.finish())
+}
+
+struct Seeing<'a> {
+    facts: &'a Facts,
+    /// When the first fault began.
+    first_ns: Option<u64>,
+    entries_before: u64,
+    /// Whether the last task to return completed.
+    last_completed: bool,
+    moving: Option<Moving<'a>>,
+    faults: Vec<(&'a Injected, Option<Following<'a>>)>,
+}
+
+impl<'a> Seeing<'a> {
+    fn new(facts: &'a Facts) -> Self {
+        let lasted = facts.injected.iter().filter_map(|fault| fault.lasted_ns);
+        let following = |fault: &'a Injected| {
+            (fault, fault.lasted_ns.map(|lasted_ns| Following::new(facts, fault, lasted_ns)))
+        };
+        Self {
+            facts,
+            first_ns: lasted.map(|(from_ns, _)| from_ns).min(),
+            entries_before: 0,
+            last_completed: false,
+            moving: facts.promises.one_owner.then(|| Moving::new(facts)),
+            faults: facts.injected.iter().map(following).collect(),
+        }
     }
-    FaultFacts {
-        planned: facts.plan.faults.len() as u64,
-        faults: records,
-        entries_before: first_ns
-            .map_or(0, |first_ns| entries.filter(|event| event.at_ns < first_ns).count() as u64),
-        last_completed: last == Some(&Outcome::Completed),
-        least: Vec::new(),
-        least_share: None,
-        freed_bound_ns: None,
+
+    fn see(&mut self, event: &Event) {
+        match &event.what {
+            What::Entered { .. } => {
+                self.entries_before +=
+                    u64::from(self.first_ns.is_some_and(|first_ns| event.at_ns < first_ns));
+            }
+            What::Returned { outcome } if event.step.step == 0 => {
+                self.last_completed = *outcome == Outcome::Completed;
+            }
+            _ => {}
+        }
+        if let Some(moving) = &mut self.moving {
+            moving.see(event);
+        }
+        self.faults
+            .iter_mut()
+            .filter_map(|(_, following)| following.as_mut())
+            .for_each(|fault| fault.see(event));
+    }
+
+    fn finish(self) -> FaultFacts {
+        let Self { facts, entries_before, last_completed, moving, faults, .. } = self;
+        let moves = moving.map(Moving::finish).unwrap_or_default();
+        let mut faults = faults.into_iter().peekable();
+        let mut records = Vec::new();
+        while let Some((injected, following)) = faults.next() {
+            // Keys that move before the next fault moved because of this one.
+            let next = faults.peek().and_then(|(next, _)| next.lasted_ns);
+            let mut record = record(facts, injected);
+            if let Some(following) = following {
+                following.finish(&moves, next.map_or(u64::MAX, |(from_ns, _)| from_ns), &mut record);
+            }
+            records.push(record);
+        }
+        FaultFacts {
+            planned: facts.plan.faults.len() as u64,
+            faults: records,
+            entries_before,
+            last_completed,
+            least: Vec::new(),
+            least_share: None,
+            freed_bound_ns: None,
+        }
     }
 }
 
-/// Keys that move before the next fault moved because of this one.
-fn record(facts: &Facts, events: &[Event], injected: &Injected, moves: &[Move], next_ns: u64) -> FaultRecord {
+/// What is known of a fault before the history is looked at.
+fn record(facts: &Facts, injected: &Injected) -> FaultRecord {
     let since = |at_ns: u64| at_ns.saturating_sub(facts.origin_ns);
-    let mut record = FaultRecord {
+    FaultRecord {
         verb: injected.fault.to_string(),
         target: injected.fault.target.to_string(),
         node: injected.node.map(|node| node.0),
@@ -49,109 +103,181 @@ fn record(facts: &Facts, events: &[Event], injected: &Injected, moves: &[Move], 
         regressions: 0,
         rejections: 0,
         freed_ns: None,
-        unserved_ns: injected.lasted_ns.map(|lasted_ns| unserved_ns(facts, events, lasted_ns)),
+        unserved_ns: None,
         moved_keys: 0,
         stall_ns: None,
         completed_before: 0,
         completed_after: 0,
         effective: false,
         failure: injected.failure.clone(),
-    };
-    let Some((from_ns, until_ns)) = injected.lasted_ns else { return record };
-    record.completed_before = completed(events, from_ns.saturating_sub(SECOND_NS), from_ns);
-    record.completed_after = completed(events, from_ns, from_ns + SECOND_NS);
-    let moved = Moved::within(moves, from_ns, next_ns);
-    (record.moved_keys, record.stall_ns) = (moved.resources.len() as u64, moved.stall_ns);
-    let mut hit = injected.hit.clone();
-    if injected.fault.verb.is_of_ring() {
-        let moved = Moved::within(moves, from_ns, until_ns).resources;
-        hit.retain(|section| moved.contains(&facts.plan.step(section.step).resource));
     }
-    record.hits = hit.len() as u64;
-    for section in &hit {
-        let after = after(facts, events, section, from_ns);
-        record.regressions += u64::from(after.regressed);
-        record.rejections += u64::from(after.rejected);
-        record.freed_ns = record.freed_ns.max(after.freed_ns);
-    }
-    record.effective = match injected.fault.target {
-        FaultTarget::Holder => record.hits > 0,
-        _ if injected.fault.verb.is_of_ring() => record.moved_keys > 0,
-        FaultTarget::Node(node) => open(facts, events, |entry| entry == node, (from_ns, until_ns)),
-        FaultTarget::Server | FaultTarget::Leader => open(facts, events, |_| true, (from_ns, until_ns)),
-    };
-    record
-}
-
-/// Whether a task was open while a fault lasted, that had entered at one of the nodes that it concerned.
-fn open(facts: &Facts, events: &[Event], concerns: impl Fn(NodeId) -> bool, lasted_ns: (u64, u64)) -> bool {
-    let (from_ns, until_ns) = lasted_ns;
-    let due = facts.plan.tasks.iter().filter(|task| facts.origin_ns + task.arrival_ns < until_ns);
-    let returned = events.iter().filter(|event| {
-        event.at_ns < from_ns && event.step.step == 0 && matches!(event.what, What::Returned { .. })
-    });
-    let entry = |event: &Event| facts.plan.tasks[event.step.task.0 as usize].entry;
-    due.filter(|task| concerns(task.entry)).count() > returned.filter(|event| concerns(entry(event))).count()
-}
-
-/// The longest time without an entry, from the fault until the first entry after it was taken back.
-fn unserved_ns(facts: &Facts, events: &[Event], (from_ns, until_ns): (u64, u64)) -> u64 {
-    let entered =
-        |event: &&Event| matches!(event.what, What::Entered { .. }) && !event.step.task.is_bystander();
-    let (mut longest_ns, mut last_ns) = (0, from_ns);
-    for event in events.iter().filter(entered).filter(|event| event.at_ns >= from_ns) {
-        longest_ns = longest_ns.max(event.at_ns - last_ns);
-        last_ns = event.at_ns;
-        if last_ns >= until_ns {
-            return longest_ns;
-        }
-    }
-    longest_ns.max(facts.end_ns.saturating_sub(last_ns))
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Tasks that completed from one stamp to another.
-fn completed(events: &[Event], from_ns: u64, to_ns: u64) -> u64 {
-    let returned = |what: &What| matches!(what, What::Returned { outcome: Outcome::Completed });
-    let within = events.iter().filter(|event| (from_ns..to_ns).contains(&event.at_ns));
-    within.filter(|event| event.step.step == 0 && returned(&event.what)).count() as u64
+/// A fault that came about, as the history goes by.
+struct Following<'a> {
+    facts: &'a Facts,
+    injected: &'a Injected,
+    from_ns: u64,
+    until_ns: u64,
+    hit: Vec<Hit<'a>>,
+    /// Tasks that completed in the second before it, and in the one after its beginning.
+    completed: [u64; 2],
+    /// Of those that it concerns, the tasks that had returned before it.
+    returned: usize,
+    unserved: Unserved,
 }
 
-#[derive(Debug, Default)]
-struct After {
+impl<'a> Following<'a> {
+    fn new(facts: &'a Facts, injected: &'a Injected, (from_ns, until_ns): (u64, u64)) -> Self {
+        let hit = injected.hit.iter().map(|section| Hit::new(facts, section)).collect();
+        let unserved = Unserved { longest_ns: 0, last_ns: from_ns, over: false };
+        Self { facts, injected, from_ns, until_ns, hit, completed: [0; 2], returned: 0, unserved }
+    }
+
+    /// Whether it concerns the tasks that enter there.
+    fn concerns(&self, entry: NodeId) -> bool {
+        match self.injected.fault.target {
+            FaultTarget::Node(node) => entry == node,
+            FaultTarget::Holder | FaultTarget::Server | FaultTarget::Leader => true,
+        }
+    }
+
+    fn see(&mut self, event: &Event) {
+        let (at_ns, from_ns) = (event.at_ns, self.from_ns);
+        match &event.what {
+            What::Returned { outcome } if event.step.step == 0 => {
+                if *outcome == Outcome::Completed {
+                    let before = (from_ns.saturating_sub(SECOND_NS)..from_ns).contains(&at_ns);
+                    let after = (from_ns..from_ns + SECOND_NS).contains(&at_ns);
+                    self.completed[0] += u64::from(before);
+                    self.completed[1] += u64::from(after);
+                }
+                if at_ns < from_ns && self.concerns(self.facts.plan.tasks[event.step.task.0 as usize].entry) {
+                    self.returned += 1;
+                }
+            }
+            What::Entered { .. } if at_ns >= from_ns && !event.step.task.is_bystander() => {
+                self.unserved.entered(at_ns, self.until_ns);
+            }
+            _ => {}
+        }
+        if at_ns >= from_ns {
+            self.hit.iter_mut().for_each(|hit| hit.see(event, from_ns));
+        }
+    }
+
+    fn finish(mut self, moves: &[Move], next_ns: u64, record: &mut FaultRecord) {
+        let (from_ns, until_ns) = (self.from_ns, self.until_ns);
+        [record.completed_before, record.completed_after] = self.completed;
+        record.unserved_ns = Some(self.unserved.until(self.facts.end_ns));
+        let moved = Moved::within(moves, from_ns, next_ns);
+        (record.moved_keys, record.stall_ns) = (moved.resources.len() as u64, moved.stall_ns);
+        let of_ring = self.injected.fault.verb.is_of_ring();
+        if of_ring {
+            let moved = Moved::within(moves, from_ns, until_ns).resources;
+            self.hit.retain(|hit| moved.contains(&hit.resource));
+        }
+        record.hits = self.hit.len() as u64;
+        for hit in &self.hit {
+            record.regressions += u64::from(hit.regressed);
+            record.rejections += u64::from(hit.rejected);
+            record.freed_ns = record.freed_ns.max(hit.freed_ns);
+        }
+        record.effective = match self.injected.fault.target {
+            FaultTarget::Holder => record.hits > 0,
+            _ if of_ring => record.moved_keys > 0,
+            FaultTarget::Node(_) | FaultTarget::Server | FaultTarget::Leader => self.met_an_open_task(),
+        };
+    }
+
+    /// Whether a task was open while it lasted, that had entered at one of the nodes that it concerned.
+    fn met_an_open_task(&self) -> bool {
+        let due = |task: &&crate::model::Task| self.facts.origin_ns + task.arrival_ns < self.until_ns;
+        let tasks = self.facts.plan.tasks.iter().filter(due);
+        tasks.filter(|task| self.concerns(task.entry)).count() > self.returned
+    }
+}
+
+/// The longest time without an entry, from the fault until the first entry after it was taken back.
+struct Unserved {
+    longest_ns: u64,
+    last_ns: u64,
+    over: bool,
+}
+
+impl Unserved {
+    fn entered(&mut self, at_ns: u64, until_ns: u64) {
+        if !self.over {
+            self.longest_ns = self.longest_ns.max(at_ns - self.last_ns);
+            self.last_ns = at_ns;
+            self.over = at_ns >= until_ns;
+        }
+    }
+
+    fn until(&self, end_ns: u64) -> u64 {
+        let rest_ns = if self.over { 0 } else { end_ns.saturating_sub(self.last_ns) };
+        self.longest_ns.max(rest_ns)
+    }
+}
+
+/// A section that was hit, what became of it, and of its slot.
+struct Hit<'a> {
+    facts: &'a Facts,
+    section: &'a Section,
+    resource: u32,
     /// It wrote although a later token had entered its slot.
     regressed: bool,
     /// Its write was refused.
     rejected: bool,
     /// From the fault to the next entry of its slot.
     freed_ns: Option<u64>,
+    /// A later token has entered.
+    later: bool,
+    stage: Stage,
 }
 
-/// What became of a section that was hit, and of its slot.
-fn after(facts: &Facts, events: &[Event], hit: &Section, from_ns: u64) -> After {
-    let resource = facts.plan.step(hit.step).resource;
-    let same = |step: StepRef| !step.task.is_bystander() && facts.plan.step(step).resource == resource;
-    let mut after = After::default();
-    let (mut later, mut gone) = (false, false);
-    for event in events.iter().filter(|event| event.at_ns >= from_ns && same(event.step)) {
+/// How far a section that was hit has come.
+#[derive(PartialEq, Eq)]
+enum Stage {
+    Inside,
+    Left,
+    /// It has left, and somebody has entered after it.
+    Followed,
+}
+
+impl<'a> Hit<'a> {
+    fn new(facts: &'a Facts, section: &'a Section) -> Self {
+        let resource = facts.plan.step(section.step).resource;
+        let (regressed, rejected, later, stage) = (false, false, false, Stage::Inside);
+        Self { facts, section, resource, regressed, rejected, freed_ns: None, later, stage }
+    }
+
+    /// An event from the fault on.
+    fn see(&mut self, event: &Event, from_ns: u64) {
+        let (hit, step) = (self.section, event.step);
+        let same =
+            |step: StepRef| !step.task.is_bystander() && self.facts.plan.step(step).resource == self.resource;
+        if self.stage == Stage::Followed || !same(step) {
+            return;
+        }
         match &event.what {
-            What::Entered { slot, token, .. } if *slot == hit.slot && event.step != hit.step => {
-                after.freed_ns.get_or_insert(event.at_ns - from_ns);
-                later |= *token > hit.token;
-                if gone {
-                    break;
+            What::Entered { slot, token, .. } if *slot == hit.slot && step != hit.step => {
+                self.freed_ns.get_or_insert(event.at_ns - from_ns);
+                self.later |= *token > hit.token;
+                if self.stage == Stage::Left {
+                    self.stage = Stage::Followed;
                 }
             }
-            What::Rejected { .. } if event.step == hit.step => after.rejected = true,
-            What::Left { wrote } if event.step == hit.step => {
-                after.regressed = later && wrote.is_some();
-                gone = true;
+            What::Rejected { .. } if step == hit.step => self.rejected = true,
+            What::Left { wrote } if step == hit.step => {
+                self.regressed = self.later && wrote.is_some();
+                self.stage = Stage::Left;
             }
             _ => {}
         }
     }
-    after
 }
 
 #[cfg(test)]
@@ -162,6 +288,11 @@ mod tests {
 
     fn entered(sequence: u64, value: u64) -> What {
         What::Entered { slot: Some(0), token: Some(Token { generation: 0, sequence }), value }
+    }
+
+    fn told(facts: &Facts, events: &[Event]) -> FaultFacts {
+        let Ok(told) = aftermath(facts, events);
+        told
     }
 
     /// Task 0 is hit at 10 ms for 30 ms.
@@ -184,7 +315,7 @@ mod tests {
             misses: 2,
             failure: None,
         });
-        aftermath(&run.facts, &run.events).faults.remove(0)
+        told(&run.facts, &run.events).faults.remove(0)
     }
 
     #[test]
@@ -222,7 +353,7 @@ mod tests {
             let lasted_ns = Some((10_000_000, 40_000_000));
             let (node, member, hit, misses, failure) = (None, None, Vec::new(), 0, None);
             run.facts.injected.push(Injected { fault, lasted_ns, node, member, hit, misses, failure });
-            aftermath(&run.facts, &run.events).faults[0].effective
+            told(&run.facts, &run.events).faults[0].effective
         };
         let busy = [(5, 0, entered(1, 0)), (25, 1, entered(2, 0)), (41, 0, left(1)), (45, 1, left(1))];
         assert!(hit(FaultVerb::Pause, &busy).effective, "somebody was inside");

@@ -52,7 +52,7 @@ pub(crate) fn run_of(level: u32, modes: &[Mode], table: &[(u64, u32, What)]) -> 
     let resource = Resource { kind: ResourceKind::Vm, id: 7, level };
     let root = |mode| StepTree { resource, mode, hold_ns: 0, create_ns: None, children: Vec::new() };
     let arrival = |mode| Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root: root(mode) };
-    let arrivals = modes.iter().map(|mode| arrival(*mode)).collect();
+    let arrivals = modes.iter().map(|mode| arrival(*mode));
     let plan = Plan::new(settings, vec!["vm".into()], arrivals).unwrap();
     let events = table
         .iter()

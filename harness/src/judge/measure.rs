@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::awareness::Watching;
 use super::per::{PerSlot, PerStep};
+use super::stamp::Stamp;
 use crate::model::{Event, Events, Facts, Outcome, StepRef, TaskId, What};
-use crate::record::{Backlog, Latency, SLICE_NS, Tally};
+use crate::record::{Awareness, Backlog, Latency, SLICE_NS, Tally};
 
 /// Windows shorter than this are bursts: nothing arrives after the first tasks have begun.
 const LEAST_WINDOW_NS: u64 = 100_000_000;
@@ -20,6 +22,8 @@ pub struct Figures {
     pub backlog: Option<Backlog>,
     /// Distributions.
     pub latency: Latency,
+    /// What those who wait and those who hold were told.
+    pub awareness: Awareness,
     /// Completed tasks by slice of time.
     pub completed_per_slice: Vec<u64>,
     /// Steps that were granted.
@@ -42,9 +46,9 @@ pub fn measure<E: Events + ?Sized>(facts: &Facts, events: &E) -> Result<Figures,
 
 #[derive(Default, Clone, Copy)]
 struct Life {
-    invoked_ns: Option<u64>,
+    invoked: Stamp,
     entered: bool,
-    left_ns: Option<u64>,
+    left: Stamp,
     slot: Option<u32>,
     wrote: bool,
 }
@@ -52,13 +56,22 @@ struct Life {
 /// How a task ended.
 #[derive(Default, Clone, Copy)]
 struct End {
-    asked_ns: Option<u64>,
-    returned: Option<(u64, Ended)>,
+    asked: Stamp,
+    returned: Stamp,
+    /// How, once it has returned.
+    ended: Ended,
+}
+
+impl End {
+    fn returned(&self) -> Option<(u64, Ended)> {
+        self.returned.ns().map(|at_ns| (at_ns, self.ended))
+    }
 }
 
 /// An outcome without its words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Ended {
+    #[default]
     Completed,
     Rejected,
     Refused,
@@ -105,6 +118,7 @@ struct Measuring<'a> {
     /// When the last section left a slot.
     freed: PerSlot<Option<u64>>,
     open: Open,
+    watching: Watching<'a>,
     figures: Figures,
 }
 
@@ -118,6 +132,7 @@ impl<'a> Measuring<'a> {
             ends: vec![End::default(); plan.tasks.len()],
             freed: PerSlot::new(plan),
             open: Open::default(),
+            watching: Watching::new(plan),
             figures: Figures::default(),
         }
     }
@@ -135,14 +150,17 @@ impl<'a> Measuring<'a> {
         let (step, at_ns) = (event.step, event.at_ns);
         let (root, counts) = (step.step == 0, self.counts(step));
         let task = step.task.0 as usize;
+        if counts {
+            self.watching.see(event);
+        }
         match &event.what {
             What::Invoked => {
                 // The caller of a root step is the plan; that of a child is its parent step.
                 let intended_ns = self.intended_ns(step.task);
-                self.lives[step].invoked_ns = Some(if root { intended_ns } else { at_ns });
+                self.lives[step].invoked = Stamp::at(if root { intended_ns } else { at_ns });
                 if root {
                     self.open.change(at_ns, 1);
-                    self.ends[task].asked_ns = Some(at_ns);
+                    self.ends[task].asked = Stamp::at(at_ns);
                     if !self.facts.was_out(&self.facts.plan.tasks[task]) {
                         self.figures.latency.lag.record_ns(at_ns.saturating_sub(intended_ns));
                     }
@@ -155,8 +173,8 @@ impl<'a> Measuring<'a> {
                 // Who is run again did not wait in the meantime.
                 let first = !std::mem::replace(&mut life.entered, true);
                 life.slot = *slot;
-                self.figures.untold += u64::from(first && life.invoked_ns.is_none());
-                let asked_ns = life.invoked_ns.unwrap_or(at_ns);
+                self.figures.untold += u64::from(first && life.invoked.ns().is_none());
+                let asked_ns = life.invoked.ns().unwrap_or(at_ns);
                 if counts && first {
                     self.figures.latency.wait.record_ns(at_ns.saturating_sub(asked_ns));
                 }
@@ -168,19 +186,20 @@ impl<'a> Measuring<'a> {
             What::Left { wrote } => {
                 let resource = self.facts.plan.step(step).resource;
                 let life = &mut self.lives[step];
-                life.left_ns = Some(at_ns);
+                life.left = Stamp::at(at_ns);
                 life.wrote |= wrote.is_some();
                 if let Some(freed) = life.slot.and_then(|slot| self.freed.get(resource, slot)) {
                     *freed = Some(at_ns);
                 }
             }
             What::Returned { outcome } => {
-                if let Some(left_ns) = self.lives[step].left_ns.filter(|_| counts) {
+                if let Some(left_ns) = self.lives[step].left.ns().filter(|_| counts) {
                     self.figures.latency.release.record_ns(at_ns.saturating_sub(left_ns));
                 }
                 if root {
                     self.open.change(at_ns, -1);
-                    self.ends[task].returned = Some((at_ns, outcome.into()));
+                    let end = &mut self.ends[task];
+                    (end.returned, end.ended) = (Stamp::at(at_ns), outcome.into());
                 }
             }
             _ => {}
@@ -192,7 +211,9 @@ impl<'a> Measuring<'a> {
         self.tally();
         self.censor_waits();
         self.figures.implausible = self.implausible();
-        self.figures
+        let Self { watching, mut figures, facts, .. } = self;
+        figures.awareness = watching.finish(facts.end_ns);
+        figures
     }
 
     /// Sorts every planned task into exactly one field, and measures the whole tasks.
@@ -211,11 +232,11 @@ impl<'a> Measuring<'a> {
             let intended_ns = facts.origin_ns + task.arrival_ns;
             let (burst, served_ns) = bursts.entry(task.arrival_ns).or_default();
             *burst += 1;
-            let open_at = |ns: u64| intended_ns <= ns && end.returned.is_none_or(|(at_ns, _)| at_ns > ns);
+            let open_at = |ns: u64| intended_ns <= ns && end.returned.ns().is_none_or(|at_ns| at_ns > ns);
             backlog.middle += u64::from(open_at(middle_ns));
             backlog.end += u64::from(open_at(end_ns));
-            let Some((at_ns, ended)) = end.returned else {
-                *if end.asked_ns.is_some() { &mut tasks.unfinished } else { &mut tasks.not_offered } += 1;
+            let Some((at_ns, ended)) = end.returned() else {
+                *if end.asked.ns().is_some() { &mut tasks.unfinished } else { &mut tasks.not_offered } += 1;
                 figures.latency.response.censor_ns(settings.deadline_ns);
                 continue;
             };
@@ -275,8 +296,8 @@ impl<'a> Measuring<'a> {
     fn implausible(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         let took = |end: &End| {
-            let until_ns = end.returned.map_or(self.facts.end_ns, |(at_ns, _)| at_ns);
-            end.asked_ns.map_or(0, |asked_ns| i128::from(until_ns.saturating_sub(asked_ns)))
+            let until_ns = end.returned.ns().unwrap_or(self.facts.end_ns);
+            end.asked.ns().map_or(0, |asked_ns| i128::from(until_ns.saturating_sub(asked_ns)))
         };
         let (counted, summed) = (self.open.sum, self.ends.iter().map(took).sum::<i128>());
         if (counted - summed).abs() > (summed / 100).max(1_000_000) {
@@ -284,7 +305,7 @@ impl<'a> Measuring<'a> {
                 "Little's law: the nodes had {counted} ns of open tasks, but their tasks took {summed} ns"
             ));
         }
-        let unasked = self.ends.iter().filter(|end| end.asked_ns.is_none() && end.returned.is_some());
+        let unasked = self.ends.iter().filter(|end| end.asked.ns().is_none() && end.returned.ns().is_some());
         let unasked = unasked.count();
         if unasked > 0 {
             reasons.push(format!(

@@ -1,9 +1,11 @@
 //! From a history to figures and verdicts: pure functions, whoever recorded it.
 
 mod per;
+mod stamp;
 mod breakage;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod awareness;
 mod measure;
 pub mod checks;
 mod moved;

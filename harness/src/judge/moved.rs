@@ -63,13 +63,23 @@ struct Key {
 }
 
 /// Every move of a run's keys. Of mechanisms that run a step where it was asked for this says nothing.
-pub(super) fn moves(facts: &Facts, events: &[Event]) -> Vec<Move> {
-    let mut keys = vec![Key::default(); facts.plan.resources.len()];
-    let mut steps: PerStep<Step> = PerStep::new(&facts.plan);
-    let mut moves = Vec::new();
-    for event in events {
-        let resource = facts.plan.step(event.step).resource;
-        let (key, step) = (&mut keys[resource as usize], &mut steps[event.step]);
+pub(super) struct Moving<'a> {
+    facts: &'a Facts,
+    keys: Vec<Key>,
+    steps: PerStep<Step>,
+    moves: Vec<Move>,
+}
+
+impl<'a> Moving<'a> {
+    pub(super) fn new(facts: &'a Facts) -> Self {
+        let keys = vec![Key::default(); facts.plan.resources.len()];
+        Self { facts, keys, steps: PerStep::new(&facts.plan), moves: Vec::new() }
+    }
+
+    /// The next event.
+    pub(super) fn see(&mut self, event: &Event) {
+        let resource = self.facts.plan.step(event.step).resource;
+        let (key, step) = (&mut self.keys[resource as usize], &mut self.steps[event.step]);
         match (&event.what, step.phase) {
             (What::Invoked, Phase::Before) => {
                 step.phase = Phase::Waiting;
@@ -82,7 +92,7 @@ pub(super) fn moves(facts: &Facts, events: &[Event]) -> Vec<Move> {
                 key.inside += 1;
                 if key.owner.is_some() && key.owner != step.node {
                     let stall_ns = key.idle_since_ns.map_or(0, |since_ns| event.at_ns - since_ns);
-                    moves.push(Move { at_ns: event.at_ns, resource, stall_ns });
+                    self.moves.push(Move { at_ns: event.at_ns, resource, stall_ns });
                 }
                 key.owner = step.node;
             }
@@ -94,7 +104,7 @@ pub(super) fn moves(facts: &Facts, events: &[Event]) -> Vec<Move> {
                 step.phase = Phase::After;
                 key.waiting -= 1;
             }
-            _ => continue,
+            _ => return,
         }
         key.idle_since_ns = match (key.waiting > 0 && key.inside == 0, key.idle_since_ns) {
             (true, None) => Some(event.at_ns),
@@ -102,7 +112,10 @@ pub(super) fn moves(facts: &Facts, events: &[Event]) -> Vec<Move> {
             (false, _) => None,
         };
     }
-    moves
+
+    pub(super) fn finish(self) -> Vec<Move> {
+        self.moves
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +130,9 @@ mod tests {
         for event in run.events.iter_mut().filter(|event| event.step.task.0 == 1 && event.node.is_some()) {
             event.node = Some(NodeId(1));
         }
-        moves(&run.facts, &run.events)
+        let mut moving = Moving::new(&run.facts);
+        run.events.iter().for_each(|event| moving.see(event));
+        moving.finish()
     }
 
     #[test]

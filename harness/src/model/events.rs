@@ -1,13 +1,14 @@
 //! The events of a run as something that can be gone through.
 
 use std::convert::Infallible;
+use std::error::Error;
 
 use super::event::Event;
 
 /// A history that can be gone through, more than once, without being held.
 pub trait Events {
     /// Why it could not be gone through.
-    type Error;
+    type Error: Error + Send + Sync + 'static;
 
     /// Shows every event in the order of time, with its place from 0.
     ///

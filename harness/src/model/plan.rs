@@ -84,36 +84,40 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Flattens and checks the arrivals, which are sorted by time.
+    /// Flattens and checks the arrivals one by one, and sorts them by time where they are not.
     ///
     /// # Errors
     /// When a tree violates the resource order, a resource has two levels, or something does not fit.
     pub fn new(
         settings: PlanSettings,
         kinds: Vec<String>,
-        mut arrivals: Vec<Arrival>,
+        arrivals: impl IntoIterator<Item = Arrival>,
     ) -> Result<Self, PlanError> {
-        if arrivals.len() >= TaskId::BYSTANDER as usize {
-            return Err(PlanError::Size(format!("{} tasks", arrivals.len())));
-        }
-        arrivals.sort_by_key(|arrival| arrival.at_ns);
-        let mut index = BTreeMap::new();
-        for arrival in &arrivals {
-            collect(&arrival.root, &mut index)?;
-        }
-        let mut resources = Vec::new();
-        for (place, (&(kind, id), slot)) in index.iter_mut().enumerate() {
-            resources.push(Resource { kind, id, level: slot.0 });
-            slot.1 = u32::try_from(place).map_err(|_| PlanError::Size("resources".into()))?;
-        }
-        let mut tasks = Vec::with_capacity(arrivals.len());
+        let mut index = Index::new();
+        let (mut tasks, mut steps) = (Vec::new(), Vec::new());
         for arrival in arrivals {
+            if tasks.len() >= TaskId::BYSTANDER as usize {
+                return Err(PlanError::Size(format!("more than {} tasks", tasks.len())));
+            }
             if arrival.entry.0 >= settings.nodes {
                 return Err(PlanError::Entry(arrival.entry.0));
             }
-            let mut steps = Vec::new();
-            flatten(&arrival.root, &index, &mut steps, &kinds[usize::from(arrival.kind)])?;
-            tasks.push(Task { kind: arrival.kind, arrival_ns: arrival.at_ns, entry: arrival.entry, steps });
+            flatten(&arrival.root, &mut index, &mut steps, &kinds[usize::from(arrival.kind)])?;
+            let (kind, arrival_ns, entry) = (arrival.kind, arrival.at_ns, arrival.entry);
+            // No longer than they are: there are as many of them as tasks.
+            tasks.push(Task { kind, arrival_ns, entry, steps: steps.as_slice().into() });
+            steps.clear();
+        }
+        tasks.sort_by_key(|task| task.arrival_ns);
+        // Until all are known, a resource's place is that of its first appearance.
+        let mut places = vec![0; index.len()];
+        let mut resources = Vec::with_capacity(index.len());
+        for (place, (&(kind, id), &(level, appeared))) in (0..).zip(&index) {
+            resources.push(Resource { kind, id, level });
+            places[appeared as usize] = place;
+        }
+        for step in tasks.iter_mut().flat_map(|task| &mut task.steps) {
+            step.resource = places[step.resource as usize];
         }
         resources.extend((0..settings.nodes).map(|node| Resource {
             kind: ResourceKind::Bystander,
@@ -174,20 +178,17 @@ impl Plan {
     }
 }
 
-/// Level and later index of every resource.
+/// Level of every resource, and how many others appeared before it.
 type Index = BTreeMap<(ResourceKind, u32), (u32, u32)>;
 
-fn collect(tree: &StepTree, index: &mut Index) -> Result<(), PlanError> {
-    let Resource { kind, id, level } = tree.resource;
-    if index.entry((kind, id)).or_insert((level, 0)).0 != level {
+fn flatten(tree: &StepTree, index: &mut Index, steps: &mut Vec<Step>, kind: &str) -> Result<(), PlanError> {
+    let place = steps.len();
+    let appeared = u32::try_from(index.len()).map_err(|_| PlanError::Size("resources".into()))?;
+    let Resource { kind: of, id, level } = tree.resource;
+    let (known, resource) = *index.entry((of, id)).or_insert((level, appeared));
+    if known != level {
         return Err(PlanError::Level(tree.resource));
     }
-    tree.children.iter().try_for_each(|child| collect(child, index))
-}
-
-fn flatten(tree: &StepTree, index: &Index, steps: &mut Vec<Step>, kind: &str) -> Result<(), PlanError> {
-    let place = steps.len();
-    let resource = index[&(tree.resource.kind, tree.resource.id)].1;
     let StepTree { mode, hold_ns, create_ns, .. } = *tree;
     steps.push(Step { resource, mode, hold_ns, create_ns, end: 0 });
     for child in &tree.children {
@@ -225,10 +226,8 @@ pub(super) mod fixture {
     pub(crate) fn plan(roots: Vec<(u64, StepTree)>) -> Result<Plan, PlanError> {
         let settings =
             PlanSettings { seed: 1, nodes: 2, window_ns: 1_000, deadline_ns: 10_000, holder: Holder::Checks };
-        let arrivals = roots
-            .into_iter()
-            .map(|(at_ns, root)| Arrival { kind: 0, at_ns, entry: NodeId(0), root })
-            .collect();
+        let arrivals =
+            roots.into_iter().map(|(at_ns, root)| Arrival { kind: 0, at_ns, entry: NodeId(0), root });
         Plan::new(settings, vec!["test".into()], arrivals)
     }
 }

@@ -46,7 +46,7 @@ pub struct Task {
     /// Where it enters.
     pub entry: NodeId,
     /// Its tree in pre-order.
-    pub steps: Vec<Step>,
+    pub steps: Box<[Step]>,
 }
 
 impl Task {

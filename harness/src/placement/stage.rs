@@ -1,14 +1,18 @@
 //! What every placement needs of a run, and what it makes of what it is told.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Agent, AgentOptions, Clock, Links, PartRet, Progress, Recorder, Ways, others, peak};
+use crate::engine::{
+    Agent, AgentOptions, Clock, History, Links, PartRet, Progress, Recorder, Ways, others, peak,
+};
 use crate::faults::{Injector, Nodes, Surroundings, Views};
 use crate::judge::{Figures, measure};
-use crate::model::{Event, Facts, Histogram, Injected, Outage, Plan, Promises};
+use crate::model::{Facts, Histogram, Injected, Outage, Plan, Promises};
 use crate::record::{Operations, Others, Peak};
 use crate::servers::Server;
 
@@ -27,6 +31,8 @@ pub struct RunOptions {
     pub links: Option<Arc<Links>>,
     /// How links between the nodes and the agent usually are, where there are to be any; nodes must be processes.
     pub agent_links: Option<Ways>,
+    /// Where a history goes while the run lasts that is too long to be held; `None`: where temporary files go.
+    pub spill: Option<PathBuf>,
 }
 
 /// What happened in a run, in whatever placement.
@@ -34,8 +40,8 @@ pub struct RunOptions {
 pub struct Run {
     /// What is known of it beside its events.
     pub facts: Facts,
-    /// The history, by time.
-    pub events: Vec<Event>,
+    /// What happened, by time.
+    pub history: History,
     /// Latency of the bystanders' probes that completed.
     pub bystander: Histogram,
     /// Probes that did not complete.
@@ -56,11 +62,13 @@ pub struct Run {
 
 impl Run {
     /// The figures of this run.
-    #[must_use]
-    pub fn measure(&self) -> Figures {
-        let Ok(mut figures) = measure(&self.facts, &self.events[..]);
+    ///
+    /// # Errors
+    /// When the history could not be written, or cannot be read.
+    pub fn measure(&self) -> io::Result<Figures> {
+        let mut figures = measure(&self.facts, &self.history)?;
         figures.latency.bystander = self.bystander.clone();
-        figures
+        Ok(figures)
     }
 }
 
@@ -98,7 +106,8 @@ pub(crate) struct Told {
 
 impl Stage {
     pub(crate) fn new(plan: Arc<Plan>, clock: Clock, options: RunOptions) -> Self {
-        let recorder = Arc::new(Recorder::new(Arc::clone(&options.progress)));
+        let spill = options.spill.clone().unwrap_or_else(std::env::temp_dir);
+        let recorder = Arc::new(Recorder::new(Arc::clone(&options.progress), spill));
         let agent = Agent::new(Arc::clone(&plan), clock.clone(), Arc::clone(&recorder), options.agent);
         let views = Arc::new(Views::new(&plan));
         Self { plan, clock, recorder, agent: Arc::new(agent), views, options }
@@ -165,10 +174,10 @@ impl Stage {
     /// Puts the run together; all events have been recorded.
     pub(crate) fn run(self, told: Told) -> Run {
         let Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected } = told;
-        let events = self.recorder.finish();
+        let history = self.recorder.finish();
         Run {
             facts: Facts { plan: self.plan, origin_ns, end_ns, promises, outages, injected },
-            events,
+            history,
             bystander: ret.bystander,
             bystander_failed: ret.bystander_failed,
             process_cpu_ns: ret.process_cpu_ns,

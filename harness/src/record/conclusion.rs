@@ -394,7 +394,9 @@ fn noop_is_off(record: &RunRecord) -> Option<String> {
     let (measured_ns, programmed_ns) = (record.latency.delay_ns()?, record.programmed_delay_ns?);
     (record.delay_is_exact() == Some(false)).then(|| {
         let (measured, programmed) = (measured_ns as f64 / 1e6, programmed_ns as f64 / 1e6);
-        format!("measured a wait of {measured:.3} ms where {programmed:.3} ms were programmed")
+        let tail = record.latency.tail_ns().map(|tail_ns| format!(" (p99 {:.3} ms)", tail_ns as f64 / 1e6));
+        let tail = tail.unwrap_or_default();
+        format!("measured a wait of {measured:.3} ms{tail} where {programmed:.3} ms were programmed")
     })
 }
 

@@ -71,6 +71,37 @@ impl Latency {
     /// What the mechanism itself took to grant, at the median: the wait, less how late the driver was to ask.
     #[must_use]
     pub fn delay_ns(&self) -> Option<u64> {
-        Some(self.wait.quantile_ns(0.5)?.saturating_sub(self.lag.quantile_ns(0.5).unwrap_or(0)))
+        self.less_lag_ns(0.5)
     }
+
+    /// The same at the 99th percentile; `None` where there are too few tasks for one.
+    #[must_use]
+    pub fn tail_ns(&self) -> Option<u64> {
+        self.wait.quantile(0.99)?;
+        self.less_lag_ns(0.99)
+    }
+
+    fn less_lag_ns(&self, quantile: f64) -> Option<u64> {
+        Some(self.wait.quantile_ns(quantile)?.saturating_sub(self.lag.quantile_ns(quantile).unwrap_or(0)))
+    }
+}
+
+/// What those who wait and those who hold were told. Over steps of level ≥ 1, or over all where every resource is of level 0.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Awareness {
+    /// Steps that were asked for.
+    pub asked: u64,
+    /// Of these, how many waited until their own deadline, or the end of the run, in silence: no error was told, and nobody
+    /// was granted the resource in the meantime.
+    pub silent: u64,
+    /// The most that waited at one time.
+    pub most_waiting: u64,
+    /// How long leases still lasted when they were granted.
+    pub validity: Histogram,
+    /// How many had ended by then.
+    pub expired: u64,
+    /// Of holders whose slot was granted to another before they left it: from that grant until they were told. Without an
+    /// end where they never were.
+    pub knew: Histogram,
 }

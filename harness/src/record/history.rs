@@ -10,7 +10,7 @@ use crate::model::{Event, Events};
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_history(path: &Path, events: &[Event]) -> io::Result<()> {
+pub fn write_history<E: Events + ?Sized>(path: &Path, events: &E) -> io::Result<()> {
     let partial = path.with_extension("partial");
     let file = encode_history(BufWriter::new(File::create(&partial)?), events)?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
@@ -20,14 +20,22 @@ pub fn write_history(path: &Path, events: &[Event]) -> io::Result<()> {
 /// Encodes a history as [`write_history`] stores it, and gives the writer back.
 ///
 /// # Errors
-/// Those of the writer.
-pub fn encode_history<W: io::Write>(writer: W, events: &[Event]) -> io::Result<W> {
+/// Those of the writer, and of the history.
+pub fn encode_history<W: io::Write, E: Events + ?Sized>(writer: W, events: &E) -> io::Result<W> {
     // serde_json writes in small pieces, each of which would be a call into the compressor.
     let mut encoder = BufWriter::new(zstd::Encoder::new(writer, 3)?);
-    for event in events {
-        serde_json::to_writer(&mut encoder, event)?;
-        encoder.write_all(b"\n")?;
-    }
+    let mut written = Ok(());
+    let write = |encoder: &mut BufWriter<_>, event: &Event| -> io::Result<()> {
+        serde_json::to_writer(&mut *encoder, event)?;
+        encoder.write_all(b"\n")
+    };
+    let passed = events.pass(&mut |_, event| {
+        if written.is_ok() {
+            written = write(&mut encoder, event);
+        }
+    });
+    passed.map_err(io::Error::other)?;
+    written?;
     encoder.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
 }
 

@@ -33,10 +33,16 @@ pub struct Manifest {
     pub clients: BTreeMap<String, String>,
     /// The machine.
     pub machine: Machine,
+    /// Who had which processors; `None`: all parties shared them.
+    #[serde(default)]
+    pub pinning: Option<Pinning>,
     /// What the plan contains.
     pub plan: PlanFacts,
     /// Blocks asked for: each contender runs once per block.
     pub blocks: u32,
+    /// The contender that all others are compared with, chosen before the first run.
+    #[serde(default)]
+    pub reference: Option<String>,
     /// Cost of the harness itself, measured before the first run.
     pub harness: HarnessCost,
     /// Contenders that could not run, and how to get them.
@@ -94,6 +100,18 @@ pub struct Machine {
     pub fsync_p99_ns: Option<u64>,
     /// Median round trip of 64 bytes over loopback TCP.
     pub loopback_rtt_p50_ns: Option<u64>,
+}
+
+/// Processors by party, as lists such as `0-2,7`; those of one party are no other's.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pinning {
+    /// The driver's, with the agent, and with all nodes that are no processes of their own.
+    pub driver: String,
+    /// Those of each member of the contender's server, if it is a private one.
+    pub members: Vec<String>,
+    /// Those of each node that is a process of its own.
+    pub nodes: Vec<String>,
 }
 
 /// What the plan of every run of the batch contains (block seeds differ; this is the first block's).

@@ -9,15 +9,16 @@ mod figures;
 mod faults;
 mod run;
 mod conclusion;
+pub mod difference;
 
 pub use conclusion::{
     BatchEnd, Conclusion, Deed, Promise, Standing, conclude, must_be_caught, programmed_ns,
 };
 pub use faults::{FaultFacts, FaultRecord, LeastFaults};
-pub use figures::{Backlog, Latency, Tally};
+pub use figures::{Awareness, Backlog, Latency, Tally};
 pub use file::write_json;
 pub use history::{StoredHistory, encode_history, write_history};
-pub use manifest::{End, HarnessCost, Machine, Manifest, PlanFacts, SCHEMA_VERSION, Skipped};
+pub use manifest::{End, HarnessCost, Machine, Manifest, Pinning, PlanFacts, SCHEMA_VERSION, Skipped};
 pub use run::{Others, Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives, TOO_BUSY};
 pub use verdict::{Amount, CheckFigure, CheckVerdict, Expected, Verdict};
 

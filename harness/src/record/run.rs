@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::faults::FaultFacts;
 use crate::model::Operations;
 
-use super::figures::{Backlog, Latency, Tally};
+use super::figures::{Awareness, Backlog, Latency, Tally};
 use super::verdict::CheckVerdict;
 
 /// Whether a row is compared or checks the bench itself.
@@ -56,6 +56,9 @@ pub struct RunRecord {
     pub backlog: Option<Backlog>,
     /// Distributions.
     pub latency: Latency,
+    /// What those who wait and those who hold were told.
+    #[serde(default)]
+    pub awareness: Awareness,
     /// Completed tasks in each slice of [`SLICE_NS`] from the start.
     pub completed_per_slice: Vec<u64>,
     /// Answers of the checks.
@@ -146,13 +149,20 @@ impl RunRecord {
         self.others.is_some_and(|others| others.share() > Others::MOST_SHARE)
     }
 
-    /// Whether the control `noop` measured the delay that it programmed: within 10 %, or half a millisecond where
-    /// that is more. `None` for everybody else.
+    /// Whether the control `noop` measured the delay that it programmed: the median within 10 %, or half a millisecond
+    /// where that is more; and the 99th percentile, where there are tasks enough for one, no more than a quarter above it,
+    /// or 5 ms. `None` for everybody else.
     #[must_use]
     pub fn delay_is_exact(&self) -> Option<bool> {
         let (programmed_ns, measured_ns) = (self.programmed_delay_ns?, self.latency.delay_ns()?);
-        Some(measured_ns.abs_diff(programmed_ns) <= (programmed_ns / 10).max(500_000))
+        let exact = measured_ns.abs_diff(programmed_ns) <= (programmed_ns / 10).max(500_000);
+        Some(exact && self.latency.tail_ns().is_none_or(|tail_ns| tail_ns <= tail_bound_ns(programmed_ns)))
     }
+}
+
+/// A tail has the hiccups of the machine in it, which are milliseconds and no share of what was programmed.
+fn tail_bound_ns(programmed_ns: u64) -> u64 {
+    programmed_ns + (programmed_ns / 4).max(5_000_000)
 }
 
 /// Length of a slice of [`RunRecord::completed_per_slice`].

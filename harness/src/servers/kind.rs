@@ -62,9 +62,12 @@ impl ServerKind {
     /// The titles of those that can, for people.
     #[must_use]
     pub fn replicated() -> String {
-        let able: Vec<_> =
-            Self::ALL.iter().filter(|kind| kind.can_be_replicated()).map(|kind| kind.title()).collect();
-        able.join(" and ")
+        let able = Self::ALL.iter().filter(|kind| kind.can_be_replicated());
+        let able: Vec<_> = able.map(|kind| kind.title()).collect();
+        match &able[..] {
+            [others @ .., last] if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+            all => all.concat(),
+        }
     }
 
     /// The settings that decide what an acknowledged write survives, as a private server of this durability says them.

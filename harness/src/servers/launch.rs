@@ -79,11 +79,13 @@ fn seats(kind: ServerKind, options: &ServerOptions) -> Result<Vec<Seat>, ServerE
     let no_ports = |source| ServerError::Ports { product: about.title, source };
     let user = user(about)?;
     let secret = Secret::fresh();
-    let seat = |ports| {
+    let seat = |(place, ports)| {
         let folder = Folder::create(about, options, user.as_ref())?;
-        Ok(Seat { folder, ports, secret: secret.clone(), user: user.clone() })
+        let processors = options.processors.get(place).cloned();
+        Ok(Seat { folder, ports, secret: secret.clone(), user: user.clone(), processors })
     };
-    free_ports(options.topology.members()).map_err(no_ports)?.into_iter().map(seat).collect()
+    let ports = free_ports(options.topology.members()).map_err(no_ports)?;
+    ports.into_iter().enumerate().map(seat).collect()
 }
 
 /// So many times the ports of 127.0.0.1 that a member needs, that nobody listens on at this moment, below those that the system gives to outgoing

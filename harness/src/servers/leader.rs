@@ -7,8 +7,9 @@ use tokio::time::{sleep, timeout};
 
 use super::member::Member;
 
-/// How long a leader is looked for: longer than any election after which a server still serves.
-const LEADER_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a leader is looked for: longer than any election after which a server still serves. A round of NATS takes 4 to 9 s,
+/// and a second one follows where two stood against each other.
+const LEADER_PATIENCE: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(20);
 

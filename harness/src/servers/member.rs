@@ -212,7 +212,7 @@ async fn spawn(product: &dyn Product, seat: &Seat, start: &Start) -> Result<Proc
     let mut command = command(about, &start.program, seat.user.as_ref(), &seat.folder)?;
     command.args(&start.args);
     let failed = |source| ServerError::Spawn { product: about.title, program: start.program.clone(), source };
-    Process::spawn(command).await.map_err(failed)
+    Process::spawn_on(command, seat.processors.clone()).await.map_err(failed)
 }
 
 fn address(seat: &Seat) -> SocketAddr {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::UnknownWord;
+use crate::processors::Processors;
 
 /// What an acknowledged write of a private server survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -98,6 +99,8 @@ pub struct ServerOptions {
     pub detect: Duration,
     /// Where the data folder is made; by default below a temporary folder that fits the durability.
     pub data_root: Option<PathBuf>,
+    /// Those of each member, in their order; a member that has none here may use all.
+    pub processors: Vec<Processors>,
 }
 
 impl Default for ServerOptions {
@@ -107,6 +110,7 @@ impl Default for ServerOptions {
             topology: Topology::default(),
             detect: Duration::from_secs(2),
             data_root: None,
+            processors: Vec::new(),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::error::ServerError;
 use super::folder::Folder;
 use super::options::{Durability, ServerOptions};
 use super::wire::AskError;
+use crate::processors::Processors;
 use crate::secret::Secret;
 
 /// From the spawn to the first answer. A JVM on a busy machine takes seconds.
@@ -83,6 +84,8 @@ pub(super) struct Seat {
     pub(super) secret: Secret,
     /// Whom it runs as, if not as ourselves.
     pub(super) user: Option<User>,
+    /// Those that it may use, if not all.
+    pub(super) processors: Option<Processors>,
 }
 
 impl Seat {

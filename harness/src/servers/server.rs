@@ -48,7 +48,7 @@ impl Server {
         Ok(Self { kind, endpoint: endpoints.join(",").into(), version: answer.version, settings, members })
     }
 
-    /// Asks a server that already runs for its version and settings. etcd and ZooKeeper take a comma-separated
+    /// Asks a server that already runs for its version and settings. etcd, ZooKeeper and NATS take a comma-separated
     /// list, of which each member has to answer; the first one's answer is kept.
     ///
     /// Cancel safe.

@@ -35,7 +35,10 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         "Rates are the median of the blocks with their range; percentiles are over all blocks merged; – is missing.",
     );
     line(&mut out, "");
+    let reference = comparison.manifest.reference.as_deref().unwrap_or_default();
+    let beside = format!("Beside {reference}, block by block, with the 99 % interval:");
     let tables = [
+        (beside.as_str(), sections::differences(comparison)),
         ("When the last of a burst was served:", cost::bursts(comparison)),
         ("What each task cost, and what was held:", Some(cost::held(comparison))),
         ("What was broken on purpose:", sections::faults(comparison)),

@@ -1,5 +1,7 @@
 //! Names and values: the bench itself, machine, plan and software.
 
+use harness::record::Pinning;
+
 use crate::Comparison;
 use crate::format::{self, MISSING, count, duration, duration_or_missing, significant};
 
@@ -33,6 +35,18 @@ pub(crate) fn bench(comparison: &Comparison) -> Facts {
     Facts { title: "The bench itself", facts: facts.map(|(name, value)| (name.to_owned(), value)).into() }
 }
 
+/// Who had which processors.
+fn pinning(pinning: Option<&Pinning>) -> String {
+    let Some(Pinning { driver, members, nodes }) = pinning else {
+        return "shared by all: not pinned".to_owned();
+    };
+    let each = |what: &str, lists: &[String]| match lists {
+        [] => String::new(),
+        lists => format!("; {what} {}", lists.join(" / ")),
+    };
+    format!("driver {driver}{}{}", each("server", members), each("nodes", nodes))
+}
+
 /// Machine, plan and software of the batch.
 pub(crate) fn environment(comparison: &Comparison) -> Vec<Facts> {
     let manifest = &comparison.manifest;
@@ -57,6 +71,7 @@ pub(crate) fn environment(comparison: &Comparison) -> Vec<Facts> {
             title: "Machine",
             facts: named(vec![
                 ("Processor", format!("{}, {}", machine.cpu, format::plural(machine.cores.into(), "core"))),
+                ("Processors by party", pinning(manifest.pinning.as_ref())),
                 ("Memory", format::bytes(machine.memory_bytes)),
                 ("System", format!("{}, kernel {}", machine.os, machine.kernel)),
                 ("File system of the servers' data", machine.filesystem.clone()),

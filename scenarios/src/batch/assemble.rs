@@ -1,11 +1,13 @@
 //! From a run to its record.
 
+use std::io;
+
 use harness::judge::checks;
 use harness::judge::{Figures, aftermath};
 use harness::model::{FaultTarget, FaultVerb, Standstill};
 use harness::placement::Run;
 use harness::record::{
-    CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, RunRecord, SCHEMA_VERSION, Verdict,
+    CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, Role, RunRecord, SCHEMA_VERSION, Verdict,
 };
 
 use super::lateness::{Worth, worth};
@@ -13,18 +15,23 @@ use super::place::Place;
 use crate::contenders::{Contender, Proof};
 use crate::spec::{Scenario, ScenarioSpec};
 
-/// The record of a run, its server's part aside.
-pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, run: &Run) -> RunRecord {
-    let figures = run.measure();
-    let faults = faults(scenario, contender, run);
+/// The record of a run, its server's part aside; an error where its history cannot be read.
+pub(super) fn record(
+    scenario: &Scenario,
+    contender: &Contender,
+    place: Place,
+    run: &Run,
+) -> io::Result<RunRecord> {
+    let figures = run.measure()?;
+    let faults = faults(scenario, contender, run)?;
     let (invalid, warnings) = doubts(scenario, contender, run, &figures, &faults);
-    let Ok(judgements) = checks::judge(checks::ALL, &run.facts, &run.events[..]);
+    let judgements = checks::judge(checks::ALL, &run.facts, &run.history)?;
     let verdicts = checks::ALL
         .iter()
         .zip(judgements)
         .map(|(check, judgement)| verdict(scenario, contender, check, judgement, run, &faults))
         .collect();
-    RunRecord {
+    Ok(RunRecord {
         schema_version: SCHEMA_VERSION,
         contender: contender.name.to_owned(),
         summary: contender.summary.to_owned(),
@@ -40,6 +47,7 @@ pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, r
         goodput_per_s: figures.goodput_per_s,
         backlog: figures.backlog,
         latency: figures.latency,
+        awareness: figures.awareness,
         completed_per_slice: figures.completed_per_slice,
         verdicts,
         survives: contender.survives.clone(),
@@ -52,10 +60,11 @@ pub(super) fn record(scenario: &Scenario, contender: &Contender, place: Place, r
         timer_cpu_ns: run.timer_cpu_ns,
         peak: run.peak,
         others: run.others,
+        // What lies between takes its time too, and must be seen.
         programmed_delay_ns: (contender.proves() == Some(Proof::Measuring))
-            .then_some((scenario.spec.noop_delay_ms * 1e6) as u64),
+            .then_some(((scenario.spec.noop_delay_ms + scenario.spec.rtt_ms) * 1e6) as u64),
         faults,
-    }
+    })
 }
 
 /// Why the run counts for nothing, and what a reader of its figures must know.
@@ -110,7 +119,7 @@ fn doubts(
 }
 
 /// What came of the faults, and what the scenario promises of it.
-fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> FaultFacts {
+fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> io::Result<FaultFacts> {
     let spec = &scenario.spec;
     let aimed = run.facts.plan.faults.iter().any(|fault| fault.target == FaultTarget::Holder);
     let killed = run.facts.plan.faults.iter().any(|fault| fault.verb == FaultVerb::Kill);
@@ -119,18 +128,22 @@ fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> FaultFacts {
             (Expected::Violated, share) => share,
             _ => None,
         });
-    let aftermath = aftermath(&run.facts, &run.events);
-    FaultFacts {
+    let aftermath = aftermath(&run.facts, &run.history)?;
+    Ok(FaultFacts {
         least: least(spec, contender, &aftermath.faults),
         least_share: shares.reduce(f64::max).filter(|_| aimed),
         freed_bound_ns: run.facts.promises.free_within_ns.filter(|_| aimed && killed),
         ..aftermath
-    }
+    })
 }
 
-/// What must have taken effect, by the scenario and not by the plan: where no fault was drawn, none did.
+/// What must have taken effect, by the scenario and not by the plan: where no fault was drawn, none did. Of a control that
+/// was caught, it does not matter under how many.
 fn least(spec: &ScenarioSpec, contender: &Contender, faults: &[FaultRecord]) -> Vec<LeastFaults> {
     let mut all: Vec<LeastFaults> = Vec::new();
+    if contender.role == Role::Control {
+        return all;
+    }
     for of in &spec.faults {
         let Some(fault) = of.at(0).filter(|fault| !contender.is_spared(fault)) else { continue };
         let (verb, target) = (fault.to_string(), fault.target.to_string());

@@ -8,6 +8,7 @@ mod place;
 mod show;
 mod store;
 
+mod pinning;
 mod wanted;
 
 mod assemble;
@@ -17,6 +18,7 @@ mod one_run;
 
 mod schedule;
 
+pub use self::pinning::Pinning;
 pub use self::show::Show;
 pub use self::store::new_directory;
 pub use self::wanted::{Batch, sort};

@@ -1,5 +1,6 @@
 //! One run: its server, the links between, the faults, and the nodes at work.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use harness::model::{Plan, splitmix};
 use harness::placement::process::{self, NodeCommand};
 use harness::placement::single;
 use harness::placement::{Run, RunOptions};
-use harness::record::{Role, RunRecord};
+use harness::record::RunRecord;
 use harness::secret::{Sealed, Secret};
 use harness::servers::{Member, Server};
 use tokio::sync::Mutex;
@@ -23,12 +24,13 @@ use crate::spec::Placement;
 use crate::workload;
 
 impl Batch {
-    /// Runs a contender on the plan of a block, with a server of its own.
+    /// Runs a contender on the plan of a block, with a server of its own. A long history is in the directory meanwhile.
     pub(super) async fn one(
         &self,
         contender: &Contender,
         place: Place,
         plan: &Arc<Plan>,
+        directory: &Path,
         show: &dyn Show,
     ) -> anyhow::Result<(Run, RunRecord)> {
         let spec = &self.scenario.spec;
@@ -62,9 +64,9 @@ impl Batch {
         let agent = AgentOptions { fencing, when_busy };
         let links = self.links(server.as_deref(), &mut setting).await?;
         let stop = self.stop.clone();
-        // Controls prove the bench, undisturbed.
-        let agent_links = self.scenario.agent_links().filter(|_| contender.role == Role::Contender);
-        let options = RunOptions { agent, progress, stop, server: server.clone(), links, agent_links };
+        let agent_links = self.scenario.agent_links();
+        let spill = Some(directory.to_owned());
+        let options = RunOptions { agent, progress, stop, server: server.clone(), links, agent_links, spill };
         if let Some(warm_up) = workload::draw_warm_up(&self.scenario, plan.settings.seed)? {
             let setting = Setting { plan: Arc::new(warm_up), ..setting.clone() };
             let quiet = RunOptions { progress: Arc::default(), ..options.clone() };
@@ -79,7 +81,7 @@ impl Batch {
         let record = RunRecord {
             server: server.as_ref().map(facts),
             server_cpu_ns: cpu_after.zip(cpu_before).and_then(|(after, before)| after.checked_sub(before)),
-            ..record(&self.scenario, contender, place, &run)
+            ..record(&self.scenario, contender, place, &run)?
         };
         if let Some(server) = server {
             server.stop().await?;
@@ -127,6 +129,7 @@ impl Batch {
                     program: self.program.clone(),
                     args: vec!["node".into()],
                     mechanism: Sealed(serde_json::to_value(contender.recipe(setting))?),
+                    processors: self.pinning.as_ref().map(|each| each.nodes.clone()).unwrap_or_default(),
                 };
                 Ok(process::run(plan, command, clock, options).await?)
             }

@@ -1,4 +1,4 @@
-//! The order of a batch: every contender in every block, in seeded random order.
+//! The order of a batch: every contender in every block, in a seeded random order that the next block has in reverse.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -25,13 +25,20 @@ use crate::workload::{self, block_seed};
 const MOST_REPEATS_PER_BLOCK: u32 = 2;
 
 impl Batch {
-    /// Plans of all blocks; the only step that may refuse. Nothing is written before it has passed.
+    /// The plan of a block, from 1, drawn anew each time: no block's is held while another runs.
     ///
     /// # Errors
     /// When the scenario cannot be run as it is.
-    pub fn plans(&self) -> anyhow::Result<Vec<Arc<Plan>>> {
-        let seeds = (1..=self.scenario.spec.blocks).map(|block| block_seed(self.seed, block));
-        seeds.map(|seed| Ok(Arc::new(workload::draw(&self.scenario, seed)?))).collect()
+    pub fn plan(&self, block: u32) -> anyhow::Result<Arc<Plan>> {
+        Ok(Arc::new(workload::draw(&self.scenario, block_seed(self.seed, block))?))
+    }
+
+    /// The only step that may refuse: draws the plan of every block. Nothing is written before it has passed.
+    ///
+    /// # Errors
+    /// When the scenario cannot be run as it is.
+    pub fn can_be_drawn(&self) -> anyhow::Result<()> {
+        (1..=self.scenario.spec.blocks).try_for_each(|block| self.plan(block).map(drop))
     }
 
     /// Runs everything into the directory. Each run's record is on disk, and in `records`, before the next run begins. Whoever
@@ -41,22 +48,21 @@ impl Batch {
     /// When the directory cannot be written.
     pub async fn run(
         &self,
-        plans: &[Arc<Plan>],
         directory: &Path,
         show: &dyn Show,
         records: &mut Vec<RunRecord>,
         failed: &mut Vec<Skipped>,
     ) -> anyhow::Result<()> {
-        let mut rng = ChaCha8Rng::seed_from_u64(splitmix(self.seed ^ u64::MAX));
-        for (block, plan) in plans.iter().enumerate() {
-            let mut order: Vec<_> = self.contenders.iter().collect();
-            order.shuffle(&mut rng);
+        let blocks = self.scenario.spec.blocks;
+        let orders = orders(self.contenders.len(), blocks as usize, self.seed);
+        for (block, order) in (1..=blocks).zip(orders) {
+            let plan = &self.plan(block)?;
             let mut repeats_left = MOST_REPEATS_PER_BLOCK;
-            for contender in order {
+            for contender in order.into_iter().map(|place| &self.contenders[place]) {
                 if failed.iter().any(|failed| failed.contender == contender.name) {
                     continue;
                 }
-                let place = Place { block: block as u32 + 1, order: records.len() as u32 };
+                let place = Place { block, order: records.len() as u32 };
                 let again = &mut repeats_left;
                 match self.until_in_time(contender, place, plan, directory, show, again).await? {
                     Ended::Measured(record) => records.push(*record),
@@ -87,7 +93,8 @@ impl Batch {
             if self.stop.is_cancelled() {
                 return Ok(Ended::Stopped);
             }
-            let done = AssertUnwindSafe(self.one(contender, place, plan, show)).catch_unwind().await;
+            let done =
+                AssertUnwindSafe(self.one(contender, place, plan, directory, show)).catch_unwind().await;
             let (run, record) = match done {
                 Ok(Ok(done)) => done,
                 Ok(Err(_)) | Err(_) if self.stop.is_cancelled() => return Ok(Ended::Stopped),
@@ -141,4 +148,38 @@ fn end_line(record: &RunRecord, repeat: bool) -> String {
     };
     let Tally { completed, planned, .. } = record.tasks;
     format!("{:>6.1} tasks/s, {completed} of {planned} completed{end}", record.goodput_per_s)
+}
+
+/// In which order each block has its contenders: drawn, and in the next block the other way round, so that a machine that
+/// grows slower favours nobody for being early.
+fn orders(contenders: usize, blocks: usize, seed: u64) -> Vec<Vec<usize>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(splitmix(seed ^ u64::MAX));
+    let mut orders: Vec<Vec<usize>> = Vec::with_capacity(blocks);
+    for block in 0..blocks {
+        let mut order: Vec<usize> = (0..contenders).collect();
+        if block % 2 == 0 {
+            order.shuffle(&mut rng);
+        } else {
+            order.clone_from(&orders[block - 1]);
+            order.reverse();
+        }
+        orders.push(order);
+    }
+    orders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_second_block_has_the_order_of_the_one_before_in_reverse() {
+        let drawn = orders(5, 4, 7);
+        assert_eq!(drawn, orders(5, 4, 7));
+        for pair in drawn.chunks(2) {
+            assert!(pair[0].iter().eq(pair[1].iter().rev()), "{pair:?}");
+        }
+        assert_ne!(drawn[0], drawn[2]);
+        assert_ne!(drawn, orders(5, 4, 8));
+    }
 }

@@ -16,7 +16,9 @@ impl Batch {
         let spec = &self.scenario.spec;
         let (durability, topology) = (spec.durability, spec.topology);
         let detect = Duration::from_secs_f64(spec.detect_ms / 1e3);
-        Ok(Server::start(kind, &ServerOptions { durability, topology, detect, data_root: None }).await?)
+        let processors = self.pinning.as_ref().map(|pinning| pinning.members.clone()).unwrap_or_default();
+        let options = ServerOptions { durability, topology, detect, data_root: None, processors };
+        Ok(Server::start(kind, &options).await?)
     }
 }
 

@@ -33,6 +33,6 @@ pub fn new_directory(out: &Path, scenario: &str, started: jiff::Timestamp) -> an
 /// Writes what is kept of a run into a folder of its own.
 pub(super) fn store(folder: &Path, run: &Run, record: &RunRecord) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    write_history(&folder.join("history.ndjson.zst"), &run.events)?;
+    write_history(&folder.join("history.ndjson.zst"), &run.history)?;
     Ok(write_json(&folder.join("record.json"), record)?)
 }

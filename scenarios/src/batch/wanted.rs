@@ -7,6 +7,7 @@ use harness::record::Skipped;
 use harness::servers::{self, Finding, ServerKind};
 use tokio_util::sync::CancellationToken;
 
+use super::pinning::Pinning;
 use crate::contenders::Contender;
 use crate::spec::{Scenario, ScenarioSpec};
 
@@ -27,6 +28,8 @@ pub struct Batch {
     pub out: PathBuf,
     /// The program that is started for each node in a process of its own: lockbench itself.
     pub program: PathBuf,
+    /// Processors of their own for the parties of a run; `None`: all share all.
+    pub pinning: Option<Pinning>,
     /// Ends the batch early.
     pub stop: CancellationToken,
 }

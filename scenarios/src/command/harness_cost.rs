@@ -15,7 +15,7 @@ pub(super) async fn harness_cost() -> anyhow::Result<HarnessCost> {
     const BURST: u32 = 50_000;
     let burst = run_noop(BURST, 0).await?;
     let cpu_before = process_cpu_ns();
-    encode_history(std::io::sink(), &burst.events)?;
+    encode_history(std::io::sink(), &burst.history)?;
     let burst_cpu_ns = burst.process_cpu_ns + process_cpu_ns() - cpu_before;
 
     let paced = run_noop(RATE_PER_S, 1_000_000_000 / u64::from(RATE_PER_S)).await?;
@@ -24,7 +24,7 @@ pub(super) async fn harness_cost() -> anyhow::Result<HarnessCost> {
         rate_per_s: f64::from(RATE_PER_S),
         paced_cpu_per_task_ns: paced.process_cpu_ns / u64::from(RATE_PER_S),
         timer_cpu_per_task_ns: paced.timer_cpu_ns / u64::from(RATE_PER_S),
-        lag_p99_ns: paced.measure().latency.lag.quantile_ns(0.99).unwrap_or(0),
+        lag_p99_ns: paced.measure()?.latency.lag.quantile_ns(0.99).unwrap_or(0),
     })
 }
 
@@ -49,7 +49,7 @@ async fn run_noop(tasks: u32, apart_ns: u64) -> anyhow::Result<Run> {
         deadline_ns: 10_000_000_000,
         holder: Holder::Checks,
     };
-    let plan = Arc::new(Plan::new(settings, vec!["noop".to_owned()], arrivals.collect())?);
+    let plan = Arc::new(Plan::new(settings, vec!["noop".to_owned()], arrivals)?);
     let clock = Clock::real()?;
     let mechanism = Arc::new(Open::new(Arc::clone(&plan), clock.clone(), Duration::ZERO));
     Ok(single::run(plan, mechanism, clock, RunOptions::default()).await)

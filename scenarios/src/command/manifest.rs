@@ -1,30 +1,28 @@
 //! What is told of a batch beside its runs.
 
-use std::sync::Arc;
-
-use anyhow::Context as _;
 use harness::engine::WhenBusy;
-use harness::model::Plan;
-use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
+use harness::record::{Manifest, PlanFacts, Role, SCHEMA_VERSION};
 use harness::servers::{self, Topology};
 
 use super::harness_cost::harness_cost;
-use crate::batch::Batch;
+use crate::batch::{Batch, Pinning};
 use crate::workload;
 
 /// The manifest of a batch that is about to begin.
-pub(super) async fn manifest(
-    batch: &Batch,
-    plans: &[Arc<Plan>],
-    started: jiff::Timestamp,
-) -> anyhow::Result<Manifest> {
+pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow::Result<Manifest> {
     let spec = &batch.scenario.spec;
-    let plan = plans.first().context("a batch has at least one block")?;
+    let harness = harness_cost().await?;
+    let plan = &batch.plan(1)?;
     let mut kinds: Vec<_> = plan.kinds.iter().map(|kind| (kind.clone(), 0)).collect();
     for task in &plan.tasks {
         kinds[usize::from(task.kind)].1 += 1;
     }
     let clients = env!("LOCKBENCH_CLIENTS").split(',').filter_map(|client| client.split_once('='));
+    let mut machine = harness::engine::machine::survey(&std::env::temp_dir());
+    if let Some(pinning) = &batch.pinning {
+        // This process has been given its share of them.
+        machine.cores = pinning.count() as u32;
+    }
     Ok(Manifest {
         schema_version: SCHEMA_VERSION,
         scenario: spec.name.clone(),
@@ -36,7 +34,8 @@ pub(super) async fn manifest(
         lockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: option_env!("LOCKBENCH_COMMIT").map(str::to_owned),
         clients: clients.map(|(name, version)| (name.to_owned(), version.to_owned())).collect(),
-        machine: harness::engine::machine::survey(&std::env::temp_dir()),
+        machine,
+        pinning: batch.pinning.as_ref().map(Pinning::facts),
         plan: PlanFacts {
             nodes: u32::from(plan.settings.nodes),
             tasks: plan.tasks.len() as u64,
@@ -50,12 +49,22 @@ pub(super) async fn manifest(
             control_fold: workload::control_fold(plan),
         },
         blocks: spec.blocks,
-        harness: harness_cost().await?,
+        reference: reference(batch),
+        harness,
         skipped: batch.skipped.clone(),
         failed: Vec::new(),
         threats: threats(batch),
         end: None,
     })
+}
+
+/// The first that the scenario names of those that take part.
+fn reference(batch: &Batch) -> Option<String> {
+    let takes_part = |name: &&str| {
+        batch.contenders.iter().any(|contender| contender.name == *name && contender.role == Role::Contender)
+    };
+    let mut named = batch.scenario.spec.contenders.iter().map(|name| name.get_ref().as_str());
+    named.find(takes_part).map(str::to_owned)
 }
 
 /// A password may stand in any URL on the command line.
@@ -68,7 +77,11 @@ fn redact_argument(argument: &str) -> String {
 
 fn threats(batch: &Batch) -> Vec<String> {
     let mut threats = vec![
-        "Driver, nodes and server share one machine: its processors are contended, and no network lies between.".to_owned(),
+        match batch.pinning {
+            None => "Driver, nodes and server share one machine: its processors are contended, and no network lies between.",
+            Some(_) => "Driver, nodes and server share one machine: each has processors of its own, but memory, caches and disk are contended, and no network lies between.",
+        }
+        .to_owned(),
         match batch.scenario.spec.topology {
             Topology::Single => "Servers are single members; replication adds round trips and failure modes that this batch does not show.",
             Topology::Replicated => "All three members of a server are on this machine: its round trips between members cost next to nothing, its flushes share one disk.",

@@ -14,7 +14,7 @@ use super::print::print;
 use super::servers::ServerUrls;
 use super::signals::watch_signals;
 use super::verb::{Group, Work};
-use crate::batch::{self, Batch, Show as _};
+use crate::batch::{self, Batch, Pinning, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
 use crate::spec::did_you_mean;
@@ -53,7 +53,7 @@ pub(super) struct Run {
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contenders: Vec<String>,
     /// Round trip added to every link between a node and its server, another node of the ring, and, with --placement process,
-    /// the agent: loopback hides it. Controls are spared.
+    /// the agent: loopback hides it. The controls noop and none cross one such link for each grant.
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     rtt: Option<f64>,
     /// Where the nodes live: all in this process, or each in one of its own.
@@ -65,6 +65,10 @@ pub(super) struct Run {
     /// Of how many members a private server is: one, or three where it can be replicated.
     #[arg(long, value_name = "single|replicated")]
     topology: Option<String>,
+    /// Gives the driver, each member of a private server and each node in a process of its own processors that no other party
+    /// uses; an error where there are too few.
+    #[arg(long)]
+    pin: bool,
     /// Where batch directories are made.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,
@@ -96,6 +100,15 @@ impl Work for Run {
         if let Some(skip) = skipped.iter().find(|skip| self.contenders.contains(&skip.contender)) {
             anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
         }
+        let private =
+            |contender: &Contender| contender.server.is_some_and(|kind| !attached.contains_key(&kind));
+        let pinning = match self.pin {
+            true => Some(Pinning::deal(&scenario.spec, taking_part.iter().any(private))?),
+            false => None,
+        };
+        if let Some(pinning) = &pinning {
+            pinning.driver.keep_process().context("--pin: cannot keep the driver on its processors")?;
+        }
         servers::sweep_leftovers();
         let seed = self.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed);
         let batch = Batch {
@@ -106,9 +119,10 @@ impl Work for Run {
             seed,
             out: self.out.clone(),
             program: std::env::current_exe().context("cannot find the program of lockbench itself")?,
+            pinning,
             stop: stop.clone(),
         };
-        let plans = batch.plans()?;
+        batch.can_be_drawn()?;
         let started = jiff::Timestamp::now();
         let directory = batch::new_directory(&batch.out, &batch.scenario.spec.name, started)?;
         let display = Display::default();
@@ -117,11 +131,11 @@ impl Work for Run {
             display.line(&format!("skipped: {}: {}", skip.contender, skip.reason));
         }
 
-        let mut manifest = manifest(&batch, &plans, started).await?;
+        let mut manifest = manifest(&batch, started).await?;
         write_json(&directory.join("manifest.json"), &manifest)?;
         let (mut records, mut failed) = (Vec::new(), Vec::new());
         // What ran before a failure is kept; the batch as a whole proves nothing.
-        let failure = batch.run(&plans, &directory, &display, &mut records, &mut failed).await.err();
+        let failure = batch.run(&directory, &display, &mut records, &mut failed).await.err();
         manifest.failed = failed;
         let end = match &failure {
             _ if stop.is_cancelled() => BatchEnd::Interrupted,

@@ -128,13 +128,14 @@ impl Contender {
         if wanted || self.design.needs_fencing() { Fencing::On } else { Fencing::Off }
     }
 
-    /// Whether it is spared a fault: controls prove the bench, undisturbed, and what it has not cannot break.
+    /// Whether it is spared a fault: what it has not cannot break, and only the control that must be caught is hit like a
+    /// contender, since the checks must see under faults too.
     #[must_use]
     pub fn is_spared(&self, fault: &Fault) -> bool {
         let of_nodes = fault.verb.is_of_link() && fault.link == LinkTo::Nodes;
         let of_server = matches!(fault.target, FaultTarget::Server | FaultTarget::Leader)
             || fault.verb.is_of_link() && fault.link == LinkTo::Server;
-        self.role == Role::Control
+        self.role == Role::Control && self.proves() != Some(Proof::Checks)
             || of_server && self.server.is_none()
             || (fault.verb.is_of_ring() || of_nodes) && !self.design.has_ring()
     }
@@ -145,8 +146,9 @@ impl Contender {
         let replicated = spec.topology == Topology::Replicated;
         let single = self.server.filter(|kind| replicated && !kind.can_be_replicated());
         if let Some(kind) = single {
+            let others = ServerKind::replicated();
             return Some(format!(
-                "{kind} has no replicated form here, only etcd and ZooKeeper have: use `--topology single`"
+                "{kind} has no replicated form here, only {others} have: use `--topology single`"
             ));
         }
         self.design.refuses(spec)

@@ -1,9 +1,11 @@
 //! Controls that need nothing: they prove the bench.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::engine::{BoxFuture, Mechanism, Open};
+use anyhow::Context as _;
+use harness::engine::{BoxFuture, Mechanism, Open, RoundTrip, Ways};
 
 use super::contender::{Contender, Design, Proof};
 use super::setting::Setting;
@@ -13,7 +15,7 @@ pub(super) fn contenders() -> Vec<Contender> {
     vec![
         Contender::control(
             "noop",
-            "grants after a programmed delay and excludes nothing: what it measures is the bench",
+            "grants after a programmed delay, and a round trip where there is one, and excludes nothing: what it measures is the bench",
             Control(Proof::Measuring),
         ),
         Contender::control(
@@ -24,7 +26,7 @@ pub(super) fn contenders() -> Vec<Contender> {
     ]
 }
 
-/// Grants every step at the node where it was asked for.
+/// Grants every step at the node where it was asked for, over a link where all others have one to their server.
 #[derive(Debug)]
 struct Control(Proof);
 
@@ -47,6 +49,16 @@ impl Design for Control {
             Proof::Checks => Duration::ZERO,
         };
         let open = Open::new(Arc::clone(&setting.plan), setting.clock.clone(), delay);
-        Box::pin(async move { Ok(Arc::new(open) as Arc<dyn Mechanism>) })
+        Box::pin(async move {
+            let mut trips = BTreeMap::new();
+            if let Some(between) = &setting.here.between {
+                for node in &setting.here.nodes {
+                    let ways = Ways::delayed(between.one_way);
+                    let trip = RoundTrip::open(ways, setting.clock.clone()).await;
+                    trips.insert(*node, trip.with_context(|| format!("the link of node {}", node.0))?);
+                }
+            }
+            Ok(Arc::new(open.over(trips)) as Arc<dyn Mechanism>)
+        })
     }
 }

@@ -67,8 +67,10 @@ mod tests {
                 .map(|(name, members)| spared(name, members, verb, target, link));
             assert_eq!(found, expected, "{verb} {target} {link:?}");
             assert!(
-                spared("none", told, verb, target, link) && spared("ring-local", told, verb, target, link)
+                spared("noop", told, verb, target, link) && spared("ring-local", told, verb, target, link)
             );
+            let of_its_node = verb == FaultVerb::Kill && target == node;
+            assert_eq!(spared("none", told, verb, target, link), !of_its_node, "{verb} {target} {link:?}");
         }
     }
 

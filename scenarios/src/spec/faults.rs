@@ -6,7 +6,8 @@ use toml::Spanned;
 
 use super::units::nanos;
 
-/// A kind of fault, again and again at random distances; controls are spared.
+/// A kind of fault, again and again at random distances. Controls are spared, but `none` has those of its nodes:
+/// it must be caught under faults too.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {

@@ -73,14 +73,14 @@ pub struct ScenarioSpec {
     /// Declares that a resource is loaded beyond 0.8 on purpose.
     #[serde(default)]
     pub saturating: bool,
-    /// The delay that the control `noop` is programmed with.
+    /// The delay that the control `noop` is programmed with, besides `rtt_ms`.
     #[serde(default)]
     pub noop_delay_ms: f64,
     /// What is broken on purpose.
     #[serde(default)]
     pub faults: Vec<FaultSpec>,
     /// Round trip that is added to every link between a node and its server, another node of the ring, and the agent where
-    /// that is in another process; controls are spared.
+    /// that is in another process. The controls `noop` and `none`, which ask nobody, cross one such link for each grant.
     #[serde(default)]
     pub rtt_ms: f64,
     /// How many faults of each kind must take effect for a verdict to mean anything, where `least` of the fault does not say.

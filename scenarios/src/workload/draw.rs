@@ -56,7 +56,7 @@ fn plan(spec: &ScenarioSpec, load: &dyn Load, seed: u64) -> Result<Plan, PlanErr
         holder: spec.holder,
     };
     let kinds = spec.tasks.iter().map(|task| task.name.get_ref().clone()).collect();
-    Plan::new(settings, kinds, arrivals(spec, load, &mut rng).collect())
+    Plan::new(settings, kinds, arrivals(spec, load, &mut rng))
 }
 
 fn explain(scenario: &Scenario, error: PlanError) -> SpecError {

@@ -60,7 +60,7 @@ async fn with_fencing_the_older_section_is_superseded_and_a_stale_token_kept_out
     assert!(matches!(agent.leave(NODE, task(0), Some(0), Some(1)), LeaveRet::Rejected(_)));
     assert_eq!(agent.leave(NODE, task(1), Some(0), Some(1)), LeaveRet::Applied);
     assert!(matches!(agent.enter(NODE, task(0), Some(0), token(1)), EnterRet::Rejected(_)));
-    assert_eq!(recorder.finish().iter().filter(|event| event.what == What::Superseded).count(), 1);
+    assert_eq!(recorder.take().iter().filter(|event| event.what == What::Superseded).count(), 1);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn the_history_of_a_resource_is_in_the_order_in_which_it_happened() {
         }
     });
     let mut value_so_far = 0;
-    for event in recorder.finish() {
+    for event in recorder.take() {
         match event.what {
             What::Entered { value, .. } => assert_eq!(value, value_so_far),
             What::Left { wrote: Some(value) } => value_so_far = value,
@@ -110,7 +110,7 @@ async fn the_sections_of_a_node_that_is_gone_are_abandoned_and_can_no_longer_lea
     assert!(matches!(agent.leave(NODE, task(1), Some(0), Some(1)), LeaveRet::Rejected(_)), "not its own");
     assert_eq!(agent.leave(NodeId(1), task(1), Some(0), Some(1)), LeaveRet::Applied);
     let abandoned = |event: &Event| event.what == What::Abandoned && event.step == task(0);
-    assert_eq!(recorder.finish().into_iter().filter(abandoned).count(), 1);
+    assert_eq!(recorder.take().into_iter().filter(abandoned).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,5 +155,5 @@ async fn an_agent_that_serialises_lets_overlaps_wait_for_their_turn() {
     assert_eq!(waiting.await, EnterRet::Entered(1), "it reads what the one before it wrote");
     agent.leave(NODE, task(1), Some(0), Some(2));
     assert_eq!(link(&agent, 0, None).await, EnterRet::Entered(2));
-    assert_eq!(recorder.finish().len(), 5);
+    assert_eq!(recorder.take().len(), 5);
 }

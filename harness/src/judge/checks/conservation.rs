@@ -167,7 +167,7 @@ mod tests {
         let mut told = run_of(1, &[Mode::Exclusive], &[(1, 0, What::Invoked)]);
         let mut plan = Plan::clone(&told.facts.plan);
         let step = plan.tasks[0].steps[0];
-        plan.tasks[0].steps = vec![Step { end: 2, ..step }, Step { end: 2, ..step }];
+        plan.tasks[0].steps = [Step { end: 2, ..step }, Step { end: 2, ..step }].into();
         told.facts.plan = plan.into();
         let child =
             |at_ns, what| Event { at_ns, node: None, step: StepRef { task: TaskId(0), step: 1 }, what };

@@ -1,8 +1,12 @@
-//! All checks put to a history in one pass, and the witnesses of what was violated cut out of it in a second.
+//! All checks put to a history in one pass, where it is long each in one of its own, and the witnesses of what was violated
+//! cut out of it in the last.
 
 use super::check::{Check, Fold};
 use super::findings::{Found, Judgement};
 use crate::model::{Event, Events, Facts};
+
+/// Tasks above which checks are put one after the other: each keeps some tens of bytes for every step.
+const MANY: usize = 200_000;
 
 /// The answers of these checks, in their order.
 ///
@@ -13,9 +17,13 @@ pub fn judge<E: Events + ?Sized>(
     facts: &Facts,
     events: &E,
 ) -> Result<Vec<Judgement>, E::Error> {
-    let mut folds: Vec<Box<dyn Fold + '_>> = checks.iter().map(|check| (check.begin)(facts)).collect();
-    events.pass(&mut |at, event| folds.iter_mut().for_each(|fold| fold.see(at, event)))?;
-    let mut found: Vec<Found> = folds.into_iter().map(|fold| fold.finish()).collect();
+    let together = if facts.plan.tasks.len() > MANY { 1 } else { checks.len().max(1) };
+    let mut found: Vec<Found> = Vec::new();
+    for checks in checks.chunks(together) {
+        let mut folds: Vec<Box<dyn Fold + '_>> = checks.iter().map(|check| (check.begin)(facts)).collect();
+        events.pass(&mut |at, event| folds.iter_mut().for_each(|fold| fold.see(at, event)))?;
+        found.extend(folds.into_iter().map(|fold| fold.finish()));
+    }
     let violated = found.iter().any(|found| found.excerpt.is_some());
     if violated {
         events.pass(&mut |at, event| {
@@ -50,7 +58,7 @@ mod tests {
         let told = run(1, 2, &table);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history.ndjson.zst");
-        write_history(&path, &told.events).unwrap();
+        write_history(&path, &told.events[..]).unwrap();
         let Ok(held) = judge(ALL, &told.facts, &told.events[..]);
         assert_eq!(judge(ALL, &told.facts, &StoredHistory(path)).unwrap(), held);
         assert_eq!(witness(held[0].clone()).len(), 3, "two entries and what is wrong");

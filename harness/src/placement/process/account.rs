@@ -1,7 +1,6 @@
 //! The tasks of nodes that died: each has an outcome all the same.
 
-use std::collections::HashSet;
-
+use crate::engine::Told;
 use crate::model::{Event, Outcome, StepRef, TaskId, What};
 use crate::model::{Outage, Standstill};
 use crate::placement::stage::Stage;
@@ -9,21 +8,14 @@ use crate::placement::stage::Stage;
 /// Accounts for the tasks that a dead node owes an end: those that had not arrived were refused, those under way may
 /// have happened. Its last events may have died with it.
 pub(super) fn account(stage: &Stage, origin_ns: u64, outages: &[Outage]) {
-    let events = stage.recorder.take();
-    let roots = |what: fn(&What) -> bool| {
-        let root = events.iter().filter(move |event| event.step.step == 0 && what(&event.what));
-        root.map(|event| event.step.task).collect::<HashSet<TaskId>>()
-    };
-    let returned = roots(|what| matches!(what, What::Returned { .. }));
-    let invoked = roots(|what| *what == What::Invoked);
-    events.iter().for_each(|event| stage.recorder.record(event.clone()));
     for (number, planned) in stage.plan.tasks.iter().enumerate() {
         let (task, node) = (TaskId(number as u32), planned.entry);
         let intended_ns = origin_ns + planned.arrival_ns;
         let mut down =
             outages.iter().filter(|outage| outage.node == node && outage.state == Standstill::Down);
         let Some(outage) = down.find(|outage| intended_ns < outage.until_ns) else { continue };
-        if returned.contains(&task) {
+        let told = stage.recorder.told(task);
+        if told == Told::Returned {
             continue;
         }
         let (at_ns, outcome) = if intended_ns < outage.from_ns {
@@ -35,7 +27,7 @@ pub(super) fn account(stage: &Stage, origin_ns: u64, outages: &[Outage]) {
             let step = StepRef { task, step: 0 };
             stage.recorder.record(Event { at_ns, node: Some(node), step, what });
         };
-        if !invoked.contains(&task) {
+        if told == Told::Nothing {
             note(intended_ns, What::Invoked);
         }
         note(at_ns, What::Returned { outcome });

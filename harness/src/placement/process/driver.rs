@@ -125,7 +125,8 @@ impl Driver {
         command.args(["--node", &node.0.to_string()]).env(SECRET, self.reception.secret.text());
         // What a node has to say that is not an event is for the user.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-        Process::spawn(command).await.map_err(|source| PlacementError::Spawn { node, source })
+        let processors = self.command.processors.get(usize::from(node.0)).cloned();
+        Process::spawn_on(command, processors).await.map_err(|source| PlacementError::Spawn { node, source })
     }
 
     /// Waits until every node is ready, and fails with the first that cannot be.

@@ -27,6 +27,7 @@ pub use frame::PROTOCOL_VERSION;
 pub use node::{Invitation, NodeError, Place, serve};
 
 use crate::model::NodeId;
+use crate::processors::Processors;
 use crate::secret::Sealed;
 
 /// How a node's process is started.
@@ -38,6 +39,8 @@ pub struct NodeCommand {
     pub args: Vec<OsString>,
     /// What the node makes its mechanism of; handed on as it is.
     pub mechanism: Sealed,
+    /// Those of each node, in their order; a node that has none here may use all.
+    pub processors: Vec<Processors>,
 }
 
 /// The environment variable that has the run's secret: an argument would show in the process list.

@@ -1,15 +1,21 @@
-//! NATS with JetStream: `nats-server`, asked over its own protocol of text lines.
+//! NATS with JetStream: `nats-server`, one or three that replicate their streams, asked over its own protocol of text lines.
+//!
+//! **Who leads.** Every stream has a leader of its own, and the members have one for what streams there are. What a lock waits
+//! for is the leader of its stream, so that one leads; as long as there is no stream, the members' own does. Clients are
+//! told neither: the system account is asked, whose user has the password that the server's other user has.
+
+mod protocol;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use self::protocol::Connection;
 use crate::child;
 use crate::secret::Secret;
 use crate::servers::about::About;
@@ -25,15 +31,19 @@ const ABOUT: About = About {
     title: "NATS",
     packages: "nats-server",
     url: "nats://host[:port],…",
-    replicated: false,
+    replicated: true,
     accounts: &["nats", "nobody"],
     processes: &["nats-server"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
 };
 
-/// The one user of a private server.
+/// The user of a private server for its clients, and the one that is told what members say of themselves alone.
 const USER: &str = "lockbench";
+const SYSTEM_USER: &str = "system";
+
+/// No member begins an election that heard its leader so shortly ago.
+const ELECTION_MIN: Duration = Duration::from_secs(4);
 
 /// Where the files of a stream are, and when they are flushed: it cannot be asked for. Servers of series 2.9 acknowledge what
 /// they have written and flush every two minutes, without a setting for it. So what was acknowledged outlives the server
@@ -42,7 +52,7 @@ const STORE: &str = "store";
 const ON_DISK: &str = "files, flushed every 2 min";
 const IN_MEMORY: &str = "files, in memory where a tmpfs has room";
 
-/// One server with JetStream.
+/// One server with JetStream, or three.
 #[derive(Debug)]
 pub(super) struct Nats;
 
@@ -64,7 +74,7 @@ impl Product for Nats {
         place: usize,
         options: &'a ServerOptions,
     ) -> BoxFuture<'a, Result<Start, ServerError>> {
-        Box::pin(async move { start(&seats[place], options) })
+        Box::pin(async move { start(seats, place, options) })
     }
 
     fn endpoint(&self, address: SocketAddr, secret: &Secret) -> String {
@@ -73,6 +83,10 @@ impl Product for Nats {
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
         Box::pin(ask(url))
+    }
+
+    fn leads<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Option<u64>, AskError>> {
+        Box::pin(async { timeout(wire::PATIENCE, leads(url)).await.map_err(|_| wire::no_answer())? })
     }
 
     fn effective(&self, durability: Durability) -> &'static [(&'static str, &'static str)] {
@@ -89,11 +103,11 @@ fn program() -> Result<PathBuf, ServerError> {
     child::on_path("nats-server").ok_or(missing)
 }
 
-fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
-    let name = seat.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
+    let seat = &seats[place];
+    let name = name(seat);
     let (port, data) = (seat.ports[0].to_string(), seat.folder.data().display().to_string());
-    let login = format!("authorization {{ user: {USER}, password: \"{}\" }}\n", seat.secret.text());
-    let config = seat.confide(&ABOUT, "nats.conf", &login)?.display().to_string();
+    let config = seat.confide(&ABOUT, "nats.conf", &config(seats, place))?.display().to_string();
     let args = [
         "--config",
         &config,
@@ -116,6 +130,32 @@ fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
     })
 }
 
+fn name(seat: &Seat) -> String {
+    seat.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Who may log in, and where the members are. A secret consists of hexadecimal digits.
+fn config(seats: &[Seat], place: usize) -> String {
+    let (seat, secret) = (&seats[place], seats[place].secret.text());
+    let user = |name: &str| format!("users: [{{ user: {name}, password: \"{secret}\" }}]");
+    let mut config = format!(
+        "accounts {{\n  clients {{ jetstream: enabled, {} }}\n  system {{ {} }}\n}}\nsystem_account: system\n",
+        user(USER),
+        user(SYSTEM_USER),
+    );
+    if seats.len() > 1 {
+        let route = |seat: &Seat| format!("\"nats-route://member:{secret}@127.0.0.1:{}\"", seat.ports[1]);
+        let routes: Vec<String> = seats.iter().map(route).collect();
+        config += &format!(
+            "cluster {{\n  name: \"{}\"\n  listen: \"127.0.0.1:{}\"\n  authorization {{ user: member, password: \"{secret}\" }}\n  routes: [{}]\n}}\n",
+            name(&seats[0]),
+            seat.ports[1],
+            routes.join(", "),
+        );
+    }
+    config
+}
+
 async fn ask(list: &str) -> Result<Answer, AskError> {
     let mut answer = None;
     for address in wire::addresses(list, 4222)? {
@@ -129,9 +169,11 @@ async fn ask(list: &str) -> Result<Answer, AskError> {
 }
 
 async fn ask_member(address: &Address) -> Result<Answer, AskError> {
-    let mut connection = Connection { stream: BufReader::new(wire::connect(address).await?) };
-    let info = connection.hello().await?;
-    let limits = connection.jetstream(address).await?;
+    let mut connection = Connection::open(address).await?;
+    let (user, password) = (address.user.as_deref(), address.password.as_deref());
+    // Of several members the one that leads them answers; without JetStream, or before it serves, nobody does.
+    let limits = connection.ask(user, password, "$JS.API.INFO", &Value::Null).await?;
+    let info = &connection.info;
     let word = |name: &str| info[name].as_str().map(str::to_owned);
     let mut answer = Answer {
         version: word("version").unwrap_or_else(|| "unknown".to_owned()),
@@ -148,60 +190,81 @@ async fn ask_member(address: &Address) -> Result<Answer, AskError> {
     Ok(answer)
 }
 
-/// Enough of the protocol to ask one question.
-struct Connection {
-    stream: BufReader<TcpStream>,
+/// Whether the member leads the stream that is there, or the members where none is. It cannot be asked for the term: a
+/// former leader is told by what it has heard of the others, since those that elect another have not answered it for as long.
+async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
+    let address = Address::parse(endpoint, 4222).map_err(AskError::Url)?;
+    let mut connection = Connection::open(&address).await?;
+    let (Some(name), Some(id)) =
+        (connection.info["server_name"].as_str(), connection.info["server_id"].as_str())
+    else {
+        return Err(AskError::Silent("it does not say who it is".to_owned()));
+    };
+    let (name, subject) = (name.to_owned(), format!("$SYS.REQ.SERVER.{id}.JSZ"));
+    let (password, all) = (address.password.as_deref(), json!({ "accounts": true, "streams": true }));
+    let answer = connection.ask(Some(SYSTEM_USER), password, &subject, &all).await?;
+    Ok(leads_by(&answer["data"], &name).then_some(0))
 }
 
-impl Connection {
-    /// What a server says of itself to whoever connects.
-    async fn hello(&mut self) -> Result<Value, AskError> {
-        let line = self.line().await?;
-        let info = line.strip_prefix("INFO ").and_then(|info| serde_json::from_str(info).ok());
-        info.ok_or_else(|| AskError::Silent(format!("this is no greeting of NATS: {line:?}")))
+/// What a member says of JetStream, and whether it leads by that.
+fn leads_by(said: &Value, name: &str) -> bool {
+    let listed = |value: &'_ Value, of: &str| value[of].as_array().cloned().unwrap_or_default();
+    let accounts = listed(said, "account_details");
+    let streams: Vec<Value> = accounts.iter().flat_map(|account| listed(account, "stream_detail")).collect();
+    let groups = match &streams[..] {
+        [] => vec![&said["meta_cluster"]],
+        streams => streams.iter().map(|stream| &stream["cluster"]).collect(),
+    };
+    groups.into_iter().any(|group| {
+        let others = listed(group, "replicas");
+        // 0: not heard of yet.
+        let heard = |other: &&Value| {
+            other["active"].as_u64().is_some_and(|ns| ns > 0 && u128::from(ns) < ELECTION_MIN.as_nanos())
+        };
+        group["leader"] == name && 2 * (1 + others.iter().filter(heard).count()) > 1 + others.len()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the member `a` says, of a group that it believes is led by that one, and of when it heard the others.
+    fn group(leader: &str, heard_ms: [u64; 2]) -> Value {
+        let other = |(name, ms): (&str, u64)| json!({ "name": name, "active": ms * 1_000_000 });
+        let others: Vec<Value> = ["b", "c"].into_iter().zip(heard_ms).map(other).collect();
+        json!({ "name": "cluster", "leader": leader, "replicas": others })
     }
 
-    /// What JetStream says of the account. Without JetStream, or before it serves, nobody responds.
-    async fn jetstream(&mut self, address: &Address) -> Result<Value, AskError> {
-        let login = json!({
-            "verbose": false, "headers": true, "no_responders": true,
-            "user": address.user, "pass": address.password,
-        });
-        let question = format!(
-            "CONNECT {login}\r\nSUB lockbench.answer 1\r\nPUB $JS.API.INFO lockbench.answer 0\r\n\r\n"
-        );
-        self.stream.write_all(question.as_bytes()).await?;
-        loop {
-            let line = self.line().await?;
-            let mut words = line.split(' ');
-            match words.next() {
-                Some("MSG") => {
-                    let strange = || AskError::Silent(format!("$JS.API.INFO: {line}"));
-                    let length =
-                        words.next_back().and_then(|length| length.parse().ok()).ok_or_else(strange)?;
-                    return self.answer(length).await;
-                }
-                Some("HMSG") => return Err(AskError::Silent("JetStream does not serve".to_owned())),
-                Some("-ERR") => return Err(AskError::Silent(line)),
-                Some("PING") => self.stream.write_all(b"PONG\r\n").await?,
-                _ => {}
-            }
-        }
+    fn said(members: Value, streams: &[Value]) -> Value {
+        let streams: Vec<Value> = streams.iter().map(|cluster| json!({ "cluster": cluster })).collect();
+        json!({ "meta_cluster": members, "account_details": [{ "stream_detail": streams }] })
     }
 
-    async fn answer(&mut self, length: usize) -> Result<Value, AskError> {
-        let mut text = vec![0; length];
-        self.stream.read_exact(&mut text).await?;
-        let answer: Option<Value> = serde_json::from_slice(&text).ok();
-        let answer = answer.filter(|answer| answer["error"].is_null());
-        answer.ok_or_else(|| AskError::Silent(format!("$JS.API.INFO: {}", String::from_utf8_lossy(&text))))
+    #[test]
+    fn the_leader_of_a_stream_leads_and_before_there_is_one_that_of_the_members() {
+        let (mine, others) = (|| group("a", [300, 900]), || group("b", [300, 900]));
+        assert!(leads_by(&said(mine(), &[]), "a"));
+        assert!(!leads_by(&said(others(), &[]), "a"));
+        assert!(leads_by(&said(others(), &[mine()]), "a"));
+        assert!(!leads_by(&said(mine(), &[others()]), "a"));
+        assert!(!leads_by(&said(mine(), &[group("", [300, 900])]), "a"), "an election");
     }
 
-    async fn line(&mut self) -> Result<String, AskError> {
-        let mut line = String::new();
-        match self.stream.read_line(&mut line).await? {
-            0 => Err(AskError::Silent("it closed the connection".to_owned())),
-            _ => Ok(line.trim_end().to_owned()),
+    #[test]
+    fn who_has_not_heard_a_majority_for_as_long_as_an_election_needs_leads_no_more() {
+        for (heard_ms, leads) in [
+            ([300, 15_000], true),
+            ([15_000, 300], true),
+            ([15_000, 15_000], false),
+            ([0, 0], false),
+            ([0, 300], true),
+        ] {
+            assert_eq!(
+                leads_by(&said(group("b", [1, 1]), &[group("a", heard_ms)]), "a"),
+                leads,
+                "{heard_ms:?}"
+            );
         }
     }
 }

@@ -16,6 +16,11 @@
 //! **A lost answer** is read back, the owner being in the entry. An attempt is withdrawn by whatever is written instead: the
 //! revision that it wants to replace never comes again.
 //!
+//! **Several members** compare the revision before they agree on a write, not after, so that of two writes that are under way
+//! together both may be accepted (nats-server issue 4320; the compare that later versions keep of what is under way is the
+//! leader's own). A message's id is compared after: the id of a write is the revision that it replaces, and a second one is a
+//! duplicate.
+//!
 //! **Round trips.** 1 write to acquire, 1 to release; one write more where no mark is known, a read where that guess was
 //! wrong. A renewal is a write for each lock, all at once.
 //!

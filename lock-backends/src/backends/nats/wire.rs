@@ -39,6 +39,8 @@ struct Wire {
     context: Context,
     stream: Stream<()>,
     bucket: Bucket,
+    /// Whether several members keep it.
+    replicated: bool,
     /// Connections made so far.
     connections: watch::Receiver<u64>,
     sent: Operations,
@@ -81,6 +83,8 @@ pub(super) async fn connect(
         max_messages_per_subject: 1,
         discard: DiscardPolicy::New,
         max_age: ttl,
+        // No longer than entries last; a revision that is to be replaced has been replaced for good long before.
+        duplicate_window: ttl,
         storage: StorageType::File,
         num_replicas: members.min(REPLICAS_MAX),
         allow_rollup: true,
@@ -93,15 +97,17 @@ pub(super) async fn connect(
         ..Config::default()
     };
     // Until a leader is there, members say no.
-    let stream = loop {
+    let replicated = loop {
         match context.get_or_create_stream(config.clone()).await {
-            Ok(_) => break context.get_stream_no_info(bucket.stream()).await.map_err(unavailable)?,
+            // It may have been made through a URL of other members.
+            Ok(stream) => break stream.cached_info().config.num_replicas > 1,
             Err(error) if members == 1 => return Err(unavailable(error)),
             Err(_) => sleep(RELISTEN_DELAY).await,
         }
     };
+    let stream = context.get_stream_no_info(bucket.stream()).await.map_err(unavailable)?;
     let sent = Operations::default();
-    Ok(Arc::new(Wire { client, context, stream, bucket, connections, sent }))
+    Ok(Arc::new(Wire { client, context, stream, bucket, replicated, connections, sent }))
 }
 
 impl Wire {
@@ -110,12 +116,19 @@ impl Wire {
         if entry.what == What::Free {
             message = message.header(OPERATION, DELETED);
         }
+        // Of several members, the one that leads compares revisions before it asks the others, and no longer when they have
+        // agreed: what it has asked for in the meantime, or what a former leader did, is compared with nothing. A message's id
+        // is compared when they have agreed, so the second write that replaces a revision is a duplicate of the first.
+        if self.replicated && replaces > 0 {
+            message = message.message_id(replaces.to_string());
+        }
         let message = message.expected_last_subject_sequence(replaces);
         let answer = match self.context.send_publish(self.bucket.subject(key), message).await {
             Ok(answer) => answer.await,
             Err(error) => Err(error),
         };
         match answer {
+            Ok(first) if first.duplicate => Ok(Put::Refused),
             Ok(written) => Ok(Put::Written(written.sequence)),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Put::Refused),
             Err(error) => Err(unanswered(error)),

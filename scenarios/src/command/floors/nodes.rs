@@ -11,6 +11,9 @@ use lock_backends::{ClientOptions, Endpoint, LockClient, Now, OwnerId, Request, 
 /// Nodes that contend for the hot key, a session each.
 pub(super) const SESSIONS: usize = 8;
 
+/// Of sessions and leases.
+pub(super) const TTL: Duration = Duration::from_secs(10);
+
 /// The clock of sessions: that of the stamps.
 #[derive(Debug)]
 struct SinceBoot;
@@ -30,17 +33,9 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) async fn connect(variant: &'static Variant, endpoint: &Endpoint) -> anyhow::Result<Self> {
-        let backend = (variant.open)(endpoint)?;
         let mut clients = Vec::new();
         for _ in 0..SESSIONS {
-            let options = SessionOptions {
-                node: format!("floors-{}", number()),
-                ttl: Duration::from_secs(10),
-                now: Arc::new(SinceBoot),
-            };
-            let client =
-                LockClient::connect_on(&*backend, variant.capabilities, options, ClientOptions::default());
-            clients.push(client.await.with_context(|| format!("{}: session", variant.name))?);
+            clients.push(session(variant, endpoint).await?);
         }
         Ok(Self { variant, clients })
     }
@@ -55,6 +50,14 @@ impl Nodes {
             client.close().await;
         }
     }
+}
+
+pub(super) async fn session(variant: &'static Variant, endpoint: &Endpoint) -> anyhow::Result<LockClient> {
+    let backend = (variant.open)(endpoint)?;
+    let options = SessionOptions { node: format!("floors-{}", number()), ttl: TTL, now: Arc::new(SinceBoot) };
+    LockClient::connect_on(&*backend, variant.capabilities, options, ClientOptions::default())
+        .await
+        .with_context(|| format!("{}: session", variant.name))
 }
 
 /// A request of an owner of its own.

@@ -2,16 +2,20 @@
 
 use harness::engine::monotonic_ns;
 use harness::model::Histogram;
-use lock_backends::{Bare, Least, LockClient, LockError};
+use lock_backends::{Bare, Endpoint, Least, LockClient, LockError, Variant};
 
-use super::nodes::{Nodes, ask};
+use super::nodes::{ask, session};
 use super::spread::Spread;
 use super::turns::order;
+use crate::batch::Show as _;
+use crate::progress::Display;
 
 /// Rounds in which the variants take turns, so that all meet the same machine.
 pub(super) const ROUNDS: u32 = 25;
 /// How often a pair is done in a round. Even, since who goes first changes every time.
 pub(super) const EACH: u32 = 20;
+/// And before that on new connections, which prepare their statements.
+const UNMEASURED: u32 = 3;
 
 /// What was measured of a variant: of each round its median.
 #[derive(Debug, Default)]
@@ -62,50 +66,71 @@ impl Requests {
 
 /// Every variant of a server in every round, in an order drawn for that round, each beside its own floor.
 pub(super) async fn pairs(
-    bare: Option<&dyn Bare>,
-    nodes: &[Nodes],
+    variants: &[&'static Variant],
+    endpoint: &Endpoint,
     seed: u64,
     server: &str,
-) -> Result<(Requests, Vec<Pairs>), LockError> {
+    display: &Display,
+) -> anyhow::Result<(Requests, Vec<Pairs>)> {
     let mut requests = Requests::default();
-    let mut pairs: Vec<Pairs> = nodes.iter().map(|_| Pairs::default()).collect();
+    let mut pairs: Vec<Pairs> = variants.iter().map(|_| Pairs::default()).collect();
     for round in 0..ROUNDS {
-        if let Some(bare) = bare {
-            requests.round_trip_ns.push(of_request(bare, Least::RoundTrips).await?);
-            requests.write_ns.push(of_request(bare, Least::Writes).await?);
+        display.line(&format!("{server}: pairs, round {}", round + 1));
+        if let Some(bare) = bare(variants, endpoint).await? {
+            requests.round_trip_ns.push(of_request(&*bare, Least::RoundTrips).await?);
+            requests.write_ns.push(of_request(&*bare, Least::Writes).await?);
         }
-        for place in order(nodes.len(), seed, &format!("{server} pair"), round) {
-            beside_its_floor(bare, &nodes[place], &mut pairs[place]).await?;
+        for place in order(variants.len(), seed, &format!("{server} pair"), round) {
+            beside_its_floor(variants[place], endpoint, &mut pairs[place]).await?;
         }
     }
     Ok((requests, pairs))
 }
 
+/// Some servers give every connection a process; how far apart two of them are scheduled decides a fifth of the time of a
+/// request, for as long as they live. So each round opens its own, and that becomes part of the spread.
+async fn bare(
+    variants: &[&'static Variant],
+    endpoint: &Endpoint,
+) -> Result<Option<Box<dyn Bare>>, LockError> {
+    match variants.first().and_then(|variant| lock_backends::server_of(variant)) {
+        Some(server) => (server.bare)(endpoint).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// One round of a variant. Floor and pair are taken in turns in one loop, and who goes first changes, so that both follow
 /// the one as often as the other: what a request takes depends on what the processors did just before.
 async fn beside_its_floor(
-    bare: Option<&dyn Bare>,
-    nodes: &Nodes,
+    variant: &'static Variant,
+    endpoint: &Endpoint,
     pairs: &mut Pairs,
-) -> Result<(), LockError> {
-    let client = &nodes.clients[0];
-    let bare = bare.filter(|_| nodes.variant.least != Least::Nothing);
+) -> anyhow::Result<()> {
+    let client = session(variant, endpoint).await?;
+    let bare = bare(&[variant], endpoint).await?.filter(|_| variant.least != Least::Nothing);
+    for _ in 0..UNMEASURED {
+        pair(&client).await?;
+        if let Some(bare) = &bare {
+            two_requests(&**bare, variant.least).await?;
+        }
+    }
     let (mut floor_ns, mut pair_ns) = (Histogram::default(), Histogram::default());
     let before = client.counts().operations;
     for turn in 0..EACH {
         if turn % 2 == 1 {
-            pair_ns.record_ns(pair(client).await?);
+            pair_ns.record_ns(pair(&client).await?);
         }
-        if let Some(bare) = bare {
-            floor_ns.record_ns(two_requests(bare, nodes.variant.least).await?);
+        if let Some(bare) = &bare {
+            floor_ns.record_ns(two_requests(&**bare, variant.least).await?);
         }
         if turn % 2 == 0 {
-            pair_ns.record_ns(pair(client).await?);
+            pair_ns.record_ns(pair(&client).await?);
         }
     }
     pairs.operations += client.counts().operations - before;
     pairs.pair_ns.extend(median(&pair_ns));
     pairs.floor_ns.extend(median(&floor_ns));
+    client.close().await;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use harness::servers::Server;
 use lock_backends::{Endpoint, Variant};
 
 use super::hot::{Hot, hot};
+use super::idle::requests_per_holder_hour;
 use super::nodes::Nodes;
 use super::pair::{Pairs, Requests, pairs};
 use crate::batch::Show as _;
@@ -18,6 +19,7 @@ pub(super) struct Measured {
     pub(super) variant: &'static Variant,
     pub(super) pairs: Pairs,
     pub(super) hot: Hot,
+    pub(super) idle_per_hour: f64,
 }
 
 /// Measures the variants on a server, or those without one. The hot key of each is contended for so long.
@@ -30,20 +32,19 @@ pub(super) async fn of_server(
     let kind = server.map(Server::kind);
     let name = kind.map_or("none", |kind| kind.name());
     let endpoint = Endpoint(server.map(|server| server.endpoint().to_owned()).unwrap_or_default());
+    let variants: Vec<_> =
+        lock_backends::backends::all().filter(|variant| server_kind(variant) == kind).collect();
+    let (requests, pairs) = pairs(&variants, &endpoint, seed, name, display).await?;
     let mut nodes = Vec::new();
-    for variant in lock_backends::backends::all().filter(|variant| server_kind(variant) == kind) {
+    for variant in variants {
         nodes.push(Nodes::connect(variant, &endpoint).await?);
     }
-    let bare = match nodes.first().and_then(|nodes| lock_backends::server_of(nodes.variant)) {
-        Some(server) => Some((server.bare)(&endpoint).await?),
-        None => None,
-    };
-    display.line(&format!("{name}: pairs"));
-    let (requests, pairs) = pairs(bare.as_deref(), &nodes, seed, name).await?;
+    display.line(&format!("{name}: held and not used"));
+    let idle = requests_per_holder_hour(&nodes).await?;
     let hot = hot(&nodes, contend, seed, name, display).await;
     let mut measured = Vec::new();
-    for ((nodes, pairs), hot) in nodes.into_iter().zip(pairs).zip(hot) {
-        measured.push(Measured { variant: nodes.variant, pairs, hot });
+    for (((nodes, pairs), hot), idle_per_hour) in nodes.into_iter().zip(pairs).zip(hot).zip(idle) {
+        measured.push(Measured { variant: nodes.variant, pairs, hot, idle_per_hour });
         nodes.close().await;
     }
     Ok((requests, measured))

@@ -7,7 +7,8 @@ use harness::servers::Server;
 use lock_backends::SafetyClass;
 
 use super::hot;
-use super::nodes::SESSIONS;
+use super::idle;
+use super::nodes::{SESSIONS, TTL};
 use super::pair::{EACH, ROUNDS, Requests};
 use super::server::Measured;
 use super::spread::Spread;
@@ -53,8 +54,8 @@ impl Table {
              floors, with the 99 % interval of the median; hot keys with the least and the most of {} rounds. Only ratios of one \
              table mean something.\n\n\
              | server | round trip p50 | write p50 | settings |\n| --- | --: | --: | --- |\n{}\n\n\
-             | variant | class | token | fair | key free after a crash | pair p50 | floor | × floor | operations / pair | hot key, grants/s | operations / grant | stayed in the session |\n\
-             | --- | --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: |",
+             | variant | class | token | fair | key free after a crash | pair p50 | floor | × floor | operations / pair | hot key, grants/s | operations / grant | stayed in the session | idle operations / holder-hour |\n\
+             | --- | --- | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
             self.command,
             machine.cpu,
             machine.cores,
@@ -62,7 +63,7 @@ impl Table {
             hot::ROUNDS,
             self.servers.join("\n"),
         )?;
-        for Measured { variant, pairs, hot } in &self.rows {
+        for Measured { variant, pairs, hot, idle_per_hour } in &self.rows {
             let class = match variant.class {
                 SafetyClass::Timed => "T",
                 SafetyClass::Fenced => "F",
@@ -71,7 +72,7 @@ impl Table {
             let yes = |has: bool| if has { "yes" } else { "no" };
             writeln!(
                 text,
-                "| `{}` | {class} | {} | {} | {} | {} | {} | {} | {:.2} | {} | {:.2} | {:.0} % |",
+                "| `{}` | {class} | {} | {} | {} | {} | {} | {} | {:.2} | {} | {:.2} | {:.0} % | {:.0} |",
                 variant.name,
                 yes(variant.capabilities.token),
                 yes(variant.capabilities.fair),
@@ -82,7 +83,8 @@ impl Table {
                 pairs.operations(),
                 hot.grants_per_s().map_or_else(missing, |rate| rate.show(0)),
                 hot.operations(),
-                100.0 * hot.stayed()
+                100.0 * hot.stayed(),
+                idle_per_hour
             )?;
         }
         write!(
@@ -93,8 +95,10 @@ impl Table {
              the same loop as the pair. Hot key: {SESSIONS} sessions with {} \
              waiters each, no hold. The waiters of a session line up in it, and one of them goes to the server; where a variant is \
              not fair, the session that gave the key back may take it again before the others ask, which costs no hand-over and \
-             looks fast: see how many grants stayed in the session.",
-            hot::WAITERS
+             looks fast: see how many grants stayed in the session. Idle: a key held for {} s with a ttl of {} s, and nothing else asked.",
+            hot::WAITERS,
+            idle::HELD.as_secs(),
+            TTL.as_secs()
         )?;
         Ok(text)
     }

@@ -231,18 +231,19 @@ fn a_run_without_exclusion_is_caught_in_its_own_history() {
         deadline_ns: 1_000_000_000,
         holder: plan::Holder::Oblivious,
     };
-    let plan = plan::Plan::new(settings, vec!["vm".into()], (0..20).map(arrival).collect()).unwrap();
+    let plan = plan::Plan::new(settings, vec!["vm".into()], (0..20).map(arrival)).unwrap();
     let (plan, clock) = (std::sync::Arc::new(plan), Clock::virtual_time());
     let mechanism = std::sync::Arc::new(Open::new(plan.clone(), clock.clone(), std::time::Duration::ZERO));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let run = runtime.block_on(single::run(plan.clone(), mechanism, clock, RunOptions::default()));
-    let history = read::locks(&run.events, &plan, LockObject::Slot).unwrap();
+    let events = run.history.to_vec().unwrap();
+    let history = read::locks(&events, &plan, LockObject::Slot).unwrap();
     let judged = judge(&history, ModelKind::guess(&history), FailedRelease::Held, Budget::default()).unwrap();
     assert!(judged.overlaps.unwrap().overlaps > 10);
     let Answer::Violated(violation) = judged.answer else { panic!("not caught") };
     assert_eq!(violation.describe(&history, Budget::default()).len(), 3, "two grants show it");
-    let wide = read::locks(&run.events, &plan, LockObject::Resource { level: 1 }).unwrap();
+    let wide = read::locks(&events, &plan, LockObject::Resource { level: 1 }).unwrap();
     let judged = judge(&wide, ModelKind::Semaphore(20), FailedRelease::Held, Budget::default()).unwrap();
     assert_eq!(judged.answer, Answer::Holds, "twenty permits are enough for twenty tasks");
 }
