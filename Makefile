@@ -84,7 +84,14 @@ or_proves_nothing = $(1) || { status=$$?; case $$status in 4|5) echo "exit $$sta
 setup: ## install the servers and what the build needs, where missing
 	@scripts/setup.sh
 
+# Hours, so a part at a time: `make mutants MUTANTS=harness/src/judge/checks/order.rs`. What nobody could notice is in
+# .cargo/mutants.toml; `cargo install cargo-mutants --locked` installs it.
+MUTANTS ?= harness/src/judge/**/*.rs harness/src/record/conclusion.rs
+
+mutants: ## which changes to checks, figures and verdicts no test notices (hours)
+	cargo mutants --package harness --test-package harness,reports $(MUTANTS:%=--file '%') -- --lib --test cheats
+
 ci-bench: setup ## one short block of the demo, for a summary on every change
 	@scripts/ci-bench.sh
 
-.PHONY: help demo test test-long catalogue setup ci-bench $(files:%=test/%) $(addprefix catalogue/,$(scenarios))
+.PHONY: help demo test test-long catalogue setup mutants ci-bench $(files:%=test/%) $(addprefix catalogue/,$(scenarios))

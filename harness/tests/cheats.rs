@@ -249,8 +249,9 @@ fn a_history_is_judged_as_it_always_was() {
         let mut sha = Sha256::new();
         for (setting, _, _) in cheats.by_ref().take(*count) {
             for run in (0..10).map(|seed| simulate(*setting, seed)) {
+                let events = run.history.to_vec().unwrap();
                 for check in checks::ALL {
-                    let judgement = check.judge(&run.facts, &run.history.to_vec().unwrap());
+                    let judgement = check.judge(&run.facts, &events);
                     sha.update(format!("{}: {judgement:?}", check.name));
                 }
                 let figures = run.measure().unwrap();

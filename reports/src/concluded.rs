@@ -41,7 +41,7 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use harness::record::{Deed, Expected, Histogram, TOO_BUSY, Verdict};
+    use harness::record::{Deed, Expected, Histogram, Skipped, TOO_BUSY, Verdict};
 
     use super::*;
     use crate::fixture;
@@ -119,6 +119,32 @@ mod tests {
         let mut killed = fixture::small();
         killed.manifest.end = None;
         assert_eq!(killed.standing_of(&killed.rows[0]), Standing::NotProven);
+    }
+
+    #[test]
+    fn a_batch_that_was_interrupted_or_had_no_server_says_that_first() {
+        let ended = |exit_code, reason: &str| {
+            let mut comparison = fixture::small();
+            let end = comparison.manifest.end.as_mut().unwrap();
+            (end.exit_code, end.reasons) = (exit_code, vec![reason.to_owned()]);
+            let conclusion = comparison.conclusion();
+            (conclusion.exit_code, conclusion.reasons[0].clone(), standing(&comparison, "ring-queue"))
+        };
+        assert_eq!(ended(130, "interrupted"), (130, "interrupted".to_owned(), Standing::NotProven));
+        assert_eq!(ended(2, "no Redis"), (2, "no Redis".to_owned(), Standing::NotProven));
+        assert_eq!(ended(0, "pass").2, Standing::Pass);
+    }
+
+    #[test]
+    fn a_contender_that_could_not_go_on_does_not_pass_by_what_it_had_done() {
+        let mut comparison = fixture::small();
+        let reason = "could not be run in block 3: no session".to_owned();
+        comparison.manifest.failed.push(Skipped { contender: "ring-queue".to_owned(), reason });
+        assert_eq!(standing(&comparison, "ring-queue"), Standing::NotProven);
+        let conclusion = comparison.conclusion();
+        assert!(conclusion.reasons.iter().any(|reason| reason.starts_with("ring-queue: could not")));
+        comparison.manifest.failed[0].contender = "another".to_owned();
+        assert_eq!(standing(&comparison, "ring-queue"), Standing::Pass);
     }
 
     #[test]

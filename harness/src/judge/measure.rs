@@ -360,6 +360,58 @@ mod tests {
     }
 
     #[test]
+    fn waits_lag_release_and_hand_over_count_from_where_they_begin() {
+        let granted = || What::Granted { slot: Some(0), token: None, valid_until_ns: None };
+        let table = [
+            (107, 0, What::Invoked),
+            (108, 1, What::Invoked),
+            (110, 0, granted()),
+            (112, 0, entered(0, 0)),
+            (120, 0, left(1)),
+            (123, 1, granted()),
+            (125, 1, entered(0, 1)),
+            (126, 0, completed()),
+            (130, 1, left(2)),
+            (131, 1, completed()),
+            (140, 2, What::Invoked),
+            (141, 2, entered(0, 2)),
+        ];
+        let mut told = run(1, 3, &table);
+        told.facts.origin_ns = 100 * MS;
+        told.facts.end_ns = 200 * MS;
+        let figures = figures(&told);
+        let is = |histogram: &crate::record::Histogram, ms: &[u64]| {
+            let near =
+                |q: f64, ms: u64| histogram.quantile_ns(q).is_some_and(|ns| ns.abs_diff(ms * MS) < MS / 10);
+            assert_eq!(histogram.count(), ms.len() as u64);
+            assert!(near(0.0, ms[0]) && near(1.0, ms[ms.len() - 1]));
+        };
+        let Latency { wait, lag, release, hand_over, .. } = &figures.latency;
+        // From the intended start, which is the origin of the run for all three.
+        is(wait, &[12, 25, 41]);
+        is(lag, &[7, 8, 40]);
+        is(release, &[1, 6]);
+        // The third was due when the second left.
+        is(hand_over, &[5, 11]);
+        assert_eq!(figures.grants, 2);
+        assert_eq!(figures.implausible, Vec::<String>::new());
+    }
+
+    #[test]
+    fn steps_that_need_no_slot_do_not_wait_where_others_do() {
+        let mut told =
+            run(1, 1, &[(1, 0, What::Invoked), (2, 0, entered(0, 0)), (3, 0, left(1)), (4, 0, completed())]);
+        let counted = |told: &Told| figures(told).latency;
+        assert_eq!((counted(&told).wait.count(), counted(&told).release.count()), (1, 1));
+        let plan = std::sync::Arc::make_mut(&mut told.facts.plan);
+        let free = crate::model::Resource { id: 8, level: 0, ..plan.resources[0] };
+        plan.resources.push(free);
+        let place = plan.resources.len() as u32 - 1;
+        plan.tasks[0].steps[0].resource = place;
+        assert_eq!((counted(&told).wait.count(), counted(&told).release.count()), (0, 0));
+    }
+
+    #[test]
     fn what_did_not_complete_is_in_the_quantiles_with_its_deadline() {
         let table = [
             (1, 0, What::Invoked),
