@@ -263,7 +263,8 @@ fn remove_segment(data: &Path) {
 /// From `postmaster.pid`: the server's process id on line 1; key and id of its segment on line 7.
 fn recorded_segment(data: &Path) -> Option<(String, String)> {
     let record = fs::read_to_string(data.join("postmaster.pid")).ok()?;
-    let maker = record.lines().next()?.trim().to_owned();
+    // A minus stands before that of one that serves no clients, such as those that `initdb` starts.
+    let maker = record.lines().next()?.trim().trim_start_matches('-').to_owned();
     let segment = record.lines().nth(6)?.split_whitespace().nth(1)?.to_owned();
     Some((maker, segment))
 }
