@@ -32,7 +32,8 @@ const ABOUT: About = About {
     replicated: false,
     // It refuses to run as root.
     accounts: &["postgres", "nobody"],
-    processes: &["postgres"],
+    // Left alone, initdb removes what its server was killed in, and with it the number of its shared memory.
+    processes: &["initdb", "postgres"],
     // The fast shutdown: does not wait for clients to leave.
     stop: Signal::SIGINT,
     clean_up: remove_segment,
