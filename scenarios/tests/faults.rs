@@ -186,7 +186,10 @@ fn what_bystanders_and_renewals_ask_is_no_cost_of_a_grant() {
         );
         // Three bystanders ask 20 times a second each, mostly for two requests: pg-mux may send two of theirs as one.
         let probes = record.latency.bystander.count();
-        assert!(probes >= 100 && 2 * operations.bystander >= 3 * probes, "{contender}: {operations:?}, {probes}");
+        assert!(
+            probes >= 100 && 2 * operations.bystander >= 3 * probes,
+            "{contender}: {operations:?}, {probes}"
+        );
     }
 }
 
