@@ -38,8 +38,11 @@ const CONTENDERS: [(&str, &str); 6] = [
     ("nats", "nats-kv"),
 ];
 
-/// A whole run as below takes two to four seconds: a start of a server, a moment with tasks, its stop and a report.
-const RUN: Duration = Duration::from_millis(3_500);
+/// Before a run's server is started the machine is looked at, for two seconds.
+const BEFORE: Duration = Duration::from_millis(2_000);
+
+/// From the first folder of a server on: its start, a moment with tasks, its stop and the report.
+const WITH_A_SERVER: Duration = Duration::from_millis(1_200);
 
 /// Nothing below takes longer: a server that is told to stop gets 5 s before it is killed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,7 +56,9 @@ struct End {
     contender: &'static str,
     placement: &'static str,
     signal: Signal,
+    /// Counted from the first folder of a server, or, in one of six, from the start of lockbench.
     after: Duration,
+    server_first: bool,
     /// Told once more, so long after the first time.
     again: Option<Duration>,
 }
@@ -65,14 +70,15 @@ impl End {
         let turn = usize::try_from(seed).unwrap() % installed.len();
         let signal = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL].choose(&mut random).copied().unwrap();
         let again = signal != Signal::SIGKILL && random.random_bool(0.5);
-        // The square: more often early, while servers start, than late.
-        let mut within = |longest: Duration| longest.mul_f64(random.random::<f64>().powi(2));
+        let server_first = random.random_ratio(5, 6);
+        let mut within = |longest: Duration| longest.mul_f64(random.random());
         Self {
             seed,
             contender: installed[turn],
             placement: if (seed / 6).is_multiple_of(2) { "single" } else { "process" },
             signal,
-            after: within(RUN),
+            after: within(if server_first { WITH_A_SERVER } else { BEFORE }),
+            server_first,
             again: again.then(|| within(Duration::from_millis(300))),
         }
     }
@@ -80,8 +86,9 @@ impl End {
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, contender, placement, signal, after, again } = self;
-        write!(f, "{contender}, {placement}, {signal} after {after:.3?}")?;
+        let Self { seed, contender, placement, signal, after, server_first, again } = self;
+        let since = if *server_first { "of the server's start" } else { "of its own" };
+        write!(f, "{contender}, {placement}, {signal} after {after:.3?} {since}")?;
         if let Some(again) = again {
             write!(f, " and once more {again:.3?} later")?;
         }
@@ -190,6 +197,16 @@ impl Driver<'_> {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
+    /// Until the first folder of a server is there.
+    async fn makes_a_folder(&mut self) -> Result<(), String> {
+        let made = timeout(PATIENCE, async {
+            while left_in(self.folder).is_empty() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        made.await.map_err(|_| "starts no server".to_owned())
+    }
+
     /// Its end, if that comes before this time is over; looks at what there is meanwhile.
     async fn ends_within(&mut self, time: Duration, seen: &mut Seen) -> Option<ExitStatus> {
         let until = Instant::now() + time;
@@ -234,6 +251,9 @@ async fn end(end: &End) -> Result<(), String> {
     let child = run(folder, end.contender, end.placement).spawn().unwrap();
     let (mut driver, mut seen) = (Driver { child, folder }, Seen::default());
 
+    if end.server_first {
+        driver.makes_a_folder().await?;
+    }
     let mut status = driver.ends_within(end.after, &mut seen).await;
     if status.is_none() {
         driver.tell(end.signal);
