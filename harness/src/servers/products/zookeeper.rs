@@ -120,25 +120,18 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
         "dataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\ntickTime={tick_ms}\n\
          maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr,ruok,conf,mntr\n"
     );
-    let write = |file: &Path, text: &str| {
-        let failed = |source| ServerError::Folder {
-            product: ABOUT.title,
-            action: "write",
-            path: file.to_owned(),
-            source,
-        };
-        fs::write(file, text).map_err(failed)
-    };
     let replicated = seats.len() > 1;
     if replicated {
         config += &format!("initLimit={INIT_LIMIT}\nsyncLimit={SYNC_LIMIT}\n");
         for (number, Seat { ports: [_, quorum, election], .. }) in seats.iter().enumerate() {
             config += &format!("server.{number}=127.0.0.1:{quorum}:{election}\n");
         }
-        write(&folder.data().join("myid"), &format!("{place}\n"))?;
+        let path = folder.data().join("myid");
+        let written = fs::write(&path, format!("{place}\n"));
+        let (product, action) = (ABOUT.title, "write");
+        written.map_err(|source| ServerError::Folder { product, action, path, source })?;
     }
-    let config_file = folder.path().join("zoo.cfg");
-    write(&config_file, &config)?;
+    let config_file = seats[place].confide(&ABOUT, "zoo.cfg", &config)?;
     let force_sync = if options.durability == Durability::Durable { "yes" } else { "no" };
     // slf4j-simple is there so that the reason of a failed start reaches the log, and nothing below a warning.
     let class_path = format!("{}:{JARS}/slf4j-simple.jar", jar.display());
