@@ -250,8 +250,13 @@ impl Driver {
 
     /// Notes a death that no fault has caused, with how the process ended where that says more.
     async fn died(&self, node: NodeId, from_ns: u64, how: String) {
-        let ended = self.processes[usize::from(node.0)].lock().await.ended();
-        let how = ended.map_or(how.clone(), |status| format!("{how}; {status}"));
+        // Its connection may end a moment before it does, and how it ended says more.
+        let mut process = self.processes[usize::from(node.0)].lock().await;
+        let how = match timeout(DRAIN, process.wait()).await {
+            Ok(Ok(status)) => format!("{how}; {status}"),
+            _ => how,
+        };
+        drop(process);
         let known = |outage: &Outage| {
             outage.node == node && outage.state == Standstill::Down && outage.until_ns == u64::MAX
         };
