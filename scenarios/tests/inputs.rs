@@ -129,6 +129,13 @@ proptest! {
     }
 }
 
+#[test]
+fn an_offset_beyond_the_last_resource_begins_again() {
+    let (_, text) = catalog::ALL.iter().find(|(_, text)| text.contains("offset = ")).unwrap();
+    let far = text.replacen("offset = 1", "offset = 4294967295", 1);
+    assert_eq!(tried(&far), Ok(()));
+}
+
 /// What scenario files say.
 const WORDS: &[&str] = &[
     "name",

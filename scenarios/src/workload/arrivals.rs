@@ -64,7 +64,7 @@ fn tree(spec: &ScenarioSpec, step: &StepSpec, id: u32, rng: &mut ChaCha8Rng) -> 
             let count = spec.resources[child.resource.get_ref()].count;
             // The same parent always has the same child: a VM's host, a volume's VM.
             let related = splitmix(u64::from(id) << 8 | kind as u64) % u64::from(count);
-            let id = (related as u32 + child.offset) % count;
+            let id = ((related + u64::from(child.offset)) % u64::from(count)) as u32;
             tree(spec, child, id, rng)
         })
         .collect();
