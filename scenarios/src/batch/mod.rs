@@ -1,7 +1,7 @@
 //! A batch: every contender in every block, interleaved in seeded random order, each on a server of its own.
 //!
 //! What is to run (`wanted`) and where it is kept (`store`); what else is on the machine (`disks`, [`twins`]); a run (`one_run`) on its server (`servers`), and its record
-//! (`assemble`); the order of runs (`schedule`). What the records together mean is for [`harness::record::conclude`] to say.
+//! (`assemble`); whether all is told (`decided`); the order of runs (`schedule`). What the records together mean is for [`harness::record::conclude`] to say.
 
 mod lateness;
 mod place;
@@ -12,6 +12,8 @@ pub mod twins;
 
 mod pinning;
 mod wanted;
+
+mod decided;
 
 mod assemble;
 mod servers;

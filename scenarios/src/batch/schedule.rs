@@ -13,6 +13,7 @@ use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
+use super::decided::decided;
 use super::disks::Disks;
 use super::lateness::only_busy;
 use super::place::Place;
@@ -77,6 +78,12 @@ impl Batch {
                     }
                     Ended::Stopped => return Ok(()),
                 }
+            }
+            if let (Some(looks), Some(reference)) = (&self.looks, self.reference())
+                && decided(records, reference, looks, block)
+            {
+                show.line(&format!("after block {block} of {blocks} everything is told: the batch ends"));
+                return Ok(());
             }
         }
         Ok(())

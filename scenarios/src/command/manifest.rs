@@ -1,11 +1,12 @@
 //! What is told of a batch beside its runs.
 
 use harness::engine::WhenBusy;
-use harness::record::{Manifest, PlanFacts, Role, SCHEMA_VERSION};
+use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
 use harness::servers::{self, Topology};
 
 use super::harness_cost::harness_cost;
 use crate::batch::{Batch, Pinning};
+use crate::calibration;
 use crate::workload;
 
 /// The manifest of a batch that is about to begin.
@@ -23,6 +24,7 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         // This process has been given its share of them.
         machine.cores = pinning.count() as u32;
     }
+    let calibration = batch.store.as_ref().and_then(|store| calibration::known(store, &machine.class()));
     Ok(Manifest {
         schema_version: SCHEMA_VERSION,
         scenario: spec.name.clone(),
@@ -49,22 +51,15 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
             control_fold: workload::control_fold(plan),
         },
         blocks: spec.blocks,
-        reference: reference(batch),
+        reference: batch.reference().map(str::to_owned),
+        looks: batch.looks.as_ref().map(|looks| looks.at().to_vec()).unwrap_or_default(),
+        calibration,
         harness,
         skipped: batch.skipped.clone(),
         failed: Vec::new(),
         threats: threats(batch),
         end: None,
     })
-}
-
-/// The first that the scenario names of those that take part.
-fn reference(batch: &Batch) -> Option<String> {
-    let takes_part = |name: &&str| {
-        batch.contenders.iter().any(|contender| contender.name == *name && contender.role == Role::Contender)
-    };
-    let mut named = batch.scenario.spec.contenders.iter().map(|name| name.get_ref().as_str());
-    named.find(takes_part).map(str::to_owned)
 }
 
 /// A password may stand in any URL on the command line.

@@ -12,13 +12,18 @@ mod harness_cost;
 mod manifest;
 
 mod check;
+mod compare;
 mod doctor;
 mod floors;
+mod gate;
+mod history;
 mod list;
 mod node;
 mod report;
 mod ring;
 mod run;
+
+mod calibrate;
 
 mod verbs;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use harness::record::difference::Looks;
 use harness::record::{BatchEnd, Conclusion, End, Role, write_json};
 use harness::servers::{self, Server};
 use reports::Comparison;
@@ -18,7 +19,7 @@ use crate::batch::{self, Batch, Pinning, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
 use crate::spec::did_you_mean;
-use crate::{catalog, spec, workload};
+use crate::{calibration, catalog, spec, workload};
 
 /// Run a scenario and write a report.
 #[derive(Debug, Args)]
@@ -69,6 +70,14 @@ pub(super) struct Run {
     /// uses; an error where there are too few.
     #[arg(long)]
     pin: bool,
+    /// End after half of the blocks, or three quarters, if everything is told by then; the chance of a false alarm stays as it is
+    /// without. Of 10 blocks where --blocks does not say otherwise.
+    #[arg(long)]
+    until_decided: bool,
+    /// Where the noise floors of classes of machines are kept, by `calibrate`, for reports and gates; $XDG_CACHE_HOME/lockbench or
+    /// ~/.cache/lockbench where not given.
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
     /// Where batch directories are made.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,
@@ -86,17 +95,46 @@ impl Work for Run {
     const GROUP: Group = Group::Measure;
 
     async fn work(self) -> anyhow::Result<u8> {
+        Ok(self.batch(Taking::Once).await?.0)
+    }
+}
+
+/// How often contenders take part in each block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taking {
+    /// Each once.
+    Once,
+    /// Each twice, to be compared with itself; controls once.
+    Twice,
+}
+
+impl Run {
+    /// Where noise floors are kept.
+    pub(super) fn store(&self) -> Option<PathBuf> {
+        self.store.clone().or_else(calibration::default_store)
+    }
+
+    /// Runs the batch and shows it; the exit code, and where it is.
+    ///
+    /// # Errors
+    /// What was asked for cannot be run, or what is measured cannot be kept.
+    pub(super) async fn batch(self, taking: Taking) -> anyhow::Result<(u8, PathBuf)> {
         let stop = CancellationToken::new();
         // Before the first child of ours is started, if only to be asked for its version.
         let mut signals = tokio::task::JoinSet::new();
         signals.spawn(watch_signals(stop.clone())?);
-        let scenario = catalog::load(&self.scenario, &settings(&self))?;
+        let scenario = catalog::load(&self.scenario, &settings(&self, taking))?;
         let attached = self.urls.by_kind().clone();
         for (kind, url) in &attached {
             Server::attach(*kind, url).await?.stop().await?;
         }
         let wanted = wanted(&self, &scenario)?;
-        let (taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
+        let (mut taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
+        if taking == Taking::Twice {
+            let compared = |contender: &&Contender| contender.role == Role::Contender;
+            let again: Vec<_> = taking_part.iter().filter(compared).map(Contender::again).collect();
+            taking_part.extend(again);
+        }
         if let Some(skip) = skipped.iter().find(|skip| self.contenders.contains(&skip.contender)) {
             anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
         }
@@ -111,6 +149,7 @@ impl Work for Run {
         }
         servers::sweep_leftovers();
         let seed = self.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed);
+        let blocks = scenario.spec.blocks;
         let batch = Batch {
             scenario,
             contenders: taking_part,
@@ -120,8 +159,14 @@ impl Work for Run {
             out: self.out.clone(),
             program: std::env::current_exe().context("cannot find the program of lockbench itself")?,
             pinning,
+            looks: self.until_decided.then(|| Looks::planned(blocks)),
+            store: self.store(),
             stop: stop.clone(),
         };
+        if self.until_decided && batch.contenders.iter().filter(|one| one.role == Role::Contender).count() < 2
+        {
+            anyhow::bail!("--until-decided: nothing is to be decided of fewer than two contenders");
+        }
         batch.can_be_drawn()?;
         let started = jiff::Timestamp::now();
         let directory = batch::new_directory(&batch.out, &batch.scenario.spec.name, started)?;
@@ -142,6 +187,10 @@ impl Work for Run {
         // What ran before a failure is kept; the batch as a whole proves nothing.
         let failure = batch.run(&directory, &display, &mut records, &mut failed).await.err();
         manifest.failed = failed;
+        if batch.looks.is_some() && failure.is_none() && !stop.is_cancelled() {
+            // What was not run was not needed.
+            manifest.blocks = records.iter().map(|run| run.block).max().unwrap_or(blocks);
+        }
         let end = match &failure {
             _ if stop.is_cancelled() => BatchEnd::Interrupted,
             Some(error) => BatchEnd::Failed(format!("{error:#}")),
@@ -164,12 +213,15 @@ impl Work for Run {
         for reason in &reasons {
             display.line(reason);
         }
-        Ok(exit_code)
+        Ok((exit_code, directory))
     }
 }
 
+/// What a difference of a tenth asks for where runs stray by a twentieth.
+const REVIEW_BLOCKS: u32 = 10;
+
 /// `--set` and the short forms, in that order, so that a short form wins.
-fn settings(args: &Run) -> Vec<(String, String)> {
+fn settings(args: &Run, taking: Taking) -> Vec<(String, String)> {
     let mut settings = args.set.clone();
     let mut short =
         |key: &str, value: Option<String>| settings.extend(value.map(|value| (key.to_owned(), value)));
@@ -180,7 +232,8 @@ fn settings(args: &Run) -> Vec<(String, String)> {
     short("detect_ms", float(args.detect));
     short("duration_s", float(args.duration));
     short("rtt_ms", float(args.rtt));
-    short("blocks", args.blocks.map(|blocks| blocks.to_string()));
+    let usual = (taking == Taking::Twice || args.until_decided).then_some(REVIEW_BLOCKS);
+    short("blocks", args.blocks.or(usual).map(|blocks| blocks.to_string()));
     short("placement", args.placement.as_ref().map(|placement| format!("{placement:?}")));
     short("topology", args.topology.as_ref().map(|topology| format!("{topology:?}")));
     short("durability", args.durability.as_ref().map(|durability| format!("{durability:?}")));
