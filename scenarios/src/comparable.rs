@@ -86,7 +86,7 @@ fn of_specs(one: &str, other: &str) -> Vec<Mismatch> {
     {
         return Vec::new();
     }
-    let tables = [one, other].map(|text| leaves(text));
+    let tables = [one, other].map(leaves);
     let mut fields: Vec<&String> = tables.iter().flatten().map(|(field, _)| field).collect();
     fields.sort();
     fields.dedup();

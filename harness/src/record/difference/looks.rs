@@ -1,8 +1,8 @@
 //! A batch that may end as soon as it can tell: at most three looks, planned beforehand, which share the error among them.
 //!
-//! Whoever looks after each block, and stops at the first difference, finds one in 5 of 100 batches without any instead of in
-//! 1. Here each look has its part of the error, and the parts add up to the whole (Bonferroni's bound, so that it holds whatever
-//! the looks have in common); early looks get little of it, as O'Brien and Fleming's (1979) do.
+//! Whoever looks after each block, and stops at the first difference, finds one in 5 of 100 batches without any, where one
+//! look finds it in 1 of 100. Here each look has its part of the error, and the parts add up to the whole (Bonferroni's bound,
+//! so that it holds whatever the looks have in common); early looks get little of it, as those of O'Brien and Fleming (1979).
 
 use super::decide::Rule;
 
