@@ -19,6 +19,8 @@ pub struct Asked {
     pub reference: Option<String>,
     /// Only these; empty: all contenders.
     pub contenders: Vec<String>,
+    /// By what; empty: by what contenders are told apart by.
+    pub metrics: Vec<&'static Metric>,
     /// What has to be said on everything that is shown: why the sides may not be comparable.
     pub banner: Vec<String>,
 }
@@ -26,6 +28,7 @@ pub struct Asked {
 /// Sides beside the first of them.
 #[derive(Debug)]
 pub struct Versus {
+    metrics: Vec<&'static Metric>,
     banner: Vec<String>,
     labels: Vec<String>,
     rows: Vec<Beside>,
@@ -50,7 +53,10 @@ impl Versus {
     pub fn new(sides: &[Side], asked: &Asked) -> Result<Self, String> {
         let pairs = pairs(sides, asked)?;
         let subjects: Vec<Subject<'_>> = pairs.iter().map(|pair| pair.subject(sides)).collect();
-        let metrics: Vec<&Metric> = Metric::primary().collect();
+        let metrics = match asked.metrics.is_empty() {
+            true => Metric::primary().collect(),
+            false => asked.metrics.clone(),
+        };
         let decided = family(&subjects, &metrics, &Rule::default());
         let rows = pairs.iter().zip(&subjects).zip(decided).map(|((pair, subject), decided)| Beside {
             name: pair.name(sides),
@@ -58,10 +64,12 @@ impl Versus {
             figures: metrics.iter().map(|metric| figures(subject, metric)).collect(),
             runs: (subject.own.len(), subject.reference.len()),
         });
+        let rows = rows.collect();
         Ok(Self {
+            metrics,
             banner: asked.banner.clone(),
             labels: sides.iter().map(|side| side.label.clone()).collect(),
-            rows: rows.collect(),
+            rows,
             notes: notes(sides),
         })
     }
@@ -130,7 +138,7 @@ impl Versus {
     }
 
     fn table(&self) -> Table {
-        let metrics: Vec<&Metric> = Metric::primary().collect();
+        let metrics: Vec<&Metric> = self.metrics.clone();
         let mut head = difference_head(&metrics);
         head.push(Head::text("Compared"));
         let rows = self.rows.iter().map(|row| {

@@ -124,6 +124,8 @@ fn compare_writes_a_page_and_a_summary_and_takes_a_folder_of_batches_for_one() {
         .find_map(|line| line.strip_prefix("report: ").filter(|file| file.ends_with(".html")))
         .unwrap();
     assert!(std::fs::read_to_string(stored.path(page)).unwrap().contains("ring-queue"));
+    let (code, told) = stored.run(&["compare", "old", "new", "--metrics", "cpu_per_task"]);
+    assert!(code == 0 && told.contains("CPU per task") && !told.contains("Goodput"), "{told}");
     let within = stored.run(&["compare", "new", "--reference", "noop"]).1;
     assert!(within.contains("ring-queue beside noop"), "{within}");
 }
@@ -175,6 +177,8 @@ fn wrong_words_on_the_command_line_of_compare_are_refused_with_the_right_ones() 
     );
     refused(&["compare", "a", "--contenders", "ring"], "no side has the contender `ring`");
     refused(&["compare", "a", "--margin", "5"], "--margin");
+    refused(&["compare", "a", "--metrics", "godput"], "unknown metric (did you mean `goodput`?)");
+    refused(&["compare", "a", "--metrics", "violations"], "it is counted and has no ratio");
 }
 
 const LIMITS: &str = "\

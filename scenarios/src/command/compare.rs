@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
+use harness::record::{Kind, METRICS, Metric};
 use reports::{Asked, Side, Versus};
 
 use super::print::print;
 use super::verb::{Group, Work};
 use crate::batch;
 use crate::comparable;
+use crate::spec::did_you_mean;
 
 /// Say of stored batches whether they differ, are the same, or whether it cannot be told; needs no server.
 #[derive(Debug, Args)]
@@ -25,6 +27,9 @@ pub(super) struct Compare {
     /// Only these, separated by commas; controls only where they are named here.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contenders: Vec<String>,
+    /// By these, separated by commas, instead of goodput, wait_p50 and response_p99; all of them make up one family.
+    #[arg(long, value_delimiter = ',', value_name = "METRIC", value_parser = metric)]
+    metrics: Vec<&'static Metric>,
     /// Compare what is not comparable; everything that is shown says so.
     #[arg(long)]
     force: bool,
@@ -50,7 +55,8 @@ impl Work for Compare {
     async fn work(self) -> anyhow::Result<u8> {
         let sides = self.batches.iter().map(|batch| Side::load(batch)).collect::<Result<Vec<_>, _>>()?;
         let banner = banner(&sides, self.force)?;
-        let asked = Asked { reference: self.reference, contenders: self.contenders, banner };
+        let Self { reference, contenders, metrics, .. } = self;
+        let asked = Asked { reference, contenders, metrics, banner };
         let versus = Versus::new(&sides, &asked).map_err(|why| anyhow!(why))?;
         print(versus.terminal().trim_end());
         let folder = batch::new_directory(&self.out, "compare", jiff::Timestamp::now())?;
@@ -60,6 +66,20 @@ impl Work for Compare {
             print(&format!("report: {}", file.display()));
         }
         Ok(0)
+    }
+}
+
+fn metric(name: &str) -> Result<&'static Metric, String> {
+    let names = || METRICS.iter().map(|metric| metric.name);
+    let wrong = || {
+        let all = names().collect::<Vec<_>>().join(", ");
+        format!("unknown metric{}; there are {all}", did_you_mean(name, names()))
+    };
+    match Metric::named(name).ok_or_else(wrong)? {
+        metric if metric.kind == Kind::Counted => {
+            Err("it is counted and has no ratio: ask a gate".to_owned())
+        }
+        metric => Ok(metric),
     }
 }
 
