@@ -91,6 +91,8 @@ fn fitted(head: String, parts: Vec<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use harness::record::Skipped;
+
     use super::*;
     use crate::fixture;
 
@@ -107,10 +109,16 @@ mod tests {
 
     #[test]
     fn it_fits_a_comment_whatever_there_is_to_say() {
-        let names: Vec<&'static str> = (0..600).map(|n| &*format!("contender-{n}").leak()).collect();
-        let text = render(&fixture::named(&names, 1)).unwrap();
+        let mut wordy = fixture::small();
+        let skipped =
+            |n| Skipped { contender: format!("contender-{n}"), reason: "its server is missing, ".repeat(20) };
+        wordy.manifest.skipped = (0..300).map(skipped).collect();
+        let text = render(&wordy).unwrap();
         assert!(text.chars().count() <= MOST_CHARS, "{}", text.chars().count());
-        assert!(text.contains("Too long for a comment") && text.contains("Correctness"));
+        assert!(
+            text.contains("Too long for a comment") && text.contains("| ring-queue |"),
+            "the matrix comes first"
+        );
         assert!(!render(&fixture::rich()).unwrap().contains("Too long"));
         let whole = fitted("a\n".repeat(40_000), vec!["é".repeat(MOST_CHARS)]);
         assert!(whole.chars().count() <= MOST_CHARS && whole.ends_with("report.html.*\n"));
