@@ -2,15 +2,15 @@
 
 use std::io;
 
+use harness::judge::aftermath;
 use harness::judge::checks;
-use harness::judge::{Figures, aftermath};
-use harness::model::{FaultTarget, FaultVerb, Standstill};
+use harness::model::{FaultTarget, FaultVerb};
 use harness::placement::Run;
 use harness::record::{
     CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, Role, RunRecord, SCHEMA_VERSION, Verdict,
 };
 
-use super::lateness::{Worth, worth};
+use super::doubts::doubts;
 use super::place::Place;
 use crate::contenders::{Contender, Proof};
 use crate::spec::{Scenario, ScenarioSpec};
@@ -65,57 +65,6 @@ pub(super) fn record(
             .then_some(((scenario.spec.noop_delay_ms + scenario.spec.rtt_ms) * 1e6) as u64),
         faults,
     })
-}
-
-/// Why the run counts for nothing, and what a reader of its figures must know.
-fn doubts(
-    scenario: &Scenario,
-    contender: &Contender,
-    run: &Run,
-    figures: &Figures,
-    faults: &FaultFacts,
-) -> (Vec<String>, Vec<String>) {
-    let mut invalid = figures.implausible.clone();
-    let mut warnings = Vec::new();
-    if figures.tasks.not_offered > 0 {
-        invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
-    }
-    for outage in &run.facts.outages {
-        if let Some(how) = &outage.unplanned {
-            invalid.push(format!("node {} died: {how}", outage.node.0));
-        }
-    }
-    for fault in &faults.faults {
-        if let Some(failure) = &fault.failure {
-            invalid.push(format!("a fault ({} {}) failed: {failure}", fault.verb, fault.target));
-        }
-    }
-    if !faults.faults.is_empty() && !faults.last_completed {
-        warnings.push("the last task to return did not complete: it had not come back yet".to_owned());
-    }
-    if figures.tasks.completed == 0 {
-        invalid.push("no task completed".to_owned());
-    }
-    // A burst is late by nature: its tasks are started one after the other.
-    let paced = scenario.spec.load().is_some_and(|load| load.is_paced());
-    match worth(&figures.latency, run.others.as_ref()) {
-        Worth::Invalid(late) if paced => invalid.push(late),
-        Worth::Invalid(late) => warnings.push(format!("{late}; latencies include it")),
-        Worth::Counts(remark) => warnings.extend(remark),
-    }
-    if figures.untold > 0 {
-        let untold =
-            format!("of {} steps that the agent let in no node told that it had been asked", figures.untold);
-        match run.facts.outages.iter().any(|outage| outage.state == Standstill::Down) {
-            true => warnings.push(format!("{untold}: a node that died took its last events with it")),
-            false => invalid.push(format!("{untold}: events are missing")),
-        }
-    }
-    warnings.extend(contender.caveats(&run.facts.plan));
-    if run.bystander_failed > 0 {
-        warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
-    }
-    (invalid, warnings)
 }
 
 /// What came of the faults, and what the scenario promises of it.

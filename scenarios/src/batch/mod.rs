@@ -15,6 +15,7 @@ mod wanted;
 
 mod decided;
 
+mod doubts;
 mod assemble;
 mod servers;
 
