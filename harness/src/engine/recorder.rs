@@ -20,6 +20,8 @@ pub struct Recorder {
     /// Where events go when there are too many of them; `None`: nowhere.
     spill: Option<PathBuf>,
     held: usize,
+    /// Events after this stamp are none of the run.
+    ended_ns: AtomicU64,
 }
 
 /// Counts that move while a run goes on.
@@ -29,6 +31,8 @@ pub struct Progress {
     pub started: AtomicU64,
     /// Tasks that returned, however they ended.
     pub returned: AtomicU64,
+    /// Stamp of the plan's time 0 on the run's clock; 0 before it is known.
+    pub origin_ns: AtomicU64,
 }
 
 /// What a task's node has told of it.
@@ -50,7 +54,8 @@ struct Recorded {
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { recorded: Mutex::default(), progress: Arc::default(), spill: None, held: HELD }
+        let ended_ns = AtomicU64::new(u64::MAX);
+        Self { recorded: Mutex::default(), progress: Arc::default(), spill: None, held: HELD, ended_ns }
     }
 }
 
@@ -61,8 +66,17 @@ impl Recorder {
         Self { progress, spill: Some(folder), ..Self::default() }
     }
 
+    /// What happens after this stamp is none of the run any more: it was stopped, and what is open is dropped, so that whoever
+    /// waited may be let in while the agent has not heard of who was inside.
+    pub(crate) fn end(&self, at_ns: u64) {
+        self.ended_ns.store(at_ns, Ordering::Relaxed);
+    }
+
     /// Appends an event.
     pub fn record(&self, event: Event) {
+        if event.at_ns > self.ended_ns.load(Ordering::Relaxed) {
+            return;
+        }
         let root = event.step.step == 0 && event.node.is_some() && !event.step.task.is_bystander();
         let told = match event.what {
             What::Invoked if root => Told::Invoked,
