@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::history::History;
+use super::last_words::LastWords;
 use super::spill::Writer;
 use crate::model::{Event, TaskId, What};
 
@@ -20,6 +21,8 @@ pub struct Recorder {
     /// Where events go when there are too many of them; `None`: nowhere.
     spill: Option<PathBuf>,
     held: usize,
+    /// Where each is written at once, for the case that this process is killed.
+    words: Option<LastWords>,
 }
 
 /// Counts that move while a run goes on.
@@ -50,7 +53,7 @@ struct Recorded {
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { recorded: Mutex::default(), progress: Arc::default(), spill: None, held: HELD }
+        Self { recorded: Mutex::default(), progress: Arc::default(), spill: None, held: HELD, words: None }
     }
 }
 
@@ -59,6 +62,16 @@ impl Recorder {
     #[must_use]
     pub fn new(progress: Arc<Progress>, folder: PathBuf) -> Self {
         Self { progress, spill: Some(folder), ..Self::default() }
+    }
+
+    /// One of a process that may be killed: what it has recorded is not lost then.
+    pub(crate) fn with_last_words(words: Option<LastWords>) -> Self {
+        Self { words, ..Self::default() }
+    }
+
+    /// Where this process writes what must not die with it.
+    pub(crate) fn words(&self) -> Option<&LastWords> {
+        self.words.as_ref()
     }
 
     /// Appends an event.
@@ -85,6 +98,9 @@ impl Recorder {
             if tasks[task] != Told::Returned {
                 tasks[task] = told;
             }
+        }
+        if let Some(words) = &self.words {
+            words.event(&event);
         }
         events.push(event);
         // Where the disk is behind, it is asked again after as many events.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Version of the stored format; a reader refuses any other.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// A batch: what one command asked for and where it ran. `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
