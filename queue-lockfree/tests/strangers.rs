@@ -235,11 +235,19 @@ async fn what_waits_for_a_node_that_does_not_read_is_bounded_in_bytes() {
     let deadline_ns = now.now_ns() + 500_000_000;
     let node = Arc::new(node);
     let mut submits = JoinSet::new();
-    for task in &tasks {
-        let (node, key, task) = (Arc::clone(&node), key.clone(), task.clone());
-        submits.spawn(async move { node.submit(&key, 1, task, deadline_ns).await });
-    }
+    let mut submit = |tasks: &[Bytes]| {
+        for task in tasks {
+            let (node, key, task) = (Arc::clone(&node), key.clone(), task.clone());
+            submits.spawn(async move { node.submit(&key, 1, task, deadline_ns).await });
+        }
+    };
+    // More than the sockets take in, so that the node is stuck with writing them when the others come.
+    let (stuck, others) = tasks.split_at(16);
+    submit(stuck);
     let stream = timeout(PATIENCE, deaf).await.unwrap();
+    stream.readable().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    submit(others);
     for submitted in timeout(PATIENCE, submits.join_all()).await.unwrap() {
         // Whoever was sent may be running there; the others are taken back.
         assert!(matches!(submitted, Err(SubmitError::TimedOut | SubmitError::Unknown(_))), "{submitted:?}");
