@@ -262,7 +262,7 @@ fn run(damage: &mut Damage, plan: &Arc<Plan>, digest: &str, clock: &Clock) {
         fault: *fault,
         lasted_ns: Some((origin_ns + fault.at_ns, origin_ns + fault.at_ns + fault.for_ns)),
         node: Some(nonsense.node()),
-        member: None,
+        member: nonsense.damage.once_in(3).then_some(0),
         hit: hit.clone(),
         misses: 0,
         failure: None,
