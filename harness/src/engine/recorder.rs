@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::history::History;
+use super::last_words::LastWords;
 use super::spill::Writer;
 use crate::model::{Event, TaskId, What};
 
@@ -22,6 +23,8 @@ pub struct Recorder {
     held: usize,
     /// Events after this stamp are none of the run.
     ended_ns: AtomicU64,
+    /// Where each is written at once, for the case that this process is killed.
+    words: Option<LastWords>,
 }
 
 /// Counts that move while a run goes on.
@@ -55,7 +58,14 @@ struct Recorded {
 impl Default for Recorder {
     fn default() -> Self {
         let ended_ns = AtomicU64::new(u64::MAX);
-        Self { recorded: Mutex::default(), progress: Arc::default(), spill: None, held: HELD, ended_ns }
+        Self {
+            recorded: Mutex::default(),
+            progress: Arc::default(),
+            spill: None,
+            held: HELD,
+            ended_ns,
+            words: None,
+        }
     }
 }
 
@@ -70,6 +80,16 @@ impl Recorder {
     /// waited may be let in while the agent has not heard of who was inside.
     pub(crate) fn end(&self, at_ns: u64) {
         self.ended_ns.store(at_ns, Ordering::Relaxed);
+    }
+
+    /// One of a process that may be killed: what it has recorded is not lost then.
+    pub(crate) fn with_last_words(words: Option<LastWords>) -> Self {
+        Self { words, ..Self::default() }
+    }
+
+    /// Where this process writes what must not die with it.
+    pub(crate) fn words(&self) -> Option<&LastWords> {
+        self.words.as_ref()
     }
 
     /// Appends an event.
@@ -99,6 +119,9 @@ impl Recorder {
             if tasks[task] != Told::Returned {
                 tasks[task] = told;
             }
+        }
+        if let Some(words) = &self.words {
+            words.event(&event);
         }
         events.push(event);
         // Where the disk is behind, it is asked again after as many events.

@@ -255,10 +255,11 @@ impl<'a> Measuring<'a> {
                 continue;
             };
             let response_ns = at_ns.saturating_sub(intended_ns);
+            let since_origin_ns = at_ns.saturating_sub(facts.origin_ns);
             if ended == Ended::Completed {
                 tasks.completed += 1;
                 in_window += u64::from(at_ns <= end_ns);
-                last_ns = last_ns.max(at_ns - facts.origin_ns);
+                last_ns = last_ns.max(since_origin_ns);
                 *served_ns = (*served_ns).max(response_ns);
                 figures.latency.response.record_ns(response_ns);
                 let excess_ns = response_ns.saturating_sub(work_ns);
@@ -266,7 +267,7 @@ impl<'a> Measuring<'a> {
                 if let Some((on_time, limit_ns)) = on_time.as_mut().zip(facts.limit_ns) {
                     on_time.within += u64::from(excess_ns <= limit_ns);
                 }
-                let slice = ((at_ns - facts.origin_ns) / SLICE_NS) as usize;
+                let slice = (since_origin_ns / SLICE_NS) as usize;
                 if figures.completed_per_slice.len() <= slice {
                     figures.completed_per_slice.resize(slice + 1, 0);
                 }

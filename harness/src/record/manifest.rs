@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::probe::ServiceLevel;
 
 /// Version of the stored format; a reader refuses any other.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// A batch: what one command asked for and where it ran. `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -136,11 +136,9 @@ impl Others {
 
 impl RunRecord {
     /// Operations for the steps of the plan alone: what the bystanders ask and what keeps leases is none of its grants' cost.
-    /// `None` also where a node was killed, which took its counts with it while its grants stand.
     #[must_use]
     pub fn load_operations(&self) -> Option<u64> {
-        let killed = self.faults.faults.iter().any(|fault| fault.verb == "kill" && fault.node.is_some());
-        self.operations.filter(|_| !killed).map(|operations| operations.load)
+        self.operations.map(|operations| operations.load)
     }
 
     /// CPU of the server for the steps of the plan alone, by their share of the operations; `None` where that is not known.

@@ -4,7 +4,7 @@ use std::io;
 
 use harness::judge::checks;
 use harness::judge::{Figures, aftermath};
-use harness::model::{FaultTarget, FaultVerb, Standstill};
+use harness::model::{FaultTarget, FaultVerb, Outage, Standstill};
 use harness::placement::Run;
 use harness::record::capacity::{Missed, missed};
 use harness::record::{
@@ -143,12 +143,14 @@ fn doubts(
     if figures.untold > 0 {
         let untold =
             format!("of {} steps that the agent let in no node told that it had been asked", figures.untold);
-        match run.facts.outages.iter().any(|outage| outage.state == Standstill::Down) {
+        // Who is killed as planned has left last words.
+        let unplanned = |outage: &Outage| outage.state == Standstill::Down && outage.unplanned.is_some();
+        match run.facts.outages.iter().any(unplanned) {
             true => warnings.push(format!("{untold}: a node that died took its last events with it")),
             false => invalid.push(format!("{untold}: events are missing")),
         }
     }
-    warnings.extend(contender.caveats(&run.facts.plan));
+    warnings.extend(contender.caveats(&asked.scenario.spec, &run.facts.plan));
     if run.bystander_failed > 0 {
         warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
     }

@@ -58,7 +58,8 @@ pub(super) struct BatchArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contenders: Vec<String>,
     /// Round trip added to every link between a node and its server, another node of the ring, and, with --placement process,
-    /// the agent: loopback hides it. The controls noop and none cross one such link for each grant.
+    /// the agent: loopback hides it. The controls noop and none cross one such link for each grant, local-mutex and ring-local
+    /// none: they tell what exclusion takes where the network is free.
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     rtt: Option<f64>,
     /// Where the nodes live: all in this process, or each in one of its own.

@@ -81,7 +81,8 @@ pub struct ScenarioSpec {
     #[serde(default)]
     pub faults: Vec<FaultSpec>,
     /// Round trip that is added to every link between a node and its server, another node of the ring, and the agent where
-    /// that is in another process. The controls `noop` and `none`, which ask nobody, cross one such link for each grant.
+    /// that is in another process. The controls `noop` and `none`, which ask nobody, cross one such link for each grant;
+    /// `local-mutex` and `ring-local` cross none: they tell what exclusion takes where the network is free.
     #[serde(default)]
     pub rtt_ms: f64,
     /// How many faults of each kind must take effect for a verdict to mean anything, where `least` of the fault does not say.
