@@ -83,6 +83,11 @@ impl Part {
         nodes: impl IntoIterator<Item = (NodeId, Arc<dyn AgentLink>)>,
     ) -> Self {
         let PartOptions { plan, clock, mechanism, recorder, origin_ns, from_ns } = options;
+        let nodes: Vec<_> = nodes.into_iter().collect();
+        if let Some(per_s) = plan.arrivals_per_s() {
+            // Each node has about its share of them.
+            clock.expect(per_s * nodes.len() as f64 / f64::from(plan.settings.nodes));
+        }
         let mut part = Self {
             clock: clock.clone(),
             mechanism: Arc::clone(mechanism),

@@ -8,9 +8,6 @@ use super::stamp::Stamp;
 use crate::model::{Event, Events, Facts, Outcome, StepRef, TaskId, What};
 use crate::record::{Awareness, Backlog, Latency, SLICE_NS, Tally};
 
-/// Windows shorter than this are bursts: nothing arrives after the first tasks have begun.
-const LEAST_WINDOW_NS: u64 = 100_000_000;
-
 /// The figures of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
@@ -220,7 +217,7 @@ impl<'a> Measuring<'a> {
     fn tally(&mut self) {
         let Self { facts, lives, ends, figures, .. } = self;
         let settings = &facts.plan.settings;
-        let burst_only = settings.window_ns < LEAST_WINDOW_NS;
+        let burst_only = facts.plan.arrivals_per_s().is_none();
         let (middle_ns, end_ns) =
             (facts.origin_ns + settings.window_ns / 2, facts.origin_ns + settings.window_ns);
         // By intended start: how many tasks, and when the last that completed returned.

@@ -6,7 +6,17 @@ use super::plan::Plan;
 use super::resource::{Crowd, Mode, Resource, ResourceKind};
 use super::task::Step;
 
+/// Windows shorter than this are bursts: nothing arrives after the first tasks have begun.
+const LEAST_WINDOW_NS: u64 = 100_000_000;
+
 impl Plan {
+    /// Tasks that arrive per second of the window; `None` of a burst, which has no rate.
+    #[must_use]
+    pub fn arrivals_per_s(&self) -> Option<f64> {
+        let window_ns = self.settings.window_ns;
+        (window_ns >= LEAST_WINDOW_NS).then(|| self.tasks.len() as f64 / (window_ns as f64 / 1e9))
+    }
+
     /// The longest that any task is inside when nothing waits, and nothing exists yet.
     #[must_use]
     pub fn longest_hold_ns(&self) -> u64 {
@@ -112,6 +122,15 @@ mod tests {
     use super::super::plan::fixture::{plan, step};
     use super::super::task::StepTree;
     use super::*;
+
+    #[test]
+    fn a_rate_is_of_the_window_and_a_burst_has_none() {
+        let roots = (0..50).map(|id| (u64::from(id), step(ResourceKind::Vm, id, 0, vec![]))).collect();
+        let mut plan = plan(roots).unwrap();
+        assert_eq!(plan.arrivals_per_s(), None);
+        plan.settings.window_ns = 500_000_000;
+        assert_eq!(plan.arrivals_per_s(), Some(100.0));
+    }
 
     #[test]
     fn load_counts_the_children_and_divides_by_window_and_level() {
