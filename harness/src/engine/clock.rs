@@ -322,9 +322,59 @@ mod tests {
         assert!(clock.timer_cpu_ns() > 0);
     }
 
+    /// Sleeps 50 µs apart for a tenth of a second, and the CPU that the timer took for it.
+    async fn sleeps(clock: &Clock) -> u64 {
+        let before_ns = clock.timer_cpu_ns();
+        let start_ns = clock.now_ns();
+        for number in 1..=2_000 {
+            let at_ns = start_ns + number * 50_000;
+            clock.sleep_until(at_ns).await;
+            assert!(clock.now_ns() >= at_ns);
+        }
+        clock.timer_cpu_ns() - before_ns
+    }
+
+    #[tokio::test]
+    async fn where_many_arrive_the_timer_does_not_spin() {
+        let clock = Clock::real().unwrap();
+        clock.expect(20_000.0);
+        // In a tenth of a second it looks 400 times. By spinning, it would compute for all of it.
+        let cpu_ns = sleeps(&clock).await;
+        assert!(cpu_ns < 50_000_000, "{cpu_ns} ns");
+    }
+
+    #[tokio::test]
+    async fn who_sleeps_where_many_arrive_is_woken_soon_after() {
+        let clock = Clock::real().unwrap();
+        clock.expect(20_000.0);
+        let mut late_ns: Vec<u64> = Vec::new();
+        for _ in 0..200 {
+            let at_ns = clock.now_ns() + 300_000;
+            clock.sleep_until(at_ns).await;
+            late_ns.push(clock.now_ns() - at_ns);
+        }
+        late_ns.sort_unstable();
+        // By 250 µs at most, and what the machine adds to that; other tests may keep it busy.
+        assert!(late_ns[50] < 1_000_000, "{late_ns:?}");
+    }
+
+    #[test]
+    fn the_timer_learns_how_early_it_has_to_wake() {
+        let mut lead = Lead::default();
+        (0..5_000).for_each(|_| lead.learn(20_000));
+        assert_eq!(lead.ns, 25_000);
+        lead.learn(60_000);
+        assert_eq!(lead.ns, 75_000, "at once");
+        lead.learn(10_000_000);
+        assert_eq!(lead.ns, MOST_SPIN_NS, "a stall is not spun away");
+        (0..5_000).for_each(|_| lead.learn(0));
+        assert_eq!(lead.ns, LEAST_SPIN_NS);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn virtual_time_is_exact() {
         let clock = Clock::virtual_time();
+        clock.expect(1e9);
         clock.sleep_until(5_000_000).await;
         assert_eq!(clock.now_ns(), 5_000_000);
     }
