@@ -359,8 +359,8 @@ mod tests {
                 union.extend(runtime.block_on(started(Arc::clone(&plan), node)));
             }
             union.sort_unstable();
-            let planned = plan.tasks.iter().zip(0..);
-            let planned = planned.map(|(task, number)| (TaskId(number), task.entry, task.arrival_ns));
+            let planned = (0..).zip(plan.tasks.iter());
+            let planned = planned.map(|(number, task)| (TaskId(number), task.entry, task.arrival_ns));
             prop_assert_eq!(union, planned.collect::<Vec<_>>());
         }
     }

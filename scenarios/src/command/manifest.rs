@@ -14,7 +14,7 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
     let harness = harness_cost().await?;
     let plan = &batch.plan(1)?;
     let mut kinds: Vec<_> = plan.kinds.iter().map(|kind| (kind.clone(), 0)).collect();
-    for task in &plan.tasks {
+    for task in plan.tasks.iter() {
         kinds[usize::from(task.kind)].1 += 1;
     }
     let clients = env!("LOCKBENCH_CLIENTS").split(',').filter_map(|client| client.split_once('='));
@@ -39,7 +39,7 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         plan: PlanFacts {
             nodes: u32::from(plan.settings.nodes),
             tasks: plan.tasks.len() as u64,
-            steps: plan.tasks.iter().map(|task| task.steps.len() as u64).sum(),
+            steps: plan.tasks.steps() as u64,
             window_ns: plan.settings.window_ns,
             kinds,
             busiest: plan.loads().first().map(|(resource, load)| (resource.to_string(), *load)),

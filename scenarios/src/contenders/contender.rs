@@ -165,8 +165,8 @@ impl Contender {
     /// What a reader of its figures must know, of steps such as the plan's.
     #[must_use]
     pub fn caveats(&self, plan: &Plan) -> Vec<String> {
-        let mut steps = plan.tasks.iter().flat_map(|task| &task.steps);
-        if !self.design.shares() && steps.any(|step| step.mode == Mode::Shared) {
+        let shares = || plan.tasks.iter().any(|task| task.steps().any(|step| step.mode == Mode::Shared));
+        if !self.design.shares() && shares() {
             return vec!["it has no shared mode: shared steps waited for each other".to_owned()];
         }
         Vec::new()

@@ -20,7 +20,7 @@ use super::frame::{
 };
 use super::seat::{Phase, Seat, Seats};
 use crate::engine::{Agent, BoxFuture, Clock, EnterRet, LeaveRet, Recorder};
-use crate::model::{Event, NodeId, Plan};
+use crate::model::{Event, NodeId, Plan, Tasks};
 use crate::secret::{Sealed, Secret};
 
 /// For the first frame of whoever connects.
@@ -165,12 +165,13 @@ impl Reception {
     ) -> Result<(), FrameError> {
         let Plan { settings, kinds, resources, tasks, faults } = &*self.plan;
         let (kinds, resources, faults) = (kinds.clone(), resources.clone(), faults.clone());
-        let plan = Plan { settings: *settings, kinds, resources, tasks: Vec::new(), faults };
+        let plan = Plan { settings: *settings, kinds, resources, tasks: Tasks::default(), faults };
         let (tasks_to_come, mechanism) = (tasks.len() as u32, self.mechanism.clone());
         let job = Job { plan, tasks: tasks_to_come, mechanism, incarnation, former };
         frames.send(&ToNode::Job(Box::new(job))).await?;
-        for chunk in tasks.chunks(CHUNK) {
-            frames.send(&ToNode::Tasks(chunk.to_vec())).await?;
+        let mut tasks = tasks.iter().map(|task| task.to_task());
+        while tasks.len() > 0 {
+            frames.send(&ToNode::Tasks(tasks.by_ref().take(CHUNK).collect())).await?;
         }
         Ok(())
     }
