@@ -80,10 +80,10 @@ async fn served_with(plan: &Arc<Plan>, clock: Clock, options: RunOptions) -> Run
 fn recursion(plan: &Plan, servers: u32) -> Histogram {
     let mut free: BinaryHeap<Reverse<u64>> = (0..servers).map(|_| Reverse(0)).collect();
     let mut waits = Histogram::default();
-    for task in &plan.tasks {
+    for task in plan.tasks.iter() {
         let Reverse(free_ns) = free.pop().unwrap();
         let begins_ns = free_ns.max(task.arrival_ns);
-        free.push(Reverse(begins_ns + task.steps[0].hold_ns));
+        free.push(Reverse(begins_ns + task.step(0).hold_ns));
         waits.record_ns(begins_ns - task.arrival_ns);
     }
     waits

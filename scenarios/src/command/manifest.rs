@@ -66,13 +66,13 @@ pub(super) fn as_it_was(batch: &Batch, ran: &Ran, manifest: &mut Manifest) -> an
 fn plan_facts(batch: &Batch, plan: &Plan) -> PlanFacts {
     let twin = ControlTwin::of(plan);
     let mut kinds: Vec<_> = plan.kinds.iter().map(|kind| (kind.clone(), 0)).collect();
-    for task in &plan.tasks {
+    for task in plan.tasks.iter() {
         kinds[usize::from(task.kind)].1 += 1;
     }
     PlanFacts {
         nodes: u32::from(plan.settings.nodes),
         tasks: plan.tasks.len() as u64,
-        steps: plan.tasks.iter().map(|task| task.steps.len() as u64).sum(),
+        steps: plan.tasks.steps() as u64,
         window_ns: plan.settings.window_ns,
         kinds,
         busiest: plan.loads().first().map(|(resource, load)| (resource.to_string(), *load)),

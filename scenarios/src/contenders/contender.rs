@@ -178,8 +178,8 @@ impl Contender {
                 spec.rtt_ms
             ));
         }
-        let mut steps = plan.tasks.iter().flat_map(|task| &task.steps);
-        if !self.design.shares() && steps.any(|step| step.mode == Mode::Shared) {
+        let shares = || plan.tasks.iter().any(|task| task.steps().any(|step| step.mode == Mode::Shared));
+        if !self.design.shares() && shares() {
             caveats.push("it has no shared mode: shared steps waited for each other".to_owned());
         }
         caveats
