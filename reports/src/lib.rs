@@ -20,6 +20,7 @@ mod estimates;
 mod github;
 mod noise;
 mod gated;
+mod carries;
 mod sentences;
 mod matrix;
 

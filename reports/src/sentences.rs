@@ -5,7 +5,7 @@ use harness::record::{Conclusion, Expected, Promise, Quantile, Standing, Verdict
 use crate::format::{self, duration, plural, significant};
 use crate::gated;
 use crate::table::{Cell, Mark};
-use crate::{Comparison, Row, Spread};
+use crate::{Comparison, Row, Spread, carries};
 
 /// Blocks below which ranges are shown, but no difference is claimed.
 const FEW_BLOCKS: u32 = 5;
@@ -20,13 +20,9 @@ pub(crate) struct Finding {
 
 /// The strip at the top of every report.
 pub(crate) fn findings(comparison: &Comparison) -> Vec<Finding> {
-    let mut all = vec![
-        correctness(comparison),
-        validity(comparison),
-        controls(comparison),
-        cost(comparison),
-        end(comparison),
-    ];
+    let mut all = vec![correctness(comparison), validity(comparison), controls(comparison)];
+    all.extend(capacity(comparison));
+    all.extend([cost(comparison), end(comparison)]);
     all.extend(gate(comparison));
     all.extend(failed(comparison));
     all.extend(skipped(comparison));
@@ -227,6 +223,12 @@ pub(crate) fn programmed(row: &Row) -> String {
         format::duration_or_missing(row.programmed_ns()),
         format::duration_or_missing(row.latency.delay_ns()),
     )
+}
+
+fn capacity(comparison: &Comparison) -> Option<Finding> {
+    let sentences = carries::sentences(comparison)?;
+    let blocks = plural(comparison.manifest.blocks.into(), "block");
+    Some(Finding { question: "Capacity", badge: Cell::text(blocks), sentences })
 }
 
 fn cost(comparison: &Comparison) -> Finding {

@@ -1,6 +1,9 @@
 //! The table at the end of a run.
 
+use harness::record::Role;
+
 use crate::aligned::{aligned, without_controls};
+use crate::carries::{figure, limit};
 use crate::matrix::{completed, goodput, quantile};
 use crate::table::Cell;
 use crate::{Comparison, Row};
@@ -8,15 +11,29 @@ use crate::{Comparison, Row};
 const HEAD: [&str; 7] =
     ["contender", "goodput /s (blocks)", "wait p50", "wait p99", "hand-over p50", "completed", "verdict"];
 
-/// One line per contender, then per control, in aligned columns; ends with a line feed.
+/// What each carries, where that was looked for; then one line per contender, then per control, in aligned columns; ends with
+/// a line feed.
 #[must_use]
 pub fn terminal_table(comparison: &Comparison) -> String {
+    let mut out = String::new();
+    let carried = comparison.carried();
+    if !carried.is_empty() {
+        let lines = carried.iter().map(|one| {
+            let Cell { text, note, .. } = figure(one);
+            [one.contender.clone(), text, note, limit(one).unwrap_or_default().to_owned()]
+        });
+        let head = ["contender", "capacity /s", "99 % interval", "ends at"].map(str::to_owned);
+        let contenders = carried.iter().filter(|one| one.role == Role::Contender).count();
+        let lines: Vec<_> = std::iter::once(head).chain(lines).collect();
+        out += &aligned(&lines, &[1, contenders + 1], &|column| column == 0 || column == 3);
+        out.push('\n');
+    }
     let mut lines = vec![HEAD.map(str::to_owned)];
     lines.extend(comparison.contenders().map(|row| line(comparison, row)));
     let first_control = lines.len();
     lines.extend(comparison.controls().map(|row| line(comparison, row)));
     // Words to the left, figures to the right.
-    aligned(&lines, &[1, first_control], &|column| column == 0 || column == HEAD.len() - 1)
+    out + &aligned(&lines, &[1, first_control], &|column| column == 0 || column == HEAD.len() - 1)
 }
 
 fn line(comparison: &Comparison, row: &Row) -> [String; HEAD.len()] {

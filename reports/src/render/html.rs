@@ -7,7 +7,7 @@ use crate::chart::{self, Chart, palette};
 use crate::sections::{self, Facts};
 use crate::sentences::{self, Finding};
 use crate::table::Table;
-use crate::{Comparison, ReportError, cost, format, gated, matrix, moves, noise};
+use crate::{Comparison, ReportError, carries, cost, format, gated, matrix, moves, noise};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "html", file: "report.html", render };
 
@@ -23,6 +23,8 @@ struct Page<'a> {
     colours: String,
     style: &'static str,
     findings: Vec<Finding>,
+    capacity: Option<Table>,
+    level: String,
     matrix: Table,
     gate: Option<Table>,
     differences: Option<Table>,
@@ -61,6 +63,8 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         colours: palette::css(),
         style: include_str!("../../templates/report.css"),
         findings: sentences::findings(comparison),
+        capacity: sections::capacity(comparison).map(|table| captioned("What each carries", table)),
+        level: carries::level(comparison),
         matrix: captioned("Contenders side by side", matrix::table(comparison)),
         gate: gated::thresholds(comparison).map(|table| captioned("What the gate asked", table)),
         reference: manifest.reference.as_deref().unwrap_or_default(),

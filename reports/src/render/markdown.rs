@@ -2,7 +2,7 @@
 
 use super::Renderer;
 use crate::markup::{escape, line, table};
-use crate::{Comparison, ReportError, cost, format, gated, matrix, moves, sections, sentences};
+use crate::{Comparison, ReportError, carries, cost, format, gated, matrix, moves, sections, sentences};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "markdown", file: "summary.md", render };
 
@@ -27,6 +27,12 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
     }
     line(&mut out, "");
     let mut matrix = String::new();
+    if let Some(capacity) = sections::capacity(comparison) {
+        line(&mut matrix, &escape(&carries::level(comparison)));
+        line(&mut matrix, "");
+        table(&mut matrix, "Contender", &capacity);
+        line(&mut matrix, "");
+    }
     table(&mut matrix, "Contender", &matrix::table(comparison));
     line(&mut matrix, "");
     line(

@@ -1,26 +1,27 @@
 //! Why a run counts for nothing, and what a reader of its figures must know.
 
 use harness::judge::Figures;
-use harness::model::Standstill;
+use harness::model::{Outage, Standstill};
 use harness::placement::Run;
-use harness::record::FaultFacts;
+use harness::record::{FaultFacts, TOO_BUSY};
 
+use super::asked::Asked;
 use super::lateness::{Worth, worth};
 use crate::contenders::Contender;
-use crate::spec::Scenario;
 
 /// Why the run counts for nothing, and what a reader of its figures must know.
 pub(super) fn doubts(
-    scenario: &Scenario,
+    asked: &Asked,
     contender: &Contender,
     run: &Run,
     figures: &Figures,
     faults: &FaultFacts,
+    cut: bool,
 ) -> (Vec<String>, Vec<String>) {
     let mut invalid = figures.implausible.clone();
     invalid.extend(run.disturbed.iter().cloned());
     let mut warnings = Vec::new();
-    if figures.tasks.not_offered > 0 {
+    if figures.tasks.not_offered > 0 && !cut {
         invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
     }
     for outage in &run.facts.outages {
@@ -36,12 +37,15 @@ pub(super) fn doubts(
     if !faults.faults.is_empty() && !faults.last_completed {
         warnings.push("the last task to return did not complete: it had not come back yet".to_owned());
     }
-    if figures.tasks.completed == 0 {
+    if figures.tasks.completed == 0 && asked.probe.is_none() {
         invalid.push("no task completed".to_owned());
     }
     // A burst is late by nature: its tasks are started one after the other.
-    let paced = scenario.spec.load().is_some_and(|load| load.is_paced());
+    let paced = asked.scenario.spec.load().is_some_and(|load| load.is_paced());
+    // At a rate that is too much for them, server, nodes and driver are late together: that is what a probe looks for.
+    let excused = |late: &str| asked.probe.is_some() && !late.starts_with(TOO_BUSY);
     match worth(&figures.latency, run.others.as_ref()) {
+        Worth::Invalid(late) if excused(&late) => {}
         Worth::Invalid(late) if paced => invalid.push(late),
         Worth::Invalid(late) => warnings.push(format!("{late}; latencies include it")),
         Worth::Counts(remark) => warnings.extend(remark),
@@ -49,12 +53,14 @@ pub(super) fn doubts(
     if figures.untold > 0 {
         let untold =
             format!("of {} steps that the agent let in no node told that it had been asked", figures.untold);
-        match run.facts.outages.iter().any(|outage| outage.state == Standstill::Down) {
+        // Who is killed as planned has left last words.
+        let unplanned = |outage: &Outage| outage.state == Standstill::Down && outage.unplanned.is_some();
+        match run.facts.outages.iter().any(unplanned) {
             true => warnings.push(format!("{untold}: a node that died took its last events with it")),
             false => invalid.push(format!("{untold}: events are missing")),
         }
     }
-    warnings.extend(contender.caveats(&run.facts.plan));
+    warnings.extend(contender.caveats(&asked.scenario.spec, &run.facts.plan));
     if run.bystander_failed > 0 {
         warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
     }
@@ -76,7 +82,7 @@ mod tests {
 
     /// A run of `smoke` in virtual time, in which nothing is wrong.
     struct Ran {
-        scenario: Scenario,
+        asked: Asked,
         contender: Contender,
         run: Run,
         figures: Figures,
@@ -87,6 +93,7 @@ mod tests {
         fn new() -> Self {
             let scenario = catalog::load("smoke", &[]).unwrap();
             let plan = Arc::new(workload::draw(&scenario, 7).unwrap());
+            let asked = Asked { scenario, plan: Arc::clone(&plan), rate_per_s: None, probe: None };
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
             let run = runtime.unwrap().block_on(async {
@@ -98,11 +105,11 @@ mod tests {
             let figures = run.measure().unwrap();
             let contender =
                 contenders::all().into_iter().find(|contender| contender.name == "ring-queue").unwrap();
-            Self { scenario, contender, run, figures, faults: FaultFacts::default() }
+            Self { asked, contender, run, figures, faults: FaultFacts::default() }
         }
 
         fn invalid(&self) -> Vec<String> {
-            doubts(&self.scenario, &self.contender, &self.run, &self.figures, &self.faults).0
+            doubts(&self.asked, &self.contender, &self.run, &self.figures, &self.faults, false).0
         }
     }
 

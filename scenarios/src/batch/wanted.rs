@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use harness::record::difference::Looks;
-use harness::record::{Role, Skipped};
+use harness::record::{Role, ServiceLevel, Skipped};
 use harness::servers::{self, Finding, ServerKind};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,10 @@ pub struct Batch {
     pub store: Option<PathBuf>,
     /// After which blocks it may end because everything is told; `None`: only after all.
     pub looks: Option<Looks>,
+    /// What a rate must meet to be carried, where capacities are looked for.
+    pub level: Option<ServiceLevel>,
+    /// How long that may take, about: no block begins that would probably end later.
+    pub budget: Option<Duration>,
     /// Ends the batch early.
     pub stop: CancellationToken,
 }

@@ -6,7 +6,7 @@ use harness::record::difference::{Answer, Rule, Subject, Together, family};
 use harness::record::{Metric, RunRecord, write_json};
 
 use super::print::print;
-use super::run::{Run, Taking};
+use super::run::Run;
 use super::verb::{Group, Work};
 use crate::calibration;
 use crate::contenders::AGAIN;
@@ -36,7 +36,7 @@ impl Work for Calibrate {
             .run
             .store()
             .context("there is no home directory to keep it in: give a folder with --store")?;
-        let (code, directory) = self.run.batch(Taking::Twice).await?;
+        let (code, directory) = self.run.twice().await?;
         if matches!(code, 2 | 130) {
             return Ok(code);
         }

@@ -10,11 +10,14 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::verb::{Group, Verb};
-use super::{calibrate, check, compare, doctor, floors, gate, history, list, node, report, ring, run};
+use super::{
+    calibrate, capacity, check, compare, doctor, floors, gate, history, list, node, report, ring, run,
+};
 
 /// Every verb, in the order in which the help lists them within their groups; one line for each file.
 pub(super) const VERBS: &[Verb] = &[
     Verb::of::<run::Run>(),
+    Verb::of::<capacity::Capacity>(),
     Verb::of::<floors::Floors>(),
     Verb::of::<check::Check>(),
     Verb::of::<compare::Compare>(),
