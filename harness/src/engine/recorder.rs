@@ -23,6 +23,8 @@ pub struct Recorder {
     held: usize,
     /// Where each is written at once, for the case that this process is killed.
     words: Option<LastWords>,
+    /// Events after this stamp are none of the run.
+    ended_ns: AtomicU64,
 }
 
 /// Counts that move while a run goes on.
@@ -32,6 +34,8 @@ pub struct Progress {
     pub started: AtomicU64,
     /// Tasks that returned, however they ended.
     pub returned: AtomicU64,
+    /// Stamp of the plan's time 0 on the run's clock; 0 before it is known.
+    pub origin_ns: AtomicU64,
 }
 
 /// What a task's node has told of it.
@@ -53,7 +57,15 @@ struct Recorded {
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { recorded: Mutex::default(), progress: Arc::default(), spill: None, held: HELD, words: None }
+        let ended_ns = AtomicU64::new(u64::MAX);
+        Self {
+            recorded: Mutex::default(),
+            progress: Arc::default(),
+            spill: None,
+            held: HELD,
+            words: None,
+            ended_ns,
+        }
     }
 }
 
@@ -74,8 +86,22 @@ impl Recorder {
         self.words.as_ref()
     }
 
+    /// What happens after this stamp is none of the run any more: it was stopped, and what is open is dropped, so that whoever
+    /// waited may be let in while the agent has not heard of who was inside.
+    pub(crate) fn end(&self, at_ns: u64) {
+        self.ended_ns.store(at_ns, Ordering::Relaxed);
+    }
+
+    /// Whether a stamp is none of the run any more.
+    pub(crate) fn is_past_the_end(&self, at_ns: u64) -> bool {
+        at_ns > self.ended_ns.load(Ordering::Relaxed)
+    }
+
     /// Appends an event.
     pub fn record(&self, event: Event) {
+        if self.is_past_the_end(event.at_ns) {
+            return;
+        }
         let root = event.step.step == 0 && event.node.is_some() && !event.step.task.is_bystander();
         let told = match event.what {
             What::Invoked if root => Told::Invoked,

@@ -6,7 +6,7 @@ use super::awareness::Watching;
 use super::per::{PerSlot, PerStep};
 use super::stamp::Stamp;
 use crate::model::{Event, Events, Facts, Outcome, StepRef, TaskId, What};
-use crate::record::{Awareness, Backlog, Latency, SLICE_NS, Tally};
+use crate::record::{Awareness, Backlog, Latency, OnTime, SLICE_NS, Tally};
 
 /// Windows shorter than this are bursts: nothing arrives after the first tasks have begun.
 const LEAST_WINDOW_NS: u64 = 100_000_000;
@@ -20,6 +20,8 @@ pub struct Figures {
     pub goodput_per_s: f64,
     /// What was left of the arrivals; `None` of a burst.
     pub backlog: Option<Backlog>,
+    /// What was due early enough to be done in the arrival window, where the facts have a limit.
+    pub on_time: Option<OnTime>,
     /// Distributions.
     pub latency: Latency,
     /// What those who wait and those who hold were told.
@@ -226,6 +228,7 @@ impl<'a> Measuring<'a> {
         // By intended start: how many tasks, and when the last that completed returned.
         let mut bursts: BTreeMap<u64, (u32, u64)> = BTreeMap::new();
         let (mut backlog, mut in_window, mut last_ns) = (Backlog::default(), 0_u64, 0);
+        let mut on_time = facts.limit_ns.map(|_| OnTime::default());
         let tasks = &mut figures.tasks;
         tasks.planned = facts.plan.tasks.len() as u64;
         for ((task, end), steps) in facts.plan.tasks.iter().zip(ends).zip(lives.tasks()) {
@@ -235,9 +238,20 @@ impl<'a> Measuring<'a> {
             let open_at = |ns: u64| intended_ns <= ns && end.returned.ns().is_none_or(|at_ns| at_ns > ns);
             backlog.middle += u64::from(open_at(middle_ns));
             backlog.end += u64::from(open_at(end_ns));
+            let work_ns: u64 = task.steps.iter().map(|step| step.hold_ns).sum();
+            if let Some((on_time, limit_ns)) = on_time.as_mut().zip(facts.limit_ns)
+                && intended_ns + work_ns + limit_ns <= end_ns.min(facts.end_ns)
+            {
+                on_time.due += 1;
+                let done = end.returned().filter(|(_, ended)| *ended == Ended::Completed);
+                on_time.completed += u64::from(done.is_some_and(|(at_ns, _)| at_ns <= end_ns));
+            }
             let Some((at_ns, ended)) = end.returned() else {
                 *if end.asked.ns().is_some() { &mut tasks.unfinished } else { &mut tasks.not_offered } += 1;
                 figures.latency.response.censor_ns(settings.deadline_ns);
+                if intended_ns < facts.end_ns {
+                    figures.latency.excess.censor_ns((facts.end_ns - intended_ns).saturating_sub(work_ns));
+                }
                 continue;
             };
             let response_ns = at_ns.saturating_sub(intended_ns);
@@ -248,6 +262,11 @@ impl<'a> Measuring<'a> {
                 last_ns = last_ns.max(since_origin_ns);
                 *served_ns = (*served_ns).max(response_ns);
                 figures.latency.response.record_ns(response_ns);
+                let excess_ns = response_ns.saturating_sub(work_ns);
+                figures.latency.excess.record_ns(excess_ns);
+                if let Some((on_time, limit_ns)) = on_time.as_mut().zip(facts.limit_ns) {
+                    on_time.within += u64::from(excess_ns <= limit_ns);
+                }
                 let slice = (since_origin_ns / SLICE_NS) as usize;
                 if figures.completed_per_slice.len() <= slice {
                     figures.completed_per_slice.resize(slice + 1, 0);
@@ -268,11 +287,13 @@ impl<'a> Measuring<'a> {
                 Ended::Unknown => &mut tasks.unknown,
             } += 1;
             figures.latency.response.censor_ns(settings.deadline_ns);
+            figures.latency.excess.censor_ns(settings.deadline_ns);
             figures.latency.response_failed.record_ns(response_ns);
         }
         for (_, served_ns) in bursts.into_values().filter(|(tasks, served_ns)| *tasks > 1 && *served_ns > 0) {
             figures.latency.burst.record_ns(served_ns);
         }
+        figures.on_time = on_time;
         (figures.goodput_per_s, figures.backlog) = match burst_only {
             true => (tasks.completed as f64 / (last_ns.max(1) as f64 / 1e9), None),
             false => (in_window as f64 / (settings.window_ns as f64 / 1e9), Some(backlog)),

@@ -61,7 +61,8 @@ impl Plan {
                     exists_from_ns[resource].get_or_insert(start_ns + own_ns);
                 }
                 if self.resources[resource].level > 0 {
-                    let inside_ns = task.inside_ns(place as u16) - step.hold_ns + own_ns;
+                    // Whoever is in and out at once finds the others all the same, and leaves after it has come.
+                    let inside_ns = (task.inside_ns(place as u16) - step.hold_ns + own_ns).max(1);
                     edges[resource].push((start_ns, true, step.mode));
                     edges[resource].push((start_ns + inside_ns, false, step.mode));
                 }
@@ -82,6 +83,20 @@ impl Plan {
             }
         }
         overlaps
+    }
+
+    /// A twin of this plan in which every step of level ≥ 1 holds for `least_ns` at least, everything else the same. The control
+    /// `none` runs on it when even one key would see too few overlaps, since nothing is held for long.
+    #[must_use]
+    pub fn stretched(&self, least_ns: u64) -> Self {
+        let mut twin = self.clone();
+        let resources = &twin.resources;
+        for step in twin.tasks.iter_mut().flat_map(|task| &mut task.steps) {
+            if resources[step.resource as usize].level > 0 {
+                step.hold_ns = step.hold_ns.max(least_ns);
+            }
+        }
+        twin
     }
 
     /// A twin of this plan with `1/fold` of the keys: all ids divided by `fold`, everything else the same. The

@@ -8,6 +8,7 @@ use super::faults::FaultFacts;
 use crate::model::Operations;
 
 use super::figures::{Awareness, Backlog, Latency, Tally};
+use super::probe::Probe;
 use super::verdict::CheckVerdict;
 
 /// Whether a row is compared or checks the bench itself.
@@ -47,6 +48,12 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     /// Where every planned task went.
     pub tasks: Tally,
+    /// Tasks per second that were asked for, where that is not the scenario's rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<f64>,
+    /// What it has besides where it is a probe for the capacity; such a run is judged, and is none of the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
     /// Length of the arrival window; rates are over it.
     pub window_ns: u64,
     /// Tasks per second of the arrival window that completed within it; what the drain completes is backlog. Where all arrive
