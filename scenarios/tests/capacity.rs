@@ -80,10 +80,10 @@ async fn served_with(plan: &Arc<Plan>, clock: Clock, options: RunOptions) -> Run
 fn recursion(plan: &Plan, servers: u32) -> Histogram {
     let mut free: BinaryHeap<Reverse<u64>> = (0..servers).map(|_| Reverse(0)).collect();
     let mut waits = Histogram::default();
-    for task in &plan.tasks {
+    for task in plan.tasks.iter() {
         let Reverse(free_ns) = free.pop().unwrap();
         let begins_ns = free_ns.max(task.arrival_ns);
-        free.push(Reverse(begins_ns + task.steps[0].hold_ns));
+        free.push(Reverse(begins_ns + task.step(0).hold_ns));
         waits.record_ns(begins_ns - task.arrival_ns);
     }
     waits
@@ -219,7 +219,7 @@ fn a_search_ends_with_every_contender_at_one_rate_and_a_report_of_what_each_carr
     // A machine that is busy with others proves nothing; anything else is wrong.
     assert!([Some(0), Some(4)].contains(&output.status.code()), "{told}");
     let batch = batch_of(folder.path());
-    let Comparison { manifest, rows, probes } = reports::load(&batch).unwrap();
+    let Comparison { manifest, rows, probes, .. } = reports::load(&batch).unwrap();
     assert_eq!(manifest.service_level.unwrap().excess_ns, 20_000_000);
     let probed = |name: &str| probes.iter().filter(|run| run.contender == name).count();
     assert!(probed("ring-queue") > 4 && probed("noop") > 4 && probed("none") == 0, "{told}");

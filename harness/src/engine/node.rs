@@ -111,7 +111,7 @@ impl Node {
         if step.task.is_bystander() {
             return Outcome::Completed;
         }
-        for child in self.plan.tasks[step.task.0 as usize].children(step.step) {
+        for child in self.plan.task(step.task).children(step.step) {
             if stops && lost.is_cancelled() {
                 return stopped();
             }

@@ -89,6 +89,11 @@ impl Part {
         nodes: impl IntoIterator<Item = (NodeId, Arc<dyn AgentLink>)>,
     ) -> Self {
         let PartOptions { plan, clock, mechanism, recorder, origin_ns, from_ns } = options;
+        let nodes: Vec<_> = nodes.into_iter().collect();
+        if let Some(per_s) = plan.arrivals_per_s() {
+            // Each node has about its share of them.
+            clock.expect(per_s * nodes.len() as f64 / f64::from(plan.settings.nodes));
+        }
         let mut part = Self {
             clock: clock.clone(),
             mechanism: Arc::clone(mechanism),
@@ -378,8 +383,8 @@ mod tests {
                 union.extend(runtime.block_on(started(Arc::clone(&plan), node)));
             }
             union.sort_unstable();
-            let planned = plan.tasks.iter().zip(0..);
-            let planned = planned.map(|(task, number)| (TaskId(number), task.entry, task.arrival_ns));
+            let planned = (0..).zip(plan.tasks.iter());
+            let planned = planned.map(|(number, task)| (TaskId(number), task.entry, task.arrival_ns));
             prop_assert_eq!(union, planned.collect::<Vec<_>>());
         }
     }

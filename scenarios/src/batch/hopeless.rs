@@ -14,8 +14,8 @@ const LOOK_NS: u64 = 20_000_000;
 /// Returns once so many tasks are late that the level cannot be met any more, whatever comes. Cancel safe.
 pub(super) async fn hopeless(plan: &Plan, level: &ServiceLevel, clock: &Clock, progress: &Arc<Progress>) {
     // When each must have returned to be in time. Those that have returned may be others, so fewer are found late than are.
-    let ends = |task: &harness::model::Task| {
-        task.arrival_ns + task.steps.iter().map(|step| step.hold_ns).sum::<u64>() + level.excess_ns
+    let ends = |task: harness::model::Planned<'_>| {
+        task.arrival_ns + task.steps().map(|step| step.hold_ns).sum::<u64>() + level.excess_ns
     };
     let mut due: Vec<u64> = plan.tasks.iter().map(ends).collect();
     due.sort_unstable();

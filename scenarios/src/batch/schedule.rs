@@ -12,6 +12,7 @@ use harness::record::{RunRecord, Skipped, Tally};
 use harness::servers::default_root;
 
 use super::asked::Asked;
+use super::decided::decided;
 use super::disks::Disks;
 use super::lateness::only_busy;
 use super::one_run::Done;
@@ -102,6 +103,14 @@ impl Batch {
         let (mut block, mut repeats_left, mut turns) = (0, 0, 0_u32);
         while let Some(turn) = order.next(&ran.records, &ran.failed) {
             if turn.block != block {
+                if let (Some(looks), Some(reference)) = (&self.looks, self.reference())
+                    && decided(&ran.records, reference, looks, block)
+                {
+                    let blocks = self.scenario.spec.blocks;
+                    show.line(&format!("after block {block} of {blocks} everything is told: the batch ends"));
+                    ran.blocks = Some(block);
+                    break;
+                }
                 let mean_s =
                     jiff::Timestamp::now().duration_since(begun).as_secs_f64() / f64::from(turns.max(1));
                 if let (Some(budget), Some(probing), LEAST_BLOCKS.., 1..) =

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use harness::record::difference::Looks;
 use harness::record::{BatchEnd, Conclusion, End, Manifest, Role, RunRecord, ServiceLevel, write_json};
 use harness::servers::{self, Server};
 use reports::Comparison;
@@ -18,7 +19,7 @@ use crate::batch::{self, Batch, Pinning, Ran, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
 use crate::spec::{Scenario, did_you_mean};
-use crate::{catalog, workload};
+use crate::{calibration, catalog, workload};
 
 /// Which batch.
 #[derive(Debug, Args)]
@@ -75,6 +76,10 @@ pub(super) struct BatchArgs {
     /// uses; an error where there are too few.
     #[arg(long)]
     pin: bool,
+    /// Where the noise floors of classes of machines are kept, by `calibrate`, for reports and gates; $XDG_CACHE_HOME/lockbench or
+    /// ~/.cache/lockbench where not given.
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
     /// Where batch directories are made.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,
@@ -94,7 +99,14 @@ pub(super) struct Aim {
     pub(super) capacity: bool,
     /// How long that may take, about.
     pub(super) budget: Option<Duration>,
+    /// How each differs from itself: contenders take part twice in each block, controls once.
+    pub(super) twice: bool,
+    /// Whether they differ, and no more: it may end early.
+    pub(super) until_decided: bool,
 }
+
+/// What a difference of a tenth asks for where runs stray by a twentieth.
+const REVIEW_BLOCKS: u32 = 10;
 
 impl BatchArgs {
     /// The same with one more setting, which wins over the others.
@@ -103,8 +115,16 @@ impl BatchArgs {
         self
     }
 
-    /// Runs it, and writes the report. Returns the exit code.
-    pub(super) async fn run(self, aim: Aim) -> anyhow::Result<u8> {
+    /// Where noise floors are kept.
+    pub(super) fn store(&self) -> Option<PathBuf> {
+        self.store.clone().or_else(calibration::default_store)
+    }
+
+    /// Runs it, and writes the report; the exit code, and where it is.
+    ///
+    /// # Errors
+    /// What was asked for cannot be run, or what is measured cannot be kept.
+    pub(super) async fn run(self, aim: Aim) -> anyhow::Result<(u8, PathBuf)> {
         let stop = CancellationToken::new();
         // Before the first child of ours is started, if only to be asked for its version.
         let mut signals = tokio::task::JoinSet::new();
@@ -155,13 +175,13 @@ impl BatchArgs {
         if end == BatchEnd::Interrupted {
             display.line(&format!("the rest of it: --resume {}", directory.display()));
         }
-        Ok(exit_code)
+        Ok((exit_code, directory))
     }
 
     /// A batch that begins.
     async fn begun(&self, aim: Aim, stop: CancellationToken, display: &Display) -> anyhow::Result<Begun> {
         let named = self.scenario.as_deref().expect("required unless a batch is taken up");
-        let scenario = catalog::load(named, &settings(self))?;
+        let scenario = catalog::load(named, &settings(self, aim))?;
         let level = aim.capacity.then(|| level(&scenario)).transpose()?;
         let wanted = wanted(self, &scenario)?;
         let seed = self.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed);
@@ -226,7 +246,15 @@ impl BatchArgs {
         stop: CancellationToken,
     ) -> anyhow::Result<Batch> {
         let attached = self.urls.by_kind().clone();
-        let (taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
+        let (mut taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
+        let compared = |contender: &&Contender| contender.role == Role::Contender;
+        if aim.twice {
+            let again: Vec<_> = taking_part.iter().filter(compared).map(Contender::again).collect();
+            taking_part.extend(again);
+        }
+        if aim.until_decided && taking_part.iter().filter(compared).count() < 2 {
+            anyhow::bail!("--until-decided: nothing is to be decided of fewer than two contenders");
+        }
         if let Some(skip) = skipped.iter().find(|skip| self.contenders.contains(&skip.contender)) {
             anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
         }
@@ -240,6 +268,7 @@ impl BatchArgs {
             pinning.driver.keep_process().context("--pin: cannot keep the driver on its processors")?;
         }
         servers::sweep_leftovers();
+        let blocks = scenario.spec.blocks;
         Ok(Batch {
             scenario,
             contenders: taking_part,
@@ -249,6 +278,8 @@ impl BatchArgs {
             out: self.out.clone(),
             program: std::env::current_exe().context("cannot find the program of lockbench itself")?,
             pinning,
+            looks: aim.until_decided.then(|| Looks::planned(blocks)),
+            store: self.store(),
             level,
             budget: aim.budget,
             stop,
@@ -281,7 +312,7 @@ fn level(scenario: &Scenario) -> anyhow::Result<ServiceLevel> {
 }
 
 /// `--set` and the short forms, in that order, so that a short form wins.
-fn settings(args: &BatchArgs) -> Vec<(String, String)> {
+fn settings(args: &BatchArgs, aim: Aim) -> Vec<(String, String)> {
     let mut settings = args.set.clone();
     let mut short =
         |key: &str, value: Option<String>| settings.extend(value.map(|value| (key.to_owned(), value)));
@@ -292,7 +323,8 @@ fn settings(args: &BatchArgs) -> Vec<(String, String)> {
     short("detect_ms", float(args.detect));
     short("duration_s", float(args.duration));
     short("rtt_ms", float(args.rtt));
-    short("blocks", args.blocks.map(|blocks| blocks.to_string()));
+    let usual = (aim.twice || aim.until_decided).then_some(REVIEW_BLOCKS);
+    short("blocks", args.blocks.or(usual).map(|blocks| blocks.to_string()));
     short("placement", args.placement.as_ref().map(|placement| format!("{placement:?}")));
     short("topology", args.topology.as_ref().map(|topology| format!("{topology:?}")));
     short("durability", args.durability.as_ref().map(|durability| format!("{durability:?}")));

@@ -2,11 +2,12 @@
 
 use harness::engine::WhenBusy;
 use harness::model::Plan;
-use harness::record::{Manifest, PlanFacts, Role, SCHEMA_VERSION};
+use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
 use harness::servers::{self, Topology};
 
 use super::harness_cost::harness_cost;
 use crate::batch::{Batch, Pinning, Ran};
+use crate::calibration;
 use crate::workload::ControlTwin;
 
 /// The manifest of a batch that is about to begin.
@@ -20,6 +21,7 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         // This process has been given its share of them.
         machine.cores = pinning.count() as u32;
     }
+    let calibration = batch.store.as_ref().and_then(|store| calibration::known(store, &machine.class()));
     Ok(Manifest {
         schema_version: SCHEMA_VERSION,
         scenario: spec.name.clone(),
@@ -36,7 +38,9 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         plan: plan_facts(batch, plan),
         blocks: spec.blocks,
         contenders: batch.contenders.iter().map(|contender| contender.name.to_owned()).collect(),
-        reference: reference(batch),
+        reference: batch.reference().map(str::to_owned),
+        looks: batch.looks.as_ref().map(|looks| looks.at().to_vec()).unwrap_or_default(),
+        calibration,
         service_level: batch.level,
         harness,
         skipped: batch.skipped.clone(),
@@ -57,7 +61,12 @@ pub(super) fn as_it_was(batch: &Batch, ran: &Ran, manifest: &mut Manifest) -> an
         manifest.plan.saturating = false;
     }
     if let Some(blocks) = ran.blocks {
-        manifest.threats.push(format!("The budget was spent after {blocks} of {} blocks.", manifest.blocks));
+        // What was not run of them was not needed, or there was no time.
+        if batch.level.is_some() {
+            manifest
+                .threats
+                .push(format!("The budget was spent after {blocks} of {} blocks.", manifest.blocks));
+        }
         manifest.blocks = blocks;
     }
     Ok(())
@@ -66,13 +75,13 @@ pub(super) fn as_it_was(batch: &Batch, ran: &Ran, manifest: &mut Manifest) -> an
 fn plan_facts(batch: &Batch, plan: &Plan) -> PlanFacts {
     let twin = ControlTwin::of(plan);
     let mut kinds: Vec<_> = plan.kinds.iter().map(|kind| (kind.clone(), 0)).collect();
-    for task in &plan.tasks {
+    for task in plan.tasks.iter() {
         kinds[usize::from(task.kind)].1 += 1;
     }
     PlanFacts {
         nodes: u32::from(plan.settings.nodes),
         tasks: plan.tasks.len() as u64,
-        steps: plan.tasks.iter().map(|task| task.steps.len() as u64).sum(),
+        steps: plan.tasks.steps() as u64,
         window_ns: plan.settings.window_ns,
         kinds,
         busiest: plan.loads().first().map(|(resource, load)| (resource.to_string(), *load)),
@@ -82,15 +91,6 @@ fn plan_facts(batch: &Batch, plan: &Plan) -> PlanFacts {
         control_fold: twin.fold,
         control_hold_ns: twin.hold_ns,
     }
-}
-
-/// The first that the scenario names of those that take part.
-fn reference(batch: &Batch) -> Option<String> {
-    let takes_part = |name: &&str| {
-        batch.contenders.iter().any(|contender| contender.name == *name && contender.role == Role::Contender)
-    };
-    let mut named = batch.scenario.spec.contenders.iter().map(|name| name.get_ref().as_str());
-    named.find(takes_part).map(str::to_owned)
 }
 
 /// A password may stand in any URL on the command line.

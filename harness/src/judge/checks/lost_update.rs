@@ -26,7 +26,7 @@ struct Slot {
 struct Watch<'a> {
     facts: &'a Facts,
     slots: PerSlot<Slot>,
-    entered: PerStep<Option<u32>>,
+    entered: PerStep<'a, Option<u32>>,
     found: Findings,
 }
 

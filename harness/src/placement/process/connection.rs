@@ -20,7 +20,7 @@ use super::frame::{
 };
 use super::seat::{Phase, Seat, Seats};
 use crate::engine::{Agent, BoxFuture, Clock, EnterRet, LeaveRet, Recorder, Told};
-use crate::model::{Event, NodeId, Plan, What};
+use crate::model::{Event, NodeId, Plan, Tasks, What};
 use crate::secret::{Sealed, Secret};
 
 /// For the first frame of whoever connects.
@@ -167,12 +167,13 @@ impl Reception {
     ) -> Result<(), FrameError> {
         let Plan { settings, kinds, resources, tasks, faults } = &*self.plan;
         let (kinds, resources, faults) = (kinds.clone(), resources.clone(), faults.clone());
-        let plan = Plan { settings: *settings, kinds, resources, tasks: Vec::new(), faults };
+        let plan = Plan { settings: *settings, kinds, resources, tasks: Tasks::default(), faults };
         let (tasks_to_come, mechanism) = (tasks.len() as u32, self.mechanism.clone());
         let job = Job { plan, tasks: tasks_to_come, mechanism, incarnation, former };
         frames.send(&ToNode::Job(Box::new(job))).await?;
-        for chunk in tasks.chunks(CHUNK) {
-            frames.send(&ToNode::Tasks(chunk.to_vec())).await?;
+        let mut tasks = tasks.iter().map(|task| task.to_task());
+        while tasks.len() > 0 {
+            frames.send(&ToNode::Tasks(tasks.by_ref().take(CHUNK).collect())).await?;
         }
         Ok(())
     }
@@ -249,7 +250,7 @@ impl Reception {
         if step.step > 0 || self.recorder.is_past_the_end(at_ns) {
             return Ok(());
         }
-        if self.plan.tasks[step.task.0 as usize].entry != node {
+        if self.plan.tasks.get(step.task.0 as usize).is_none_or(|task| task.entry != node) {
             return Err("it told of what is not its own".to_owned());
         }
         if self.recorder.told(step.task) != before {
