@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use harness::record::capacity::{Carried, carried};
 use harness::record::{Latency, Manifest, Role, RunRecord, SCHEMA_VERSION, implausible};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +18,8 @@ pub struct Comparison {
     pub manifest: Manifest,
     /// Contenders in the order of their first run, then controls in the same order.
     pub rows: Vec<Row>,
+    /// Probes for capacities, in the order in which they ran.
+    pub probes: Vec<RunRecord>,
 }
 
 /// One contender or control over the blocks of a batch.
@@ -70,8 +73,9 @@ impl Comparison {
     #[must_use]
     pub fn new(manifest: Manifest, mut records: Vec<RunRecord>) -> Self {
         records.sort_by_key(|record| record.order);
+        let (probes, runs): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.probe.is_some());
         let mut groups: Vec<Vec<RunRecord>> = Vec::new();
-        for record in records {
+        for record in runs {
             match groups.iter_mut().find(|group| group[0].contender == record.contender) {
                 Some(group) => group.push(record),
                 None => groups.push(vec![record]),
@@ -80,7 +84,7 @@ impl Comparison {
         let mut rows: Vec<Row> = groups.into_iter().map(Row::new).collect();
         // Stable: the order of first appearance stays within each role.
         rows.sort_by_key(|row| row.role == Role::Control);
-        Self { manifest, rows }
+        Self { manifest, rows, probes }
     }
 
     /// The rows that are compared.
@@ -96,6 +100,25 @@ impl Comparison {
     /// All runs.
     pub fn records(&self) -> impl Iterator<Item = &RunRecord> {
         self.rows.iter().flat_map(|row| &row.records)
+    }
+
+    /// What each carries, contenders first; empty where no capacity was looked for.
+    #[must_use]
+    pub fn carried(&self) -> Vec<Carried> {
+        let Some(level) = &self.manifest.service_level else { return Vec::new() };
+        let mut groups: Vec<Vec<RunRecord>> = Vec::new();
+        for probe in &self.probes {
+            match groups.iter_mut().find(|group| group[0].contender == probe.contender) {
+                Some(group) => group.push(probe.clone()),
+                None => groups.push(vec![probe.clone()]),
+            }
+        }
+        let groups: Vec<&[RunRecord]> = groups.iter().map(Vec::as_slice).collect();
+        let mut all = carried(level, self.manifest.machine.cores, &groups);
+        // In the order of the rows, wherever there is one; contenders stand first there.
+        let place = |name: &str| self.rows.iter().position(|row| row.contender == name);
+        all.sort_by_key(|one| (one.role == Role::Control, place(&one.contender).unwrap_or(usize::MAX)));
+        all
     }
 
     /// Runs asked for, as far as known: each row that appears, once per block.
@@ -117,6 +140,7 @@ impl Row {
         for record in valid(&records) {
             let each = &record.latency;
             latency.response.merge(&each.response);
+            latency.excess.merge(&each.excess);
             latency.response_failed.merge(&each.response_failed);
             latency.wait.merge(&each.wait);
             latency.release.merge(&each.release);

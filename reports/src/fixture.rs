@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 use harness::record::{
     Awareness, CheckVerdict, End, Expected, FaultFacts, FaultRecord, HarnessCost, Histogram, Latency,
-    Machine, Manifest, Operations, Peak, PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped,
-    Survives, Tally, Verdict,
+    Machine, Manifest, OnTime, Operations, Peak, PlanFacts, Probe, Role, RunRecord, SCHEMA_VERSION,
+    ServerFacts, ServiceLevel, Skipped, Survives, Tally, Verdict,
 };
 
 use crate::Comparison;
@@ -40,6 +40,59 @@ fn draw_rich() -> Comparison {
     ];
     let control = |name| Shape { name, role: Role::Control, wait_ns: 60_000, ..RING };
     batch(&contenders, &[NOOP, NONE, control("local-mutex"), control("ring-local")], 3)
+}
+
+/// The rich one with probes: each row carries so many times what the one before it does, in every block a little more or less.
+pub(crate) fn probed() -> Comparison {
+    let mut comparison = rich();
+    let level = ServiceLevel::default();
+    comparison.manifest.service_level = Some(level);
+    comparison.manifest.reference = Some("redis-queue".to_owned());
+    let mut draw = Draw(9);
+    let rows = comparison.rows.clone();
+    let carries = |place: usize, role| match role {
+        Role::Contender => 900.0 * 1.6_f64.powi(place as i32),
+        Role::Control => 40_000.0,
+    };
+    for block in 1..=comparison.manifest.blocks {
+        for (place, row) in rows.iter().enumerate() {
+            if row.contender == "none" {
+                continue;
+            }
+            let own = carries(place, row.role) * (0.02 * draw.normal()).exp();
+            for part in [0.5, 0.8, 0.94, 1.06, 1.2] {
+                let rate_per_s = own * part;
+                let p99_ns =
+                    4e5 * (1.0 / (1.0 - 0.99 * part.min(0.999))).powf(1.05).min(124.0) * part.powi(4);
+                let mut run = row.records[0].clone();
+                run.block = block;
+                run.order = comparison.probes.len() as u32 + 1_000;
+                run.tasks = Tally { planned: TASKS, completed: TASKS, ..Tally::default() };
+                run.latency.excess = draw.durations(TASKS, p99_ns / 3.0, 0.47);
+                run.window_ns = 2_000_000_000;
+                run.verdicts.iter_mut().for_each(|answer| answer.verdict = Verdict::Holds);
+                let late = if part > 1.0 {
+                    TASKS / 4
+                } else if part > 0.9 {
+                    TASKS / 500
+                } else {
+                    0
+                };
+                let on_time = OnTime { within: TASKS - late, due: TASKS, completed: TASKS };
+                run.probe = Some(Probe {
+                    rate_per_s,
+                    on_time,
+                    cut_ns: (part > 1.0).then_some(900_000_000),
+                    busiest: part * own / 120_000.0,
+                });
+                if part > 1.0 {
+                    (0..TASKS / 50).for_each(|_| run.latency.excess.record_ns(60_000_000));
+                }
+                comparison.probes.push(run);
+            }
+        }
+    }
+    comparison
 }
 
 /// The first contender's holder was paused once, and once nobody was hit.
@@ -92,7 +145,7 @@ pub(crate) fn bursts() -> Comparison {
     for (block, ms) in [(0, 100), (0, 900), (1, 200)] {
         comparison.rows[0].records[block].latency.burst.record_ns(ms * 1_000_000);
     }
-    let Comparison { manifest, rows } = comparison;
+    let Comparison { manifest, rows, .. } = comparison;
     Comparison::new(manifest, rows.into_iter().flat_map(|row| row.records).collect())
 }
 
@@ -105,8 +158,9 @@ pub(crate) fn named(contenders: &[&'static str], blocks: u32) -> Comparison {
 /// Writes a batch directory as a run leaves it.
 pub(crate) fn store(comparison: &Comparison, dir: &Path) {
     fs::write(dir.join("manifest.json"), serde_json::to_vec(&comparison.manifest).unwrap()).unwrap();
-    for record in comparison.records() {
-        let run = dir.join(format!("{}-{}", record.block, record.contender));
+    for record in comparison.records().chain(&comparison.probes) {
+        let probe = record.probe.map_or_else(String::new, |_| format!("-probe-{}", record.order));
+        let run = dir.join(format!("{}-{}{probe}", record.block, record.contender));
         fs::create_dir_all(&run).unwrap();
         fs::write(run.join("record.json"), serde_json::to_vec(record).unwrap()).unwrap();
     }
@@ -179,6 +233,7 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
     let base = shape.wait_ns as f64;
     let latency = Latency {
         response: draw.durations(TASKS, base + 9e6, shape.sigma * 0.6),
+        excess: draw.durations(TASKS, base, shape.sigma * 0.6),
         response_failed: draw.durations(failed, 2e9, 0.01),
         wait: draw.durations(TASKS * 2, base, shape.sigma),
         release: draw.durations(TASKS * 2, base * 0.3, shape.sigma * 0.5),
@@ -201,6 +256,8 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         block,
         order,
         plan_digest: "5f0c2a".to_owned(),
+        rate_per_s: None,
+        probe: None,
         invalid: Vec::new(),
         repeated: Vec::new(),
         warnings: if block == 2 && failed > 0 {
@@ -324,6 +381,7 @@ fn manifest(blocks: u32) -> Manifest {
             unlimited: false,
             overlaps_predicted: 118,
             control_fold: 4,
+            control_hold_ns: 0,
         },
         blocks,
         harness: HarnessCost {
@@ -333,6 +391,8 @@ fn manifest(blocks: u32) -> Manifest {
             timer_cpu_per_task_ns: 99_000,
             lag_p99_ns: 310_000,
         },
+        contenders: Vec::new(),
+        service_level: None,
         reference: Some("redis-naive".to_owned()),
         failed: Vec::new(),
         skipped: vec![Skipped {

@@ -11,7 +11,7 @@ use crate::{Comparison, fixture, load, render};
 
 /// A batch of one short run under faults, as JSON: the manifest, then the record.
 fn batch() -> Vec<Value> {
-    let Comparison { manifest, rows } = fixture::faulted();
+    let Comparison { manifest, rows, .. } = fixture::faulted();
     let mut histogram = Histogram::default();
     [1_000, 2_000, 40_000, 7_000_000].into_iter().for_each(|ns| histogram.record_ns(ns));
     histogram.censor_ns(9_000_000);

@@ -14,6 +14,7 @@ mod concluded;
 
 mod format;
 mod table;
+mod carries;
 mod sentences;
 mod matrix;
 

@@ -4,7 +4,7 @@ use harness::record::{Expected, Promise, Quantile, Standing, Verdict};
 
 use crate::format::{self, duration, plural, significant};
 use crate::table::{Cell, Mark};
-use crate::{Comparison, Row, Spread};
+use crate::{Comparison, Row, Spread, carries};
 
 /// Blocks below which ranges are shown, but no difference is claimed.
 const FEW_BLOCKS: u32 = 5;
@@ -19,13 +19,9 @@ pub(crate) struct Finding {
 
 /// The strip at the top of every report.
 pub(crate) fn findings(comparison: &Comparison) -> Vec<Finding> {
-    let mut all = vec![
-        correctness(comparison),
-        validity(comparison),
-        controls(comparison),
-        cost(comparison),
-        end(comparison),
-    ];
+    let mut all = vec![correctness(comparison), validity(comparison), controls(comparison)];
+    all.extend(capacity(comparison));
+    all.extend([cost(comparison), end(comparison)]);
     all.extend(failed(comparison));
     all.extend(skipped(comparison));
     all
@@ -225,6 +221,12 @@ pub(crate) fn programmed(row: &Row) -> String {
         format::duration_or_missing(row.programmed_ns()),
         format::duration_or_missing(row.latency.delay_ns()),
     )
+}
+
+fn capacity(comparison: &Comparison) -> Option<Finding> {
+    let sentences = carries::sentences(comparison)?;
+    let blocks = plural(comparison.manifest.blocks.into(), "block");
+    Some(Finding { question: "Capacity", badge: Cell::text(blocks), sentences })
 }
 
 fn cost(comparison: &Comparison) -> Finding {

@@ -1,5 +1,8 @@
 //! The table at the end of a run.
 
+use harness::record::Role;
+
+use crate::carries::{figure, limit};
 use crate::matrix::{completed, goodput, quantile};
 use crate::table::Cell;
 use crate::{Comparison, Row};
@@ -7,39 +10,53 @@ use crate::{Comparison, Row};
 const HEAD: [&str; 7] =
     ["contender", "goodput /s (blocks)", "wait p50", "wait p99", "hand-over p50", "completed", "verdict"];
 
-/// One line per contender, then per control, in aligned columns; ends with a line feed.
+/// What each carries, where that was looked for; then one line per contender, then per control, in aligned columns; ends with
+/// a line feed.
 #[must_use]
 pub fn terminal_table(comparison: &Comparison) -> String {
+    let mut out = String::new();
+    let carried = comparison.carried();
+    if !carried.is_empty() {
+        let lines = carried.iter().map(|one| {
+            let Cell { text, note, .. } = figure(one);
+            [one.contender.clone(), text, note, limit(one).unwrap_or_default().to_owned()]
+        });
+        let head = ["contender", "capacity /s", "99 % interval", "ends at"].map(str::to_owned);
+        let contenders = carried.iter().filter(|one| one.role == Role::Contender).count();
+        aligned(&mut out, &std::iter::once(head).chain(lines).collect::<Vec<_>>(), contenders + 1);
+        out.push('\n');
+    }
     let mut lines = vec![HEAD.map(str::to_owned)];
     lines.extend(comparison.contenders().map(|row| line(comparison, row)));
     let first_control = lines.len();
     lines.extend(comparison.controls().map(|row| line(comparison, row)));
-    let mut widths = [0; HEAD.len()];
-    for line in &lines {
+    aligned(&mut out, &lines, first_control);
+    out
+}
+
+fn aligned<const N: usize>(out: &mut String, lines: &[[String; N]], first_control: usize) {
+    let mut widths = [0; N];
+    for line in lines {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let mut out = String::new();
     for (place, line) in lines.iter().enumerate() {
         if place == 1 || (place == first_control && place > 1) {
             let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
             out.push_str(&rule.join("──"));
             out.push('\n');
         }
-        let cells: Vec<String> = line.iter().zip(widths).enumerate().map(pad).collect();
+        let cells = line.iter().zip(widths).enumerate();
+        // Words to the left, figures to the right.
+        let cells: Vec<String> = cells
+            .map(|(column, (cell, width))| match column == 0 || column == N - 1 {
+                true => format!("{cell:<width$}"),
+                false => format!("{cell:>width$}"),
+            })
+            .collect();
         out.push_str(cells.join("  ").trim_end());
         out.push('\n');
-    }
-    out
-}
-
-/// Words to the left, figures to the right.
-fn pad((column, (cell, width)): (usize, (&String, usize))) -> String {
-    if column == 0 || column == HEAD.len() - 1 {
-        format!("{cell:<width$}")
-    } else {
-        format!("{cell:>width$}")
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn run_of(level: u32, modes: &[Mode], table: &[(u64, u32, What)]) -> 
         promises: Promises::default(),
         outages: Vec::new(),
         injected: Vec::new(),
+        limit_ns: None,
     };
     Told { facts, events }
 }

@@ -5,7 +5,7 @@ use super::per::{LivePerStep, PerSlot};
 use super::settled::{Settled, Settles};
 use super::stamp::Stamp;
 use crate::model::{Event, Events, Facts, Histogram, Outcome, StepRef, TaskId, What};
-use crate::record::{Awareness, Backlog, Latency, SLICE_NS, Tally};
+use crate::record::{Awareness, Backlog, Latency, OnTime, SLICE_NS, Tally};
 
 /// The figures of one run.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +16,8 @@ pub struct Figures {
     pub goodput_per_s: f64,
     /// What was left of the arrivals; `None` of a burst.
     pub backlog: Option<Backlog>,
+    /// What was due early enough to be done in the arrival window, where the facts have a limit.
+    pub on_time: Option<OnTime>,
     /// Distributions.
     pub latency: Latency,
     /// What those who wait and those who hold were told.
@@ -294,6 +296,7 @@ impl<'a> Measuring<'a> {
         // Those that arrive together: how many, and what the last that completed took.
         let (mut burst_ns, mut burst, mut served_ns) = (None, 0_u64, 0);
         let (mut backlog, mut in_window, mut last_ns) = (Backlog::default(), 0_u64, 0);
+        let mut on_time = facts.limit_ns.map(|_| OnTime::default());
         let tasks = &mut figures.tasks;
         tasks.planned = facts.plan.tasks.len() as u64;
         for ((number, task), mut steps) in facts.plan.tasks.iter().enumerate().zip(lives.tasks()) {
@@ -307,19 +310,36 @@ impl<'a> Measuring<'a> {
             let open_at = |ns: u64| intended_ns <= ns && end.returned.is_none_or(|(at_ns, _)| at_ns > ns);
             backlog.middle += u64::from(open_at(middle_ns));
             backlog.end += u64::from(open_at(end_ns));
+            let work_ns: u64 = task.steps().map(|step| step.hold_ns).sum();
+            if let Some((on_time, limit_ns)) = on_time.as_mut().zip(facts.limit_ns)
+                && intended_ns + work_ns + limit_ns <= end_ns.min(facts.end_ns)
+            {
+                on_time.due += 1;
+                let done = end.returned.filter(|(_, ended)| *ended == Ended::Completed);
+                on_time.completed += u64::from(done.is_some_and(|(at_ns, _)| at_ns <= end_ns));
+            }
             let Some((at_ns, ended)) = end.returned else {
                 *if end.asked.ns().is_some() { &mut tasks.unfinished } else { &mut tasks.not_offered } += 1;
                 figures.latency.response.censor_ns(settings.deadline_ns);
+                if intended_ns < facts.end_ns {
+                    figures.latency.excess.censor_ns((facts.end_ns - intended_ns).saturating_sub(work_ns));
+                }
                 continue;
             };
             let response_ns = at_ns.saturating_sub(intended_ns);
+            let since_origin_ns = at_ns.saturating_sub(facts.origin_ns);
             if ended == Ended::Completed {
                 tasks.completed += 1;
                 in_window += u64::from(at_ns <= end_ns);
-                last_ns = last_ns.max(at_ns - facts.origin_ns);
+                last_ns = last_ns.max(since_origin_ns);
                 served_ns = served_ns.max(response_ns);
                 figures.latency.response.record_ns(response_ns);
-                let slice = ((at_ns - facts.origin_ns) / SLICE_NS) as usize;
+                let excess_ns = response_ns.saturating_sub(work_ns);
+                figures.latency.excess.record_ns(excess_ns);
+                if let Some((on_time, limit_ns)) = on_time.as_mut().zip(facts.limit_ns) {
+                    on_time.within += u64::from(excess_ns <= limit_ns);
+                }
+                let slice = (since_origin_ns / SLICE_NS) as usize;
                 if figures.completed_per_slice.len() <= slice {
                     figures.completed_per_slice.resize(slice + 1, 0);
                 }
@@ -340,8 +360,10 @@ impl<'a> Measuring<'a> {
                 Ended::Unknown => &mut tasks.unknown,
             } += 1;
             figures.latency.response.censor_ns(settings.deadline_ns);
+            figures.latency.excess.censor_ns(settings.deadline_ns);
             figures.latency.response_failed.record_ns(response_ns);
         }
+        figures.on_time = on_time;
         record_burst(&mut figures.latency.burst, burst, served_ns);
         (figures.goodput_per_s, figures.backlog) = match burst_only {
             true => (tasks.completed as f64 / (last_ns.max(1) as f64 / 1e9), None),

@@ -98,8 +98,9 @@ impl<T: Clone + Default> PerSlot<T> {
 
     /// `None` where the resource has no such slot: the agent refuses it.
     pub(super) fn get(&mut self, resource: u32, slot: u32) -> Option<&mut T> {
-        let place = self.firsts[resource as usize] + slot;
-        (place < self.firsts[resource as usize + 1]).then(|| &mut self.values[place as usize])
+        let resource = resource as usize;
+        let place = self.firsts[resource].checked_add(slot)?;
+        (place < self.firsts[resource + 1]).then(|| &mut self.values[place as usize])
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, T> {

@@ -23,6 +23,8 @@ pub struct Facts {
     pub outages: Vec<Outage>,
     /// What became of the plan's faults.
     pub injected: Vec<Injected>,
+    /// How much longer than its own work a task may take to be in time, where anybody asks.
+    pub limit_ns: Option<u64>,
 }
 
 impl Facts {

@@ -98,6 +98,22 @@ impl Plan {
         crossed.overlaps
     }
 
+    /// A twin of this plan in which every step of level ≥ 1 holds for `least_ns` at least, everything else the same. The control
+    /// `none` runs on it when even one key would see too few overlaps, since nothing is held for long.
+    #[must_use]
+    pub fn stretched(&self, least_ns: u64) -> Self {
+        let mut twin = self.clone();
+        let resources = &twin.resources;
+        twin.tasks.change(|task| {
+            let kept_apart = |step: &&mut Step| resources[step.resource as usize].level > 0;
+            task.steps
+                .iter_mut()
+                .filter(kept_apart)
+                .for_each(|step| step.hold_ns = step.hold_ns.max(least_ns));
+        });
+        twin
+    }
+
     /// A twin of this plan with `1/fold` of the keys: all ids divided by `fold`, everything else the same. The
     /// control `none` runs on it when the plan alone predicts too few overlaps.
     #[must_use]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::fault::Fault;
+use super::fault::{Fault, FaultTarget, FaultVerb};
 use super::id::{StepRef, TaskId};
 use super::resource::{Mode, Resource, ResourceKind};
 use super::seed::splitmix;
@@ -143,6 +143,13 @@ impl Plan {
     #[must_use]
     pub fn with_faults(self, faults: Vec<Fault>) -> Self {
         Self { faults, ..self }
+    }
+
+    /// Whether nodes are to be killed.
+    #[must_use]
+    pub fn kills(&self) -> bool {
+        let of_node = |target| matches!(target, FaultTarget::Node(_) | FaultTarget::Holder);
+        self.faults.iter().any(|fault| fault.verb == FaultVerb::Kill && of_node(fault.target))
     }
 
     /// Whether there is such a step; those of other processes may name any.

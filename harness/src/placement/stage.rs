@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -122,6 +123,7 @@ impl Stage {
         returned: impl Future<Output = ()>,
     ) -> (Vec<Injected>, Watched) {
         let plan = &self.plan;
+        self.options.progress.origin_ns.store(origin_ns, Ordering::Relaxed);
         let last_arrival_ns = plan.tasks.last().map_or(0, |task| task.arrival_ns);
         let longest_fault_ns = plan.faults.iter().map(|fault| fault.for_ns).max().unwrap_or(0);
         let give_up_ns = origin_ns
@@ -147,7 +149,7 @@ impl Stage {
         let ends = async {
             tokio::select! {
                 biased;
-                () = self.options.stop.cancelled() => {}
+                () = self.options.stop.cancelled() => self.recorder.end(self.clock.now_ns()),
                 () = returned => {}
                 () = self.clock.sleep_until(give_up_ns) => {}
             }
@@ -176,13 +178,13 @@ impl Stage {
         let Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected } = told;
         let history = self.recorder.finish();
         Run {
-            facts: Facts { plan: self.plan, origin_ns, end_ns, promises, outages, injected },
+            facts: Facts { plan: self.plan, origin_ns, end_ns, promises, outages, injected, limit_ns: None },
             history,
             bystander: ret.bystander,
             bystander_failed: ret.bystander_failed,
-            process_cpu_ns: ret.process_cpu_ns,
-            timer_cpu_ns: ret.timer_cpu_ns,
-            operations: ret.operations,
+            process_cpu_ns: ret.spent.process_cpu_ns,
+            timer_cpu_ns: ret.spent.timer_cpu_ns,
+            operations: ret.spent.operations,
             peak: watched.peak,
             others: watched.others,
             detection,

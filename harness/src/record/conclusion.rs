@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::capacity::carried;
 use super::manifest::Manifest;
 use super::run::{Role, RunRecord, TOO_BUSY};
 use super::verdict::{CheckVerdict, Expected, Verdict};
@@ -134,10 +135,17 @@ enum Weight {
     Busy,
 }
 
-/// Concludes a batch. Each row is all runs of one contender or control, at least one.
+/// Concludes a batch. Each row is all runs of one contender or control, at least one; `probes` are those that looked for
+/// capacities. What a probe missed is a result; what it broke counts as in any run.
 #[must_use]
-pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> Conclusion {
+pub fn conclude(
+    manifest: &Manifest,
+    rows: &[&[RunRecord]],
+    probes: &[RunRecord],
+    end: &BatchEnd,
+) -> Conclusion {
     let mut reasons: Vec<Reason> = rows.iter().flat_map(|row| against_row(row)).collect();
+    reasons.extend(against_probes(manifest, probes));
     let controls = against_controls(manifest, rows, end);
     let controls_hold = controls.is_empty();
     reasons.extend(controls);
@@ -152,7 +160,7 @@ pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> C
     let proven = controls_hold && *end == BatchEnd::Complete;
     let rows: Vec<(Role, Standing)> = rows
         .iter()
-        .map(|row| match (role(row), standing(row)) {
+        .map(|row| match (role(row), with_probes(row, probes)) {
             (Role::Contender, Standing::Pass) if !proven => (Role::Contender, Standing::NotProven),
             of => of,
         })
@@ -219,7 +227,7 @@ fn standing(row: &[RunRecord]) -> Standing {
     let answers = || row.iter().flat_map(|run| &run.verdicts);
     let broken = || answers().filter(|answer| answer.promise() == Promise::Broken);
     let control = role(row) == Role::Control;
-    let deeds = deeds(row);
+    let deeds = deeds(row.iter());
     if broken().any(CheckVerdict::is_violated) {
         Standing::Violated(deeds)
     } else if must_be_caught(row) {
@@ -246,10 +254,23 @@ fn standing(row: &[RunRecord]) -> Standing {
     }
 }
 
-/// What a row did, those deeds first that were not foretold, then the more frequent.
-fn deeds(row: &[RunRecord]) -> Vec<Deed> {
+/// The same with its probes in it: what one of them broke, the row broke.
+fn with_probes(row: &[RunRecord], probes: &[RunRecord]) -> Standing {
+    let own =
+        || probes.iter().filter(|probe| row.first().is_some_and(|run| run.contender == probe.contender));
+    let broke = |probe: &RunRecord| {
+        probe.verdicts.iter().any(|answer| answer.is_violated() && answer.promise() == Promise::Broken)
+    };
+    match own().any(broke) {
+        true => Standing::Violated(deeds(row.iter().chain(own()))),
+        false => standing(row),
+    }
+}
+
+/// What runs did, those deeds first that were not foretold, then the more frequent.
+fn deeds<'a>(runs: impl Iterator<Item = &'a RunRecord>) -> Vec<Deed> {
     let mut deeds: Vec<Deed> = Vec::new();
-    for answer in row.iter().flat_map(|run| &run.verdicts).filter(|answer| answer.is_violated()) {
+    for answer in runs.flat_map(|run| &run.verdicts).filter(|answer| answer.is_violated()) {
         let (times, foretold) = (answer.violations.max(1), answer.expected != Expected::Holds);
         match deeds.iter_mut().find(|deed| deed.check == answer.check && deed.foretold == foretold) {
             Some(deed) => deed.times += times,
@@ -349,6 +370,39 @@ fn against_row(row: &[RunRecord]) -> Vec<Reason> {
     if answers == 0 && role(row) == Role::Contender {
         let contender = row.first().map_or("", |run| &run.contender);
         reasons.push(unproven(format!("{contender}: no check answered anything")));
+    }
+    reasons
+}
+
+/// What speaks against probes: what they broke, and contenders of which none tells what they carry.
+fn against_probes(manifest: &Manifest, probes: &[RunRecord]) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for run in probes {
+        let Some(probe) = run.probe else { continue };
+        let weight = if run.role == Role::Contender { Weight::Broken } else { Weight::Unproven };
+        for answer in run.verdicts.iter().filter(|answer| answer.is_violated()) {
+            if answer.promise() == Promise::Broken {
+                let place = format!("{}, block {}, at {:.0}/s", run.contender, run.block, probe.rate_per_s);
+                let what = format!("{} was violated {} times", answer.check, answer.violations);
+                reasons.push(Reason { weight, text: format!("{place}: {what}") });
+            }
+        }
+    }
+    let Some(level) = &manifest.service_level else { return reasons };
+    let mut names: Vec<&str> = probes.iter().map(|run| run.contender.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let own: Vec<RunRecord> = probes.iter().filter(|run| run.contender == name).cloned().collect();
+        let found = carried(level, 1, &[&own]).iter().any(|one| !one.blocks.is_empty());
+        if !found && own[0].role == Role::Contender {
+            let busy = own.iter().all(|run| run.machine_was_busy());
+            let weight = if busy { Weight::Busy } else { Weight::Unproven };
+            let text = format!(
+                "{name}: no block tells how much it carries: its probes lie on one side of the limit"
+            );
+            reasons.push(Reason { weight, text });
+        }
     }
     reasons
 }

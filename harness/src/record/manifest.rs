@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::probe::ServiceLevel;
+
 /// Version of the stored format; a reader refuses any other.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// A batch: what one command asked for and where it ran. `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,9 +42,15 @@ pub struct Manifest {
     pub plan: PlanFacts,
     /// Blocks asked for: each contender runs once per block.
     pub blocks: u32,
+    /// Who takes part, controls too.
+    #[serde(default)]
+    pub contenders: Vec<String>,
     /// The contender that all others are compared with, chosen before the first run.
     #[serde(default)]
     pub reference: Option<String>,
+    /// What a rate must meet to be carried, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_level: Option<ServiceLevel>,
     /// Cost of the harness itself, measured before the first run.
     pub harness: HarnessCost,
     /// Contenders that could not run, and how to get them.
@@ -139,6 +147,9 @@ pub struct PlanFacts {
     pub overlaps_predicted: u64,
     /// How often the keys had to be folded for that control, because the plan predicts too few; 1 = not.
     pub control_fold: u32,
+    /// How long its steps had to hold at least, since even one key would see too few; 0 = as planned.
+    #[serde(default)]
+    pub control_hold_ns: u64,
 }
 
 /// The harness's own cost, from a run of the control `noop`: without locks, what is left is ours.

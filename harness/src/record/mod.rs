@@ -3,14 +3,16 @@
 
 mod file;
 mod history;
+mod probe;
 mod manifest;
 mod plausible;
 mod verdict;
 mod figures;
 mod faults;
 mod run;
-mod conclusion;
 pub mod difference;
+pub mod capacity;
+mod conclusion;
 
 pub use conclusion::{
     BatchEnd, Conclusion, Deed, Promise, Standing, conclude, must_be_caught, programmed_ns,
@@ -21,6 +23,7 @@ pub use file::write_json;
 pub use history::{StoredHistory, encode_history, write_history};
 pub use manifest::{End, HarnessCost, Machine, Manifest, Pinning, PlanFacts, SCHEMA_VERSION, Skipped};
 pub use plausible::{GREATEST, implausible};
+pub use probe::{OnTime, Probe, ServiceLevel};
 pub use run::{Others, Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives, TOO_BUSY};
 pub use verdict::{Amount, CheckFigure, CheckVerdict, Expected, Verdict};
 

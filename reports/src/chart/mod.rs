@@ -6,6 +6,8 @@ mod figure;
 mod svg;
 mod plot;
 
+mod capacity;
+mod curve;
 mod goodput;
 mod tail;
 mod throughput;
@@ -20,7 +22,8 @@ use palette::Look;
 type Draw = fn(&Comparison, &[Look]) -> Result<Option<Chart>, ReportError>;
 
 /// All charts, in the order of the page.
-const ALL: &[Draw] = &[goodput::draw, tail::draw, throughput::draw, bystander::draw];
+const ALL: &[Draw] =
+    &[capacity::draw, curve::draw, goodput::draw, tail::draw, throughput::draw, bystander::draw];
 
 /// All charts that the data allow.
 pub(crate) fn all(comparison: &Comparison) -> Result<Vec<Chart>, ReportError> {

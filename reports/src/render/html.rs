@@ -7,7 +7,7 @@ use crate::chart::{self, Chart, palette};
 use crate::sections::{self, Facts};
 use crate::sentences::{self, Finding};
 use crate::table::Table;
-use crate::{Comparison, ReportError, cost, format, matrix, moves};
+use crate::{Comparison, ReportError, carries, cost, format, matrix, moves};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "html", file: "report.html", render };
 
@@ -23,6 +23,8 @@ struct Page<'a> {
     colours: String,
     style: &'static str,
     findings: Vec<Finding>,
+    capacity: Option<Table>,
+    level: String,
     matrix: Table,
     differences: Option<Table>,
     reference: &'a str,
@@ -57,6 +59,8 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         colours: palette::css(),
         style: include_str!("../../templates/report.css"),
         findings: sentences::findings(comparison),
+        capacity: sections::capacity(comparison).map(|table| captioned("What each carries", table)),
+        level: carries::level(comparison),
         matrix: captioned("Contenders side by side", matrix::table(comparison)),
         reference: manifest.reference.as_deref().unwrap_or_default(),
         differences: sections::differences(comparison).map(|table| captioned("Beside the reference", table)),

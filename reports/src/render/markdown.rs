@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Renderer;
 use crate::table::{Cell, Table};
-use crate::{Comparison, ReportError, cost, format, matrix, moves, sections, sentences};
+use crate::{Comparison, ReportError, carries, cost, format, matrix, moves, sections, sentences};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "markdown", file: "summary.md", render };
 
@@ -28,6 +28,12 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         );
     }
     line(&mut out, "");
+    if let Some(capacity) = sections::capacity(comparison) {
+        line(&mut out, &escape(&carries::level(comparison)));
+        line(&mut out, "");
+        table(&mut out, &capacity);
+        line(&mut out, "");
+    }
     table(&mut out, &matrix::table(comparison));
     line(&mut out, "");
     line(

@@ -85,7 +85,7 @@ mod tests {
         let kept = std::env::var_os("REPORTS_KEEP").map(PathBuf::from);
         let dir = kept.as_deref().unwrap_or(temporary.path());
         fs::create_dir_all(dir).unwrap();
-        fixture::store(&fixture::rich(), dir);
+        fixture::store(&fixture::probed(), dir);
         let before = fs::read_dir(dir).unwrap().count();
         let paths = write_all(dir).unwrap();
         let names: Vec<_> = paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();

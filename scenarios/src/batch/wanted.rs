@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use harness::record::Skipped;
+use harness::record::{ServiceLevel, Skipped};
 use harness::servers::{self, Finding, ServerKind};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,10 @@ pub struct Batch {
     pub program: PathBuf,
     /// Processors of their own for the parties of a run; `None`: all share all.
     pub pinning: Option<Pinning>,
+    /// What a rate must meet to be carried, where capacities are looked for.
+    pub level: Option<ServiceLevel>,
+    /// How long that may take, about: no block begins that would probably end later.
+    pub budget: Option<Duration>,
     /// Ends the batch early.
     pub stop: CancellationToken,
 }

@@ -10,11 +10,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::verb::{Group, Verb};
-use super::{check, doctor, floors, list, node, report, ring, run};
+use super::{capacity, check, doctor, floors, list, node, report, ring, run};
 
 /// Every verb, in the order in which the help lists them within their groups; one line for each file.
 pub(super) const VERBS: &[Verb] = &[
     Verb::of::<run::Run>(),
+    Verb::of::<capacity::Capacity>(),
     Verb::of::<floors::Floors>(),
     Verb::of::<check::Check>(),
     Verb::of::<report::Report>(),

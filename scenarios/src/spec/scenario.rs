@@ -42,6 +42,21 @@ impl Scenario {
         self.error_at(start..start, format!("`{key}`: {}", what.into()))
     }
 
+    /// The same at another rate, for a probe: what the load grows, resources that go with it grow too, and nothing is too much.
+    /// The window is long enough for the tasks that the service level asks for.
+    #[must_use]
+    pub fn at_rate(&self, rate_per_s: f64) -> Self {
+        let mut scenario = self.clone();
+        let spec = &mut scenario.spec;
+        let tasks = f64::from(spec.service_level.tasks);
+        // Arrivals vary by the square root of their number; four times that is never missed.
+        let needed_s = (tasks + 4.0 * tasks.sqrt()) / rate_per_s;
+        spec.duration_s = Some(spec.duration_s.unwrap_or(0.0).max(needed_s));
+        spec.rate_per_s = Some(rate_per_s);
+        spec.saturating = true;
+        scenario
+    }
+
     /// How links to servers, and between nodes of the ring, are where they are in the path: of all contenders or of none.
     /// One way takes half a round trip.
     #[must_use]

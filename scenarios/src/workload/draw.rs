@@ -71,7 +71,7 @@ fn explain(scenario: &Scenario, error: PlanError) -> SpecError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::control::{LEAST_OVERLAPS, control_fold};
+    use super::super::control::{ControlTwin, LEAST_OVERLAPS};
     use super::*;
     use crate::catalog;
     use harness::model::TaskId;
@@ -181,7 +181,17 @@ mod tests {
     fn the_control_folds_keys_until_it_can_be_caught() {
         let plan = draw(&catalog::load("vm-lifecycle", &[]).unwrap(), 1).unwrap();
         assert!(plan.overlaps_without_exclusion() < LEAST_OVERLAPS);
-        let fold = control_fold(&plan);
-        assert!(fold > 1 && plan.folded(fold).overlaps_without_exclusion() >= LEAST_OVERLAPS);
+        let twin = ControlTwin::of(&plan);
+        assert!(twin.fold > 1 && twin.hold_ns == 0);
+        assert!(twin.draw(&plan).overlaps_without_exclusion() >= LEAST_OVERLAPS);
+    }
+
+    #[test]
+    fn the_control_holds_longer_where_nobody_holds_at_all() {
+        let plan = draw(&catalog::load("capacity-hot", &[]).unwrap(), 1).unwrap();
+        assert_eq!(plan.overlaps_without_exclusion(), 0);
+        let twin = ControlTwin::of(&plan);
+        assert!(twin.hold_ns > 0 && !twin.is_plan());
+        assert!(twin.draw(&plan).overlaps_without_exclusion() >= LEAST_OVERLAPS);
     }
 }

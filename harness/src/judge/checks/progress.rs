@@ -227,7 +227,7 @@ impl Watch<'_> {
         let until_ns = breakage.until_ns.unwrap_or(u64::MAX);
         let calm_ns = match (breakage.blow, self.facts.promises.led_within_ns) {
             _ if killed || stalled => breakage.from_ns,
-            (Blow::Leader, Some(within_ns)) => until_ns.min(breakage.from_ns + within_ns),
+            (Blow::Leader, Some(within_ns)) => until_ns.min(breakage.from_ns.saturating_add(within_ns)),
             _ => until_ns,
         };
         self.calm_ns = self.calm_ns.max(calm_ns);
