@@ -94,4 +94,10 @@ mutants: ## which changes to checks, figures and verdicts no test notices (hours
 ci-bench: setup ## one short block of the demo, for a summary on every change
 	@scripts/ci-bench.sh
 
-.PHONY: help demo test test-long catalogue setup mutants ci-bench $(files:%=test/%) $(addprefix catalogue/,$(scenarios))
+ci-perf: setup ## base and head in turns on this machine, and a gate over the difference (BASE=commit)
+	@scripts/ci-perf.sh
+
+ci-history: setup ## figures of this commit, added to the branch `history` (PUSH=yes pushes it)
+	@scripts/ci-history.sh
+
+.PHONY: help demo test test-long catalogue setup mutants ci-bench ci-perf ci-history $(files:%=test/%) $(addprefix catalogue/,$(scenarios))

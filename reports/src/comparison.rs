@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use harness::record::capacity::{Carried, carried};
-use harness::record::{Latency, Manifest, Role, RunRecord, SCHEMA_VERSION, implausible};
+use harness::record::{GateRecord, Latency, Manifest, Role, RunRecord, SCHEMA_VERSION, implausible};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +18,8 @@ pub struct Comparison {
     pub manifest: Manifest,
     /// Contenders in the order of their first run, then controls in the same order.
     pub rows: Vec<Row>,
+    /// What a gate said of it, if it was put to one.
+    pub gate: Option<GateRecord>,
     /// Probes for capacities, in the order in which they ran.
     pub probes: Vec<RunRecord>,
 }
@@ -84,7 +86,7 @@ impl Comparison {
         let mut rows: Vec<Row> = groups.into_iter().map(Row::new).collect();
         // Stable: the order of first appearance stays within each role.
         rows.sort_by_key(|row| row.role == Role::Control);
-        Self { manifest, rows, probes }
+        Self { manifest, rows, probes, gate: None }
     }
 
     /// The rows that are compared.
@@ -185,7 +187,7 @@ impl Row {
     }
 }
 
-/// Reads `manifest.json` and every `*/record.json` of a batch directory. A batch that was killed has no `end` and maybe
+/// Reads `manifest.json`, every `*/record.json` and, where there is one, the `gate.json` of a batch directory. A batch that was killed has no `end` and maybe
 /// fewer records; it loads all the same.
 ///
 /// # Errors
@@ -216,7 +218,9 @@ pub fn load(dir: &Path) -> Result<Comparison, ReportError> {
         }
         records.push(record);
     }
-    Ok(Comparison::new(manifest, records))
+    let gate = dir.join("gate.json");
+    let gate = if gate.is_file() { Some(read_json(&gate)?) } else { None };
+    Ok(Comparison { gate, ..Comparison::new(manifest, records) })
 }
 
 /// The most blocks of a batch, as scenarios have them at most; the reports have a place for each.

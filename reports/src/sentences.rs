@@ -1,8 +1,9 @@
 //! One sentence per question, made from the data, each with its condition. No sentence ranks.
 
-use harness::record::{Expected, Promise, Quantile, Standing, Verdict};
+use harness::record::{Conclusion, Expected, Promise, Quantile, Standing, Verdict};
 
 use crate::format::{self, duration, plural, significant};
+use crate::gated;
 use crate::table::{Cell, Mark};
 use crate::{Comparison, Row, Spread, carries};
 
@@ -22,6 +23,7 @@ pub(crate) fn findings(comparison: &Comparison) -> Vec<Finding> {
     let mut all = vec![correctness(comparison), validity(comparison), controls(comparison)];
     all.extend(capacity(comparison));
     all.extend([cost(comparison), end(comparison)]);
+    all.extend(gate(comparison));
     all.extend(failed(comparison));
     all.extend(skipped(comparison));
     all
@@ -275,9 +277,22 @@ fn ranges_meet(comparison: &Comparison) -> bool {
     spreads.len() > 1 && spreads.iter().all(|a| spreads.iter().all(|b| a.overlaps(b)))
 }
 
+fn gate(comparison: &Comparison) -> Option<Finding> {
+    let gate = comparison.gate.as_ref()?;
+    let (badge, sentence) = gated::badge(gate);
+    let sentences = gate.banner.iter().cloned().chain([sentence]).collect();
+    Some(Finding { question: "Gate", badge, sentences })
+}
+
 fn end(comparison: &Comparison) -> Finding {
     let question = "Exit code";
-    match &comparison.manifest.end {
+    let mut end = comparison.manifest.end.clone();
+    if let (Some(end), Some(_)) = (&mut end, &comparison.gate) {
+        // The batch ended before it was put to the gate.
+        let Conclusion { exit_code, reasons, .. } = comparison.conclusion();
+        (end.exit_code, end.reasons) = (exit_code, reasons);
+    }
+    match end {
         Some(end) => Finding {
             question,
             badge: Cell::marked(
@@ -287,7 +302,7 @@ fn end(comparison: &Comparison) -> Finding {
             sentences: if end.reasons.is_empty() {
                 vec!["Nothing speaks against this batch: its runs are valid and every check answered as promised.".to_owned()]
             } else {
-                end.reasons.clone()
+                end.reasons
             },
         },
         None => Finding {

@@ -2,6 +2,7 @@
 
 use harness::record::Role;
 
+use crate::aligned::{aligned, without_controls};
 use crate::carries::{figure, limit};
 use crate::matrix::{completed, goodput, quantile};
 use crate::table::Cell;
@@ -23,41 +24,16 @@ pub fn terminal_table(comparison: &Comparison) -> String {
         });
         let head = ["contender", "capacity /s", "99 % interval", "ends at"].map(str::to_owned);
         let contenders = carried.iter().filter(|one| one.role == Role::Contender).count();
-        aligned(&mut out, &std::iter::once(head).chain(lines).collect::<Vec<_>>(), contenders + 1);
+        let lines: Vec<_> = std::iter::once(head).chain(lines).collect();
+        out += &aligned(&lines, &[1, contenders + 1], &|column| column == 0 || column == 3);
         out.push('\n');
     }
     let mut lines = vec![HEAD.map(str::to_owned)];
     lines.extend(comparison.contenders().map(|row| line(comparison, row)));
     let first_control = lines.len();
     lines.extend(comparison.controls().map(|row| line(comparison, row)));
-    aligned(&mut out, &lines, first_control);
-    out
-}
-
-fn aligned<const N: usize>(out: &mut String, lines: &[[String; N]], first_control: usize) {
-    let mut widths = [0; N];
-    for line in lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    for (place, line) in lines.iter().enumerate() {
-        if place == 1 || (place == first_control && place > 1) {
-            let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
-            out.push_str(&rule.join("──"));
-            out.push('\n');
-        }
-        let cells = line.iter().zip(widths).enumerate();
-        // Words to the left, figures to the right.
-        let cells: Vec<String> = cells
-            .map(|(column, (cell, width))| match column == 0 || column == N - 1 {
-                true => format!("{cell:<width$}"),
-                false => format!("{cell:>width$}"),
-            })
-            .collect();
-        out.push_str(cells.join("  ").trim_end());
-        out.push('\n');
-    }
+    // Words to the left, figures to the right.
+    out + &aligned(&lines, &[1, first_control], &|column| column == 0 || column == HEAD.len() - 1)
 }
 
 fn line(comparison: &Comparison, row: &Row) -> [String; HEAD.len()] {
@@ -65,8 +41,7 @@ fn line(comparison: &Comparison, row: &Row) -> [String; HEAD.len()] {
     let both = |cell: Cell, open: &str, close: &str| format!("{}{open}{}{close}", cell.text, cell.note);
     let verdict = Cell::from(comparison.standing_of(row));
     [
-        // A name from a file must not move the cursor.
-        row.contender.chars().filter(|c| !c.is_control()).collect(),
+        without_controls(&row.contender),
         both(goodput(row), " (", ")"),
         quantile(&latency.wait, 0.5).text,
         quantile(&latency.wait, 0.99).text,

@@ -219,7 +219,7 @@ fn a_search_ends_with_every_contender_at_one_rate_and_a_report_of_what_each_carr
     // A machine that is busy with others proves nothing; anything else is wrong.
     assert!([Some(0), Some(4)].contains(&output.status.code()), "{told}");
     let batch = batch_of(folder.path());
-    let Comparison { manifest, rows, probes } = reports::load(&batch).unwrap();
+    let Comparison { manifest, rows, probes, .. } = reports::load(&batch).unwrap();
     assert_eq!(manifest.service_level.unwrap().excess_ns, 20_000_000);
     let probed = |name: &str| probes.iter().filter(|run| run.contender == name).count();
     assert!(probed("ring-queue") > 4 && probed("noop") > 4 && probed("none") == 0, "{told}");

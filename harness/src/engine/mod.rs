@@ -17,6 +17,7 @@ mod control;
 pub mod machine;
 pub(crate) mod peak;
 pub(crate) mod others;
+pub(crate) mod steadiness;
 
 pub use agent::{Agent, AgentLink, AgentOptions, Direct, EnterRet, Fencing, LeaveRet, WhenBusy};
 pub use clock::{Clock, monotonic_ns, process_cpu_ns};

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{
     Agent, AgentOptions, Clock, History, Links, PartRet, Progress, Recorder, Ways, others, peak,
+    steadiness::Steadiness,
 };
 use crate::faults::{Injector, Nodes, Surroundings, Views};
 use crate::judge::{Figures, measure};
@@ -57,6 +58,8 @@ pub struct Run {
     pub peak: Peak,
     /// What the machine did for others meanwhile; `None` in virtual time.
     pub others: Option<Others>,
+    /// What of the machine did not stay as it was, a sentence each.
+    pub disturbed: Vec<String>,
     /// How the mechanism notices the loss of a node, with negotiated values.
     pub detection: String,
 }
@@ -86,10 +89,11 @@ pub(crate) struct Stage {
 }
 
 /// What was seen of the machine while a run lasted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Watched {
     pub(crate) peak: Peak,
     pub(crate) others: Option<Others>,
+    pub(crate) disturbed: Vec<String>,
 }
 
 /// What is told when a run is over.
@@ -165,9 +169,10 @@ impl Stage {
             if self.clock.is_virtual() {
                 return Watched::default();
             }
-            let others = others::Watch::begin();
+            let (others, before) = (others::Watch::begin(), Steadiness::now());
             let peak = peak::watch(&ports, || nodes.processes(), over.cancelled()).await;
-            Watched { peak, others: Some(others.since()) }
+            let disturbed = Steadiness::now().changed_since(&before);
+            Watched { peak, others: Some(others.since()), disturbed }
         };
         let ((), injected, watched) = tokio::join!(ends, injector.run(), watched);
         (injected, watched)
@@ -187,6 +192,7 @@ impl Stage {
             operations: ret.spent.operations,
             peak: watched.peak,
             others: watched.others,
+            disturbed: watched.disturbed,
             detection,
         }
     }

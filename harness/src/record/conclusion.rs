@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::capacity::carried;
+use super::gate::{GateAnswer, GateRecord, Kept};
 use super::manifest::Manifest;
 use super::run::{Role, RunRecord, TOO_BUSY};
 use super::verdict::{CheckVerdict, Expected, Verdict};
@@ -107,7 +108,8 @@ impl CheckVerdict {
 /// What a batch amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conclusion {
-    /// 130 interrupted, 2 it could not be run, 3 a contender broke a promise, 4 invalid or not proven, 0 otherwise.
+    /// 130 interrupted, 2 it could not be run, 3 a contender broke a promise, 4 invalid or not proven, 1 a threshold of the gate
+    /// is broken, 5 one cannot be told, 0 otherwise; the first of these that is the case.
     pub exit_code: u8,
     /// All that speaks against the batch, one sentence each, the gravest first.
     pub reasons: Vec<String>,
@@ -117,6 +119,16 @@ pub struct Conclusion {
     pub rows: Vec<Standing>,
     /// Whether the bench itself was shown to work.
     pub controls_hold: bool,
+}
+
+impl Conclusion {
+    /// Which of several exit codes is that of all together.
+    #[must_use]
+    pub fn gravest_exit(codes: impl IntoIterator<Item = u8>) -> u8 {
+        const GRAVEST_FIRST: [u8; 6] = [2, 130, 3, 4, 1, 5];
+        let codes: Vec<u8> = codes.into_iter().collect();
+        GRAVEST_FIRST.into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+    }
 }
 
 /// Something that speaks against a batch.
@@ -135,14 +147,15 @@ enum Weight {
     Busy,
 }
 
-/// Concludes a batch. Each row is all runs of one contender or control, at least one; `probes` are those that looked for
-/// capacities. What a probe missed is a result; what it broke counts as in any run.
+/// Concludes a batch, and the gate that it was put to, if any. Each row is all runs of one contender or control, at least one;
+/// `probes` are those that looked for capacities. What a probe missed is a result; what it broke counts as in any run.
 #[must_use]
 pub fn conclude(
     manifest: &Manifest,
     rows: &[&[RunRecord]],
     probes: &[RunRecord],
     end: &BatchEnd,
+    gate: Option<&GateRecord>,
 ) -> Conclusion {
     let mut reasons: Vec<Reason> = rows.iter().flat_map(|row| against_row(row)).collect();
     reasons.extend(against_probes(manifest, probes));
@@ -180,6 +193,8 @@ pub fn conclude(
         BatchEnd::Failed(_) => 2,
         _ if !broken.is_empty() => 3,
         _ if !unproven.is_empty() || !busy.is_empty() => 4,
+        _ if gate.is_some_and(|gate| gate.count(Kept::No) > 0) => 1,
+        _ if gate.is_some_and(|gate| gate.count(Kept::CannotTell) > 0) => 5,
         _ => 0,
     };
     let first = match end {
@@ -191,7 +206,8 @@ pub fn conclude(
         }
         BatchEnd::Complete | BatchEnd::Missing => Some("the batch is not proven".to_owned()),
     };
-    let texts = broken.into_iter().chain(unproven).chain(busy);
+    let gated = against_gate(gate);
+    let texts = broken.into_iter().chain(unproven).chain(busy).chain(gated);
     Conclusion {
         exit_code,
         reasons: first.into_iter().chain(texts).collect(),
@@ -199,6 +215,20 @@ pub fn conclude(
         rows: rows.into_iter().map(|(_, standing)| standing).collect(),
         controls_hold,
     }
+}
+
+/// What a gate has against the batch: what is broken first.
+fn against_gate(gate: Option<&GateRecord>) -> Vec<String> {
+    let of = |kept, word: &'static str| {
+        let answers =
+            gate.into_iter().flat_map(|gate| &gate.answers).filter(move |answer| answer.kept == kept);
+        answers.map(move |answer| {
+            let GateAnswer { contender, rule, observed, why, .. } = answer;
+            let observed = if observed.is_empty() { String::new() } else { format!(": {observed}") };
+            format!("gate: {contender}: {rule} {word}{observed}; {why}")
+        })
+    };
+    of(Kept::No, "is broken").chain(of(Kept::CannotTell, "cannot be told")).collect()
 }
 
 fn role(row: &[RunRecord]) -> Role {

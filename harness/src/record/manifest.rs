@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Calibration;
 use super::probe::ServiceLevel;
 
 /// Version of the stored format; a reader refuses any other.
@@ -48,6 +49,12 @@ pub struct Manifest {
     /// The contender that all others are compared with, chosen before the first run.
     #[serde(default)]
     pub reference: Option<String>,
+    /// After which blocks the batch might end because everything was told; empty: only after all.
+    #[serde(default)]
+    pub looks: Vec<u32>,
+    /// How much figures stray on such a machine, as far as somebody has measured it there; without it, nobody has.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
     /// What a rate must meet to be carried, where that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_level: Option<ServiceLevel>,
@@ -108,6 +115,15 @@ pub struct Machine {
     pub fsync_p99_ns: Option<u64>,
     /// Median round trip of 64 bytes over loopback TCP.
     pub loopback_rtt_p50_ns: Option<u64>,
+}
+
+impl Machine {
+    /// What makes figures comparable: the processor, how many, memory, and the file system below the servers.
+    #[must_use]
+    pub fn class(&self) -> String {
+        let gib = (self.memory_bytes as f64 / f64::from(1 << 30)).round();
+        format!("{}, {} processors, {gib} GiB, {}", self.cpu, self.cores, self.filesystem)
+    }
 }
 
 /// Processors by party, as lists such as `0-2,7`; those of one party are no other's.

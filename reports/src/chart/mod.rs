@@ -13,10 +13,13 @@ mod tail;
 mod throughput;
 mod bystander;
 
+mod trend;
+
 use crate::{Comparison, ReportError};
 
 pub(crate) use figure::Chart;
 use palette::Look;
+pub(crate) use trend::{TrendLine, trend_image};
 
 /// Draws a chart; `None` when no run has the data for it.
 type Draw = fn(&Comparison, &[Look]) -> Result<Option<Chart>, ReportError>;

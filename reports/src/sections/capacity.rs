@@ -2,7 +2,7 @@
 
 use harness::record::Role;
 use harness::record::capacity::Carried;
-use harness::record::difference::{Answer, Decided, Paired, Rule, decide};
+use harness::record::difference::{Answer, Decided, Ratio, Rule, decide};
 
 use crate::Comparison;
 use crate::carries::{figure, limit};
@@ -67,16 +67,16 @@ fn beside(comparison: &Comparison, all: &[Carried]) -> Vec<Cell> {
     let own = |carried: &&Carried| carried.role == Role::Contender && carried.limited.is_none();
     let name = comparison.manifest.reference.as_deref().unwrap_or_default();
     let reference = all.iter().filter(own).find(|carried| carried.contender == name);
-    let paired: Vec<Option<Paired>> = all
+    let paired: Vec<Option<Ratio>> = all
         .iter()
         .map(|carried| {
             let reference =
                 reference.filter(|other| own(&carried) && other.contender != carried.contender)?;
             let of = |block: u32| reference.blocks.iter().find(|(other, _)| *other == block);
-            Paired::of(carried.blocks.iter().filter_map(|(block, rate)| Some((*rate, of(*block)?.1))))
+            Ratio::paired(carried.blocks.iter().filter_map(|(block, rate)| Some((*rate, of(*block)?.1))))
         })
         .collect();
-    let family: Vec<Paired> = paired.iter().flatten().copied().collect();
+    let family: Vec<Ratio> = paired.iter().flatten().copied().collect();
     let mut decided = decide(&family, &Rule::default()).into_iter();
     paired
         .iter()
@@ -88,10 +88,10 @@ fn beside(comparison: &Comparison, all: &[Carried]) -> Vec<Cell> {
 }
 
 fn ratio(decided: &Decided) -> Cell {
-    let (low, high) = decided.paired.interval(0.99);
-    let [ratio, low, high] = [decided.paired.ratio(), low, high].map(format::significant);
+    let (low, high) = decided.ratio.interval(0.99);
+    let [ratio, low, high] = [decided.ratio.ratio(), low, high].map(format::significant);
     let words = match decided.answer {
-        Answer::Different if decided.paired.ratio() > 1.0 => "more".to_owned(),
+        Answer::Different if decided.ratio.ratio() > 1.0 => "more".to_owned(),
         Answer::Different => "less".to_owned(),
         Answer::Same => "the same".to_owned(),
         Answer::CannotTell => match decided.blocks_that_would_tell() {

@@ -2,18 +2,18 @@
 
 use std::io;
 
+use harness::judge::aftermath;
 use harness::judge::checks;
-use harness::judge::{Figures, aftermath};
-use harness::model::{FaultTarget, FaultVerb, Outage, Standstill};
+use harness::model::{FaultTarget, FaultVerb};
 use harness::placement::Run;
 use harness::record::capacity::{Missed, missed};
 use harness::record::{
     CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, Probe, Role, RunRecord, SCHEMA_VERSION,
-    TOO_BUSY, Verdict,
+    Verdict,
 };
 
 use super::asked::Asked;
-use super::lateness::{Worth, worth};
+use super::doubts::doubts;
 use super::place::Place;
 use crate::contenders::{Contender, Proof};
 use crate::spec::{Scenario, ScenarioSpec};
@@ -99,63 +99,6 @@ fn spare_progress(record: &mut RunRecord, missed: &Missed) {
 
 /// The check that everybody is served in the end.
 const PROGRESS: &str = "progress";
-
-/// Why the run counts for nothing, and what a reader of its figures must know.
-fn doubts(
-    asked: &Asked,
-    contender: &Contender,
-    run: &Run,
-    figures: &Figures,
-    faults: &FaultFacts,
-    cut: bool,
-) -> (Vec<String>, Vec<String>) {
-    let mut invalid = figures.implausible.clone();
-    let mut warnings = Vec::new();
-    if figures.tasks.not_offered > 0 && !cut {
-        invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
-    }
-    for outage in &run.facts.outages {
-        if let Some(how) = &outage.unplanned {
-            invalid.push(format!("node {} died: {how}", outage.node.0));
-        }
-    }
-    for fault in &faults.faults {
-        if let Some(failure) = &fault.failure {
-            invalid.push(format!("a fault ({} {}) failed: {failure}", fault.verb, fault.target));
-        }
-    }
-    if !faults.faults.is_empty() && !faults.last_completed {
-        warnings.push("the last task to return did not complete: it had not come back yet".to_owned());
-    }
-    if figures.tasks.completed == 0 && asked.probe.is_none() {
-        invalid.push("no task completed".to_owned());
-    }
-    // A burst is late by nature: its tasks are started one after the other.
-    let paced = asked.scenario.spec.load().is_some_and(|load| load.is_paced());
-    // At a rate that is too much for them, server, nodes and driver are late together: that is what a probe looks for.
-    let excused = |late: &str| asked.probe.is_some() && !late.starts_with(TOO_BUSY);
-    match worth(&figures.latency, run.others.as_ref()) {
-        Worth::Invalid(late) if excused(&late) => {}
-        Worth::Invalid(late) if paced => invalid.push(late),
-        Worth::Invalid(late) => warnings.push(format!("{late}; latencies include it")),
-        Worth::Counts(remark) => warnings.extend(remark),
-    }
-    if figures.untold > 0 {
-        let untold =
-            format!("of {} steps that the agent let in no node told that it had been asked", figures.untold);
-        // Who is killed as planned has left last words.
-        let unplanned = |outage: &Outage| outage.state == Standstill::Down && outage.unplanned.is_some();
-        match run.facts.outages.iter().any(unplanned) {
-            true => warnings.push(format!("{untold}: a node that died took its last events with it")),
-            false => invalid.push(format!("{untold}: events are missing")),
-        }
-    }
-    warnings.extend(contender.caveats(&asked.scenario.spec, &run.facts.plan));
-    if run.bystander_failed > 0 {
-        warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
-    }
-    (invalid, warnings)
-}
 
 /// What came of the faults, and what the scenario promises of it.
 fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> io::Result<FaultFacts> {

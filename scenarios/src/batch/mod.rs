@@ -2,7 +2,7 @@
 //!
 //! What is to run (`wanted`) and where it is kept (`store`); what else is on the machine (`disks`, [`twins`]); a run (`one_run`) on its server (`servers`), and its record
 //! (`assemble`), cut short where a probe is `hopeless`. Whose turn it is (`order`; `probing` and `search` where capacities are looked for), servers between
-//! their turns (`standing`), and all turns (`schedule`). What the records together mean is for [`harness::record::conclude`] to say.
+//! their turns (`standing`), whether all is told (`decided`), and all turns (`schedule`). What the records together mean is for [`harness::record::conclude`] to say.
 
 mod lateness;
 mod place;
@@ -14,7 +14,10 @@ pub mod twins;
 mod pinning;
 mod wanted;
 
+mod decided;
+
 mod asked;
+mod doubts;
 mod assemble;
 mod servers;
 

@@ -12,6 +12,7 @@ use harness::record::{RunRecord, Skipped, Tally};
 use harness::servers::default_root;
 
 use super::asked::Asked;
+use super::decided::decided;
 use super::disks::Disks;
 use super::lateness::only_busy;
 use super::one_run::Done;
@@ -43,6 +44,8 @@ pub struct Ran {
     pub failed: Vec<Skipped>,
     /// The rate that was the same for all, where it is not the scenario's.
     pub rate_per_s: Option<f64>,
+    /// After how many blocks everything was told, where that was before all were done.
+    pub decided: Option<u32>,
     /// How many blocks there were where the budget was spent before all were done.
     pub blocks: Option<u32>,
 }
@@ -102,6 +105,14 @@ impl Batch {
         let (mut block, mut repeats_left, mut turns) = (0, 0, 0_u32);
         while let Some(turn) = order.next(&ran.records, &ran.failed) {
             if turn.block != block {
+                if let (Some(looks), Some(reference)) = (&self.looks, self.reference())
+                    && decided(&ran.records, reference, looks, block)
+                {
+                    let blocks = self.scenario.spec.blocks;
+                    show.line(&format!("after block {block} of {blocks} everything is told: the batch ends"));
+                    ran.decided = Some(block);
+                    break;
+                }
                 let mean_s =
                     jiff::Timestamp::now().duration_since(begun).as_secs_f64() / f64::from(turns.max(1));
                 if let (Some(budget), Some(probing), LEAST_BLOCKS.., 1..) =

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use harness::record::difference::Looks;
 use harness::record::{BatchEnd, Conclusion, End, Manifest, Role, RunRecord, ServiceLevel, write_json};
 use harness::servers::{self, Server};
 use reports::Comparison;
@@ -18,7 +19,7 @@ use crate::batch::{self, Batch, Pinning, Ran, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
 use crate::spec::{Scenario, did_you_mean};
-use crate::{catalog, workload};
+use crate::{calibration, catalog, workload};
 
 /// Which batch.
 #[derive(Debug, Args)]
@@ -75,6 +76,10 @@ pub(super) struct BatchArgs {
     /// uses; an error where there are too few.
     #[arg(long)]
     pin: bool,
+    /// Where the noise floors of classes of machines are kept, by `calibrate`, for reports and gates; $XDG_CACHE_HOME/lockbench or
+    /// ~/.cache/lockbench where not given.
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
     /// Where batch directories are made.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,
@@ -94,7 +99,14 @@ pub(super) struct Aim {
     pub(super) capacity: bool,
     /// How long that may take, about.
     pub(super) budget: Option<Duration>,
+    /// Every contender takes part twice in each block, to be compared with itself.
+    pub(super) twice: bool,
+    /// It may end as soon as everything is told.
+    pub(super) until_decided: bool,
 }
+
+/// Blocks where nothing else is said and differences are looked for: what one of a tenth asks for where runs stray by a twentieth.
+const REVIEW_BLOCKS: u32 = 10;
 
 impl BatchArgs {
     /// The same with one more setting, which wins over the others.
@@ -103,8 +115,13 @@ impl BatchArgs {
         self
     }
 
-    /// Runs it, and writes the report. Returns the exit code.
-    pub(super) async fn run(self, aim: Aim) -> anyhow::Result<u8> {
+    /// Where noise floors are kept.
+    pub(super) fn store(&self) -> Option<PathBuf> {
+        self.store.clone().or_else(calibration::default_store)
+    }
+
+    /// Runs it, and writes the report. Returns the exit code, and where the batch is.
+    pub(super) async fn run(self, aim: Aim) -> anyhow::Result<(u8, PathBuf)> {
         let stop = CancellationToken::new();
         // Before the first child of ours is started, if only to be asked for its version.
         let mut signals = tokio::task::JoinSet::new();
@@ -155,17 +172,22 @@ impl BatchArgs {
         if end == BatchEnd::Interrupted {
             display.line(&format!("the rest of it: --resume {}", directory.display()));
         }
-        Ok(exit_code)
+        Ok((exit_code, directory))
     }
 
     /// A batch that begins.
     async fn begun(&self, aim: Aim, stop: CancellationToken, display: &Display) -> anyhow::Result<Begun> {
         let named = self.scenario.as_deref().expect("required unless a batch is taken up");
-        let scenario = catalog::load(named, &settings(self))?;
+        let scenario = catalog::load(named, &settings(self, aim))?;
         let level = aim.capacity.then(|| level(&scenario)).transpose()?;
         let wanted = wanted(self, &scenario)?;
         let seed = self.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed);
-        let batch = self.batch(scenario, wanted, seed, level, aim, stop)?;
+        let looks = aim.until_decided.then(|| Looks::planned(scenario.spec.blocks));
+        let batch = Batch { looks, ..self.batch(scenario, wanted, seed, level, aim, stop)? };
+        if aim.until_decided && batch.contenders.iter().filter(|one| one.role == Role::Contender).count() < 2
+        {
+            anyhow::bail!("--until-decided: nothing is to be decided of fewer than two contenders");
+        }
         batch.can_be_drawn()?;
         let started = jiff::Timestamp::now();
         let directory = batch::new_directory(&batch.out, &batch.scenario.spec.name, started)?;
@@ -211,7 +233,8 @@ impl BatchArgs {
         if let Some(skip) = batch.skipped.first() {
             anyhow::bail!("{} cannot run any more: {}", skip.contender, skip.reason);
         }
-        let batch = Batch { skipped: manifest.skipped.clone(), ..batch };
+        let looks = (!manifest.looks.is_empty()).then(|| Looks::of(&manifest.looks));
+        let batch = Batch { skipped: manifest.skipped.clone(), looks, ..batch };
         let ran = Ran { records, ..Ran::default() };
         Ok(Begun { batch, directory: directory.to_owned(), manifest, ran })
     }
@@ -226,7 +249,12 @@ impl BatchArgs {
         stop: CancellationToken,
     ) -> anyhow::Result<Batch> {
         let attached = self.urls.by_kind().clone();
-        let (taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
+        let (mut taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
+        if aim.twice {
+            let compared = |contender: &&Contender| contender.role == Role::Contender;
+            let again: Vec<_> = taking_part.iter().filter(compared).map(Contender::again).collect();
+            taking_part.extend(again);
+        }
         if let Some(skip) = skipped.iter().find(|skip| self.contenders.contains(&skip.contender)) {
             anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
         }
@@ -251,6 +279,8 @@ impl BatchArgs {
             pinning,
             level,
             budget: aim.budget,
+            looks: None,
+            store: self.store(),
             stop,
         })
     }
@@ -281,7 +311,7 @@ fn level(scenario: &Scenario) -> anyhow::Result<ServiceLevel> {
 }
 
 /// `--set` and the short forms, in that order, so that a short form wins.
-fn settings(args: &BatchArgs) -> Vec<(String, String)> {
+fn settings(args: &BatchArgs, aim: Aim) -> Vec<(String, String)> {
     let mut settings = args.set.clone();
     let mut short =
         |key: &str, value: Option<String>| settings.extend(value.map(|value| (key.to_owned(), value)));
@@ -292,7 +322,8 @@ fn settings(args: &BatchArgs) -> Vec<(String, String)> {
     short("detect_ms", float(args.detect));
     short("duration_s", float(args.duration));
     short("rtt_ms", float(args.rtt));
-    short("blocks", args.blocks.map(|blocks| blocks.to_string()));
+    let usual = (aim.twice || aim.until_decided).then_some(REVIEW_BLOCKS);
+    short("blocks", args.blocks.or(usual).map(|blocks| blocks.to_string()));
     short("placement", args.placement.as_ref().map(|placement| format!("{placement:?}")));
     short("topology", args.topology.as_ref().map(|topology| format!("{topology:?}")));
     short("durability", args.durability.as_ref().map(|durability| format!("{durability:?}")));

@@ -2,11 +2,12 @@
 
 use harness::engine::WhenBusy;
 use harness::model::Plan;
-use harness::record::{Manifest, PlanFacts, Role, SCHEMA_VERSION};
+use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
 use harness::servers::{self, Topology};
 
 use super::harness_cost::harness_cost;
 use crate::batch::{Batch, Pinning, Ran};
+use crate::calibration;
 use crate::workload::ControlTwin;
 
 /// The manifest of a batch that is about to begin.
@@ -20,6 +21,7 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         // This process has been given its share of them.
         machine.cores = pinning.count() as u32;
     }
+    let calibration = batch.store.as_ref().and_then(|store| calibration::known(store, &machine.class()));
     Ok(Manifest {
         schema_version: SCHEMA_VERSION,
         scenario: spec.name.clone(),
@@ -36,7 +38,9 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         plan: plan_facts(batch, plan),
         blocks: spec.blocks,
         contenders: batch.contenders.iter().map(|contender| contender.name.to_owned()).collect(),
-        reference: reference(batch),
+        reference: batch.reference().map(str::to_owned),
+        looks: batch.looks.as_ref().map(|looks| looks.at().to_vec()).unwrap_or_default(),
+        calibration,
         service_level: batch.level,
         harness,
         skipped: batch.skipped.clone(),
@@ -55,6 +59,10 @@ pub(super) fn as_it_was(batch: &Batch, ran: &Ran, manifest: &mut Manifest) -> an
         manifest.plan = plan_facts(batch, &*batch.plan_at(rate, 1)?);
         // The rate is one that all carry.
         manifest.plan.saturating = false;
+    }
+    if let Some(blocks) = ran.decided {
+        // What was not run was not needed.
+        manifest.blocks = blocks;
     }
     if let Some(blocks) = ran.blocks {
         manifest.threats.push(format!("The budget was spent after {blocks} of {} blocks.", manifest.blocks));
@@ -84,15 +92,6 @@ fn plan_facts(batch: &Batch, plan: &Plan) -> PlanFacts {
     }
 }
 
-/// The first that the scenario names of those that take part.
-fn reference(batch: &Batch) -> Option<String> {
-    let takes_part = |name: &&str| {
-        batch.contenders.iter().any(|contender| contender.name == *name && contender.role == Role::Contender)
-    };
-    let mut named = batch.scenario.spec.contenders.iter().map(|name| name.get_ref().as_str());
-    named.find(takes_part).map(str::to_owned)
-}
-
 /// A password may stand in any URL on the command line.
 fn redact_argument(argument: &str) -> String {
     match argument.split_once("://") {
@@ -114,6 +113,13 @@ fn threats(batch: &Batch) -> Vec<String> {
         }
         .to_owned(),
     ];
+    if harness::engine::machine::is_virtual() {
+        threats.push(
+            "This is a virtual machine: what its host does for others falls on wall time, which on hosted runners strays by tens of per \
+             cent from one run to the next. The processor time of a task strays less; `lockbench calibrate` says by how much."
+                .to_owned(),
+        );
+    }
     if batch.scenario.spec.faults.is_empty() {
         threats.push(
             "No faults were injected: nothing here says what happens when a process pauses or a link breaks."

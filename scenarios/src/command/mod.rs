@@ -14,13 +14,18 @@ mod batch;
 
 mod capacity;
 mod check;
+mod compare;
 mod doctor;
 mod floors;
+mod gate;
+mod history;
 mod list;
 mod node;
 mod report;
 mod ring;
 mod run;
+
+mod calibrate;
 
 mod verbs;
 

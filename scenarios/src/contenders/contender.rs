@@ -95,7 +95,17 @@ pub struct Contender {
     pub design: Arc<dyn Design>,
 }
 
+/// What stands behind the name of whoever takes part a second time.
+pub const AGAIN: &str = "-again";
+
 impl Contender {
+    /// The same once more, as a contender of its own.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        // Names live as long as the program; those of a command are few.
+        Self { name: format!("{}{AGAIN}", self.name).leak(), ..self.clone() }
+    }
+
     /// A control inside one process.
     pub(super) fn control(name: &'static str, summary: &'static str, design: impl Design + 'static) -> Self {
         let nothing = "no: a control inside one process".to_owned();

@@ -24,8 +24,7 @@ impl Scenario {
     /// An error at the place of a spanned value.
     #[must_use]
     pub fn error_at(&self, span: std::ops::Range<usize>, what: impl Into<String>) -> SpecError {
-        let line = self.text[..span.start.min(self.text.len())].matches('\n').count() + 1;
-        SpecError { place: format!("{}, line {line}", self.origin), what: what.into() }
+        SpecError::at(&self.origin, &self.text, span.start, what)
     }
 
     /// An error at the first line that sets a key.

@@ -1,6 +1,6 @@
 //! What each contender carries, over the blocks, and what stood in its way.
 
-use crate::record::difference::Paired;
+use crate::record::difference::Ratio;
 use crate::record::probe::{Probe, ServiceLevel};
 use crate::record::run::{Role, RunRecord};
 
@@ -50,8 +50,8 @@ pub struct Carried {
 impl Carried {
     /// The geometric mean of the blocks, with its interval; `None` of none, or of one.
     #[must_use]
-    pub fn estimate(&self) -> Option<Paired> {
-        Paired::of(self.blocks.iter().map(|(_, rate)| (*rate, 1.0)))
+    pub fn estimate(&self) -> Option<Ratio> {
+        Ratio::paired(self.blocks.iter().map(|(_, rate)| (*rate, 1.0)))
     }
 
     /// The geometric mean of the blocks; `None` of none.

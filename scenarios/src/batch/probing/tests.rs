@@ -1,4 +1,4 @@
-use harness::record::difference::Paired;
+use harness::record::difference::Ratio;
 use harness::record::{
     Awareness, FaultFacts, Histogram, Latency, OnTime, Peak, Probe, SCHEMA_VERSION, Survives, Tally,
 };
@@ -117,7 +117,7 @@ fn record(turn: &Turn, order: u32, waits: &[f64]) -> RunRecord {
 }
 
 /// A whole search of the capacity of these servers.
-fn searched(servers: Servers, blocks: u32, seed: u64) -> (Vec<RunRecord>, Paired) {
+fn searched(servers: Servers, blocks: u32, seed: u64) -> (Vec<RunRecord>, Ratio) {
     let probing = Probing {
         names: vec!["servers"],
         probed: vec![true],
