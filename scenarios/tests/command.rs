@@ -71,6 +71,7 @@ fn the_help_lists_verbs_by_what_a_person_wants() {
     let expected = [
         "Measure:",
         "run",
+        "capacity",
         "floors",
         "Judge:",
         "check",
