@@ -18,10 +18,10 @@ pub struct Comparison {
     pub manifest: Manifest,
     /// Contenders in the order of their first run, then controls in the same order.
     pub rows: Vec<Row>,
-    /// Probes for capacities, in the order in which they ran.
-    pub probes: Vec<RunRecord>,
     /// What a gate said of it, if it was put to one.
     pub gate: Option<GateRecord>,
+    /// Probes for capacities, in the order in which they ran.
+    pub probes: Vec<RunRecord>,
 }
 
 /// One contender or control over the blocks of a batch.

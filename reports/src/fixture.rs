@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use harness::record::{
-    Awareness, CheckVerdict, End, Expected, FaultFacts, FaultRecord, GateAnswer, GateRecord, HarnessCost,
-    Histogram, Kept, Latency, Machine, Manifest, OnTime, Operations, Peak, PlanFacts, Probe, Role, RunRecord,
-    SCHEMA_VERSION, ServerFacts, ServiceLevel, Skipped, Survives, Tally, Verdict,
+    Awareness, Calibration, CheckVerdict, End, Expected, FaultFacts, FaultRecord, GateAnswer, GateRecord,
+    HarnessCost, Histogram, Kept, Latency, Machine, Manifest, NoiseFloor, OnTime, Operations, Peak,
+    PlanFacts, Probe, Role, RunRecord, SCHEMA_VERSION, ServerFacts, ServiceLevel, Skipped, Survives, Tally,
+    Verdict,
 };
 
 use crate::Comparison;
@@ -137,6 +138,27 @@ pub(crate) fn faulted() -> Comparison {
     let faults = &mut comparison.rows[0].records[0].faults;
     *faults = FaultFacts { planned: 2, faults: vec![fault, missed], ..FaultFacts::default() };
     comparison
+}
+
+/// The noise floor of two figures of a contender.
+pub(crate) fn calibration() -> Calibration {
+    let floor = |metric: &str| NoiseFloor {
+        contender: "redis-naive".to_owned(),
+        metric: metric.to_owned(),
+        blocks: 10,
+        log_ratio_sd: 0.05,
+        ratio: 1.0,
+        detectable_by_6: 0.16,
+        detectable_by_10: 0.1,
+    };
+    Calibration {
+        schema_version: SCHEMA_VERSION,
+        machine_class: "two cores".to_owned(),
+        scenario: "smoke".to_owned(),
+        measured_utc: "2026-11-28T00:00:00Z".to_owned(),
+        blocks: 10,
+        floors: vec![floor("goodput"), floor("release_p50")],
+    }
 }
 
 /// Put to a gate of two thresholds, one of them broken.

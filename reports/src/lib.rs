@@ -14,13 +14,13 @@ mod concluded;
 
 mod format;
 mod table;
-mod carries;
 mod aligned;
 mod markup;
 mod estimates;
 mod github;
 mod noise;
 mod gated;
+mod carries;
 mod sentences;
 mod matrix;
 

@@ -46,8 +46,6 @@ fn table(calibration: &Calibration, primary_alone: bool) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use harness::record::NoiseFloor;
-
     use super::*;
     use crate::fixture;
 
@@ -55,23 +53,7 @@ mod tests {
     fn a_report_has_the_floor_of_what_contenders_are_told_apart_by() {
         let mut comparison = fixture::small();
         assert!(noise(&comparison).is_none());
-        let floor = |metric: &str| NoiseFloor {
-            contender: "redis-naive".to_owned(),
-            metric: metric.to_owned(),
-            blocks: 10,
-            log_ratio_sd: 0.05,
-            ratio: 1.0,
-            detectable_by_6: 0.16,
-            detectable_by_10: 0.1,
-        };
-        comparison.manifest.calibration = Some(Calibration {
-            schema_version: 2,
-            machine_class: "two cores".to_owned(),
-            scenario: "smoke".to_owned(),
-            measured_utc: "2026-11-28T00:00:00Z".to_owned(),
-            blocks: 10,
-            floors: vec![floor("goodput"), floor("release_p50")],
-        });
+        comparison.manifest.calibration = Some(fixture::calibration());
         let table = noise(&comparison).unwrap();
         assert_eq!(table.groups[0].rows.len(), 1);
         let cells: Vec<_> = table.groups[0].rows[0].cells.iter().map(|cell| cell.text.as_str()).collect();

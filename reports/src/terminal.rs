@@ -25,7 +25,7 @@ pub fn terminal_table(comparison: &Comparison) -> String {
         let head = ["contender", "capacity /s", "99 % interval", "ends at"].map(str::to_owned);
         let contenders = carried.iter().filter(|one| one.role == Role::Contender).count();
         let lines: Vec<_> = std::iter::once(head).chain(lines).collect();
-        out.push_str(&aligned(&lines, &[1, contenders + 1], &|column| column == 0 || column == 3));
+        out += &aligned(&lines, &[1, contenders + 1], &|column| column == 0 || column == 3);
         out.push('\n');
     }
     let mut lines = vec![HEAD.map(str::to_owned)];
@@ -33,8 +33,7 @@ pub fn terminal_table(comparison: &Comparison) -> String {
     let first_control = lines.len();
     lines.extend(comparison.controls().map(|row| line(comparison, row)));
     // Words to the left, figures to the right.
-    out.push_str(&aligned(&lines, &[1, first_control], &|column| column == 0 || column == HEAD.len() - 1));
-    out
+    out + &aligned(&lines, &[1, first_control], &|column| column == 0 || column == HEAD.len() - 1)
 }
 
 fn line(comparison: &Comparison, row: &Row) -> [String; HEAD.len()] {

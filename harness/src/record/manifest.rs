@@ -49,15 +49,15 @@ pub struct Manifest {
     /// The contender that all others are compared with, chosen before the first run.
     #[serde(default)]
     pub reference: Option<String>,
-    /// What a rate must meet to be carried, where that was asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_level: Option<ServiceLevel>,
     /// After which blocks the batch might end because everything was told; empty: only after all.
     #[serde(default)]
     pub looks: Vec<u32>,
     /// How much figures stray on such a machine, as far as somebody has measured it there; without it, nobody has.
     #[serde(default)]
     pub calibration: Option<Calibration>,
+    /// What a rate must meet to be carried, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_level: Option<ServiceLevel>,
     /// Cost of the harness itself, measured before the first run.
     pub harness: HarnessCost,
     /// Contenders that could not run, and how to get them.

@@ -38,6 +38,7 @@ struct Page<'a> {
     moves: Option<Table>,
     noise: Option<Table>,
     calibrated: String,
+    looked: Option<String>,
     bursts: Option<Table>,
     held: Table,
     bench: Facts,
@@ -82,6 +83,14 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
                 format::utc(&of.measured_utc),
                 format::plural(of.blocks.into(), "block"),
                 of.scenario
+            )
+        }),
+        looked: (!manifest.looks.is_empty()).then(|| {
+            let at: Vec<String> = manifest.looks.iter().map(u32::to_string).collect();
+            format!(
+                "Looks were planned after {} blocks, each with its part of that 1 %; this is the one after {}.",
+                at.join(", "),
+                manifest.blocks
             )
         }),
         bursts: cost::bursts(comparison).map(|table| captioned("When the last of a burst was served", table)),

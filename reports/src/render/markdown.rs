@@ -26,13 +26,13 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         );
     }
     line(&mut out, "");
-    if let Some(capacity) = sections::capacity(comparison) {
-        line(&mut out, &escape(&carries::level(comparison)));
-        line(&mut out, "");
-        table(&mut out, "Contender", &capacity);
-        line(&mut out, "");
-    }
     let mut matrix = String::new();
+    if let Some(capacity) = sections::capacity(comparison) {
+        line(&mut matrix, &escape(&carries::level(comparison)));
+        line(&mut matrix, "");
+        table(&mut matrix, "Contender", &capacity);
+        line(&mut matrix, "");
+    }
     table(&mut matrix, "Contender", &matrix::table(comparison));
     line(&mut matrix, "");
     line(

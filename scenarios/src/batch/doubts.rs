@@ -9,8 +9,7 @@ use super::asked::Asked;
 use super::lateness::{Worth, worth};
 use crate::contenders::Contender;
 
-/// Why the run counts for nothing, and what a reader of its figures must know. `cut`: it was a probe that was stopped, since it could
-/// no longer meet the service level.
+/// Why the run counts for nothing, and what a reader of its figures must know.
 pub(super) fn doubts(
     asked: &Asked,
     contender: &Contender,
@@ -94,6 +93,7 @@ mod tests {
         fn new() -> Self {
             let scenario = catalog::load("smoke", &[]).unwrap();
             let plan = Arc::new(workload::draw(&scenario, 7).unwrap());
+            let asked = Asked { scenario, plan: Arc::clone(&plan), rate_per_s: None, probe: None };
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
             let run = runtime.unwrap().block_on(async {
@@ -105,7 +105,6 @@ mod tests {
             let figures = run.measure().unwrap();
             let contender =
                 contenders::all().into_iter().find(|contender| contender.name == "ring-queue").unwrap();
-            let asked = Asked { plan: Arc::clone(&run.facts.plan), scenario, rate_per_s: None, probe: None };
             Self { asked, contender, run, figures, faults: FaultFacts::default() }
         }
 

@@ -44,6 +44,8 @@ pub struct Ran {
     pub failed: Vec<Skipped>,
     /// The rate that was the same for all, where it is not the scenario's.
     pub rate_per_s: Option<f64>,
+    /// After how many blocks everything was told, where that was before all were done.
+    pub decided: Option<u32>,
     /// How many blocks there were where the budget was spent before all were done.
     pub blocks: Option<u32>,
 }
@@ -108,7 +110,7 @@ impl Batch {
                 {
                     let blocks = self.scenario.spec.blocks;
                     show.line(&format!("after block {block} of {blocks} everything is told: the batch ends"));
-                    ran.blocks = Some(block);
+                    ran.decided = Some(block);
                     break;
                 }
                 let mean_s =

@@ -32,14 +32,14 @@ pub struct Batch {
     pub program: PathBuf,
     /// Processors of their own for the parties of a run; `None`: all share all.
     pub pinning: Option<Pinning>,
-    /// What a rate must meet to be carried, where capacities are looked for.
-    pub level: Option<ServiceLevel>,
-    /// How long that may take, about: no block begins that would probably end later.
-    pub budget: Option<Duration>,
     /// Where the noise floors of machines are kept, if anywhere.
     pub store: Option<PathBuf>,
     /// After which blocks it may end because everything is told; `None`: only after all.
     pub looks: Option<Looks>,
+    /// What a rate must meet to be carried, where capacities are looked for.
+    pub level: Option<ServiceLevel>,
+    /// How long that may take, about: no block begins that would probably end later.
+    pub budget: Option<Duration>,
     /// Ends the batch early.
     pub stop: CancellationToken,
 }

@@ -99,13 +99,13 @@ pub(super) struct Aim {
     pub(super) capacity: bool,
     /// How long that may take, about.
     pub(super) budget: Option<Duration>,
-    /// How each differs from itself: contenders take part twice in each block, controls once.
+    /// Every contender takes part twice in each block, to be compared with itself.
     pub(super) twice: bool,
-    /// Whether they differ, and no more: it may end early.
+    /// It may end as soon as everything is told.
     pub(super) until_decided: bool,
 }
 
-/// What a difference of a tenth asks for where runs stray by a twentieth.
+/// Blocks where nothing else is said and differences are looked for: what one of a tenth asks for where runs stray by a twentieth.
 const REVIEW_BLOCKS: u32 = 10;
 
 impl BatchArgs {
@@ -120,10 +120,7 @@ impl BatchArgs {
         self.store.clone().or_else(calibration::default_store)
     }
 
-    /// Runs it, and writes the report; the exit code, and where it is.
-    ///
-    /// # Errors
-    /// What was asked for cannot be run, or what is measured cannot be kept.
+    /// Runs it, and writes the report. Returns the exit code, and where the batch is.
     pub(super) async fn run(self, aim: Aim) -> anyhow::Result<(u8, PathBuf)> {
         let stop = CancellationToken::new();
         // Before the first child of ours is started, if only to be asked for its version.
@@ -185,7 +182,12 @@ impl BatchArgs {
         let level = aim.capacity.then(|| level(&scenario)).transpose()?;
         let wanted = wanted(self, &scenario)?;
         let seed = self.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed);
-        let batch = self.batch(scenario, wanted, seed, level, aim, stop)?;
+        let looks = aim.until_decided.then(|| Looks::planned(scenario.spec.blocks));
+        let batch = Batch { looks, ..self.batch(scenario, wanted, seed, level, aim, stop)? };
+        if aim.until_decided && batch.contenders.iter().filter(|one| one.role == Role::Contender).count() < 2
+        {
+            anyhow::bail!("--until-decided: nothing is to be decided of fewer than two contenders");
+        }
         batch.can_be_drawn()?;
         let started = jiff::Timestamp::now();
         let directory = batch::new_directory(&batch.out, &batch.scenario.spec.name, started)?;
@@ -231,7 +233,8 @@ impl BatchArgs {
         if let Some(skip) = batch.skipped.first() {
             anyhow::bail!("{} cannot run any more: {}", skip.contender, skip.reason);
         }
-        let batch = Batch { skipped: manifest.skipped.clone(), ..batch };
+        let looks = (!manifest.looks.is_empty()).then(|| Looks::of(&manifest.looks));
+        let batch = Batch { skipped: manifest.skipped.clone(), looks, ..batch };
         let ran = Ran { records, ..Ran::default() };
         Ok(Begun { batch, directory: directory.to_owned(), manifest, ran })
     }
@@ -247,13 +250,10 @@ impl BatchArgs {
     ) -> anyhow::Result<Batch> {
         let attached = self.urls.by_kind().clone();
         let (mut taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
-        let compared = |contender: &&Contender| contender.role == Role::Contender;
         if aim.twice {
+            let compared = |contender: &&Contender| contender.role == Role::Contender;
             let again: Vec<_> = taking_part.iter().filter(compared).map(Contender::again).collect();
             taking_part.extend(again);
-        }
-        if aim.until_decided && taking_part.iter().filter(compared).count() < 2 {
-            anyhow::bail!("--until-decided: nothing is to be decided of fewer than two contenders");
         }
         if let Some(skip) = skipped.iter().find(|skip| self.contenders.contains(&skip.contender)) {
             anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
@@ -268,7 +268,6 @@ impl BatchArgs {
             pinning.driver.keep_process().context("--pin: cannot keep the driver on its processors")?;
         }
         servers::sweep_leftovers();
-        let blocks = scenario.spec.blocks;
         Ok(Batch {
             scenario,
             contenders: taking_part,
@@ -278,10 +277,10 @@ impl BatchArgs {
             out: self.out.clone(),
             program: std::env::current_exe().context("cannot find the program of lockbench itself")?,
             pinning,
-            looks: aim.until_decided.then(|| Looks::planned(blocks)),
-            store: self.store(),
             level,
             budget: aim.budget,
+            looks: None,
+            store: self.store(),
             stop,
         })
     }

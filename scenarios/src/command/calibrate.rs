@@ -5,8 +5,8 @@ use clap::Args;
 use harness::record::difference::{Answer, Rule, Subject, Together, family};
 use harness::record::{Metric, RunRecord, write_json};
 
-use super::batch::{Aim, BatchArgs};
 use super::print::print;
+use super::run::Run;
 use super::verb::{Group, Work};
 use crate::calibration;
 use crate::contenders::AGAIN;
@@ -16,7 +16,7 @@ use crate::contenders::AGAIN;
 #[command(after_help = HELP)]
 pub(super) struct Calibrate {
     #[command(flatten)]
-    batch: BatchArgs,
+    run: Run,
 }
 
 const HELP: &str = "\
@@ -33,10 +33,10 @@ impl Work for Calibrate {
 
     async fn work(self) -> anyhow::Result<u8> {
         let store = self
-            .batch
+            .run
             .store()
             .context("there is no home directory to keep it in: give a folder with --store")?;
-        let (code, directory) = self.batch.run(Aim { twice: true, ..Aim::default() }).await?;
+        let (code, directory) = self.run.twice().await?;
         if matches!(code, 2 | 130) {
             return Ok(code);
         }

@@ -39,7 +39,6 @@ impl Work for Capacity {
     async fn work(self) -> anyhow::Result<u8> {
         let Self { batch, limit, budget } = self;
         let limit = limit.map(|ms| ("service_level.p99_ms".to_owned(), toml::Value::Float(ms).to_string()));
-        let aim = Aim { capacity: true, budget, ..Aim::default() };
-        Ok(batch.with(limit).run(aim).await?.0)
+        Ok(batch.with(limit).run(Aim { capacity: true, budget, ..Aim::default() }).await?.0)
     }
 }

@@ -60,6 +60,10 @@ pub(super) fn as_it_was(batch: &Batch, ran: &Ran, manifest: &mut Manifest) -> an
         // The rate is one that all carry.
         manifest.plan.saturating = false;
     }
+    if let Some(blocks) = ran.decided {
+        // What was not run was not needed.
+        manifest.blocks = blocks;
+    }
     if let Some(blocks) = ran.blocks {
         // What was not run of them was not needed, or there was no time.
         if batch.level.is_some() {
@@ -114,6 +118,13 @@ fn threats(batch: &Batch) -> Vec<String> {
         }
         .to_owned(),
     ];
+    if harness::engine::machine::is_virtual() {
+        threats.push(
+            "This is a virtual machine: what its host does for others falls on wall time, which on hosted runners strays by tens of per \
+             cent from one run to the next. The processor time of a task strays less; `lockbench calibrate` says by how much."
+                .to_owned(),
+        );
+    }
     if batch.scenario.spec.faults.is_empty() {
         threats.push(
             "No faults were injected: nothing here says what happens when a process pauses or a link breaks."

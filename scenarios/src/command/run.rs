@@ -1,5 +1,7 @@
 //! `lockbench run`: every contender under the scenario's load.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::batch::{Aim, BatchArgs};
@@ -16,12 +18,25 @@ pub(super) struct Run {
     until_decided: bool,
 }
 
+impl Run {
+    /// Where noise floors are kept.
+    pub(super) fn store(&self) -> Option<PathBuf> {
+        self.batch.store()
+    }
+
+    /// The same with every contender twice in each block. Returns the exit code, and where the batch is.
+    pub(super) async fn twice(self) -> anyhow::Result<(u8, PathBuf)> {
+        let Self { batch, until_decided } = self;
+        batch.run(Aim { twice: true, until_decided, ..Aim::default() }).await
+    }
+}
+
 impl Work for Run {
     const NAME: &str = "run";
     const GROUP: Group = Group::Measure;
 
     async fn work(self) -> anyhow::Result<u8> {
-        let aim = Aim { until_decided: self.until_decided, ..Aim::default() };
-        Ok(self.batch.run(aim).await?.0)
+        let Self { batch, until_decided } = self;
+        Ok(batch.run(Aim { until_decided, ..Aim::default() }).await?.0)
     }
 }
