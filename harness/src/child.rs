@@ -175,8 +175,16 @@ fn spawn_on(command: &mut Command, processors: &Processors) -> io::Result<Child>
 /// lockbench ends it. `None` where the program `setpriv` is missing, which ties the two lives without unsafe code.
 pub(crate) fn tied(program: &Path) -> Option<Command> {
     let mut command = Command::new(on_path(SETPRIV)?);
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program).process_group(0);
+    run_while_alive(&mut command, std::process::id(), program);
+    command.process_group(0);
     Some(command)
+}
+
+/// Appends to a `setpriv` that it sets the death signal and runs the program, unless this parent is gone by then: whoever was
+/// killed before the signal was set would leave a process that nothing ends.
+pub(crate) fn run_while_alive(setpriv: &mut Command, parent: u32, program: &Path) {
+    const IF_ALIVE: &str = r#"[ "$PPID" = "$0" ] || exit 1; exec "$@""#;
+    setpriv.args(["--pdeathsig", "KILL", "--", "/bin/sh", "-c", IF_ALIVE, &parent.to_string()]).arg(program);
 }
 
 /// The program that ties a child's life to ours.
@@ -197,7 +205,9 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
 /// Whether the process that had this id and start time (in ticks since boot) still runs.
 pub(crate) fn lives(pid: i32, started: u64) -> bool {
     let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
-    stat.is_ok_and(|stat| stat.starttime == started && !matches!(stat.state, 'Z' | 'X'))
+    // Its first thread may have ended while others still hold its files and ports.
+    let ended = |stat: &Stat| matches!(stat.state, 'Z' | 'X') && stat.num_threads <= 1;
+    stat.is_ok_and(|stat| stat.starttime == started && !ended(&stat))
 }
 
 /// Whether every thread of the process stands still.
@@ -243,4 +253,24 @@ pub(crate) fn await_end(processes: &[Stat]) {
 /// A few milliseconds in a destructor, where nothing can be awaited.
 pub(crate) fn nap() {
     std::thread::park_timeout(POLL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_whose_parent_is_gone_before_its_life_is_tied_does_not_begin() {
+        let Some(setpriv) = on_path(SETPRIV) else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let begun = |parent: u32, name: &str| {
+            let (mut command, file) = (Command::new(&setpriv), folder.path().join(name));
+            run_while_alive(&mut command, parent, Path::new("touch"));
+            command.arg(&file).status().unwrap();
+            file.exists()
+        };
+        assert!(begun(std::process::id(), "ours"));
+        // As an orphan sees it, which has another parent by now.
+        assert!(!begun(std::process::id() + 1, "an orphan's"));
+    }
 }

@@ -30,7 +30,9 @@ fn allowed(pid: i32) -> Vec<String> {
 fn children(of: &Child) -> Vec<procfs::process::Stat> {
     let all = procfs::process::all_processes().unwrap().flatten();
     let stats = all.filter_map(|process| process.stat().ok());
-    stats.filter(|stat| u32::try_from(stat.ppid) == Ok(of.id()) && stat.comm != "setpriv").collect()
+    stats
+        .filter(|stat| u32::try_from(stat.ppid) == Ok(of.id()) && stat.comm != "setpriv" && stat.comm != "sh")
+        .collect()
 }
 
 fn pinning(folder: &std::path::Path) -> Pinning {

@@ -35,7 +35,7 @@ pub(super) fn command(
         command.args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)]);
         command.args(["--init-groups", "--"]).arg(&setpriv);
     }
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    child::run_while_alive(&mut command, std::process::id(), program);
     let log_failed =
         |source| ServerError::Folder { product: about.title, action: "write", path: folder.log(), source };
     let log = File::options().create(true).append(true).mode(0o600).open(folder.log()).map_err(log_failed)?;
