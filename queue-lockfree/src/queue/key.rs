@@ -3,26 +3,30 @@
 use std::collections::VecDeque;
 
 use super::census::{QueueSnapshot, RunningSnapshot};
+use super::name::Name;
 use super::slots::{Slots, Taken};
 
 /// The tasks of one key; `S` is what starts one.
 ///
 /// Invariant: it is in its shard's table exactly while it is not [idle](KeyQueue::is_idle).
 pub(super) struct KeyQueue<S> {
-    pub(super) key: Box<str>,
-    pub(super) hash: u64,
+    pub(super) key: Name,
+    pub(super) hash: u32,
     /// Tells this queue from a later one of the same key.
     pub(super) identity: u64,
     level: u32,
     pub(super) slots: Slots,
     /// A started task has a limit on its hold.
-    limited: bool,
+    pub(super) limited: bool,
     /// How many may wait before that is called abnormal.
     alarm: usize,
     /// In order of ticket. Withdrawn tasks leave a hole, which is never at either end.
     pending: VecDeque<Pending<S>>,
     holes: usize,
 }
+
+/// When a task came, in queues that keep no ages.
+pub(super) const UNKNOWN: u64 = u64::MAX;
 
 /// A task that waits.
 pub(super) struct Pending<S> {
@@ -44,7 +48,7 @@ pub(super) enum Next<S> {
 }
 
 impl<S> KeyQueue<S> {
-    pub(super) fn new(key: &str, hash: u64, identity: u64, alarm: usize) -> Self {
+    pub(super) fn new(key: &str, hash: u32, identity: u64, alarm: usize) -> Self {
         Self {
             key: key.into(),
             hash,
@@ -86,9 +90,6 @@ impl<S> KeyQueue<S> {
 
     /// Ends the holds whose limit has passed; returns how many.
     pub(super) fn reclaim(&mut self, now_ns: u64) -> usize {
-        if !self.limited {
-            return 0;
-        }
         let overdue: Vec<(u32, u64)> = self
             .slots
             .iter()
@@ -118,6 +119,18 @@ impl<S> KeyQueue<S> {
     /// A task found a free slot: the queue is normal again.
     pub(super) fn reset_alarm(&mut self, alarm: usize) {
         self.alarm = alarm;
+    }
+
+    /// Whether the time matters to who is next.
+    pub(super) fn is_timed(&self) -> bool {
+        self.pending
+            .front()
+            .is_some_and(|task| task.deadline_ns != u64::MAX || task.hold_limit_ns != u64::MAX)
+    }
+
+    /// The task of this ticket waits.
+    pub(super) fn awaits(&self, ticket: u64) -> bool {
+        self.pending.binary_search_by_key(&ticket, |task| task.ticket).is_ok()
     }
 
     /// The task to start now, or to give up; `None` if all slots are taken or nobody waits.
@@ -153,9 +166,9 @@ impl<S> KeyQueue<S> {
     }
 
     pub(super) fn snapshot(&self, now_ns: u64) -> QueueSnapshot {
-        let age = |since_ns: u64| now_ns.saturating_sub(since_ns);
+        let age = |since_ns| if since_ns == UNKNOWN { UNKNOWN } else { now_ns.saturating_sub(since_ns) };
         QueueSnapshot {
-            key: self.key.as_ref().into(),
+            key: self.key.as_str().into(),
             level: self.level,
             running: self
                 .slots
@@ -172,6 +185,9 @@ impl<S> KeyQueue<S> {
     }
 
     fn trim(&mut self) {
+        if self.holes == 0 {
+            return;
+        }
         while self.pending.pop_front_if(|task| task.start.is_none()).is_some() {
             self.holes -= 1;
         }

@@ -5,11 +5,12 @@
 
 mod submission;
 mod census;
+mod name;
 mod slots;
 mod key;
-mod ready;
 mod node;
 mod shard;
+mod ready;
 mod completion;
 mod entitlement;
 mod turn;
