@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 // Looked up rarely, and by nobody who holds another lock: not a part of what the interleavings are about.
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Waker};
 
 use async_task::Runnable;
 use tokio::sync::oneshot;
@@ -247,18 +248,26 @@ impl ready::Job for Job {
 
 thread_local! {
     static HANDS: Hands<Job> = const { Hands::new() };
+    /// A waker of the task that this thread has just polled.
+    static KEPT: Cell<Option<Waker>> = const { Cell::new(None) };
     /// What the task that this thread begins to poll was given; it takes it at once.
     static OUTCOME: Cell<Option<Result<Grant, QueueError>>> = const { Cell::new(None) };
 }
 
 /// Polls a spawned task, the first time with its outcome.
 fn poll(task: Spawned, outcome: Option<Result<Grant, QueueError>>) {
-    if outcome.is_none() {
-        task.run();
-        return;
+    if outcome.is_some() {
+        OUTCOME.with(|own| own.set(outcome));
     }
-    OUTCOME.with(|own| own.set(outcome));
     task.run();
+    drop(KEPT.with(Cell::take));
+}
+
+/// Called by a task that suspends. If nobody else has a waker of it and its handle is gone it can never go on; the drop of
+/// this one, after its poll, then has a worker drop it and free its slot, whereas the end of the poll itself would only
+/// forget it.
+pub(super) fn suspends(context: &Context<'_>) {
+    KEPT.with(|kept| kept.set(Some(context.waker().clone())));
 }
 
 /// Lends the link of the worker on this thread to the task that it polls.

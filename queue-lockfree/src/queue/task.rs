@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
@@ -201,7 +201,11 @@ where
         };
         // The future is not polled again after a panic.
         let (result, ending) = match catch_unwind(AssertUnwindSafe(|| running.poll(context))) {
-            Ok(polled) => (Ok(ready!(polled)), Ending::Done),
+            Ok(Poll::Ready(result)) => (Ok(result), Ending::Done),
+            Ok(Poll::Pending) => {
+                completion::suspends(context);
+                return Poll::Pending;
+            }
             Err(_panic) => (Err(TaskError::Panicked), Ending::Abandoned),
         };
         // The slot is free before the answer is seen.
