@@ -13,9 +13,10 @@ use std::task::{Context, Waker};
 use async_task::Runnable;
 use tokio::sync::oneshot;
 
+use super::held::{Ending, Grant, Held, Place};
 use super::node::NodeWide;
 use super::ready::{self, Hands, Ready};
-use super::shard::{self, Ending, Grant, Held, Place};
+use super::shard;
 use super::submission::{QueueError, Submission, Token};
 use crate::sync::{AtomicBool, thread_local};
 

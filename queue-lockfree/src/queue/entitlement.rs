@@ -5,7 +5,7 @@ use std::fmt;
 use tokio_util::sync::CancellationToken;
 
 use super::completion::{Completion, Link, TableId};
-use super::shard::Held;
+use super::held::Held;
 use super::submission::Token;
 
 /// What a started task may show for itself.

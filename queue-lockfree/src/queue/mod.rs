@@ -6,6 +6,7 @@
 mod submission;
 mod census;
 mod name;
+mod held;
 mod slots;
 mod key;
 mod node;

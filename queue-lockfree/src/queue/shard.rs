@@ -8,10 +8,11 @@ use hashbrown::hash_table::Entry;
 use tokio_util::sync::CancellationToken;
 
 use super::census::{QueueMetrics, QueueSnapshot};
+use super::held::{Ending, Grant, Held, Place, Site};
 use super::key::{KeyQueue, Next, Pending, UNKNOWN};
 use super::node::{Ages, NodeWide, Places};
 use super::slots::{Loss, Taken};
-use super::submission::{QueueError, Submission, Token};
+use super::submission::{QueueError, Submission};
 use crate::poison::lock;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -50,54 +51,6 @@ struct State<S> {
 pub(super) enum Answer {
     Started(Held),
     Pending(Place),
-}
-
-/// How a started task ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    Done,
-    Abandoned,
-}
-
-/// Where a pending task stands in its shard; small, since each handle of one has it.
-pub(super) struct Place {
-    ticket: NonZeroU64,
-    hash: u32,
-    pub(super) shard: u16,
-}
-
-/// Where a started task stands in its shard: its slot, which it has until somebody frees it.
-#[derive(Clone, Copy)]
-#[must_use = "nobody else frees the slot"]
-pub(super) struct Held {
-    pub(super) site: Site,
-    pub(super) grant: Grant,
-}
-
-/// What is known of a task before it starts.
-#[derive(Clone, Copy)]
-pub(super) struct Site {
-    pub(super) generation: u64,
-    pub(super) hash: u32,
-    pub(super) shard: u16,
-}
-
-/// What a task is given when it starts.
-#[derive(Clone, Copy)]
-pub(super) struct Grant {
-    sequence: NonZeroU64,
-    slot: u32,
-}
-
-impl Held {
-    /// At level 0 a task holds nothing. (No key has so many slots: they would not fit into memory.)
-    const NONE: u32 = u32::MAX;
-
-    /// Slot and token, unless it has none.
-    pub(super) fn slot(&self) -> Option<(u32, Token)> {
-        let (Site { generation, .. }, Grant { sequence, slot }) = (self.site, self.grant);
-        (slot != Self::NONE).then_some((slot, Token { generation, sequence: sequence.get() }))
-    }
 }
 
 /// A key's hash as the table sees it, which looks at the lowest and the highest bits.

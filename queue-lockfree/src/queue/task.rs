@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 use super::completion::{self, Job, Link, Spawned};
 use super::entitlement::Entitlement;
-use super::shard::{Ending, Grant, Held, Place, Site};
+use super::held::{Ending, Grant, Held, Place, Site};
 use super::submission::QueueError;
 use crate::now::reached;
 

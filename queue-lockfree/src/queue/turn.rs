@@ -5,7 +5,7 @@ use std::fmt;
 use tokio::sync::oneshot;
 
 use super::completion::{Completion, Link, Outcome};
-use super::shard::Place;
+use super::held::Place;
 use super::submission::QueueError;
 use crate::now::reached;
 
