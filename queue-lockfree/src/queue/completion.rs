@@ -187,7 +187,8 @@ pub(super) enum Form {
     /// Send it to the [`super::Turn`] that waits.
     Wake(oneshot::Sender<Outcome>),
     /// Call the chain task.
-    Call(Box<dyn FnOnce(Outcome) + Send>),
+    // In two boxes: with one the other forms would take more room.
+    Call(Box<Box<dyn FnOnce(Outcome) + Send>>),
     /// Have a worker poll it.
     Poll(Spawned),
 }
@@ -326,7 +327,7 @@ where
     F: FnOnce(Outcome) + Send + 'static,
 {
     if UNDELIVERED.try_with(|undelivered| undelivered.borrow().is_some()) == Ok(true) {
-        deliver(Form::Call(Box::new(start)), outcome);
+        deliver(Form::Call(Box::new(Box::new(start))), outcome);
     } else {
         delivering(|| start(outcome));
     }

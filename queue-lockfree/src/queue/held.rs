@@ -16,6 +16,8 @@ pub(super) struct Place {
     pub(super) ticket: NonZeroU64,
     pub(super) hash: u32,
     pub(super) shard: u16,
+    /// It has a deadline.
+    pub(super) timed: bool,
 }
 
 /// Where a started task stands in its shard: its slot, which it has until somebody frees it.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::census::{QueueMetrics, QueueSnapshot};
 use super::held::{Ending, Grant, Held, Place, Site};
-use super::key::{KeyQueue, Next, Pending, UNKNOWN};
+use super::key::{Asked, KeyQueue, Next, Pending, UNKNOWN};
 use super::node::{Ages, NodeWide, Places};
 use super::slots::{Loss, Taken};
 use super::submission::{QueueError, Submission};
@@ -123,10 +123,8 @@ impl<S: Start> Shard<S> {
         } else {
             queue.push(Pending {
                 ticket: ticket.get(),
-                deadline_ns,
-                hold_limit_ns,
-                generation,
                 since_ns: if self.node.ages == Ages::Kept { now_ns } else { UNKNOWN },
+                asked: Asked { deadline_ns, hold_limit_ns, generation }.boxed(),
                 start: Some(start()),
             });
             alarming = queue.is_alarming().then(|| queue.pending_len());
@@ -142,7 +140,8 @@ impl<S: Start> Shard<S> {
         if refused {
             Err(QueueError::QueueFull)
         } else {
-            Ok(Answer::Pending(Place { ticket, hash, shard: self.index }))
+            let timed = deadline_ns != u64::MAX;
+            Ok(Answer::Pending(Place { ticket, hash, shard: self.index, timed }))
         }
     }
 
@@ -213,7 +212,7 @@ impl<S: Start> Shard<S> {
         let next = queue.next(now_ns)?;
         places.leave(1, &self.node);
         Some(match next {
-            Next::Granted { start, generation, hold_limit_ns } => {
+            Next::Granted(start, Asked { generation, hold_limit_ns, .. }) => {
                 metrics.started += 1;
                 *counter += 1;
                 let sequence = NonZeroU64::new(*counter).expect("it was raised");
@@ -332,6 +331,16 @@ impl<S: Start> Shard<S> {
             metrics.pending += queue.pending_len() as u64;
         }
         metrics
+    }
+
+    /// When a task's wait ends, if it has a deadline and still waits.
+    pub(super) fn deadline_ns(&self, place: &Place) -> Option<u64> {
+        if !place.timed {
+            return None;
+        }
+        let (state, ticket) = (self.lock(), place.ticket.get());
+        let queue = state.queues.find(spread(place.hash), |queue| queue.awaits(ticket))?;
+        Some(queue.pending(ticket)?.asked().deadline_ns)
     }
 
     /// Takes a pending task out of its queue; true proves that it will not start.

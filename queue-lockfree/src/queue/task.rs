@@ -21,7 +21,6 @@ pub struct Task<T> {
     answer: Option<Answer<T>>,
     /// Of a task that had to wait.
     place: Option<Place>,
-    deadline_ns: u64,
 }
 
 type Answer<T> = async_task::Task<Result<T, TaskError>, Link>;
@@ -54,8 +53,8 @@ where
 }
 
 impl<T> Task<T> {
-    pub(super) fn new(answer: Answer<T>, place: Option<Place>, deadline_ns: u64) -> Self {
-        Self { answer: Some(answer), place, deadline_ns }
+    pub(super) fn new(answer: Answer<T>, place: Option<Place>) -> Self {
+        Self { answer: Some(answer), place }
     }
 
     /// Waits for the task's end. Its slot is free when this returns. Needs a tokio runtime with time if the task has a
@@ -67,15 +66,17 @@ impl<T> Task<T> {
     ///
     /// [`TaskError`].
     pub async fn finished(mut self) -> Result<T, TaskError> {
-        if self.place.is_none() || self.deadline_ns == u64::MAX {
-            return self.answered().await;
+        let deadline_ns =
+            self.place.as_ref().and_then(|place| self.link().shard(place.shard).deadline_ns(place));
+        match deadline_ns {
+            None => self.answered().await,
+            // A timer is large, and most have none.
+            Some(deadline_ns) => Box::pin(self.finished_by(deadline_ns)).await,
         }
-        // A timer is large, and most have none.
-        Box::pin(self.finished_in_time()).await
     }
 
-    async fn finished_in_time(mut self) -> Result<T, TaskError> {
-        let (link, deadline_ns) = (self.link().clone(), self.deadline_ns);
+    async fn finished_by(mut self, deadline_ns: u64) -> Result<T, TaskError> {
+        let link = self.link().clone();
         tokio::select! {
             biased;
             answer = self.answered() => return answer,

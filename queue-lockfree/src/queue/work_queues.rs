@@ -102,7 +102,7 @@ impl WorkQueues {
         let take = |start: &mut Option<F>| start.take().expect("a task starts once");
         let (hash, shard) = self.shard(submission.key);
         let admission = completion::admit(&self.link, shard, hash, submission, || {
-            Form::Call(Box::new(take(&mut start)))
+            Form::Call(Box::new(Box::new(take(&mut start))))
         })?;
         if let Answer::Granted(completion) = admission {
             completion::call(take(&mut start), Ok(completion));
@@ -174,7 +174,6 @@ impl WorkQueues {
         W: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        let deadline_ns = submission.deadline_ns;
         let (hash, shard) = self.shard(submission.key);
         let site = Site { generation: submission.generation, hash, shard: shard.index() };
         let (spawned, answer) = task(self.link.clone(), site, work);
@@ -188,7 +187,7 @@ impl WorkQueues {
                 None
             }
         };
-        Ok(Task::new(answer, place, deadline_ns))
+        Ok(Task::new(answer, place))
     }
 
     /// A worker: polls spawned tasks, for ever. Run as many as the runtime has threads, each as a task of the caller's.
