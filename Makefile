@@ -59,13 +59,13 @@ $(files:%=test/%): test/%:
 # of each reader of foreign bytes (others every night; the seed of one that fails is printed), clients of each lock that are lied to.
 # Each can be set by itself for one file too: `LOCKBENCH_STARTS=100 make test/processes`.
 night := LOCKBENCH_JOBS_SEEDS=200 LOCKBENCH_STARTS=1000 LOCKBENCH_ENDS=1000 LOCKBENCH_SCHEDULES=100000 LOCKBENCH_HONEST_SEEDS=5000 \
-	PROPTEST_CASES=2000 LOCKBENCH_DAMAGED=1000000 LOCKBENCH_DAMAGE_SEED=$(shell date +%Y%m%d)0000000 LOCKBENCH_LIED_TO=400
+	PROPTEST_CASES=2000 LOCKBENCH_DAMAGED=1000000 LOCKBENCH_DAMAGE_SEED=$(shell date +%Y%m%d)0000000 LOCKBENCH_LIED_TO=400 LOCKBENCH_SERVED=500000 LOCKBENCH_SEARCHES=100
 
 test-long: setup ## for the night: many more seeds, kills and schedules, and the whole catalogue (90 minutes)
 	cargo test --workspace --no-run
 	cargo package --locked --allow-dirty -p lock-backends -p queue-lockfree
 	$(night) cargo test --workspace --lib
-	$(night) $(lanes) --jobs=2 $(addprefix test/,jobs processes ends interleavings cheats takeover spawned strangers queue inputs hostile_answers)
+	$(night) $(lanes) --jobs=2 $(addprefix test/,jobs processes ends capacity interleavings cheats takeover spawned strangers queue inputs hostile_answers)
 	$(lanes) --jobs=1 catalogue
 
 # Every scenario as its file says, one after the other, since they are measured; in one block, since none is compared.
@@ -94,4 +94,10 @@ mutants: ## which changes to checks, figures and verdicts no test notices (hours
 ci-bench: setup ## one short block of the demo, for a summary on every change
 	@scripts/ci-bench.sh
 
-.PHONY: help demo test test-long catalogue setup mutants ci-bench $(files:%=test/%) $(addprefix catalogue/,$(scenarios))
+ci-perf: setup ## base and head in turns on this machine, and a gate over the difference (BASE=commit)
+	@scripts/ci-perf.sh
+
+ci-history: setup ## figures of this commit, added to the branch `history` (PUSH=yes pushes it)
+	@scripts/ci-history.sh
+
+.PHONY: help demo test test-long catalogue setup mutants ci-bench ci-perf ci-history $(files:%=test/%) $(addprefix catalogue/,$(scenarios))

@@ -131,6 +131,7 @@ fn history(tasks: u32) -> Result<Told, PlanError> {
         promises: Promises::default(),
         outages: Vec::new(),
         injected: Vec::new(),
+        limit_ns: None,
     };
     Ok(Told { facts, events })
 }

@@ -73,9 +73,9 @@ fn plan(seed: u64, holder: Holder) -> Arc<Plan> {
 /// Everybody asks for one of three VMs that do not exist yet.
 fn creation(seed: u64) -> Arc<Plan> {
     let mut plan = Plan::clone(&plan(seed, Holder::Stops));
-    for step in plan.tasks.iter_mut().flat_map(|task| &mut task.steps) {
-        (step.hold_ns, step.create_ns) = (MS, Some(2 * TTL_NS));
-    }
+    plan.tasks.change(|task| {
+        task.steps.iter_mut().for_each(|step| (step.hold_ns, step.create_ns) = (MS, Some(2 * TTL_NS)));
+    });
     Arc::new(plan)
 }
 

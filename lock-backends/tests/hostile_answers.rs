@@ -26,24 +26,7 @@ const TOGETHER: usize = 20;
 /// So much may a test of a server add to what the process has taken.
 const MOST_BYTES: u64 = 512 << 20;
 
-/// A line for each server of the registry, so that each is seen, named and run on its own.
-macro_rules! servers {
-    ($($name:ident)*) => {
-        $(#[test]
-        fn $name() {
-            ends_in_time(stringify!($name));
-        })*
-
-        #[test]
-        fn every_server_is_run() {
-            let run = [$(stringify!($name)),*];
-            let missing = backends::SERVERS.iter().find(|server| !run.contains(&server.name));
-            assert!(missing.is_none(), "a line of its own: {missing:?}");
-        }
-    };
-}
-
-servers! { redis postgres etcd zookeeper mariadb nats }
+support::of_each_server! { ends_in_time }
 
 /// What panicked, in any thread: the tasks of a client do so unheard. A client library may, where that is caught.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());

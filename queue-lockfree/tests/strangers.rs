@@ -5,12 +5,14 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use queue_lockfree::{
-    Delivery, Handler, Member, Membership, Node, NodeId, Secret, SubmitError, TokioNow, handler_fn,
+    Delivery, Handler, Member, Membership, Node, NodeId, Now as _, Secret, SubmitError, Takeover, TokioNow,
+    handler_fn,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -210,4 +212,123 @@ async fn nodes_of_two_runs_do_not_mix() {
     for node in nodes {
         node.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_node_that_does_not_read_is_bounded_in_bytes() {
+    const TASK_BYTES: usize = 1 << 19;
+    let (now, membership) = (Arc::new(TokioNow::start()), Membership::new());
+    let mut options = options(0, &membership, &now);
+    options.limits.outbox_bytes = 4 * TASK_BYTES;
+    options.limits.write = PATIENCE;
+    let node = Node::start(options, echo(0)).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    membership.install(ring(1, [node.member(), Member { id: NodeId(1), name: "node-1".into(), address }]));
+    let view = membership.view();
+    let key = (0..).map(|key| format!("vm-{key}")).find(|key| view.owner(key) == Some(NodeId(1))).unwrap();
+    let deaf = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&welcome(SECRET, 1)).await.unwrap();
+        stream
+    };
+    let tasks: Vec<Bytes> = (0..40).map(|_| Bytes::from(vec![7; TASK_BYTES])).collect();
+    let deadline_ns = now.now_ns() + 500_000_000;
+    let node = Arc::new(node);
+    let mut submits = JoinSet::new();
+    let mut submit = |tasks: &[Bytes]| {
+        for task in tasks {
+            let (node, key, task) = (Arc::clone(&node), key.clone(), task.clone());
+            submits.spawn(async move { node.submit(&key, 1, task, deadline_ns).await });
+        }
+    };
+    // More than the sockets take in, so that the node is stuck with writing them when the others come.
+    let (stuck, others) = tasks.split_at(16);
+    submit(stuck);
+    let stream = timeout(PATIENCE, deaf).await.unwrap();
+    stream.readable().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    submit(others);
+    for submitted in timeout(PATIENCE, submits.join_all()).await.unwrap() {
+        // Whoever was sent may be running there; the others are taken back.
+        assert!(matches!(submitted, Err(SubmitError::TimedOut | SubmitError::Unknown(_))), "{submitted:?}");
+    }
+    let held = tasks.iter().filter(|task| !task.is_unique()).count();
+    assert!(held <= 4, "{held} tasks of those who have given up are still held, where 4 fit");
+    drop(stream);
+    timeout(PATIENCE, node.shutdown()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_waits_for_a_view_is_taken_back_when_its_connection_is_gone() {
+    const TASK_BYTES: usize = 1 << 19;
+    let cluster = Cluster::start_with(1, echo, |options| {
+        options.takeover = Takeover::Drain;
+        options.limits.task_bytes = TASK_BYTES * 3 / 2;
+    })
+    .await;
+    let key = b"vm-1";
+    // By the view of epoch 9, which this node will not hear of; its deadline is far.
+    let ahead = [&9_u64.to_be_bytes()[..], &1_u32.to_be_bytes(), &cluster.in_time().to_be_bytes()].concat();
+    let length = u32::try_from(key.len()).unwrap().to_be_bytes();
+    let request = frame(3, &[&ahead, &length, key, &vec![7; TASK_BYTES]]);
+    let mut stream = TcpStream::connect(cluster.nodes[0].member().address).await.unwrap();
+    stream.write_all(&[hello(SECRET, 0), request].concat()).await.unwrap();
+    let another = || cluster.submit(0, "vm-2", vec![7; TASK_BYTES]);
+    let eventually = async |room: bool| {
+        let until_ns = cluster.now.now_ns() + 5_000_000_000;
+        while another().await.is_ok() != room {
+            assert!(cluster.now.now_ns() < until_ns, "there is no room again, though nobody waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    eventually(false).await;
+    drop(stream);
+    eventually(true).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_wait_for_who_does_not_read_take_up_room_until_they_are_written() {
+    const ANSWER_BYTES: usize = 1 << 19;
+    const MANY: u64 = 200;
+    let made = Arc::new(AtomicU64::new(0));
+    let long = |_| -> Arc<dyn Handler> {
+        let made = Arc::clone(&made);
+        Arc::new(handler_fn(move |delivery: Delivery| {
+            made.fetch_add(u64::from(delivery.key == "vm-1"), Ordering::Relaxed);
+            async { Bytes::from(vec![7; ANSWER_BYTES]) }
+        }))
+    };
+    let cluster = Cluster::start_with(1, long, |options| {
+        options.limits.task_bytes = 4 * ANSWER_BYTES;
+        options.limits.outbox_bytes = 4 * ANSWER_BYTES;
+        options.limits.write = PATIENCE;
+    })
+    .await;
+    let mut stream = TcpStream::connect(cluster.nodes[0].member().address).await.unwrap();
+    stream.write_all(&hello(SECRET, 0)).await.unwrap();
+    for number in 0..MANY {
+        let deadline = cluster.in_time().to_be_bytes();
+        let fields =
+            [&1_u64.to_be_bytes()[..], &1_u32.to_be_bytes(), &deadline, &4_u32.to_be_bytes(), b"vm-1"];
+        let body = [&[1, 3][..], &number.to_be_bytes(), &fields.concat()].concat();
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        stream.write_all(&[&length[..], &body].concat()).await.unwrap();
+    }
+    let until_ns = cluster.now.now_ns() + 5_000_000_000;
+    while !matches!(cluster.submit(0, "vm-2", "mine").await, Err(SubmitError::QueueFull)) {
+        assert!(cluster.now.now_ns() < until_ns, "answers that nobody reads take up no room");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // What the sockets take in, what is being written and what waits: far fewer than so many of half a megabyte.
+    let made = made.load(Ordering::Relaxed);
+    assert!(made < MANY / 2, "{made} answers are held");
+    drop(stream);
+    let until_ns = cluster.now.now_ns() + 5_000_000_000;
+    while cluster.submit(0, "vm-2", "mine").await.is_err() {
+        assert!(cluster.now.now_ns() < until_ns, "their room is given back with the connection");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    cluster.shutdown().await;
 }

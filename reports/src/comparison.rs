@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use harness::record::{Latency, Manifest, Role, RunRecord, SCHEMA_VERSION, implausible};
+use harness::record::capacity::{Carried, carried};
+use harness::record::{GateRecord, Latency, Manifest, Role, RunRecord, SCHEMA_VERSION, implausible};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +18,10 @@ pub struct Comparison {
     pub manifest: Manifest,
     /// Contenders in the order of their first run, then controls in the same order.
     pub rows: Vec<Row>,
+    /// What a gate said of it, if it was put to one.
+    pub gate: Option<GateRecord>,
+    /// Probes for capacities, in the order in which they ran.
+    pub probes: Vec<RunRecord>,
 }
 
 /// One contender or control over the blocks of a batch.
@@ -70,8 +75,9 @@ impl Comparison {
     #[must_use]
     pub fn new(manifest: Manifest, mut records: Vec<RunRecord>) -> Self {
         records.sort_by_key(|record| record.order);
+        let (probes, runs): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.probe.is_some());
         let mut groups: Vec<Vec<RunRecord>> = Vec::new();
-        for record in records {
+        for record in runs {
             match groups.iter_mut().find(|group| group[0].contender == record.contender) {
                 Some(group) => group.push(record),
                 None => groups.push(vec![record]),
@@ -80,7 +86,7 @@ impl Comparison {
         let mut rows: Vec<Row> = groups.into_iter().map(Row::new).collect();
         // Stable: the order of first appearance stays within each role.
         rows.sort_by_key(|row| row.role == Role::Control);
-        Self { manifest, rows }
+        Self { manifest, rows, probes, gate: None }
     }
 
     /// The rows that are compared.
@@ -96,6 +102,25 @@ impl Comparison {
     /// All runs.
     pub fn records(&self) -> impl Iterator<Item = &RunRecord> {
         self.rows.iter().flat_map(|row| &row.records)
+    }
+
+    /// What each carries, contenders first; empty where no capacity was looked for.
+    #[must_use]
+    pub fn carried(&self) -> Vec<Carried> {
+        let Some(level) = &self.manifest.service_level else { return Vec::new() };
+        let mut groups: Vec<Vec<RunRecord>> = Vec::new();
+        for probe in &self.probes {
+            match groups.iter_mut().find(|group| group[0].contender == probe.contender) {
+                Some(group) => group.push(probe.clone()),
+                None => groups.push(vec![probe.clone()]),
+            }
+        }
+        let groups: Vec<&[RunRecord]> = groups.iter().map(Vec::as_slice).collect();
+        let mut all = carried(level, self.manifest.machine.cores, &groups);
+        // In the order of the rows, wherever there is one; contenders stand first there.
+        let place = |name: &str| self.rows.iter().position(|row| row.contender == name);
+        all.sort_by_key(|one| (one.role == Role::Control, place(&one.contender).unwrap_or(usize::MAX)));
+        all
     }
 
     /// Runs asked for, as far as known: each row that appears, once per block.
@@ -117,6 +142,7 @@ impl Row {
         for record in valid(&records) {
             let each = &record.latency;
             latency.response.merge(&each.response);
+            latency.excess.merge(&each.excess);
             latency.response_failed.merge(&each.response_failed);
             latency.wait.merge(&each.wait);
             latency.release.merge(&each.release);
@@ -161,7 +187,7 @@ impl Row {
     }
 }
 
-/// Reads `manifest.json` and every `*/record.json` of a batch directory. A batch that was killed has no `end` and maybe
+/// Reads `manifest.json`, every `*/record.json` and, where there is one, the `gate.json` of a batch directory. A batch that was killed has no `end` and maybe
 /// fewer records; it loads all the same.
 ///
 /// # Errors
@@ -192,7 +218,9 @@ pub fn load(dir: &Path) -> Result<Comparison, ReportError> {
         }
         records.push(record);
     }
-    Ok(Comparison::new(manifest, records))
+    let gate = dir.join("gate.json");
+    let gate = if gate.is_file() { Some(read_json(&gate)?) } else { None };
+    Ok(Comparison { gate, ..Comparison::new(manifest, records) })
 }
 
 /// The most blocks of a batch, as scenarios have them at most; the reports have a place for each.

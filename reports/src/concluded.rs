@@ -15,7 +15,7 @@ impl Comparison {
     #[must_use]
     pub fn concluded(&self, end: &BatchEnd) -> Conclusion {
         let rows: Vec<&[RunRecord]> = self.rows.iter().map(|row| row.records.as_slice()).collect();
-        conclude(&self.manifest, &rows, end)
+        conclude(&self.manifest, &rows, &self.probes, end, self.gate.as_ref())
     }
 
     /// What can be said of a row of this comparison.

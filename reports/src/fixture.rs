@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use harness::record::{
-    Awareness, CheckVerdict, End, Expected, FaultFacts, FaultRecord, HarnessCost, Histogram, Latency,
-    Machine, Manifest, Operations, Peak, PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped,
-    Survives, Tally, Verdict,
+    Awareness, Calibration, CheckVerdict, End, Expected, FaultFacts, FaultRecord, GateAnswer, GateRecord,
+    HarnessCost, Histogram, Kept, Latency, Machine, Manifest, NoiseFloor, OnTime, Operations, Peak,
+    PlanFacts, Probe, Role, RunRecord, SCHEMA_VERSION, ServerFacts, ServiceLevel, Skipped, Survives, Tally,
+    Verdict,
 };
 
 use crate::Comparison;
@@ -40,6 +41,59 @@ fn draw_rich() -> Comparison {
     ];
     let control = |name| Shape { name, role: Role::Control, wait_ns: 60_000, ..RING };
     batch(&contenders, &[NOOP, NONE, control("local-mutex"), control("ring-local")], 3)
+}
+
+/// The rich one with probes: each row carries so many times what the one before it does, in every block a little more or less.
+pub(crate) fn probed() -> Comparison {
+    let mut comparison = rich();
+    let level = ServiceLevel::default();
+    comparison.manifest.service_level = Some(level);
+    comparison.manifest.reference = Some("redis-queue".to_owned());
+    let mut draw = Draw(9);
+    let rows = comparison.rows.clone();
+    let carries = |place: usize, role| match role {
+        Role::Contender => 900.0 * 1.6_f64.powi(place as i32),
+        Role::Control => 40_000.0,
+    };
+    for block in 1..=comparison.manifest.blocks {
+        for (place, row) in rows.iter().enumerate() {
+            if row.contender == "none" {
+                continue;
+            }
+            let own = carries(place, row.role) * (0.02 * draw.normal()).exp();
+            for part in [0.5, 0.8, 0.94, 1.06, 1.2] {
+                let rate_per_s = own * part;
+                let p99_ns =
+                    4e5 * (1.0 / (1.0 - 0.99 * part.min(0.999))).powf(1.05).min(124.0) * part.powi(4);
+                let mut run = row.records[0].clone();
+                run.block = block;
+                run.order = comparison.probes.len() as u32 + 1_000;
+                run.tasks = Tally { planned: TASKS, completed: TASKS, ..Tally::default() };
+                run.latency.excess = draw.durations(TASKS, p99_ns / 3.0, 0.47);
+                run.window_ns = 2_000_000_000;
+                run.verdicts.iter_mut().for_each(|answer| answer.verdict = Verdict::Holds);
+                let late = if part > 1.0 {
+                    TASKS / 4
+                } else if part > 0.9 {
+                    TASKS / 500
+                } else {
+                    0
+                };
+                let on_time = OnTime { within: TASKS - late, due: TASKS, completed: TASKS };
+                run.probe = Some(Probe {
+                    rate_per_s,
+                    on_time,
+                    cut_ns: (part > 1.0).then_some(900_000_000),
+                    busiest: part * own / 120_000.0,
+                });
+                if part > 1.0 {
+                    (0..TASKS / 50).for_each(|_| run.latency.excess.record_ns(60_000_000));
+                }
+                comparison.probes.push(run);
+            }
+        }
+    }
+    comparison
 }
 
 /// The first contender's holder was paused once, and once nobody was hit.
@@ -86,13 +140,55 @@ pub(crate) fn faulted() -> Comparison {
     comparison
 }
 
+/// The noise floor of two figures of a contender.
+pub(crate) fn calibration() -> Calibration {
+    let floor = |metric: &str| NoiseFloor {
+        contender: "redis-naive".to_owned(),
+        metric: metric.to_owned(),
+        blocks: 10,
+        log_ratio_sd: 0.05,
+        ratio: 1.0,
+        detectable_by_6: 0.16,
+        detectable_by_10: 0.1,
+    };
+    Calibration {
+        schema_version: SCHEMA_VERSION,
+        machine_class: "two cores".to_owned(),
+        scenario: "smoke".to_owned(),
+        measured_utc: "2026-11-28T00:00:00Z".to_owned(),
+        blocks: 10,
+        floors: vec![floor("goodput"), floor("release_p50")],
+    }
+}
+
+/// Put to a gate of two thresholds, one of them broken.
+pub(crate) fn gated() -> Comparison {
+    let answer = |rule: &str, kept| GateAnswer {
+        contender: "redis-naive".to_owned(),
+        metric: "wait_p99".to_owned(),
+        rule: rule.to_owned(),
+        kept,
+        why: "as it came".to_owned(),
+        observed: "30 ms (25 ms to 36 ms)".to_owned(),
+        blocks: 3,
+    };
+    let gate = GateRecord {
+        schema_version: SCHEMA_VERSION,
+        file: "gate.toml".to_owned(),
+        thresholds_toml: "[[threshold]]\n".to_owned(),
+        banner: Vec::new(),
+        answers: vec![answer("wait_p99 ≤ 20 ms", Kept::No), answer("wait_p50 ≤ 20 ms", Kept::Yes)],
+    };
+    Comparison { gate: Some(gate), ..small() }
+}
+
 /// Tasks came in bursts: the first contender's were served in 100, 200 and 900 ms, two in the first block.
 pub(crate) fn bursts() -> Comparison {
     let mut comparison = small();
     for (block, ms) in [(0, 100), (0, 900), (1, 200)] {
         comparison.rows[0].records[block].latency.burst.record_ns(ms * 1_000_000);
     }
-    let Comparison { manifest, rows } = comparison;
+    let Comparison { manifest, rows, .. } = comparison;
     Comparison::new(manifest, rows.into_iter().flat_map(|row| row.records).collect())
 }
 
@@ -105,8 +201,9 @@ pub(crate) fn named(contenders: &[&'static str], blocks: u32) -> Comparison {
 /// Writes a batch directory as a run leaves it.
 pub(crate) fn store(comparison: &Comparison, dir: &Path) {
     fs::write(dir.join("manifest.json"), serde_json::to_vec(&comparison.manifest).unwrap()).unwrap();
-    for record in comparison.records() {
-        let run = dir.join(format!("{}-{}", record.block, record.contender));
+    for record in comparison.records().chain(&comparison.probes) {
+        let probe = record.probe.map_or_else(String::new, |_| format!("-probe-{}", record.order));
+        let run = dir.join(format!("{}-{}{probe}", record.block, record.contender));
         fs::create_dir_all(&run).unwrap();
         fs::write(run.join("record.json"), serde_json::to_vec(record).unwrap()).unwrap();
     }
@@ -179,6 +276,7 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
     let base = shape.wait_ns as f64;
     let latency = Latency {
         response: draw.durations(TASKS, base + 9e6, shape.sigma * 0.6),
+        excess: draw.durations(TASKS, base, shape.sigma * 0.6),
         response_failed: draw.durations(failed, 2e9, 0.01),
         wait: draw.durations(TASKS * 2, base, shape.sigma),
         release: draw.durations(TASKS * 2, base * 0.3, shape.sigma * 0.5),
@@ -201,6 +299,8 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         block,
         order,
         plan_digest: "5f0c2a".to_owned(),
+        rate_per_s: None,
+        probe: None,
         invalid: Vec::new(),
         repeated: Vec::new(),
         warnings: if block == 2 && failed > 0 {
@@ -324,6 +424,7 @@ fn manifest(blocks: u32) -> Manifest {
             unlimited: false,
             overlaps_predicted: 118,
             control_fold: 4,
+            control_hold_ns: 0,
         },
         blocks,
         harness: HarnessCost {
@@ -333,7 +434,11 @@ fn manifest(blocks: u32) -> Manifest {
             timer_cpu_per_task_ns: 99_000,
             lag_p99_ns: 310_000,
         },
+        contenders: Vec::new(),
+        service_level: None,
         reference: Some("redis-naive".to_owned()),
+        looks: Vec::new(),
+        calibration: None,
         failed: Vec::new(),
         skipped: vec![Skipped {
             contender: "zk-seq".to_owned(),

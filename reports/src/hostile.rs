@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use crate::{Comparison, fixture, load, render};
 
-/// A batch of one short run under faults, as JSON: the manifest, then the record.
+/// A batch of one short run under faults, on a machine whose noise is known, as JSON: the manifest, the record, then what a gate
+/// said.
 fn batch() -> Vec<Value> {
-    let Comparison { manifest, rows } = fixture::faulted();
+    let Comparison { mut manifest, rows, .. } = fixture::faulted();
+    manifest.calibration = Some(fixture::calibration());
     let mut histogram = Histogram::default();
     [1_000, 2_000, 40_000, 7_000_000].into_iter().for_each(|ns| histogram.record_ns(ns));
     histogram.censor_ns(9_000_000);
@@ -22,9 +24,11 @@ fn batch() -> Vec<Value> {
         record.latency = latency.clone();
         record.completed_per_slice.truncate(5);
     }
+    let gate = fixture::gated().gate;
     [serde_json::to_value(manifest)]
         .into_iter()
         .chain(records.iter().map(serde_json::to_value))
+        .chain([serde_json::to_value(gate)])
         .map(Result::unwrap)
         .collect()
 }
@@ -39,7 +43,7 @@ fn put(path: &Path, bytes: &[u8]) {
 fn no_damage_to_a_batch_makes_it_panic() {
     let whole = batch();
     let folder = tempfile::tempdir().unwrap();
-    let names = ["manifest.json", "1-a/record.json"].map(|name| folder.path().join(name));
+    let names = ["manifest.json", "1-a/record.json", "gate.json"].map(|name| folder.path().join(name));
     for (name, part) in names.iter().zip(&whole) {
         fs::create_dir_all(name.parent().unwrap()).unwrap();
         fs::write(name, part.to_string()).unwrap();

@@ -14,6 +14,13 @@ mod concluded;
 
 mod format;
 mod table;
+mod aligned;
+mod markup;
+mod estimates;
+mod github;
+mod noise;
+mod gated;
+mod carries;
 mod sentences;
 mod matrix;
 
@@ -25,6 +32,10 @@ mod terminal;
 mod chart;
 pub mod render;
 
+mod side;
+mod versus;
+mod trend;
+
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -32,5 +43,10 @@ mod hostile;
 
 pub use comparison::{Comparison, Row, Spread, load};
 pub use error::ReportError;
+pub use gated::gate_table;
+pub use noise::noise_table;
 pub use render::{Renderer, write_all};
+pub use side::Side;
 pub use terminal::terminal_table;
+pub use trend::Trends;
+pub use versus::{Asked, Versus};

@@ -1,10 +1,11 @@
 //! One sentence per question, made from the data, each with its condition. No sentence ranks.
 
-use harness::record::{Expected, Promise, Quantile, Standing, Verdict};
+use harness::record::{Conclusion, Expected, Promise, Quantile, Standing, Verdict};
 
 use crate::format::{self, duration, plural, significant};
+use crate::gated;
 use crate::table::{Cell, Mark};
-use crate::{Comparison, Row, Spread};
+use crate::{Comparison, Row, Spread, carries};
 
 /// Blocks below which ranges are shown, but no difference is claimed.
 const FEW_BLOCKS: u32 = 5;
@@ -19,13 +20,10 @@ pub(crate) struct Finding {
 
 /// The strip at the top of every report.
 pub(crate) fn findings(comparison: &Comparison) -> Vec<Finding> {
-    let mut all = vec![
-        correctness(comparison),
-        validity(comparison),
-        controls(comparison),
-        cost(comparison),
-        end(comparison),
-    ];
+    let mut all = vec![correctness(comparison), validity(comparison), controls(comparison)];
+    all.extend(capacity(comparison));
+    all.extend([cost(comparison), end(comparison)]);
+    all.extend(gate(comparison));
     all.extend(failed(comparison));
     all.extend(skipped(comparison));
     all
@@ -227,6 +225,12 @@ pub(crate) fn programmed(row: &Row) -> String {
     )
 }
 
+fn capacity(comparison: &Comparison) -> Option<Finding> {
+    let sentences = carries::sentences(comparison)?;
+    let blocks = plural(comparison.manifest.blocks.into(), "block");
+    Some(Finding { question: "Capacity", badge: Cell::text(blocks), sentences })
+}
+
 fn cost(comparison: &Comparison) -> Finding {
     let plan = &comparison.manifest.plan;
     let offered = plan.tasks as f64 * 1e9 / plan.window_ns.max(1) as f64;
@@ -273,9 +277,22 @@ fn ranges_meet(comparison: &Comparison) -> bool {
     spreads.len() > 1 && spreads.iter().all(|a| spreads.iter().all(|b| a.overlaps(b)))
 }
 
+fn gate(comparison: &Comparison) -> Option<Finding> {
+    let gate = comparison.gate.as_ref()?;
+    let (badge, sentence) = gated::badge(gate);
+    let sentences = gate.banner.iter().cloned().chain([sentence]).collect();
+    Some(Finding { question: "Gate", badge, sentences })
+}
+
 fn end(comparison: &Comparison) -> Finding {
     let question = "Exit code";
-    match &comparison.manifest.end {
+    let mut end = comparison.manifest.end.clone();
+    if let (Some(end), Some(_)) = (&mut end, &comparison.gate) {
+        // The batch ended before it was put to the gate.
+        let Conclusion { exit_code, reasons, .. } = comparison.conclusion();
+        (end.exit_code, end.reasons) = (exit_code, reasons);
+    }
+    match end {
         Some(end) => Finding {
             question,
             badge: Cell::marked(
@@ -285,7 +302,7 @@ fn end(comparison: &Comparison) -> Finding {
             sentences: if end.reasons.is_empty() {
                 vec!["Nothing speaks against this batch: its runs are valid and every check answered as promised.".to_owned()]
             } else {
-                end.reasons.clone()
+                end.reasons
             },
         },
         None => Finding {

@@ -1,5 +1,9 @@
 //! The table at the end of a run.
 
+use harness::record::Role;
+
+use crate::aligned::{aligned, without_controls};
+use crate::carries::{figure, limit};
 use crate::matrix::{completed, goodput, quantile};
 use crate::table::Cell;
 use crate::{Comparison, Row};
@@ -7,40 +11,29 @@ use crate::{Comparison, Row};
 const HEAD: [&str; 7] =
     ["contender", "goodput /s (blocks)", "wait p50", "wait p99", "hand-over p50", "completed", "verdict"];
 
-/// One line per contender, then per control, in aligned columns; ends with a line feed.
+/// What each carries, where that was looked for; then one line per contender, then per control, in aligned columns; ends with
+/// a line feed.
 #[must_use]
 pub fn terminal_table(comparison: &Comparison) -> String {
+    let mut out = String::new();
+    let carried = comparison.carried();
+    if !carried.is_empty() {
+        let lines = carried.iter().map(|one| {
+            let Cell { text, note, .. } = figure(one);
+            [one.contender.clone(), text, note, limit(one).unwrap_or_default().to_owned()]
+        });
+        let head = ["contender", "capacity /s", "99 % interval", "ends at"].map(str::to_owned);
+        let contenders = carried.iter().filter(|one| one.role == Role::Contender).count();
+        let lines: Vec<_> = std::iter::once(head).chain(lines).collect();
+        out += &aligned(&lines, &[1, contenders + 1], &|column| column == 0 || column == 3);
+        out.push('\n');
+    }
     let mut lines = vec![HEAD.map(str::to_owned)];
     lines.extend(comparison.contenders().map(|row| line(comparison, row)));
     let first_control = lines.len();
     lines.extend(comparison.controls().map(|row| line(comparison, row)));
-    let mut widths = [0; HEAD.len()];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut out = String::new();
-    for (place, line) in lines.iter().enumerate() {
-        if place == 1 || (place == first_control && place > 1) {
-            let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
-            out.push_str(&rule.join("──"));
-            out.push('\n');
-        }
-        let cells: Vec<String> = line.iter().zip(widths).enumerate().map(pad).collect();
-        out.push_str(cells.join("  ").trim_end());
-        out.push('\n');
-    }
-    out
-}
-
-/// Words to the left, figures to the right.
-fn pad((column, (cell, width)): (usize, (&String, usize))) -> String {
-    if column == 0 || column == HEAD.len() - 1 {
-        format!("{cell:<width$}")
-    } else {
-        format!("{cell:>width$}")
-    }
+    // Words to the left, figures to the right.
+    out + &aligned(&lines, &[1, first_control], &|column| column == 0 || column == HEAD.len() - 1)
 }
 
 fn line(comparison: &Comparison, row: &Row) -> [String; HEAD.len()] {
@@ -48,8 +41,7 @@ fn line(comparison: &Comparison, row: &Row) -> [String; HEAD.len()] {
     let both = |cell: Cell, open: &str, close: &str| format!("{}{open}{}{close}", cell.text, cell.note);
     let verdict = Cell::from(comparison.standing_of(row));
     [
-        // A name from a file must not move the cursor.
-        row.contender.chars().filter(|c| !c.is_control()).collect(),
+        without_controls(&row.contender),
         both(goodput(row), " (", ")"),
         quantile(&latency.wait, 0.5).text,
         quantile(&latency.wait, 0.99).text,

@@ -8,6 +8,9 @@ use crate::spec::{Scenario, SpecError, did_you_mean};
 pub const ALL: &[(&str, &str)] = &[
     ("smoke", include_str!("../catalog/smoke.toml")),
     ("vm-lifecycle", include_str!("../catalog/vm-lifecycle.toml")),
+    ("capacity-spread", include_str!("../catalog/capacity-spread.toml")),
+    ("capacity-hot", include_str!("../catalog/capacity-hot.toml")),
+    ("capacity-zipf", include_str!("../catalog/capacity-zipf.toml")),
     ("hot-key", include_str!("../catalog/hot-key.toml")),
     ("virtual-router", include_str!("../catalog/virtual-router.toml")),
     ("thundering-1000", include_str!("../catalog/thundering-1000.toml")),

@@ -8,6 +8,7 @@
 //! * [`spec`]: a scenario file, what was asked.
 //! * [`workload`]: draws the plan, what will run.
 //! * [`catalog`]: the scenarios that come with lockbench.
+//! * [`comparable`]: whether batches may stand side by side; [`thresholds`]: what a gate asks.
 //! * [`contenders`]: controls, lock variants, the ring and the job queue as mechanisms.
 //! * [`batch`]: every contender in every block, each on a fresh server; the exit code.
 //! * [`command`]: the command line, a file for each verb; [`progress`]: what it shows meanwhile.
@@ -18,7 +19,13 @@ pub mod workload;
 
 pub mod catalog;
 
+pub mod comparable;
+
+pub mod thresholds;
+
 pub mod contenders;
+
+pub mod calibration;
 
 pub mod batch;
 

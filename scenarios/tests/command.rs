@@ -69,8 +69,24 @@ fn the_help_lists_verbs_by_what_a_person_wants() {
         }
     }
     let expected = [
-        "Measure:", "run", "floors", "Judge:", "check", "Look:", "report", "list", "ring", "doctor",
-        "Place:", "node", "-h,", "-V,",
+        "Measure:",
+        "run",
+        "floors",
+        "Judge:",
+        "check",
+        "compare",
+        "gate",
+        "calibrate",
+        "Look:",
+        "report",
+        "history",
+        "list",
+        "ring",
+        "doctor",
+        "Place:",
+        "node",
+        "-h,",
+        "-V,",
     ];
     assert_eq!(listed, expected, "{help}");
     // Without a verb there is nothing to do: the same help, as an error.

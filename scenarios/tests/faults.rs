@@ -5,9 +5,11 @@
 
 mod trial;
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
-use harness::record::{RunRecord, Verdict};
+use harness::model::{Event, Events as _, What};
+use harness::record::{RunRecord, StoredHistory, Verdict};
 use harness::servers::ServerKind;
 
 use trial::{Trial, violated};
@@ -80,6 +82,31 @@ fn a_killed_holder_s_tasks_are_accounted_for_and_its_node_comes_back() {
         }
         assert!(faults.last_completed, "{contender}: it came back: {faults:?}");
     }
+}
+
+#[test]
+fn what_a_killed_node_did_in_its_last_moments_is_known_and_counted() {
+    let trial = Trial::new("holder-kill", "redis-fenced", Some(ServerKind::named("redis")))
+        .set("detect_ms=400")
+        .faults("kill", "holder", 1.0, 1_000.0);
+    let (mut granted, mut untold) = (BTreeSet::new(), Vec::new());
+    let ran = trial.run_and_look(|run| {
+        let see = &mut |_, event: &Event| match event.what {
+            What::Granted { .. } => drop(granted.insert(event.step)),
+            What::Entered { .. } if !granted.contains(&event.step) => untold.push(event.clone()),
+            _ => {}
+        };
+        StoredHistory(run.join("history.ndjson.zst")).pass(see).unwrap();
+    });
+    let Some((record, told)) = ran else { return };
+    let hits = record.faults.hit_a_holder();
+    assert!(hits >= 2, "{:?}", record.faults);
+    assert_eq!(untold, [], "the agent let them in, and of their grants nobody told: {told}");
+    // One request to take it and one to give it back; who was killed did not give it back, and may have died while it asked.
+    let (asked, grants) = (record.load_operations().unwrap(), record.grants);
+    assert!(asked + 2 * hits >= 2 * grants && asked <= 6 * grants, "{asked} requests, {grants} grants");
+    let (operations, probes) = (record.operations.unwrap(), record.latency.bystander.count());
+    assert!(operations.bystander + 2 * hits >= 2 * probes, "{operations:?}, {probes} probes");
 }
 
 #[test]
@@ -166,6 +193,24 @@ fn a_round_trip_that_is_added_to_the_links_is_paid_by_locks_and_ring_alike() {
 }
 
 #[test]
+fn controls_that_cross_no_link_pay_no_round_trip_and_say_so() {
+    for contender in ["local-mutex", "ring-local", "noop"] {
+        let trial = Trial::new("holder-pause", contender, None)
+            .set("faults=[]")
+            .set("rtt_ms=300.0")
+            .set("rate_per_s=5.0")
+            .set("hold_ms=1.0")
+            .set("duration_s=4")
+            .set("placement=\"single\"");
+        let (record, _) = trial.run().expect("it needs no server");
+        let ns = record.latency.response.quantile_ns(0.5).unwrap();
+        let says = record.warnings.iter().any(|warning| warning.contains("it crosses no link"));
+        let free = contender != "noop";
+        assert_eq!((ns < 300_000_000, says), (free, free), "{contender}: {ns} ns, {:?}", record.warnings);
+    }
+}
+
+#[test]
 fn what_bystanders_and_renewals_ask_is_no_cost_of_a_grant() {
     for contender in ["redis-fenced", "etcd-cas", "pg-mux"] {
         let server = ServerKind::named(
@@ -184,11 +229,12 @@ fn what_bystanders_and_renewals_ask_is_no_cost_of_a_grant() {
             "{contender}: {operations:?}, {} grants",
             record.grants
         );
-        // Three bystanders ask 20 times a second each, mostly for two requests: pg-mux may send two of theirs as one.
+        // Three bystanders ask 20 times a second each, for two requests; pg-mux may send two of theirs as one.
         let probes = record.latency.bystander.count();
+        let least = if contender == "pg-mux" { 3 * probes / 2 } else { 2 * probes };
         assert!(
-            probes >= 100 && 2 * operations.bystander >= 3 * probes,
-            "{contender}: {operations:?}, {probes}"
+            probes >= 100 && operations.bystander >= least,
+            "{contender}: {operations:?}, {probes} probes"
         );
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use harness::record::{Manifest, RunRecord};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -107,4 +108,44 @@ fn a_disk_that_fills_up_ends_the_run_invalid_and_its_record_is_kept() {
         "{:?}",
         record.invalid
     );
+}
+
+#[test]
+fn a_machine_that_is_another_one_in_the_middle_makes_the_run_invalid() {
+    let here = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let processors: Vec<usize> =
+        (0..CpuSet::count()).filter(|of| here.is_set(*of).unwrap_or(false)).collect();
+    let [first, _, ..] = processors[..] else {
+        eprintln!("skipped: one processor cannot be taken away");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Command::new(env!("CARGO_BIN_EXE_lockbench"))
+        .args(["run", "smoke", "--duration", "4", "--set", "contenders=[\"noop\",\"none\"]", "--seed", "5"])
+        .current_dir(folder.path())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    // What it says at the end of the first run comes well before the end of the second.
+    let mut lines = BufReader::new(running.stderr.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("tasks/s") {
+        assert!(lines.read_line(&mut told).unwrap() > 0, "{told}");
+    }
+    std::thread::spawn(move || lines.read_to_string(&mut String::new()));
+    let mut one = CpuSet::new();
+    one.set(first).unwrap();
+    let second = std::time::Duration::from_secs(2);
+    std::sync::mpsc::channel::<()>().1.recv_timeout(second).unwrap_err();
+    sched_setaffinity(Pid::from_raw(running.id().cast_signed()), &one).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(4), "{told}");
+    let (_, records) = batch(folder.path());
+    let changed = |record: &RunRecord| {
+        record
+            .invalid
+            .iter()
+            .any(|reason| reason.contains("the processors that this process may use changed from"))
+    };
+    assert_eq!(records.iter().filter(|record| changed(record)).count(), 1, "the second run alone");
 }

@@ -166,6 +166,13 @@ fn the_workflows_are_such_by_github_s_syntax_and_run_what_there_is() {
         }
     }
     assert!(runs > 0);
+    for script in std::fs::read_dir(root().join("scripts")).unwrap() {
+        let script = script.unwrap().path();
+        if script.extension().is_some_and(|ending| ending == "sh") {
+            let read = Command::new("bash").arg("-n").arg(&script).status().unwrap();
+            assert!(read.success(), "{}", script.display());
+        }
+    }
     assert_eq!(absent(&read(".ci/run")), Vec::<String>::new());
     assert_eq!(absent("make tset\n.ci/walk\nmake test"), ["tset", ".ci/walk"], "what is absent is noticed");
     each_is_refused(
@@ -178,8 +185,78 @@ fn the_workflows_are_such_by_github_s_syntax_and_run_what_there_is() {
             ("pull_request:", "pull_requests:"),
             ("contents: read", "contents: reed"),
             ("- uses: actions/checkout@v4", "- use: actions/checkout@v4"),
-            ("timeout-minutes: 60", "timeout-minutes: long"),
+            ("timeout-minutes: 40", "timeout-minutes: long"),
             ("    steps:", "    step:"),
         ],
     );
+}
+
+/// Jobs that whoever opens a pull request can have run, of a workflow.
+fn of_pull_requests(document: &Value) -> Vec<(&String, &Value)> {
+    let on = &document["on"];
+    let opened = on.get("pull_request").is_some() || on == "pull_request";
+    let jobs = document["jobs"].as_object().unwrap().iter();
+    let excluded = |job: &Value| {
+        let only = job["if"].as_str().unwrap_or_default();
+        only.contains("github.event_name == 'push'")
+    };
+    jobs.filter(|(_, job)| opened && !excluded(job)).collect()
+}
+
+/// What such a job is given beyond reading: a permission, a secret.
+fn given(document: &Value, job: &Value) -> Vec<String> {
+    let permissions =
+        if job["permissions"].is_null() { &document["permissions"] } else { &job["permissions"] };
+    let mut given = Vec::new();
+    match permissions.as_object() {
+        Some(each) => given.extend(each.iter().filter(|(_, of)| *of != "read").map(|(name, _)| name.clone())),
+        // Without a word the token may do what the repository lets it.
+        None => given.push("whatever there is".to_owned()),
+    }
+    given.extend(job.to_string().contains("secrets.").then(|| "a secret".to_owned()));
+    given
+}
+
+#[test]
+fn jobs_of_pull_requests_may_read_and_hold_no_secret() {
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(root().join(".github/workflows")).unwrap() {
+        let path = entry.unwrap().path();
+        let document = document(&std::fs::read_to_string(&path).unwrap(), WORKFLOW).unwrap();
+        assert!(
+            document["on"].get("pull_request_target").is_none(),
+            "{}: it runs with secrets",
+            path.display()
+        );
+        for (name, job) in of_pull_requests(&document) {
+            assert_eq!(given(&document, job), Vec::<String>::new(), "{}, job {name}", path.display());
+            seen.push(name.clone());
+        }
+    }
+    seen.sort();
+    assert_eq!(seen, ["correctness", "performance", "tests"]);
+    let bench = read(".github/workflows/bench.yml");
+    let noticed = |from: &str, to: &str| {
+        assert!(bench.contains(from), "{from}");
+        let document = document(&bench.replacen(from, to, 1), WORKFLOW).unwrap();
+        of_pull_requests(&document).iter().any(|(_, job)| !given(&document, job).is_empty())
+    };
+    assert!(noticed("contents: read", "contents: write"));
+    assert!(noticed("permissions:\n  contents: read\n\n", "\n"));
+    assert!(noticed("if: ${{ github.event_name == 'push' }}\n", "\n"), "the job that writes");
+    assert!(noticed("BASE: ${{", "TOKEN: ${{ secrets.TOKEN }}\n          BASE: ${{"));
+}
+
+#[test]
+fn the_thresholds_of_our_own_gate_are_such() {
+    let file = root().join("scripts/ci-thresholds.toml");
+    let thresholds = scenarios::thresholds::Thresholds::read(&file).unwrap();
+    assert!(thresholds.asked.iter().all(|asked| asked.contender == "*"));
+    let script = read("scripts/ci-perf.sh");
+    let scenario = script.split("SCENARIO:-").nth(1).unwrap().split('}').next().unwrap();
+    let spec = catalog::load(scenario, &[]).unwrap().spec;
+    let named = script.split("CONTENDERS:-").nth(1).unwrap().split('}').next().unwrap();
+    for contender in named.split(',') {
+        assert!(spec.contenders.iter().any(|of| of.get_ref() == contender), "{contender}");
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use harness::record::{RunRecord, TOO_BUSY};
 use harness::servers::{Finding, ServerKind, find};
+use tempfile::TempDir;
 
 /// Everything below has this many tenths of a second to happen; far more than it needs.
 const PATIENCE: u32 = 300;
@@ -52,32 +53,55 @@ fn start(folder: &Path) -> Child {
         .unwrap()
 }
 
-async fn end_with(signal: &str) -> Option<ExitStatus> {
-    if let Finding::Missing { remedy } = find(ServerKind::named("redis")) {
-        assert!(std::env::var_os("CI").is_none(), "Redis is missing in CI: {remedy}");
-        eprintln!("skipped: {remedy}");
-        return None;
+/// A lockbench in the middle of a run, and its servers.
+struct UnderWay {
+    folder: TempDir,
+    lockbench: Child,
+    servers: Vec<u32>,
+}
+
+impl UnderWay {
+    async fn start() -> Option<Self> {
+        if let Finding::Missing { remedy } = find(ServerKind::named("redis")) {
+            assert!(std::env::var_os("CI").is_none(), "Redis is missing in CI: {remedy}");
+            eprintln!("skipped: {remedy}");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        // The server runs as another user where we are root.
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+        let lockbench = start(folder.path());
+        let mut servers = Vec::new();
+        eventually("a server runs", || {
+            servers = servers_of(lockbench.id());
+            !servers.is_empty()
+        })
+        .await;
+        Some(Self { folder, lockbench, servers })
     }
-    let folder = tempfile::tempdir().unwrap();
-    // The server runs as another user where we are root.
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
-    let mut lockbench = start(folder.path());
-    let mut servers = Vec::new();
-    eventually("a server runs", || {
-        servers = servers_of(lockbench.id());
-        !servers.is_empty()
-    })
-    .await;
-    let sent = Command::new("kill").args([signal, &lockbench.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    let mut status = None;
-    eventually("lockbench ends", || {
-        status = lockbench.try_wait().unwrap();
-        status.is_some()
-    })
-    .await;
-    eventually("its servers are gone", || !servers.iter().any(|pid| alive(*pid))).await;
-    status
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.lockbench.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until it has ended, and its servers too.
+    async fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("lockbench ends", || {
+            status = self.lockbench.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        eventually("its servers are gone", || !self.servers.iter().any(|pid| alive(*pid))).await;
+        status.unwrap()
+    }
+}
+
+async fn end_with(signal: &str) -> Option<ExitStatus> {
+    let mut under_way = UnderWay::start().await?;
+    under_way.signal(signal);
+    Some(under_way.ended().await)
 }
 
 #[tokio::test]
@@ -176,32 +200,13 @@ async fn a_run_that_was_late_by_itself_counts_as_it_is() {
 /// Told to end twice, it does not wait for sessions and servers to end in good order; still nothing is left.
 #[tokio::test]
 async fn a_second_interrupt_ends_at_once_and_leaves_nothing() {
-    if let Finding::Missing { remedy } = find(ServerKind::named("redis")) {
-        assert!(std::env::var_os("CI").is_none(), "Redis is missing in CI: {remedy}");
-        eprintln!("skipped: {remedy}");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
-    let mut lockbench = start(folder.path());
-    let mut servers = Vec::new();
-    eventually("a server runs", || {
-        servers = servers_of(lockbench.id());
-        !servers.is_empty()
-    })
-    .await;
-    for _ in 0..2 {
-        Command::new("kill").args(["-INT", &lockbench.id().to_string()]).status().unwrap();
-    }
-    let mut status = None;
-    eventually("lockbench ends", || {
-        status = lockbench.try_wait().unwrap();
-        status.is_some()
-    })
-    .await;
-    assert_eq!(status.unwrap().code(), Some(130));
-    eventually("its servers are gone", || !servers.iter().any(|pid| alive(*pid))).await;
-    let entries = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let Some(mut under_way) = UnderWay::start().await else { return };
+    under_way.signal("-INT");
+    // It may have ended already.
+    let pid = under_way.lockbench.id().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert_eq!(under_way.ended().await.code(), Some(130));
+    let entries = std::fs::read_dir(under_way.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let left: Vec<_> = entries.filter(|name| name.to_string_lossy().starts_with("lockbench-")).collect();
     assert_eq!(left, Vec::<std::ffi::OsString>::new());
 }

@@ -49,7 +49,6 @@ fn one_router_per_network(contender: &'static str, server: ServerKind) -> Option
     assert!(peak.connections >= Some(3) && peak.threads >= Some(3), "{contender}: {peak:?}");
     let operations = record.operations.map(|all| all.load);
     assert!(operations > Some(0) && record.server_cpu_ns > Some(0), "{contender}: {operations:?}");
-    assert_eq!(record.load_operations(), None, "those who were killed have told nobody what they had sent");
     Some(record)
 }
 
@@ -65,6 +64,9 @@ fn locks_create_one_router_per_network_though_creators_are_killed() {
     ] {
         let Some(record) = one_router_per_network(contender, server) else { continue };
         assert_eq!(count(&record, "exactly-once", "sections run again"), 0, "{contender}");
+        // Of those who were killed too.
+        let asked = record.load_operations();
+        assert!(asked >= Some(record.grants), "{contender}: {asked:?} requests, {} grants", record.grants);
     }
 }
 

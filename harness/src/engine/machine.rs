@@ -33,6 +33,13 @@ pub fn survey(data: &Path) -> Machine {
     }
 }
 
+/// Whether it is a virtual machine, whose host does other things too; where nobody can tell, no.
+#[must_use]
+pub fn is_virtual() -> bool {
+    let cpu = procfs::CpuInfo::current().ok();
+    cpu.and_then(|cpu| cpu.flags(0).map(|flags| flags.contains(&"hypervisor"))).unwrap_or(false)
+}
+
 fn os_name() -> Option<String> {
     let text = std::fs::read_to_string("/etc/os-release").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;

@@ -4,6 +4,8 @@
 mod clock;
 mod spill;
 mod history;
+mod part_ret;
+mod last_words;
 mod recorder;
 mod mechanism;
 mod agent;
@@ -15,16 +17,21 @@ mod control;
 pub mod machine;
 pub(crate) mod peak;
 pub(crate) mod others;
+pub(crate) mod steadiness;
 
 pub use agent::{Agent, AgentLink, AgentOptions, Direct, EnterRet, Fencing, LeaveRet, WhenBusy};
 pub use clock::{Clock, monotonic_ns, process_cpu_ns};
 pub use control::Open;
 pub use history::History;
+pub(crate) use last_words::LastWords;
 pub use link::{Flow, Link, Links, Way, Ways};
 pub use mechanism::{BoxFuture, Entitlement, Lease, Mechanism, NoLease, StepRunner};
 pub use node::Node;
 pub use others::{Twin, twins};
-pub(crate) use part::{Part, PartOptions, PartRet};
+pub(crate) use part::{Part, PartOptions};
+pub(crate) use part_ret::PartRet;
+#[cfg(test)]
+pub(crate) use part_ret::Spent;
 pub(crate) use recorder::Told;
 pub use recorder::{Progress, Recorder};
 pub use round_trip::RoundTrip;

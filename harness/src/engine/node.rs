@@ -87,7 +87,7 @@ impl Node {
         // what it read plus one, so that an overlap loses an update.
         let found = planned.create_ns.is_some() && creates.is_none();
         let writes = slot.is_some() && planned.mode == Mode::Exclusive && !found;
-        let write = (outcome == Outcome::Completed && writes).then_some(value + 1);
+        let write = (outcome == Outcome::Completed && writes).then_some(value.wrapping_add(1));
         match self.agent.leave(step, slot, write).await {
             LeaveRet::Rejected(reason) if outcome == Outcome::Completed => Outcome::Rejected(reason),
             LeaveRet::Unknown(reason) if outcome == Outcome::Completed => Outcome::Unknown(reason),
@@ -111,7 +111,7 @@ impl Node {
         if step.task.is_bystander() {
             return Outcome::Completed;
         }
-        for child in self.plan.tasks[step.task.0 as usize].children(step.step) {
+        for child in self.plan.task(step.task).children(step.step) {
             if stops && lost.is_cancelled() {
                 return stopped();
             }

@@ -1,9 +1,8 @@
 //! The part of a run that lives in one process: all nodes, or one of them. The same code in every placement.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +10,7 @@ use super::agent::AgentLink;
 use super::clock::{Clock, process_cpu_ns};
 use super::mechanism::Mechanism;
 use super::node::Node;
+use super::part_ret::{PartRet, Spent};
 use super::recorder::Recorder;
 use crate::model::{Histogram, NodeId, Operations, Outcome, Plan, StepRef, TaskId};
 
@@ -42,37 +42,43 @@ pub(crate) struct Part {
     bystanders: JoinSet<()>,
     probes: Vec<Arc<Mutex<Probes>>>,
     done: CancellationToken,
+    meter: Arc<Meter>,
+}
+
+/// Tells what a part has taken since it began.
+#[derive(Debug)]
+struct Meter {
+    clock: Clock,
+    mechanism: Weak<dyn Mechanism>,
     cpu_before_ns: u64,
     timer_before_ns: u64,
     operations_before: Option<Operations>,
 }
 
-/// What a part tells at its end, beside its events.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct PartRet {
-    /// Latency of the bystanders' probes, those without an end included.
-    pub(crate) bystander: Histogram,
-    /// Probes that did not complete.
-    pub(crate) bystander_failed: u64,
-    /// CPU of the process, timer thread excluded.
-    pub(crate) process_cpu_ns: u64,
-    /// CPU of the timer thread.
-    pub(crate) timer_cpu_ns: u64,
-    /// Operations sent to the server.
-    pub(crate) operations: Option<Operations>,
-}
+impl Meter {
+    fn start(clock: &Clock, mechanism: &Arc<dyn Mechanism>) -> Self {
+        Self {
+            clock: clock.clone(),
+            mechanism: Arc::downgrade(mechanism),
+            cpu_before_ns: process_cpu_ns(),
+            timer_before_ns: clock.timer_cpu_ns(),
+            operations_before: mechanism.operations(),
+        }
+    }
 
-impl PartRet {
-    /// Adds what another part tells.
-    pub(crate) fn merge(&mut self, other: &Self) {
-        self.bystander.merge(&other.bystander);
-        self.bystander_failed += other.bystander_failed;
-        self.process_cpu_ns += other.process_cpu_ns;
-        self.timer_cpu_ns += other.timer_cpu_ns;
-        self.operations = match (self.operations, other.operations) {
-            (Some(ours), Some(theirs)) => Some(ours + theirs),
-            (ours, theirs) => ours.or(theirs),
-        };
+    fn spent(&self) -> Spent {
+        let operations = self.mechanism.upgrade().and_then(|mechanism| mechanism.operations());
+        let operations = operations.zip(self.operations_before).map(|(now, before)| now - before);
+        let timer_cpu_ns = self.clock.timer_cpu_ns().saturating_sub(self.timer_before_ns);
+        let cpu_ns = process_cpu_ns().saturating_sub(self.cpu_before_ns);
+        Spent { process_cpu_ns: cpu_ns.saturating_sub(timer_cpu_ns), timer_cpu_ns, operations }
+    }
+
+    /// Writes it down, where what is known here may be lost at any moment.
+    fn note(&self, recorder: &Recorder) {
+        if let Some(words) = recorder.words() {
+            words.spent(&self.spent());
+        }
     }
 }
 
@@ -83,6 +89,11 @@ impl Part {
         nodes: impl IntoIterator<Item = (NodeId, Arc<dyn AgentLink>)>,
     ) -> Self {
         let PartOptions { plan, clock, mechanism, recorder, origin_ns, from_ns } = options;
+        let nodes: Vec<_> = nodes.into_iter().collect();
+        if let Some(per_s) = plan.arrivals_per_s() {
+            // Each node has about its share of them.
+            clock.expect(per_s * nodes.len() as f64 / f64::from(plan.settings.nodes));
+        }
         let mut part = Self {
             clock: clock.clone(),
             mechanism: Arc::clone(mechanism),
@@ -90,9 +101,7 @@ impl Part {
             bystanders: JoinSet::new(),
             probes: Vec::new(),
             done: CancellationToken::new(),
-            cpu_before_ns: process_cpu_ns(),
-            timer_before_ns: clock.timer_cpu_ns(),
-            operations_before: mechanism.operations(),
+            meter: Arc::new(Meter::start(clock, mechanism)),
         };
         for (id, agent) in nodes {
             let node = Arc::new(Node {
@@ -107,8 +116,10 @@ impl Part {
             mechanism.register(id, Arc::clone(&node) as _);
             let probes = Arc::<Mutex<Probes>>::default();
             part.probes.push(Arc::clone(&probes));
-            part.bystanders.spawn(bystand(Arc::clone(&node), *from_ns, part.done.clone(), probes));
-            part.arrivals.spawn(arrivals(node, *from_ns));
+            let meter = || Arc::clone(&part.meter);
+            let bystander = bystand(Arc::clone(&node), *from_ns, part.done.clone(), probes, meter());
+            part.bystanders.spawn(bystander);
+            part.arrivals.spawn(arrivals(node, *from_ns, meter()));
         }
         part
     }
@@ -125,18 +136,14 @@ impl Part {
         self.arrivals.shutdown().await;
         self.done.cancel();
         let (bystander, bystander_failed) = gather(self.bystanders, self.probes, &self.clock).await;
-        let after = self.mechanism.operations();
-        let operations = after.zip(self.operations_before).map(|(after, before)| after - before);
-        let timer_cpu_ns = self.clock.timer_cpu_ns().saturating_sub(self.timer_before_ns);
-        let cpu_ns = process_cpu_ns().saturating_sub(self.cpu_before_ns);
+        let spent = self.meter.spent();
         self.mechanism.shutdown().await;
-        let process_cpu_ns = cpu_ns.saturating_sub(timer_cpu_ns);
-        PartRet { bystander, bystander_failed, process_cpu_ns, timer_cpu_ns, operations }
+        PartRet { bystander, bystander_failed, spent }
     }
 }
 
 /// Starts a node's tasks when they are due, and waits for all of them.
-async fn arrivals(node: Arc<Node>, from_ns: u64) {
+async fn arrivals(node: Arc<Node>, from_ns: u64, meter: Arc<Meter>) {
     let mut open = JoinSet::new();
     for (number, task) in node.plan.tasks.iter().enumerate() {
         let intended_ns = node.origin_ns + task.arrival_ns;
@@ -144,10 +151,11 @@ async fn arrivals(node: Arc<Node>, from_ns: u64) {
             continue;
         }
         node.clock.sleep_until(intended_ns).await;
-        let node = Arc::clone(&node);
+        let (node, meter) = (Arc::clone(&node), Arc::clone(&meter));
         open.spawn(async move {
             let task = TaskId(number as u32);
             node.ask(StepRef { task, step: 0 }, node.deadline_ns(task)).await;
+            meter.note(&node.recorder);
         });
         while let Some(joined) = open.try_join_next() {
             joined.expect("a task does not panic");
@@ -167,10 +175,28 @@ struct Probes {
     open_since_ns: Option<u64>,
 }
 
+impl Probes {
+    /// One that took so long, or has lasted so long at least and did not complete.
+    fn count(&mut self, ns: u64, completed: bool) {
+        if completed {
+            self.latency.record_ns(ns);
+        } else {
+            self.latency.censor_ns(ns);
+            self.failed += 1;
+        }
+    }
+}
+
 /// The bystander of a node: one step on a private key, zero hold, on a schedule. It tells whether the system still answers
 /// those who have nothing to do with the contention. Each probe counts from when it was due, so that one that hangs makes
 /// those behind it late; what has no end counts too.
-async fn bystand(node: Arc<Node>, from_ns: u64, done: CancellationToken, probes: Arc<Mutex<Probes>>) {
+async fn bystand(
+    node: Arc<Node>,
+    from_ns: u64,
+    done: CancellationToken,
+    probes: Arc<Mutex<Probes>>,
+    meter: Arc<Meter>,
+) {
     let seen = || probes.lock().unwrap_or_else(PoisonError::into_inner);
     let deadline_ns = node.plan.settings.deadline_ns;
     for count in 0.. {
@@ -186,13 +212,16 @@ async fn bystand(node: Arc<Node>, from_ns: u64, done: CancellationToken, probes:
         seen().open_since_ns = Some(due_ns);
         let step = StepRef { task: TaskId::bystander(node.id, count), step: 0 };
         let outcome = node.ask(step, node.clock.now_ns() + deadline_ns).await;
-        let mut seen = seen();
-        seen.open_since_ns = None;
-        if outcome == Outcome::Completed {
-            seen.latency.record_ns(node.clock.now_ns().saturating_sub(due_ns));
-        } else {
-            seen.latency.censor_ns(deadline_ns);
-            seen.failed += 1;
+        let completed = outcome == Outcome::Completed;
+        let ns = if completed { node.clock.now_ns().saturating_sub(due_ns) } else { deadline_ns };
+        {
+            let mut seen = seen();
+            seen.open_since_ns = None;
+            seen.count(ns, completed);
+        }
+        if let Some(words) = node.recorder.words() {
+            words.probe(ns, completed);
+            meter.note(&node.recorder);
         }
     }
 }
@@ -354,8 +383,8 @@ mod tests {
                 union.extend(runtime.block_on(started(Arc::clone(&plan), node)));
             }
             union.sort_unstable();
-            let planned = plan.tasks.iter().zip(0..);
-            let planned = planned.map(|(task, number)| (TaskId(number), task.entry, task.arrival_ns));
+            let planned = (0..).zip(plan.tasks.iter());
+            let planned = planned.map(|(number, task)| (TaskId(number), task.entry, task.arrival_ns));
             prop_assert_eq!(union, planned.collect::<Vec<_>>());
         }
     }

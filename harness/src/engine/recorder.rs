@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::history::History;
+use super::last_words::LastWords;
 use super::spill::Writer;
 use crate::model::{Event, TaskId, What};
 
@@ -20,6 +21,10 @@ pub struct Recorder {
     /// Where events go when there are too many of them; `None`: nowhere.
     spill: Option<PathBuf>,
     held: usize,
+    /// Events after this stamp are none of the run.
+    ended_ns: AtomicU64,
+    /// Where each is written at once, for the case that this process is killed.
+    words: Option<LastWords>,
 }
 
 /// Counts that move while a run goes on.
@@ -29,6 +34,8 @@ pub struct Progress {
     pub started: AtomicU64,
     /// Tasks that returned, however they ended.
     pub returned: AtomicU64,
+    /// Stamp of the plan's time 0 on the run's clock; 0 before it is known.
+    pub origin_ns: AtomicU64,
 }
 
 /// What a task's node has told of it.
@@ -50,7 +57,15 @@ struct Recorded {
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { recorded: Mutex::default(), progress: Arc::default(), spill: None, held: HELD }
+        let ended_ns = AtomicU64::new(u64::MAX);
+        Self {
+            recorded: Mutex::default(),
+            progress: Arc::default(),
+            spill: None,
+            held: HELD,
+            ended_ns,
+            words: None,
+        }
     }
 }
 
@@ -61,8 +76,27 @@ impl Recorder {
         Self { progress, spill: Some(folder), ..Self::default() }
     }
 
+    /// What happens after this stamp is none of the run any more: it was stopped, and what is open is dropped, so that whoever
+    /// waited may be let in while the agent has not heard of who was inside.
+    pub(crate) fn end(&self, at_ns: u64) {
+        self.ended_ns.store(at_ns, Ordering::Relaxed);
+    }
+
+    /// One of a process that may be killed: what it has recorded is not lost then.
+    pub(crate) fn with_last_words(words: Option<LastWords>) -> Self {
+        Self { words, ..Self::default() }
+    }
+
+    /// Where this process writes what must not die with it.
+    pub(crate) fn words(&self) -> Option<&LastWords> {
+        self.words.as_ref()
+    }
+
     /// Appends an event.
     pub fn record(&self, event: Event) {
+        if event.at_ns > self.ended_ns.load(Ordering::Relaxed) {
+            return;
+        }
         let root = event.step.step == 0 && event.node.is_some() && !event.step.task.is_bystander();
         let told = match event.what {
             What::Invoked if root => Told::Invoked,
@@ -85,6 +119,9 @@ impl Recorder {
             if tasks[task] != Told::Returned {
                 tasks[task] = told;
             }
+        }
+        if let Some(words) = &self.words {
+            words.event(&event);
         }
         events.push(event);
         // Where the disk is behind, it is asked again after as many events.

@@ -154,7 +154,7 @@ impl<'a> Following<'a> {
                     self.completed[0] += u64::from(before);
                     self.completed[1] += u64::from(after);
                 }
-                if at_ns < from_ns && self.concerns(self.facts.plan.tasks[event.step.task.0 as usize].entry) {
+                if at_ns < from_ns && self.concerns(self.facts.plan.task(event.step.task).entry) {
                     self.returned += 1;
                 }
             }
@@ -194,7 +194,7 @@ impl<'a> Following<'a> {
 
     /// Whether a task was open while it lasted, that had entered at one of the nodes that it concerned.
     fn met_an_open_task(&self) -> bool {
-        let due = |task: &&crate::model::Task| self.facts.origin_ns + task.arrival_ns < self.until_ns;
+        let due = |task: &crate::model::Planned<'_>| self.facts.origin_ns + task.arrival_ns < self.until_ns;
         let tasks = self.facts.plan.tasks.iter().filter(due);
         tasks.filter(|task| self.concerns(task.entry)).count() > self.returned
     }

@@ -1,15 +1,11 @@
 //! From a history to figures, in one pass. Latency counts from the intended start; only completed work is goodput.
 
-use std::collections::BTreeMap;
-
 use super::awareness::Watching;
-use super::per::{PerSlot, PerStep};
+use super::per::{LivePerStep, PerSlot};
+use super::settled::{Settled, Settles};
 use super::stamp::Stamp;
-use crate::model::{Event, Events, Facts, Outcome, StepRef, TaskId, What};
-use crate::record::{Awareness, Backlog, Latency, SLICE_NS, Tally};
-
-/// Windows shorter than this are bursts: nothing arrives after the first tasks have begun.
-const LEAST_WINDOW_NS: u64 = 100_000_000;
+use crate::model::{Event, Events, Facts, Histogram, Outcome, StepRef, TaskId, What};
+use crate::record::{Awareness, Backlog, Latency, OnTime, SLICE_NS, Tally};
 
 /// The figures of one run.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +16,8 @@ pub struct Figures {
     pub goodput_per_s: f64,
     /// What was left of the arrivals; `None` of a burst.
     pub backlog: Option<Backlog>,
+    /// What was due early enough to be done in the arrival window, where the facts have a limit.
+    pub on_time: Option<OnTime>,
     /// Distributions.
     pub latency: Latency,
     /// What those who wait and those who hold were told.
@@ -44,41 +42,94 @@ pub fn measure<E: Events + ?Sized>(facts: &Facts, events: &E) -> Result<Figures,
     Ok(measuring.finish())
 }
 
+/// What is known of a step.
 #[derive(Default, Clone, Copy)]
 struct Life {
-    invoked: Stamp,
+    /// When it was asked for, from the intended start of its task.
+    asked_after: Stamp,
     entered: bool,
+    /// Sections that go on.
+    inside: u32,
     left: Stamp,
     slot: Option<u32>,
     wrote: bool,
+    returned: bool,
 }
 
-/// How a task ended.
+impl Life {
+    /// When a step that has left and returned, in whichever order, did so is asked no more. It may be run again.
+    fn end(&mut self) {
+        if self.returned && self.inside == 0 && self.left.ns().is_some() {
+            (self.left, self.slot) = (Stamp::default(), None);
+        }
+    }
+}
+
+impl Settles for Life {
+    /// Of one that is over: when it was asked for, if that was within a second, and whether it wrote; 0 of others.
+    type Brief = u32;
+
+    fn brief(&self) -> Option<u32> {
+        let Self { entered, inside, returned, left, slot, .. } = *self;
+        let over = entered && inside == 0 && returned && left.ns().is_none() && slot.is_none();
+        let after_ns = self.asked_after.ns().filter(|after_ns| over && *after_ns < 1 << 30)?;
+        Some((after_ns as u32) << 2 | u32::from(self.wrote) << 1 | 1)
+    }
+
+    fn from_brief(brief: u32) -> Self {
+        if brief == 0 {
+            return Self::default();
+        }
+        let asked_after = Stamp::at(u64::from(brief >> 2));
+        Self { asked_after, entered: true, wrote: brief & 0b10 != 0, returned: true, ..Self::default() }
+    }
+}
+
+/// How a task went.
 #[derive(Default, Clone, Copy)]
 struct End {
     asked: Stamp,
-    returned: Stamp,
-    /// How, once it has returned.
-    ended: Ended,
+    /// When it returned, and how.
+    returned: Option<(u64, Ended)>,
 }
 
-impl End {
-    fn returned(&self) -> Option<(u64, Ended)> {
-        self.returned.ns().map(|at_ns| (at_ns, self.ended))
+impl Settles for End {
+    /// When and how it returned in one number, 0 where it was not asked for. When it was asked for is known by then to
+    /// whom it concerns.
+    type Brief = u64;
+
+    fn brief(&self) -> Option<u64> {
+        match (self.asked.ns(), self.returned) {
+            (None, None) => Some(0),
+            (Some(_), Some((at_ns, ended))) => {
+                Some(at_ns << 3 | ended as u64).filter(|brief| brief >> 3 == at_ns)
+            }
+            _ => None,
+        }
+    }
+
+    fn from_brief(brief: u64) -> Self {
+        let ended = ENDED.into_iter().find(|ended| *ended as u64 == brief & 0b111);
+        ended.map_or(Self::default(), |ended| Self {
+            asked: Stamp::at(brief >> 3),
+            returned: Some((brief >> 3, ended)),
+        })
     }
 }
 
 /// An outcome without its words.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
-    #[default]
-    Completed,
+    Completed = 1,
     Rejected,
     Refused,
     Failed,
     TimedOut,
     Unknown,
 }
+
+const ENDED: [Ended; 6] =
+    [Ended::Completed, Ended::Rejected, Ended::Refused, Ended::Failed, Ended::TimedOut, Ended::Unknown];
 
 impl From<&Outcome> for Ended {
     fn from(outcome: &Outcome) -> Self {
@@ -113,8 +164,11 @@ impl Open {
 struct Measuring<'a> {
     facts: &'a Facts,
     unlimited: bool,
-    lives: PerStep<Life>,
-    ends: Vec<End>,
+    lives: LivePerStep<'a, Life>,
+    /// By task.
+    ends: Settled<End>,
+    /// What the tasks that have returned took, together.
+    took_ns: i128,
     /// When the last section left a slot.
     freed: PerSlot<Option<u64>>,
     open: Open,
@@ -128,8 +182,9 @@ impl<'a> Measuring<'a> {
         Self {
             facts,
             unlimited: plan.is_unlimited(),
-            lives: PerStep::new(plan),
-            ends: vec![End::default(); plan.tasks.len()],
+            lives: LivePerStep::new(plan),
+            ends: Settled::new(plan.tasks.len()),
+            took_ns: 0,
             freed: PerSlot::new(plan),
             open: Open::default(),
             watching: Watching::new(plan),
@@ -138,7 +193,7 @@ impl<'a> Measuring<'a> {
     }
 
     fn intended_ns(&self, task: TaskId) -> u64 {
-        self.facts.origin_ns + self.facts.plan.tasks[task.0 as usize].arrival_ns
+        self.facts.origin_ns + self.facts.plan.task(task).arrival_ns
     }
 
     /// Where anything has to be kept apart, steps of level 0 do not count.
@@ -157,11 +212,13 @@ impl<'a> Measuring<'a> {
             What::Invoked => {
                 // The caller of a root step is the plan; that of a child is its parent step.
                 let intended_ns = self.intended_ns(step.task);
-                self.lives[step].invoked = Stamp::at(if root { intended_ns } else { at_ns });
+                let life = self.lives.at(step);
+                life.asked_after = Stamp::at(if root { 0 } else { at_ns.wrapping_sub(intended_ns) });
+                life.returned = false;
                 if root {
                     self.open.change(at_ns, 1);
-                    self.ends[task].asked = Stamp::at(at_ns);
-                    if !self.facts.was_out(&self.facts.plan.tasks[task]) {
+                    self.ends.at(task).asked = Stamp::at(at_ns);
+                    if !self.facts.was_out(self.facts.plan.task(step.task)) {
                         self.figures.latency.lag.record_ns(at_ns.saturating_sub(intended_ns));
                     }
                 }
@@ -169,12 +226,15 @@ impl<'a> Measuring<'a> {
             What::Granted { .. } => self.figures.grants += 1,
             What::Entered { slot, .. } => {
                 let resource = self.facts.plan.step(step).resource;
-                let life = &mut self.lives[step];
+                let intended_ns = self.intended_ns(step.task);
+                let life = self.lives.at(step);
                 // Who is run again did not wait in the meantime.
                 let first = !std::mem::replace(&mut life.entered, true);
                 life.slot = *slot;
-                self.figures.untold += u64::from(first && life.invoked.ns().is_none());
-                let asked_ns = life.invoked.ns().unwrap_or(at_ns);
+                life.inside += 1;
+                let asked_ns = life.asked_after.ns().map(|after_ns| intended_ns.wrapping_add(after_ns));
+                self.figures.untold += u64::from(first && asked_ns.is_none());
+                let asked_ns = asked_ns.unwrap_or(at_ns);
                 if counts && first {
                     self.figures.latency.wait.record_ns(at_ns.saturating_sub(asked_ns));
                 }
@@ -185,21 +245,31 @@ impl<'a> Measuring<'a> {
             }
             What::Left { wrote } => {
                 let resource = self.facts.plan.step(step).resource;
-                let life = &mut self.lives[step];
+                let life = self.lives.at(step);
                 life.left = Stamp::at(at_ns);
+                life.inside = life.inside.saturating_sub(1);
                 life.wrote |= wrote.is_some();
                 if let Some(freed) = life.slot.and_then(|slot| self.freed.get(resource, slot)) {
                     *freed = Some(at_ns);
                 }
+                life.end();
             }
             What::Returned { outcome } => {
-                if let Some(left_ns) = self.lives[step].left.ns().filter(|_| counts) {
+                let life = self.lives.at(step);
+                if let Some(left_ns) = life.left.ns().filter(|_| counts) {
                     self.figures.latency.release.record_ns(at_ns.saturating_sub(left_ns));
                 }
+                life.returned = true;
+                life.end();
                 if root {
                     self.open.change(at_ns, -1);
-                    let end = &mut self.ends[task];
-                    (end.returned, end.ended) = (Stamp::at(at_ns), outcome.into());
+                    let end = self.ends.at(task);
+                    if let Some(asked_ns) = end.asked.ns() {
+                        // One that returns twice took until the last time.
+                        let since_ns = end.returned.map_or(asked_ns, |(at_ns, _)| at_ns.max(asked_ns));
+                        self.took_ns += i128::from(at_ns.saturating_sub(since_ns));
+                    }
+                    end.returned = Some((at_ns, outcome.into()));
                 }
             }
             _ => {}
@@ -220,44 +290,67 @@ impl<'a> Measuring<'a> {
     fn tally(&mut self) {
         let Self { facts, lives, ends, figures, .. } = self;
         let settings = &facts.plan.settings;
-        let burst_only = settings.window_ns < LEAST_WINDOW_NS;
+        let burst_only = facts.plan.arrivals_per_s().is_none();
         let (middle_ns, end_ns) =
             (facts.origin_ns + settings.window_ns / 2, facts.origin_ns + settings.window_ns);
-        // By intended start: how many tasks, and when the last that completed returned.
-        let mut bursts: BTreeMap<u64, (u32, u64)> = BTreeMap::new();
+        // Those that arrive together: how many, and what the last that completed took.
+        let (mut burst_ns, mut burst, mut served_ns) = (None, 0_u64, 0);
         let (mut backlog, mut in_window, mut last_ns) = (Backlog::default(), 0_u64, 0);
+        let mut on_time = facts.limit_ns.map(|_| OnTime::default());
         let tasks = &mut figures.tasks;
         tasks.planned = facts.plan.tasks.len() as u64;
-        for ((task, end), steps) in facts.plan.tasks.iter().zip(ends).zip(lives.tasks()) {
+        for ((number, task), mut steps) in facts.plan.tasks.iter().enumerate().zip(lives.tasks()) {
             let intended_ns = facts.origin_ns + task.arrival_ns;
-            let (burst, served_ns) = bursts.entry(task.arrival_ns).or_default();
-            *burst += 1;
-            let open_at = |ns: u64| intended_ns <= ns && end.returned.ns().is_none_or(|at_ns| at_ns > ns);
+            if burst_ns != Some(task.arrival_ns) {
+                record_burst(&mut figures.latency.burst, burst, served_ns);
+                (burst_ns, burst, served_ns) = (Some(task.arrival_ns), 0, 0);
+            }
+            burst += 1;
+            let end = ends.get(number);
+            let open_at = |ns: u64| intended_ns <= ns && end.returned.is_none_or(|(at_ns, _)| at_ns > ns);
             backlog.middle += u64::from(open_at(middle_ns));
             backlog.end += u64::from(open_at(end_ns));
-            let Some((at_ns, ended)) = end.returned() else {
+            let work_ns: u64 = task.steps().map(|step| step.hold_ns).sum();
+            if let Some((on_time, limit_ns)) = on_time.as_mut().zip(facts.limit_ns)
+                && intended_ns + work_ns + limit_ns <= end_ns.min(facts.end_ns)
+            {
+                on_time.due += 1;
+                let done = end.returned.filter(|(_, ended)| *ended == Ended::Completed);
+                on_time.completed += u64::from(done.is_some_and(|(at_ns, _)| at_ns <= end_ns));
+            }
+            let Some((at_ns, ended)) = end.returned else {
                 *if end.asked.ns().is_some() { &mut tasks.unfinished } else { &mut tasks.not_offered } += 1;
                 figures.latency.response.censor_ns(settings.deadline_ns);
+                if intended_ns < facts.end_ns {
+                    figures.latency.excess.censor_ns((facts.end_ns - intended_ns).saturating_sub(work_ns));
+                }
                 continue;
             };
             let response_ns = at_ns.saturating_sub(intended_ns);
+            let since_origin_ns = at_ns.saturating_sub(facts.origin_ns);
             if ended == Ended::Completed {
                 tasks.completed += 1;
                 in_window += u64::from(at_ns <= end_ns);
-                last_ns = last_ns.max(at_ns - facts.origin_ns);
-                *served_ns = (*served_ns).max(response_ns);
+                last_ns = last_ns.max(since_origin_ns);
+                served_ns = served_ns.max(response_ns);
                 figures.latency.response.record_ns(response_ns);
-                let slice = ((at_ns - facts.origin_ns) / SLICE_NS) as usize;
+                let excess_ns = response_ns.saturating_sub(work_ns);
+                figures.latency.excess.record_ns(excess_ns);
+                if let Some((on_time, limit_ns)) = on_time.as_mut().zip(facts.limit_ns) {
+                    on_time.within += u64::from(excess_ns <= limit_ns);
+                }
+                let slice = (since_origin_ns / SLICE_NS) as usize;
                 if figures.completed_per_slice.len() <= slice {
                     figures.completed_per_slice.resize(slice + 1, 0);
                 }
                 figures.completed_per_slice[slice] += 1;
                 continue;
             }
-            let wrote = steps.iter().any(|life| life.wrote);
+            let root = steps.next().is_some_and(|life| life.wrote);
+            let wrote = root || steps.any(|life| life.wrote);
             *match ended {
                 // Whoever was not told of a root's write knows that all may have happened.
-                Ended::Unknown if steps[0].wrote => &mut tasks.unknown,
+                Ended::Unknown if root => &mut tasks.unknown,
                 _ if wrote => &mut tasks.partial,
                 Ended::Completed => unreachable!("counted above. ended={ended:?}"),
                 Ended::Rejected => &mut tasks.rejected,
@@ -267,11 +360,11 @@ impl<'a> Measuring<'a> {
                 Ended::Unknown => &mut tasks.unknown,
             } += 1;
             figures.latency.response.censor_ns(settings.deadline_ns);
+            figures.latency.excess.censor_ns(settings.deadline_ns);
             figures.latency.response_failed.record_ns(response_ns);
         }
-        for (_, served_ns) in bursts.into_values().filter(|(tasks, served_ns)| *tasks > 1 && *served_ns > 0) {
-            figures.latency.burst.record_ns(served_ns);
-        }
+        figures.on_time = on_time;
+        record_burst(&mut figures.latency.burst, burst, served_ns);
         (figures.goodput_per_s, figures.backlog) = match burst_only {
             true => (tasks.completed as f64 / (last_ns.max(1) as f64 / 1e9), None),
             false => (in_window as f64 / (settings.window_ns as f64 / 1e9), Some(backlog)),
@@ -282,7 +375,7 @@ impl<'a> Measuring<'a> {
     fn censor_waits(&mut self) {
         let deadline_ns = self.facts.plan.settings.deadline_ns;
         for (number, steps) in self.lives.tasks().enumerate() {
-            for (place, _) in steps.iter().enumerate().filter(|(_, life)| !life.entered) {
+            for (place, _) in steps.enumerate().filter(|(_, life)| !life.entered) {
                 let step = StepRef { task: TaskId(number as u32), step: place as u16 };
                 if self.unlimited || self.facts.plan.resource(step).level > 0 {
                     self.figures.latency.wait.censor_ns(deadline_ns);
@@ -295,24 +388,32 @@ impl<'a> Measuring<'a> {
     /// task took. Events that were lost, doubled or mixed up do not pass.
     fn implausible(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        let took = |end: &End| {
-            let until_ns = end.returned.ns().unwrap_or(self.facts.end_ns);
-            end.asked.ns().map_or(0, |asked_ns| i128::from(until_ns.saturating_sub(asked_ns)))
-        };
-        let (counted, summed) = (self.open.sum, self.ends.iter().map(took).sum::<i128>());
+        let (counted, mut summed, mut unasked) = (self.open.sum, self.took_ns, 0_u64);
+        for end in (0..self.facts.plan.tasks.len()).map(|task| self.ends.get(task)) {
+            match (end.asked.ns(), end.returned) {
+                (Some(asked_ns), None) => summed += i128::from(self.facts.end_ns.saturating_sub(asked_ns)),
+                (None, Some(_)) => unasked += 1,
+                _ => {}
+            }
+        }
         if (counted - summed).abs() > (summed / 100).max(1_000_000) {
             reasons.push(format!(
                 "Little's law: the nodes had {counted} ns of open tasks, but their tasks took {summed} ns"
             ));
         }
-        let unasked = self.ends.iter().filter(|end| end.asked.ns().is_none() && end.returned.ns().is_some());
-        let unasked = unasked.count();
         if unasked > 0 {
             reasons.push(format!(
                 "conservation: {unasked} tasks returned of which no node told that it began them"
             ));
         }
         reasons
+    }
+}
+
+/// A burst is served when the last of its tasks that completed has returned; one task is none.
+fn record_burst(bursts: &mut Histogram, tasks: u64, served_ns: u64) {
+    if tasks > 1 && served_ns > 0 {
+        bursts.record_ns(served_ns);
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a history to figures and verdicts: pure functions, whoever recorded it.
 
+mod settled;
 mod per;
 mod stamp;
 mod breakage;

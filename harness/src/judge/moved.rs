@@ -66,7 +66,7 @@ struct Key {
 pub(super) struct Moving<'a> {
     facts: &'a Facts,
     keys: Vec<Key>,
-    steps: PerStep<Step>,
+    steps: PerStep<'a, Step>,
     moves: Vec<Move>,
 }
 

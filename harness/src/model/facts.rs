@@ -6,7 +6,7 @@ use super::fault::Fault;
 use super::id::{NodeId, StepRef};
 use super::outcome::{Promises, Token};
 use super::plan::Plan;
-use super::task::Task;
+use super::tasks::Planned;
 
 /// What is known of a run beside its events.
 #[derive(Debug, Clone)]
@@ -23,13 +23,15 @@ pub struct Facts {
     pub outages: Vec<Outage>,
     /// What became of the plan's faults.
     pub injected: Vec<Injected>,
+    /// How much longer than its own work a task may take to be in time, where anybody asks.
+    pub limit_ns: Option<u64>,
 }
 
 impl Facts {
     /// Whether the node where a task enters was paused or down when the task was due: then it is late for no fault of
     /// the driver's.
     #[must_use]
-    pub fn was_out(&self, task: &Task) -> bool {
+    pub fn was_out(&self, task: Planned<'_>) -> bool {
         let intended_ns = self.origin_ns + task.arrival_ns;
         let out = |outage: &Outage| {
             outage.node == task.entry && (outage.from_ns..outage.until_ns).contains(&intended_ns)

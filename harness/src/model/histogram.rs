@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram as Hdr;
-use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
+use hdrhistogram::serialization::{
+    Deserializer, Serializer as _, V2DeflateSerializeError, V2DeflateSerializer,
+};
 use serde::{Deserialize, Serialize};
 
 /// Durations in nanoseconds with three significant digits. In JSON it is its count, its quantiles for readers and the
@@ -103,6 +105,16 @@ impl Histogram {
         (self.count() > 0).then(|| self.durations.max())
     }
 
+    /// The HdrHistogram V2-deflate encoding in base64, as histogram logs have it.
+    ///
+    /// # Errors
+    /// Those of the encoder; a histogram of ours has none of its reasons.
+    pub fn hdr_v2_deflate_base64(&self) -> Result<String, V2DeflateSerializeError> {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new().serialize(&self.durations, &mut bytes)?;
+        Ok(STANDARD.encode(bytes))
+    }
+
     /// Points of the tail curve: (share of durations at or below, duration), as far as they are known.
     #[must_use]
     pub fn tail_curve(&self) -> Vec<(f64, u64)> {
@@ -135,10 +147,7 @@ struct Stored {
 
 impl Serialize for Histogram {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new()
-            .serialize(&self.durations, &mut bytes)
-            .map_err(serde::ser::Error::custom)?;
+        let hdr_v2_deflate_base64 = self.hdr_v2_deflate_base64().map_err(serde::ser::Error::custom)?;
         let supported = |q| self.quantile(q).map(|(Quantile::Is(ns) | Quantile::AtLeast(ns))| ns);
         Stored {
             count: self.count(),
@@ -149,7 +158,7 @@ impl Serialize for Histogram {
             p99_ns: supported(0.99),
             p999_ns: supported(0.999),
             max_ns: self.max_ns(),
-            hdr_v2_deflate_base64: STANDARD.encode(bytes),
+            hdr_v2_deflate_base64,
         }
         .serialize(serializer)
     }

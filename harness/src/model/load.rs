@@ -1,17 +1,29 @@
 //! How much a plan asks of its resources, and what it would show if nothing were kept apart.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::plan::Plan;
 use super::resource::{Crowd, Mode, Resource, ResourceKind};
 use super::task::Step;
 
+/// Windows shorter than this are bursts: nothing arrives after the first tasks have begun.
+const LEAST_WINDOW_NS: u64 = 100_000_000;
+
 impl Plan {
+    /// Tasks that arrive per second of the window; `None` of a burst, which has no rate.
+    #[must_use]
+    pub fn arrivals_per_s(&self) -> Option<f64> {
+        let window_ns = self.settings.window_ns;
+        (window_ns >= LEAST_WINDOW_NS).then(|| self.tasks.len() as f64 / (window_ns as f64 / 1e9))
+    }
+
     /// The longest that any task is inside when nothing waits, and nothing exists yet.
     #[must_use]
     pub fn longest_hold_ns(&self) -> u64 {
-        let longest_ns = |step: &Step| step.hold_ns.max(step.create_ns.unwrap_or(0));
-        self.tasks.iter().map(|task| task.steps.iter().map(longest_ns).sum()).max().unwrap_or(0)
+        let longest_ns = |step: Step| step.hold_ns.max(step.create_ns.unwrap_or(0));
+        self.tasks.iter().map(|task| task.steps().map(longest_ns).sum()).max().unwrap_or(0)
     }
 
     /// Whether every resource of a task is of level 0, so that nothing has to be kept apart.
@@ -25,8 +37,8 @@ impl Plan {
     pub fn loads(&self) -> Vec<(Resource, f64)> {
         let mut busy_ns = vec![0_u64; self.resources.len()];
         let mut create_ns = vec![0_u64; self.resources.len()];
-        for task in &self.tasks {
-            for (place, step) in task.steps.iter().enumerate() {
+        for task in self.tasks.iter() {
+            for (place, step) in task.steps().enumerate() {
                 let resource = step.resource as usize;
                 busy_ns[resource] += task.inside_ns(place as u16);
                 create_ns[resource] = create_ns[resource].max(step.create_ns.unwrap_or(0));
@@ -48,12 +60,19 @@ impl Plan {
     /// How many entries would find the resource full if nobody ever waited: what the control `none` should show.
     #[must_use]
     pub fn overlaps_without_exclusion(&self) -> u64 {
-        // Per resource: (time, is entry, mode). Leaves sort before entries of the same time.
-        let mut edges: Vec<Vec<(u64, bool, Mode)>> = vec![Vec::new(); self.resources.len()];
+        let mut crossed =
+            Crossed { plan: self, inside: vec![Crowd::default(); self.resources.len()], overlaps: 0 };
+        // What is still to come of the tasks that have arrived.
+        let mut edges = BinaryHeap::new();
         let mut exists_from_ns: Vec<Option<u64>> = vec![None; self.resources.len()];
-        for task in &self.tasks {
+        for task in self.tasks.iter() {
             let mut start_ns = task.arrival_ns;
-            for (place, step) in task.steps.iter().enumerate() {
+            while let Some(next) =
+                edges.peek_mut().filter(|next: &PeekMut<'_, Reverse<Edge>>| next.0.at_ns < start_ns)
+            {
+                crossed.cross(PeekMut::pop(next).0);
+            }
+            for (place, step) in task.steps().enumerate() {
                 let resource = step.resource as usize;
                 let exists = exists_from_ns[resource].is_some_and(|from_ns| from_ns <= start_ns);
                 let own_ns = step.create_ns.filter(|_| !exists).unwrap_or(step.hold_ns);
@@ -62,26 +81,37 @@ impl Plan {
                 }
                 if self.resources[resource].level > 0 {
                     let inside_ns = task.inside_ns(place as u16) - step.hold_ns + own_ns;
-                    edges[resource].push((start_ns, true, step.mode));
-                    edges[resource].push((start_ns + inside_ns, false, step.mode));
+                    let edge =
+                        |at_ns, way| Reverse(Edge { at_ns, way, mode: step.mode, resource: step.resource });
+                    if inside_ns == 0 {
+                        edges.push(edge(start_ns, Way::Through));
+                    } else {
+                        edges.extend([edge(start_ns, Way::In), edge(start_ns + inside_ns, Way::Out)]);
+                    }
                 }
                 start_ns += own_ns;
             }
         }
-        let mut overlaps = 0;
-        for (resource, mut edges) in self.resources.iter().zip(edges) {
-            edges.sort_unstable();
-            let mut inside = Crowd::default();
-            for (_, entry, mode) in edges {
-                if entry {
-                    *inside.of(mode) += 1;
-                    overlaps += u64::from(inside.slots() > resource.level);
-                } else {
-                    *inside.of(mode) -= 1;
-                }
-            }
+        while let Some(Reverse(edge)) = edges.pop() {
+            crossed.cross(edge);
         }
-        overlaps
+        crossed.overlaps
+    }
+
+    /// A twin of this plan in which every step of level ≥ 1 holds for `least_ns` at least, everything else the same. The control
+    /// `none` runs on it when even one key would see too few overlaps, since nothing is held for long.
+    #[must_use]
+    pub fn stretched(&self, least_ns: u64) -> Self {
+        let mut twin = self.clone();
+        let resources = &twin.resources;
+        twin.tasks.change(|task| {
+            let kept_apart = |step: &&mut Step| resources[step.resource as usize].level > 0;
+            task.steps
+                .iter_mut()
+                .filter(kept_apart)
+                .for_each(|step| step.hold_ns = step.hold_ns.max(least_ns));
+        });
+        twin
     }
 
     /// A twin of this plan with `1/fold` of the keys: all ids divided by `fold`, everything else the same. The
@@ -100,10 +130,47 @@ impl Plan {
             first.entry((resource.kind, resource.id)).or_insert(place as u32);
         }
         let canonical: Vec<u32> = twin.resources.iter().map(|r| first[&(r.kind, r.id)]).collect();
-        for step in twin.tasks.iter_mut().flat_map(|task| &mut task.steps) {
-            step.resource = canonical[step.resource as usize];
-        }
+        twin.tasks.change(|task| {
+            task.steps.iter_mut().for_each(|step| step.resource = canonical[step.resource as usize]);
+        });
         twin
+    }
+}
+
+/// A step goes in or out. By time; of one time, those that leave come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Edge {
+    at_ns: u64,
+    way: Way,
+    mode: Mode,
+    resource: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Out,
+    In,
+    /// In, and out at the same time.
+    Through,
+}
+
+/// Who is inside where nobody ever waits.
+struct Crossed<'a> {
+    plan: &'a Plan,
+    inside: Vec<Crowd>,
+    overlaps: u64,
+}
+
+impl Crossed<'_> {
+    fn cross(&mut self, Edge { way, mode, resource, .. }: Edge) {
+        let inside = &mut self.inside[resource as usize];
+        if way != Way::Out {
+            *inside.of(mode) += 1;
+            self.overlaps += u64::from(inside.slots() > self.plan.resources[resource as usize].level);
+        }
+        if way != Way::In {
+            *inside.of(mode) -= 1;
+        }
     }
 }
 
@@ -112,6 +179,15 @@ mod tests {
     use super::super::plan::fixture::{plan, step};
     use super::super::task::StepTree;
     use super::*;
+
+    #[test]
+    fn a_rate_is_of_the_window_and_a_burst_has_none() {
+        let roots = (0..50).map(|id| (u64::from(id), step(ResourceKind::Vm, id, 0, vec![]))).collect();
+        let mut plan = plan(roots).unwrap();
+        assert_eq!(plan.arrivals_per_s(), None);
+        plan.settings.window_ns = 500_000_000;
+        assert_eq!(plan.arrivals_per_s(), Some(100.0));
+    }
 
     #[test]
     fn load_counts_the_children_and_divides_by_window_and_level() {
@@ -130,6 +206,14 @@ mod tests {
         // One key: each but the first arrives while an earlier one is inside.
         assert_eq!(plan.folded(10).overlaps_without_exclusion(), 9);
         assert_ne!(plan.digest(), plan.folded(10).digest());
+    }
+
+    #[test]
+    fn who_does_not_stay_overlaps_with_who_is_inside_and_with_nobody_else() {
+        use ResourceKind::Vm;
+        let at = |ns, hold_ns| (ns, step(Vm, 1, hold_ns, vec![]));
+        assert_eq!(plan(vec![at(0, 0), at(0, 0), at(5, 0)]).unwrap().overlaps_without_exclusion(), 0);
+        assert_eq!(plan(vec![at(0, 10), at(5, 0), at(10, 0)]).unwrap().overlaps_without_exclusion(), 1);
     }
 
     #[test]

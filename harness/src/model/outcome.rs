@@ -59,7 +59,7 @@ impl Operations {
     /// All of them.
     #[must_use]
     pub fn total(self) -> u64 {
-        self.load + self.bystander + self.renewal
+        self.load.saturating_add(self.bystander).saturating_add(self.renewal)
     }
 }
 
@@ -68,9 +68,9 @@ impl std::ops::Add for Operations {
 
     fn add(self, other: Self) -> Self {
         Self {
-            load: self.load + other.load,
-            bystander: self.bystander + other.bystander,
-            renewal: self.renewal + other.renewal,
+            load: self.load.saturating_add(other.load),
+            bystander: self.bystander.saturating_add(other.bystander),
+            renewal: self.renewal.saturating_add(other.renewal),
         }
     }
 }
@@ -79,10 +79,11 @@ impl std::ops::Sub for Operations {
     type Output = Self;
 
     fn sub(self, earlier: Self) -> Self {
+        // Counters that are read one after the other while they move may disagree by one.
         Self {
-            load: self.load - earlier.load,
-            bystander: self.bystander - earlier.bystander,
-            renewal: self.renewal - earlier.renewal,
+            load: self.load.saturating_sub(earlier.load),
+            bystander: self.bystander.saturating_sub(earlier.bystander),
+            renewal: self.renewal.saturating_sub(earlier.renewal),
         }
     }
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::fault::Fault;
+use super::fault::{Fault, FaultTarget, FaultVerb};
 use super::id::{StepRef, TaskId};
 use super::resource::{Mode, Resource, ResourceKind};
 use super::seed::splitmix;
 use super::task::{Arrival, Step, StepTree, Task};
+use super::tasks::{Planned, Tasks};
 
 /// What a holder does about its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,7 +52,7 @@ pub struct Plan {
     /// Every resource of the run; the bystanders' private ones are the last [`PlanSettings::nodes`].
     pub resources: Vec<Resource>,
     /// By arrival.
-    pub tasks: Vec<Task>,
+    pub tasks: Tasks,
     /// What is broken on purpose, by time; one at a time.
     pub faults: Vec<Fault>,
 }
@@ -94,21 +95,32 @@ impl Plan {
         arrivals: impl IntoIterator<Item = Arrival>,
     ) -> Result<Self, PlanError> {
         let mut index = Index::new();
-        let (mut tasks, mut steps) = (Vec::new(), Vec::new());
-        for arrival in arrivals {
-            if tasks.len() >= TaskId::BYSTANDER as usize {
-                return Err(PlanError::Size(format!("more than {} tasks", tasks.len())));
+        let (mut count, mut refused) = (0_usize, None);
+        let mut flat = |Arrival { kind, at_ns: arrival_ns, entry, root }: Arrival| {
+            count += 1;
+            if count > TaskId::BYSTANDER as usize {
+                return Err(PlanError::Size(format!("more than {} tasks", TaskId::BYSTANDER)));
             }
-            if arrival.entry.0 >= settings.nodes {
-                return Err(PlanError::Entry(arrival.entry.0));
+            if entry.0 >= settings.nodes {
+                return Err(PlanError::Entry(entry.0));
             }
-            flatten(&arrival.root, &mut index, &mut steps, &kinds[usize::from(arrival.kind)])?;
-            let (kind, arrival_ns, entry) = (arrival.kind, arrival.at_ns, arrival.entry);
-            // No longer than they are: there are as many of them as tasks.
-            tasks.push(Task { kind, arrival_ns, entry, steps: steps.as_slice().into() });
-            steps.clear();
+            let mut steps = Vec::new();
+            flatten(&root, &mut index, &mut steps, &kinds[usize::from(kind)])?;
+            Ok(Task { kind, arrival_ns, entry, steps: steps.into() })
+        };
+        // Packed as they are drawn.
+        let mut tasks: Tasks = arrivals
+            .into_iter()
+            .map_while(|arrival| flat(arrival).map_err(|error| refused = Some(error)).ok())
+            .collect();
+        if let Some(error) = refused {
+            return Err(error);
         }
-        tasks.sort_by_key(|task| task.arrival_ns);
+        if !tasks.iter().map(|task| task.arrival_ns).is_sorted() {
+            let mut loose: Vec<Task> = tasks.iter().map(|task| task.to_task()).collect();
+            loose.sort_by_key(|task| task.arrival_ns);
+            tasks = loose.into_iter().collect();
+        }
         // Until all are known, a resource's place is that of its first appearance.
         let mut places = vec![0; index.len()];
         let mut resources = Vec::with_capacity(index.len());
@@ -116,9 +128,9 @@ impl Plan {
             resources.push(Resource { kind, id, level });
             places[appeared as usize] = place;
         }
-        for step in tasks.iter_mut().flat_map(|task| &mut task.steps) {
-            step.resource = places[step.resource as usize];
-        }
+        tasks.change(|task| {
+            task.steps.iter_mut().for_each(|step| step.resource = places[step.resource as usize]);
+        });
         resources.extend((0..settings.nodes).map(|node| Resource {
             kind: ResourceKind::Bystander,
             id: u32::from(node),
@@ -133,13 +145,20 @@ impl Plan {
         Self { faults, ..self }
     }
 
+    /// Whether nodes are to be killed.
+    #[must_use]
+    pub fn kills(&self) -> bool {
+        let of_node = |target| matches!(target, FaultTarget::Node(_) | FaultTarget::Holder);
+        self.faults.iter().any(|fault| fault.verb == FaultVerb::Kill && of_node(fault.target))
+    }
+
     /// Whether there is such a step; those of other processes may name any.
     #[must_use]
     pub fn contains(&self, step: StepRef) -> bool {
         if step.task.is_bystander() {
             return step.step == 0 && step.task.bystander_of().0 < self.settings.nodes;
         }
-        self.tasks.get(step.task.0 as usize).is_some_and(|task| usize::from(step.step) < task.steps.len())
+        self.tasks.get(step.task.0 as usize).is_some_and(|task| usize::from(step.step) < task.step_count())
     }
 
     /// The step that a reference means.
@@ -150,7 +169,13 @@ impl Plan {
             let resource = self.resources.len() as u32 - u32::from(self.settings.nodes - node);
             return Step { resource, mode: Mode::Exclusive, hold_ns: 0, create_ns: None, end: 1 };
         }
-        self.tasks[step.task.0 as usize].steps[usize::from(step.step)]
+        self.tasks.step(step)
+    }
+
+    /// A task of the plan; there must be one.
+    #[must_use]
+    pub fn task(&self, task: TaskId) -> Planned<'_> {
+        self.tasks.get(task.0 as usize).expect("a task of this plan")
     }
 
     /// The resource of a step.
@@ -170,7 +195,7 @@ impl Plan {
     pub fn digest(&self) -> String {
         let mut sha = Sha256::new();
         sha.update(format!("{:?}{:?}{:?}", self.settings, self.kinds, self.resources));
-        for task in &self.tasks {
+        for task in self.tasks.iter() {
             sha.update(format!("{task:?}"));
         }
         sha.update(format!("{:?}", self.faults));
@@ -243,7 +268,7 @@ mod tests {
         use ResourceKind::{Host, L3, Vm};
         let start = step(Vm, 1, 5, vec![step(L3, 1, 1, vec![]), step(Host, 1, 7, vec![])]);
         let plan = plan(vec![(0, start)]).unwrap();
-        let task = &plan.tasks[0];
+        let task = plan.task(TaskId(0));
         assert_eq!(task.children(0).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(task.children(1).count(), 0);
         assert_eq!(task.inside_ns(0), 13);

@@ -36,7 +36,7 @@ pub struct Step {
     pub end: u16,
 }
 
-/// A task: an arrival at a node and a tree of steps.
+/// A task: an arrival at a node and a tree of steps. A plan holds its tasks packed ([`Tasks`](super::tasks::Tasks)).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Index into [`Plan::kinds`](super::plan::Plan::kinds).
@@ -47,26 +47,6 @@ pub struct Task {
     pub entry: NodeId,
     /// Its tree in pre-order.
     pub steps: Box<[Step]>,
-}
-
-impl Task {
-    /// The children of a step, in order.
-    pub fn children(&self, step: u16) -> impl Iterator<Item = u16> + '_ {
-        let end = self.steps[usize::from(step)].end;
-        let mut next = step + 1;
-        std::iter::from_fn(move || {
-            let child = (next < end).then_some(next)?;
-            next = self.steps[usize::from(child)].end;
-            Some(child)
-        })
-    }
-
-    /// How long a step is inside when nothing in its subtree waits, and all that it looks for exists.
-    #[must_use]
-    pub fn inside_ns(&self, step: u16) -> u64 {
-        let end = self.steps[usize::from(step)].end;
-        self.steps[usize::from(step)..usize::from(end)].iter().map(|step| step.hold_ns).sum()
-    }
 }
 
 /// A task as a scenario draws it.

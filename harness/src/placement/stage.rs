@@ -3,12 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{
     Agent, AgentOptions, Clock, History, Links, PartRet, Progress, Recorder, Ways, others, peak,
+    steadiness::Steadiness,
 };
 use crate::faults::{Injector, Nodes, Surroundings, Views};
 use crate::judge::{Figures, measure};
@@ -56,6 +58,8 @@ pub struct Run {
     pub peak: Peak,
     /// What the machine did for others meanwhile; `None` in virtual time.
     pub others: Option<Others>,
+    /// What of the machine did not stay as it was, a sentence each.
+    pub disturbed: Vec<String>,
     /// How the mechanism notices the loss of a node, with negotiated values.
     pub detection: String,
 }
@@ -85,10 +89,11 @@ pub(crate) struct Stage {
 }
 
 /// What was seen of the machine while a run lasted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Watched {
     pub(crate) peak: Peak,
     pub(crate) others: Option<Others>,
+    pub(crate) disturbed: Vec<String>,
 }
 
 /// What is told when a run is over.
@@ -122,6 +127,7 @@ impl Stage {
         returned: impl Future<Output = ()>,
     ) -> (Vec<Injected>, Watched) {
         let plan = &self.plan;
+        self.options.progress.origin_ns.store(origin_ns, Ordering::Relaxed);
         let last_arrival_ns = plan.tasks.last().map_or(0, |task| task.arrival_ns);
         let longest_fault_ns = plan.faults.iter().map(|fault| fault.for_ns).max().unwrap_or(0);
         let give_up_ns = origin_ns
@@ -147,7 +153,7 @@ impl Stage {
         let ends = async {
             tokio::select! {
                 biased;
-                () = self.options.stop.cancelled() => {}
+                () = self.options.stop.cancelled() => self.recorder.end(self.clock.now_ns()),
                 () = returned => {}
                 () = self.clock.sleep_until(give_up_ns) => {}
             }
@@ -163,9 +169,10 @@ impl Stage {
             if self.clock.is_virtual() {
                 return Watched::default();
             }
-            let others = others::Watch::begin();
+            let (others, before) = (others::Watch::begin(), Steadiness::now());
             let peak = peak::watch(&ports, || nodes.processes(), over.cancelled()).await;
-            Watched { peak, others: Some(others.since()) }
+            let disturbed = Steadiness::now().changed_since(&before);
+            Watched { peak, others: Some(others.since()), disturbed }
         };
         let ((), injected, watched) = tokio::join!(ends, injector.run(), watched);
         (injected, watched)
@@ -176,15 +183,16 @@ impl Stage {
         let Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected } = told;
         let history = self.recorder.finish();
         Run {
-            facts: Facts { plan: self.plan, origin_ns, end_ns, promises, outages, injected },
+            facts: Facts { plan: self.plan, origin_ns, end_ns, promises, outages, injected, limit_ns: None },
             history,
             bystander: ret.bystander,
             bystander_failed: ret.bystander_failed,
-            process_cpu_ns: ret.process_cpu_ns,
-            timer_cpu_ns: ret.timer_cpu_ns,
-            operations: ret.operations,
+            process_cpu_ns: ret.spent.process_cpu_ns,
+            timer_cpu_ns: ret.spent.timer_cpu_ns,
+            operations: ret.spent.operations,
             peak: watched.peak,
             others: watched.others,
+            disturbed: watched.disturbed,
             detection,
         }
     }

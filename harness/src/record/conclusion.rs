@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use super::capacity::carried;
+use super::gate::{GateAnswer, GateRecord, Kept};
 use super::manifest::Manifest;
 use super::run::{Role, RunRecord, TOO_BUSY};
 use super::verdict::{CheckVerdict, Expected, Verdict};
@@ -106,7 +108,8 @@ impl CheckVerdict {
 /// What a batch amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conclusion {
-    /// 130 interrupted, 2 it could not be run, 3 a contender broke a promise, 4 invalid or not proven, 0 otherwise.
+    /// 130 interrupted, 2 it could not be run, 3 a contender broke a promise, 4 invalid or not proven, 1 a threshold of the gate
+    /// is broken, 5 one cannot be told, 0 otherwise; the first of these that is the case.
     pub exit_code: u8,
     /// All that speaks against the batch, one sentence each, the gravest first.
     pub reasons: Vec<String>,
@@ -116,6 +119,16 @@ pub struct Conclusion {
     pub rows: Vec<Standing>,
     /// Whether the bench itself was shown to work.
     pub controls_hold: bool,
+}
+
+impl Conclusion {
+    /// Which of several exit codes is that of all together.
+    #[must_use]
+    pub fn gravest_exit(codes: impl IntoIterator<Item = u8>) -> u8 {
+        const GRAVEST_FIRST: [u8; 6] = [2, 130, 3, 4, 1, 5];
+        let codes: Vec<u8> = codes.into_iter().collect();
+        GRAVEST_FIRST.into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+    }
 }
 
 /// Something that speaks against a batch.
@@ -134,10 +147,18 @@ enum Weight {
     Busy,
 }
 
-/// Concludes a batch. Each row is all runs of one contender or control, at least one.
+/// Concludes a batch, and the gate that it was put to, if any. Each row is all runs of one contender or control, at least one;
+/// `probes` are those that looked for capacities. What a probe missed is a result; what it broke counts as in any run.
 #[must_use]
-pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> Conclusion {
+pub fn conclude(
+    manifest: &Manifest,
+    rows: &[&[RunRecord]],
+    probes: &[RunRecord],
+    end: &BatchEnd,
+    gate: Option<&GateRecord>,
+) -> Conclusion {
     let mut reasons: Vec<Reason> = rows.iter().flat_map(|row| against_row(row)).collect();
+    reasons.extend(against_probes(manifest, probes));
     let controls = against_controls(manifest, rows, end);
     let controls_hold = controls.is_empty();
     reasons.extend(controls);
@@ -152,7 +173,7 @@ pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> C
     let proven = controls_hold && *end == BatchEnd::Complete;
     let rows: Vec<(Role, Standing)> = rows
         .iter()
-        .map(|row| match (role(row), standing(row)) {
+        .map(|row| match (role(row), with_probes(row, probes)) {
             (Role::Contender, Standing::Pass) if !proven => (Role::Contender, Standing::NotProven),
             of => of,
         })
@@ -172,6 +193,8 @@ pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> C
         BatchEnd::Failed(_) => 2,
         _ if !broken.is_empty() => 3,
         _ if !unproven.is_empty() || !busy.is_empty() => 4,
+        _ if gate.is_some_and(|gate| gate.count(Kept::No) > 0) => 1,
+        _ if gate.is_some_and(|gate| gate.count(Kept::CannotTell) > 0) => 5,
         _ => 0,
     };
     let first = match end {
@@ -183,7 +206,8 @@ pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> C
         }
         BatchEnd::Complete | BatchEnd::Missing => Some("the batch is not proven".to_owned()),
     };
-    let texts = broken.into_iter().chain(unproven).chain(busy);
+    let gated = against_gate(gate);
+    let texts = broken.into_iter().chain(unproven).chain(busy).chain(gated);
     Conclusion {
         exit_code,
         reasons: first.into_iter().chain(texts).collect(),
@@ -191,6 +215,20 @@ pub fn conclude(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> C
         rows: rows.into_iter().map(|(_, standing)| standing).collect(),
         controls_hold,
     }
+}
+
+/// What a gate has against the batch: what is broken first.
+fn against_gate(gate: Option<&GateRecord>) -> Vec<String> {
+    let of = |kept, word: &'static str| {
+        let answers =
+            gate.into_iter().flat_map(|gate| &gate.answers).filter(move |answer| answer.kept == kept);
+        answers.map(move |answer| {
+            let GateAnswer { contender, rule, observed, why, .. } = answer;
+            let observed = if observed.is_empty() { String::new() } else { format!(": {observed}") };
+            format!("gate: {contender}: {rule} {word}{observed}; {why}")
+        })
+    };
+    of(Kept::No, "is broken").chain(of(Kept::CannotTell, "cannot be told")).collect()
 }
 
 fn role(row: &[RunRecord]) -> Role {
@@ -219,7 +257,7 @@ fn standing(row: &[RunRecord]) -> Standing {
     let answers = || row.iter().flat_map(|run| &run.verdicts);
     let broken = || answers().filter(|answer| answer.promise() == Promise::Broken);
     let control = role(row) == Role::Control;
-    let deeds = deeds(row);
+    let deeds = deeds(row.iter());
     if broken().any(CheckVerdict::is_violated) {
         Standing::Violated(deeds)
     } else if must_be_caught(row) {
@@ -246,10 +284,23 @@ fn standing(row: &[RunRecord]) -> Standing {
     }
 }
 
-/// What a row did, those deeds first that were not foretold, then the more frequent.
-fn deeds(row: &[RunRecord]) -> Vec<Deed> {
+/// The same with its probes in it: what one of them broke, the row broke.
+fn with_probes(row: &[RunRecord], probes: &[RunRecord]) -> Standing {
+    let own =
+        || probes.iter().filter(|probe| row.first().is_some_and(|run| run.contender == probe.contender));
+    let broke = |probe: &RunRecord| {
+        probe.verdicts.iter().any(|answer| answer.is_violated() && answer.promise() == Promise::Broken)
+    };
+    match own().any(broke) {
+        true => Standing::Violated(deeds(row.iter().chain(own()))),
+        false => standing(row),
+    }
+}
+
+/// What runs did, those deeds first that were not foretold, then the more frequent.
+fn deeds<'a>(runs: impl Iterator<Item = &'a RunRecord>) -> Vec<Deed> {
     let mut deeds: Vec<Deed> = Vec::new();
-    for answer in row.iter().flat_map(|run| &run.verdicts).filter(|answer| answer.is_violated()) {
+    for answer in runs.flat_map(|run| &run.verdicts).filter(|answer| answer.is_violated()) {
         let (times, foretold) = (answer.violations.max(1), answer.expected != Expected::Holds);
         match deeds.iter_mut().find(|deed| deed.check == answer.check && deed.foretold == foretold) {
             Some(deed) => deed.times += times,
@@ -349,6 +400,39 @@ fn against_row(row: &[RunRecord]) -> Vec<Reason> {
     if answers == 0 && role(row) == Role::Contender {
         let contender = row.first().map_or("", |run| &run.contender);
         reasons.push(unproven(format!("{contender}: no check answered anything")));
+    }
+    reasons
+}
+
+/// What speaks against probes: what they broke, and contenders of which none tells what they carry.
+fn against_probes(manifest: &Manifest, probes: &[RunRecord]) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for run in probes {
+        let Some(probe) = run.probe else { continue };
+        let weight = if run.role == Role::Contender { Weight::Broken } else { Weight::Unproven };
+        for answer in run.verdicts.iter().filter(|answer| answer.is_violated()) {
+            if answer.promise() == Promise::Broken {
+                let place = format!("{}, block {}, at {:.0}/s", run.contender, run.block, probe.rate_per_s);
+                let what = format!("{} was violated {} times", answer.check, answer.violations);
+                reasons.push(Reason { weight, text: format!("{place}: {what}") });
+            }
+        }
+    }
+    let Some(level) = &manifest.service_level else { return reasons };
+    let mut names: Vec<&str> = probes.iter().map(|run| run.contender.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let own: Vec<RunRecord> = probes.iter().filter(|run| run.contender == name).cloned().collect();
+        let found = carried(level, 1, &[&own]).iter().any(|one| !one.blocks.is_empty());
+        if !found && own[0].role == Role::Contender {
+            let busy = own.iter().all(|run| run.machine_was_busy());
+            let weight = if busy { Weight::Busy } else { Weight::Unproven };
+            let text = format!(
+                "{name}: no block tells how much it carries: its probes lie on one side of the limit"
+            );
+            reasons.push(Reason { weight, text });
+        }
     }
     reasons
 }

@@ -48,6 +48,10 @@ pub struct Backlog {
 pub struct Latency {
     /// Whole tasks: intended start to Returned; without an end where they did not complete.
     pub response: Histogram,
+    /// Whole tasks: what the response is longer than the planned work of all its steps. What has not ended is in it with what it
+    /// had lasted when the run was over.
+    #[serde(default)]
+    pub excess: Histogram,
     /// Whole tasks that did not complete: intended start to Returned.
     pub response_failed: Histogram,
     /// Asked to Entered; the first step of a task counts from the intended start. Without an end where it did not enter.

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Calibration;
+use super::probe::ServiceLevel;
+
 /// Version of the stored format; a reader refuses any other.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// A batch: what one command asked for and where it ran. `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,9 +43,21 @@ pub struct Manifest {
     pub plan: PlanFacts,
     /// Blocks asked for: each contender runs once per block.
     pub blocks: u32,
+    /// Who takes part, controls too.
+    #[serde(default)]
+    pub contenders: Vec<String>,
     /// The contender that all others are compared with, chosen before the first run.
     #[serde(default)]
     pub reference: Option<String>,
+    /// After which blocks the batch might end because everything was told; empty: only after all.
+    #[serde(default)]
+    pub looks: Vec<u32>,
+    /// How much figures stray on such a machine, as far as somebody has measured it there; without it, nobody has.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
+    /// What a rate must meet to be carried, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_level: Option<ServiceLevel>,
     /// Cost of the harness itself, measured before the first run.
     pub harness: HarnessCost,
     /// Contenders that could not run, and how to get them.
@@ -102,6 +117,15 @@ pub struct Machine {
     pub loopback_rtt_p50_ns: Option<u64>,
 }
 
+impl Machine {
+    /// What makes figures comparable: the processor, how many, memory, and the file system below the servers.
+    #[must_use]
+    pub fn class(&self) -> String {
+        let gib = (self.memory_bytes as f64 / f64::from(1 << 30)).round();
+        format!("{}, {} processors, {gib} GiB, {}", self.cpu, self.cores, self.filesystem)
+    }
+}
+
 /// Processors by party, as lists such as `0-2,7`; those of one party are no other's.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -139,6 +163,9 @@ pub struct PlanFacts {
     pub overlaps_predicted: u64,
     /// How often the keys had to be folded for that control, because the plan predicts too few; 1 = not.
     pub control_fold: u32,
+    /// How long its steps had to hold at least, since even one key would see too few; 0 = as planned.
+    #[serde(default)]
+    pub control_hold_ns: u64,
 }
 
 /// The harness's own cost, from a run of the control `noop`: without locks, what is left is ours.

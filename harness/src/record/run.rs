@@ -8,6 +8,7 @@ use super::faults::FaultFacts;
 use crate::model::Operations;
 
 use super::figures::{Awareness, Backlog, Latency, Tally};
+use super::probe::Probe;
 use super::verdict::CheckVerdict;
 
 /// Whether a row is compared or checks the bench itself.
@@ -47,6 +48,12 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     /// Where every planned task went.
     pub tasks: Tally,
+    /// Tasks per second that were asked for, where that is not the scenario's rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<f64>,
+    /// What it has besides where it is a probe for the capacity; such a run is judged, and is none of the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
     /// Length of the arrival window; rates are over it.
     pub window_ns: u64,
     /// Tasks per second of the arrival window that completed within it; what the drain completes is backlog. Where all arrive
@@ -129,11 +136,9 @@ impl Others {
 
 impl RunRecord {
     /// Operations for the steps of the plan alone: what the bystanders ask and what keeps leases is none of its grants' cost.
-    /// `None` also where a node was killed, which took its counts with it while its grants stand.
     #[must_use]
     pub fn load_operations(&self) -> Option<u64> {
-        let killed = self.faults.faults.iter().any(|fault| fault.verb == "kill" && fault.node.is_some());
-        self.operations.filter(|_| !killed).map(|operations| operations.load)
+        self.operations.map(|operations| operations.load)
     }
 
     /// CPU of the server for the steps of the plan alone, by their share of the operations; `None` where that is not known.

@@ -22,7 +22,7 @@ use crate::session::{
 
 pub(super) const VARIANT: Variant = Variant {
     name: "local-mutex",
-    summary: "a table in one process, served first come first served; a control",
+    summary: "a table in one process, served first come first served; a control: what exclusion takes without network",
     class: SafetyClass::Atomic,
     least: Least::Nothing,
     capabilities: Capabilities {

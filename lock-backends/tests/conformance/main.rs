@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod disk;
 mod exclusion;
 mod leaving;
 mod links;
@@ -23,24 +24,11 @@ use tokio::time::timeout;
 
 use support::{Bench, PATIENCE};
 
-/// A line for each server of the registry, so that each is seen, named and run on its own.
-macro_rules! servers {
-    ($($name:ident)*) => {
-        $(#[test]
-        fn $name() {
-            conforms(Some(stringify!($name)));
-        })*
+support::of_each_server! { conforms_on }
 
-        #[test]
-        fn every_server_is_run() {
-            let run = [$(stringify!($name)),*];
-            let missing = backends::SERVERS.iter().find(|server| !run.contains(&server.name));
-            assert!(missing.is_none(), "a line of its own: {missing:?}");
-        }
-    };
+fn conforms_on(server: &str) {
+    conforms(Some(server));
 }
-
-servers! { redis postgres etcd zookeeper mariadb nats }
 
 #[test]
 fn in_process() {
@@ -79,7 +67,14 @@ fn conforms(server: Option<&str>) {
                 }
             }
         }
-        if let Some(running) = running {
+        if let Some(mut running) = running {
+            let benches: Vec<_> =
+                variants.iter().map(|variant| Bench::new(variant, running.endpoint())).collect();
+            let contract = disk::a_lease_outlasts_a_slow_disk_or_its_loss_is_told_before_another_has_the_key(
+                &benches,
+                &mut running,
+            );
+            broken.extend(timeout(PATIENCE * 3, contract).await.expect("it ends"));
             running.stop().await.unwrap();
         }
         assert!(broken.is_empty(), "broken: {broken:?}");

@@ -28,6 +28,29 @@ const LASTING: Duration = Duration::from_secs(600);
 /// Long enough for a loaded machine: reaching it is a failure, not a measurement.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A test for each server of the registry, which calls this function with its name: each is seen, named and run on its own.
+#[allow(unused_macros, reason = "each test file uses its part")]
+macro_rules! of_each_server {
+    ($run:path) => {
+        $crate::support::of_each_server! { $run; redis postgres etcd zookeeper mariadb nats }
+    };
+    ($run:path; $($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            $run(stringify!($name));
+        })*
+
+        #[test]
+        fn every_server_is_run() {
+            let run = [$(stringify!($name)),*];
+            let missing = lock_backends::backends::SERVERS.iter().find(|server| !run.contains(&server.name));
+            assert!(missing.is_none(), "a line of its own: {missing:?}");
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub(crate) use of_each_server;
+
 /// One variant on its running server.
 pub(crate) struct Bench {
     pub(crate) variant: &'static Variant,

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::directory::{Drained, Errand};
-use super::owner::{Accepted, Owner};
-use super::wire::{Frame, FrameReader, FrameWriter, LinkError, Refusal, Request, Surroundings};
+use super::owner::{Accepted, Owner, Served};
+use super::wire::{
+    Frame, FrameReader, FrameWriter, Inbox, LinkError, Outbox, Refusal, Request, Surroundings, Unsent,
+};
 use crate::poison::lock;
 use crate::ring::NodeId;
 use crate::sync::{Mutex, MutexGuard};
@@ -59,7 +60,7 @@ async fn serve(stream: TcpStream, owner: Arc<Owner>, around: Surroundings) -> Re
     let opening = around.closing.run_until_cancelled(around.identity.welcome(stream));
     let Some(opened) = opening.await else { return Ok(()) };
     let (from, reader, writer) = opened?;
-    let (outbox, inbox) = mpsc::channel(around.identity.limits.outbox);
+    let (outbox, inbox) = Outbox::new(&around.identity.limits);
     let gone = around.closing.child_token();
     around.tasks.spawn_on(write(writer, inbox, gone.clone(), from), &around.runtime);
     let inbound = Inbound { owner, outbox, open: Arc::default() };
@@ -79,7 +80,7 @@ type OpenRequests = Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>;
 /// The reading side of one connection. It never waits for a handler.
 struct Inbound {
     owner: Arc<Owner>,
-    outbox: mpsc::Sender<Frame>,
+    outbox: Outbox,
     open: OpenRequests,
 }
 
@@ -111,13 +112,18 @@ impl Inbound {
             Ok(place) => place,
             Err(refusal) => return self.reply(Frame::Reply { correlation, answer: Err(refusal) }).await,
         };
-        let (cancel, cancelled) = oneshot::channel();
+        let (cancel, mut cancelled) = oneshot::channel();
         if self.owner.ownership.is_behind(epoch) {
             // It must not hold up those behind it, which may be for keys that are not concerned.
             self.lock().insert(correlation, cancel);
             let inbound = self.another();
             let late = async move {
-                inbound.owner.ownership.catch_up(epoch, deadline_ns).await;
+                tokio::select! {
+                    biased;
+                    // Who asked has taken it back, or is gone with the connection.
+                    _ = &mut cancelled => return drop(inbound.forget(correlation)),
+                    () = inbound.owner.ownership.catch_up(epoch, deadline_ns) => {}
+                }
                 match inbound.owner.accept(errand, place) {
                     Ok(accepted) => inbound.serve(correlation, accepted, cancelled).await,
                     Err(refusal) => inbound.conclude(correlation, Err(refusal)).await,
@@ -132,35 +138,42 @@ impl Inbound {
         };
         let inbound = self.another();
         let mut serving = Box::pin(async move {
-            let answer = inbound.owner.serve(accepted, cancelled).await;
-            (inbound, answer)
+            let served = inbound.owner.serve(accepted, cancelled).await;
+            (inbound, served)
         });
         // What neither waits for its turn nor suspends needs no task of its own, and nobody can ask after it.
         let at_once = serving.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if let Poll::Ready((inbound, answer)) = at_once {
-            let Some(answer) = answer else { return };
+        if let Poll::Ready((inbound, served)) = at_once {
+            let Some(Served { answer, place }) = served else { return };
             let reply = Frame::Reply { correlation, answer };
-            if let Err(TrySendError::Full(reply)) = self.outbox.try_send(reply) {
-                self.owner.tasks.spawn_on(async move { inbound.reply(reply).await }, &self.owner.runtime);
+            if let Err(Unsent::Full(reply)) = self.outbox.try_send(reply) {
+                let replying = async move {
+                    inbound.reply(reply).await;
+                    drop(place);
+                };
+                self.owner.tasks.spawn_on(replying, &self.owner.runtime);
             }
             return;
         }
         self.lock().insert(correlation, cancel);
         let going_on = async move {
-            let (inbound, answer) = serving.await;
-            inbound.end(correlation, answer).await;
+            let (inbound, served) = serving.await;
+            inbound.end(correlation, served).await;
         };
         self.owner.tasks.spawn_on(going_on, &self.owner.runtime);
     }
 
     async fn serve(&self, correlation: u64, accepted: Accepted, cancelled: oneshot::Receiver<()>) {
-        let answer = self.owner.serve(accepted, cancelled).await;
-        self.end(correlation, answer).await;
+        let served = self.owner.serve(accepted, cancelled).await;
+        self.end(correlation, served).await;
     }
 
-    async fn end(&self, correlation: u64, answer: Option<Result<Bytes, Refusal>>) {
-        match answer {
-            Some(answer) => self.conclude(correlation, answer).await,
+    async fn end(&self, correlation: u64, served: Option<Served>) {
+        match served {
+            Some(Served { answer, place }) => {
+                self.conclude(correlation, answer).await;
+                drop(place);
+            }
             None => drop(self.forget(correlation)),
         }
     }
@@ -205,12 +218,7 @@ impl Inbound {
 }
 
 /// Writes answers, as many as there are at a time, until the connection is gone; then those that are left.
-async fn write(
-    mut writer: FrameWriter,
-    mut inbox: mpsc::Receiver<Frame>,
-    gone: CancellationToken,
-    node: NodeId,
-) {
+async fn write(mut writer: FrameWriter, mut inbox: Inbox, gone: CancellationToken, node: NodeId) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let received = gone.run_until_cancelled(inbox.recv_many(&mut batch, BATCH)).await;
@@ -220,10 +228,12 @@ async fn write(
                 batch.push(frame);
             }
         }
-        for frame in batch.drain(..) {
-            writer.push(&frame);
+        for waiting in &batch {
+            writer.push(&waiting.frame);
         }
-        if let Err(error) = writer.flush().await {
+        let written = writer.flush().await;
+        batch.clear();
+        if let Err(error) = written {
             tracing::debug!(%node, %error, "answers to a node were not sent");
             gone.cancel();
             return;

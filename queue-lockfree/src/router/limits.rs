@@ -38,6 +38,8 @@ pub struct RouterLimits {
     pub calls: usize,
     /// Frames that wait to be written to one connection; who has another one waits.
     pub outbox: usize,
+    /// Bytes of the large ones among them, until they are written; who has another one waits.
+    pub outbox_bytes: usize,
     /// Connections that a node accepts.
     pub connections: usize,
     /// For connecting and shaking hands.
@@ -57,6 +59,7 @@ impl Default for RouterLimits {
             task_bytes: 256 << 20,
             calls: 100_000,
             outbox: 4096,
+            outbox_bytes: 16 << 20,
             connections: 1024,
             connect: Duration::from_secs(2),
             write: Duration::from_secs(5),

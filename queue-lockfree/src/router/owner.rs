@@ -40,6 +40,13 @@ pub(super) struct Accepted {
     place: Place,
 }
 
+/// A task that has ended.
+pub(super) struct Served {
+    pub(super) answer: Result<Bytes, Refusal>,
+    /// Until the answer has left.
+    pub(super) place: Place,
+}
+
 impl Owner {
     /// Room for a task, which it needs before anything of it is kept.
     pub(super) fn room_for(&self, errand: &Errand) -> Result<Place, Refusal> {
@@ -101,14 +108,9 @@ impl Owner {
     }
 
     /// Waits for the turn and runs the handler. `None` if it was cancelled before it started: then it never starts.
-    /// Once started it runs to its end.
-    pub(super) async fn serve(
-        &self,
-        accepted: Accepted,
-        cancelled: oneshot::Receiver<()>,
-    ) -> Option<Result<Bytes, Refusal>> {
-        let Accepted { errand: Errand { key, payload, deadline_ns, .. }, turn, epoch, place: _place } =
-            accepted;
+    /// Once started it runs to its end. The answer takes up its place until it has left.
+    pub(super) async fn serve(&self, accepted: Accepted, cancelled: oneshot::Receiver<()>) -> Option<Served> {
+        let Accepted { errand: Errand { key, payload, deadline_ns, .. }, turn, epoch, mut place } = accepted;
         let admitted = tokio::select! {
             biased;
             admitted = self.admitted(turn, &key, deadline_ns) => admitted,
@@ -116,7 +118,7 @@ impl Owner {
         };
         let (completion, entitlement) = match admitted {
             Ok(admitted) => admitted,
-            Err(refusal) => return Some(Err(refusal)),
+            Err(refusal) => return Some(Served { answer: Err(refusal), place }),
         };
         let delivery = Delivery { key, payload, deadline_ns, epoch, entitlement };
         let running = caught(async { self.handler.run(delivery).await });
@@ -140,7 +142,8 @@ impl Owner {
         }
         // Dropped before the answer leaves: who sees the answer may count on the slot being free.
         drop(completion);
-        Some(answer)
+        place.hold(answer.as_ref().map_or(0, Bytes::len));
+        Some(Served { answer, place })
     }
 
     /// [`Owner::accept`] and [`Owner::serve`] for a submitter in this process. The handler runs in a task of this
@@ -155,7 +158,7 @@ impl Owner {
         let serving = async move {
             if let Some(served) = owner.serve(accepted, cancelled).await {
                 // Nobody listens any more if the submitter was dropped after the start.
-                drop(answer.send(served));
+                drop(answer.send(served.answer));
             }
         };
         self.tasks.spawn_on(serving, &self.runtime);

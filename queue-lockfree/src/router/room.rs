@@ -37,6 +37,17 @@ impl Room {
     }
 }
 
+impl Place {
+    /// Has so many bytes in place of its task's: those of an answer, which is there whether there is room for it or not.
+    /// New tasks are refused while it takes up too much.
+    pub(super) fn hold(&mut self, bytes: usize) {
+        let bytes = bytes.saturating_add(TASK_BYTES);
+        let by = bytes.wrapping_sub(self.bytes);
+        self.room.taken.fetch_add(by, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.room.taken.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -54,8 +65,13 @@ mod tests {
         assert!(room.take(0).is_none());
         drop(one);
         assert!(room.take(101).is_none() && room.take(usize::MAX).is_none());
-        let three = room.take(100).unwrap();
-        drop((two, three));
+        let mut three = room.take(100).unwrap();
+        drop(two);
+        three.hold(0);
+        assert!(room.take(200).is_some() && room.take(201).is_none());
+        three.hold(1_000);
+        assert!(room.take(0).is_none());
+        drop(three);
         assert_eq!(room.taken.load(Ordering::Relaxed), 0);
     }
 }

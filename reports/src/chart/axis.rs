@@ -52,6 +52,16 @@ impl Axis {
         Self { name, from, to, ticks }
     }
 
+    /// Rates on a log scale; positions are log10 of the rate.
+    pub(super) fn log_rate(name: &'static str, rates: impl Iterator<Item = f64>) -> Self {
+        let (least, greatest) =
+            rates.map(f64::log10).fold((f64::MAX, f64::MIN), |(a, b), at| (a.min(at), b.max(at)));
+        let (from, to) = if least > greatest { (0.0, 3.0) } else { (least - 0.05, greatest + 0.05) };
+        let ladder = (-2..=7).flat_map(|decade| [1.0, 2.0, 5.0].map(|m: f64| f64::from(decade) + m.log10()));
+        let ticks = ladder.filter(|at| (from..=to).contains(at));
+        Self { name, from, to, ticks: ticks.map(|at| (at, format::significant(10_f64.powf(at)))).collect() }
+    }
+
     /// Shares from the median down on the tail's own scale: positions are log10(1 ÷ (1 − share)).
     pub(super) fn tail(name: &'static str, deepest: f64) -> Self {
         let marks = [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")];

@@ -6,21 +6,27 @@ mod figure;
 mod svg;
 mod plot;
 
+mod capacity;
+mod curve;
 mod goodput;
 mod tail;
 mod throughput;
 mod bystander;
 
+mod trend;
+
 use crate::{Comparison, ReportError};
 
 pub(crate) use figure::Chart;
 use palette::Look;
+pub(crate) use trend::{TrendLine, trend_image};
 
 /// Draws a chart; `None` when no run has the data for it.
 type Draw = fn(&Comparison, &[Look]) -> Result<Option<Chart>, ReportError>;
 
 /// All charts, in the order of the page.
-const ALL: &[Draw] = &[goodput::draw, tail::draw, throughput::draw, bystander::draw];
+const ALL: &[Draw] =
+    &[capacity::draw, curve::draw, goodput::draw, tail::draw, throughput::draw, bystander::draw];
 
 /// All charts that the data allow.
 pub(crate) fn all(comparison: &Comparison) -> Result<Vec<Chart>, ReportError> {

@@ -74,6 +74,9 @@ impl Look {
         comparison.rows.iter().map(|row| row.role).enumerate().map(look).collect()
     }
 
+    /// That of a control that has no row.
+    pub(crate) const CONTROL: Self = Self { colour: CONTROL, dash: 1 };
+
     pub(crate) fn dashes(self) -> &'static str {
         DASHES[self.dash]
     }

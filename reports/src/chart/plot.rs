@@ -26,6 +26,18 @@ pub(super) fn lines(
     lines: &[Line],
     bands: &[(f64, f64)],
 ) -> Result<(), Box<dyn Error>> {
+    let bands = bands.iter().map(|(from, until)| [(from.min(x.to), y.from), (until.min(x.to), y.to)]);
+    lines_over(area, x, y, lines, &bands.collect::<Vec<_>>())
+}
+
+/// The same over shaded parts, by two of their corners.
+pub(super) fn lines_over(
+    area: &Drawing<'_>,
+    x: &Axis,
+    y: &Axis,
+    lines: &[Line],
+    shaded: &[[(f64, f64); 2]],
+) -> Result<(), Box<dyn Error>> {
     let mut chart = ChartBuilder::on(area)
         .margin_top(12)
         .margin_right(34)
@@ -41,9 +53,7 @@ pub(super) fn lines(
         .x_desc(x.name)
         .y_desc(y.name)
         .draw()?;
-    chart.draw_series(bands.iter().map(|(from, until)| {
-        Rectangle::new([(from.min(x.to), y.from), (until.min(x.to), y.to)], RULE.mix(BAND).filled())
-    }))?;
+    chart.draw_series(shaded.iter().map(|corners| Rectangle::new(*corners, RULE.mix(BAND).filled())))?;
     for line in lines {
         let style = ShapeStyle { color: dashed(line.look).to_rgba(), filled: false, stroke_width: 2 };
         chart.draw_series([PathElement::new(line.points.clone(), style)])?;

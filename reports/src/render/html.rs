@@ -7,7 +7,7 @@ use crate::chart::{self, Chart, palette};
 use crate::sections::{self, Facts};
 use crate::sentences::{self, Finding};
 use crate::table::Table;
-use crate::{Comparison, ReportError, cost, format, matrix, moves};
+use crate::{Comparison, ReportError, carries, cost, format, gated, matrix, moves, noise};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "html", file: "report.html", render };
 
@@ -23,7 +23,10 @@ struct Page<'a> {
     colours: String,
     style: &'static str,
     findings: Vec<Finding>,
+    capacity: Option<Table>,
+    level: String,
     matrix: Table,
+    gate: Option<Table>,
     differences: Option<Table>,
     reference: &'a str,
     charts: Vec<Chart>,
@@ -33,6 +36,9 @@ struct Page<'a> {
     tally: Table,
     faults: Option<Table>,
     moves: Option<Table>,
+    noise: Option<Table>,
+    calibrated: String,
+    looked: Option<String>,
     bursts: Option<Table>,
     held: Table,
     bench: Facts,
@@ -57,7 +63,10 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         colours: palette::css(),
         style: include_str!("../../templates/report.css"),
         findings: sentences::findings(comparison),
+        capacity: sections::capacity(comparison).map(|table| captioned("What each carries", table)),
+        level: carries::level(comparison),
         matrix: captioned("Contenders side by side", matrix::table(comparison)),
+        gate: gated::thresholds(comparison).map(|table| captioned("What the gate asked", table)),
         reference: manifest.reference.as_deref().unwrap_or_default(),
         differences: sections::differences(comparison).map(|table| captioned("Beside the reference", table)),
         charts: chart::all(comparison)?,
@@ -67,6 +76,23 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         tally: captioned("Where every task went", sections::tally(comparison)),
         faults: sections::faults(comparison).map(|table| captioned("What was broken on purpose", table)),
         moves: moves::moves(comparison).map(|table| captioned("What moved keys cost", table)),
+        noise: noise::noise(comparison).map(|table| captioned("Noise floor", table)),
+        calibrated: manifest.calibration.as_ref().map_or_else(String::new, |of| {
+            format!(
+                "{}, {} of {}",
+                format::utc(&of.measured_utc),
+                format::plural(of.blocks.into(), "block"),
+                of.scenario
+            )
+        }),
+        looked: (!manifest.looks.is_empty()).then(|| {
+            let at: Vec<String> = manifest.looks.iter().map(u32::to_string).collect();
+            format!(
+                "Looks were planned after {} blocks, each with its part of that 1 %; this is the one after {}.",
+                at.join(", "),
+                manifest.blocks
+            )
+        }),
         bursts: cost::bursts(comparison).map(|table| captioned("When the last of a burst was served", table)),
         held: captioned("What each task cost, and what was held", cost::held(comparison)),
         bench: sections::bench(comparison),

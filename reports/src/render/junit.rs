@@ -1,6 +1,6 @@
 //! `junit.xml`: what a CI server shows. A suite per contender, a case per check and block.
 
-use harness::record::{CheckVerdict, Promise, Role, RunRecord, Verdict};
+use harness::record::{CheckVerdict, GateAnswer, Kept, Promise, Role, RunRecord, Verdict};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Renderer;
@@ -17,6 +17,11 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
             suite.add_test_case(validity(run));
             suite.add_test_cases(run.verdicts.iter().map(|answer| case(run, answer)));
         }
+        report.add_test_suite(suite);
+    }
+    if let Some(gate) = &comparison.gate {
+        let mut suite = TestSuite::new("gate");
+        suite.add_test_cases(gate.answers.iter().map(threshold));
         report.add_test_suite(suite);
     }
     for failed in &comparison.manifest.failed {
@@ -36,6 +41,16 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
     report
         .to_string()
         .map_err(|error| ReportError::Render { renderer: RENDERER.name, reason: error.to_string() })
+}
+
+fn threshold(answer: &GateAnswer) -> TestCase {
+    let why = || format!("{}; {}", answer.observed, answer.why);
+    let status = match answer.kept {
+        Kept::Yes => TestCaseStatus::success(),
+        Kept::No => failure(&why(), &[]),
+        Kept::CannotTell => failure(&format!("cannot be told: {}", why()), &[]),
+    };
+    TestCase::new(format!("{}: {}", answer.contender, answer.rule), status)
 }
 
 fn validity(run: &RunRecord) -> TestCase {
@@ -109,6 +124,13 @@ mod tests {
         let report = parsed(&comparison);
         assert_eq!(report.test_suites[0].failures, 1);
         assert_eq!(report.test_suites.last().unwrap().name.as_str(), "zk-seq");
+    }
+
+    #[test]
+    fn a_broken_threshold_is_a_failure() {
+        let report = parsed(&fixture::gated());
+        let gate = report.test_suites.iter().find(|suite| suite.name.as_str() == "gate").unwrap();
+        assert_eq!((gate.tests, gate.failures), (2, 1));
     }
 
     #[test]

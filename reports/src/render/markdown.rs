@@ -1,10 +1,8 @@
 //! `summary.md`: what a pull request or a CI summary shows.
 
-use std::fmt::Write as _;
-
 use super::Renderer;
-use crate::table::{Cell, Table};
-use crate::{Comparison, ReportError, cost, format, matrix, moves, sections, sentences};
+use crate::markup::{escape, line, table};
+use crate::{Comparison, ReportError, carries, cost, format, gated, matrix, moves, sections, sentences};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "markdown", file: "summary.md", render };
 
@@ -28,82 +26,79 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         );
     }
     line(&mut out, "");
-    table(&mut out, &matrix::table(comparison));
-    line(&mut out, "");
+    let mut matrix = String::new();
+    if let Some(capacity) = sections::capacity(comparison) {
+        line(&mut matrix, &escape(&carries::level(comparison)));
+        line(&mut matrix, "");
+        table(&mut matrix, "Contender", &capacity);
+        line(&mut matrix, "");
+    }
+    table(&mut matrix, "Contender", &matrix::table(comparison));
+    line(&mut matrix, "");
     line(
-        &mut out,
+        &mut matrix,
         "Rates are the median of the blocks with their range; percentiles are over all blocks merged; – is missing.",
     );
-    line(&mut out, "");
+    line(&mut matrix, "");
+    let mut again = String::new();
+    line(&mut again, "Again with:");
+    line(&mut again, "");
+    line(&mut again, &format!("    {}", sections::command(comparison).replace('\n', " ")));
+    let gate = comparison.gate.as_ref().map_or("", |gate| &gate.file);
+    let gate = format!("What the gate asked ({}):", escape(gate));
     let reference = comparison.manifest.reference.as_deref().unwrap_or_default();
-    let beside = format!("Beside {reference}, block by block, with the 99 % interval:");
+    let beside = format!("Beside {}, block by block, with the 99 % interval:", escape(reference));
     let tables = [
+        (gate.as_str(), gated::thresholds(comparison)),
         (beside.as_str(), sections::differences(comparison)),
         ("When the last of a burst was served:", cost::bursts(comparison)),
         ("What each task cost, and what was held:", Some(cost::held(comparison))),
         ("What was broken on purpose:", sections::faults(comparison)),
         ("What moved keys cost:", moves::moves(comparison)),
     ];
+    let mut parts = vec![matrix];
     for (title, cells) in tables {
         let Some(cells) = cells else { continue };
-        line(&mut out, title);
-        line(&mut out, "");
-        table(&mut out, &cells);
-        line(&mut out, "");
+        let mut part = String::new();
+        line(&mut part, title);
+        line(&mut part, "");
+        table(&mut part, "Contender", &cells);
+        line(&mut part, "");
+        parts.push(part);
     }
-    line(&mut out, "Again with:");
-    line(&mut out, "");
-    line(&mut out, &format!("    {}", sections::command(comparison).replace('\n', " ")));
-    Ok(out)
+    parts.push(again);
+    Ok(fitted(out, parts))
 }
 
-fn line(out: &mut String, text: &str) {
-    out.push_str(text);
-    out.push('\n');
-}
+/// GitHub takes no longer comment.
+const MOST_CHARS: usize = 65_536;
 
-fn table(out: &mut String, table: &Table) {
-    let head: Vec<String> = table.head.iter().map(|head| escape(&head.name)).collect();
-    let rule: Vec<&str> = table.head.iter().map(|head| if head.numeric { "--:" } else { "---" }).collect();
-    line(out, &format!("| Contender | {} |", head.join(" | ")));
-    line(out, &format!("| --- | {} |", rule.join(" | ")));
-    for group in &table.groups {
-        if !group.label.is_empty() {
-            line(out, &format!("| *{}* |{}", group.label, " |".repeat(head.len())));
+/// What fits, whole parts only: half a table says something else than the whole.
+fn fitted(head: String, parts: Vec<String>) -> String {
+    const SHORTENED: &str = "*Too long for a comment: the rest is in report.html.*\n";
+    let room = MOST_CHARS - SHORTENED.chars().count();
+    let (mut out, mut taken, mut shortened) = (String::new(), 0, false);
+    // Whoever has findings without end has them line by line.
+    let lines: Vec<String> = head.split_inclusive('\n').map(str::to_owned).collect();
+    for part in lines.into_iter().chain(parts) {
+        let chars = part.chars().count();
+        if taken + chars > room {
+            shortened = true;
+            continue;
         }
-        for row in &group.rows {
-            write!(out, "| {} |", escape(&row.name)).expect("a string takes all");
-            for cell in &row.cells {
-                write!(out, " {} |", shown(cell)).expect("a string takes all");
-            }
-            out.push('\n');
-        }
+        taken += chars;
+        out += &part;
     }
-}
-
-fn shown(cell: &Cell) -> String {
-    let mark = cell.mark.map_or_else(String::new, |mark| format!("{} ", mark.icon()));
-    let note = if cell.note.is_empty() { String::new() } else { format!(" ({})", escape(&cell.note)) };
-    format!("{mark}{}{note}", escape(&cell.text))
-}
-
-/// Text that Markdown neither formats nor takes for the end of a cell.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '&' => out.push_str("&amp;"),
-            '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '#' => out.extend(['\\', c]),
-            '\n' | '\r' => out.push(' '),
-            _ => out.push(c),
-        }
+    if shortened {
+        out += SHORTENED;
     }
     out
 }
 
 #[cfg(test)]
 mod tests {
+    use harness::record::Skipped;
+
     use super::*;
     use crate::fixture;
 
@@ -116,6 +111,23 @@ mod tests {
         let columns = |row: &str| row.replace("\\|", "").matches('|').count();
         assert!(rows.iter().all(|row| columns(row) == columns(rows[0])), "{text}");
         assert!(text.contains("pi\\|pe") && text.contains("&lt;script>"), "{text}");
+    }
+
+    #[test]
+    fn it_fits_a_comment_whatever_there_is_to_say() {
+        let mut wordy = fixture::small();
+        let skipped =
+            |n| Skipped { contender: format!("contender-{n}"), reason: "its server is missing, ".repeat(20) };
+        wordy.manifest.skipped = (0..300).map(skipped).collect();
+        let text = render(&wordy).unwrap();
+        assert!(text.chars().count() <= MOST_CHARS, "{}", text.chars().count());
+        assert!(
+            text.contains("Too long for a comment") && text.contains("| ring-queue |"),
+            "the matrix comes first"
+        );
+        assert!(!render(&fixture::rich()).unwrap().contains("Too long"));
+        let whole = fitted("a\n".repeat(40_000), vec!["é".repeat(MOST_CHARS)]);
+        assert!(whole.chars().count() <= MOST_CHARS && whole.ends_with("report.html.*\n"));
     }
 
     #[test]

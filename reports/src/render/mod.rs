@@ -1,9 +1,14 @@
 //! The looks of a comparison, one file each.
 
+mod bencher;
 mod csv;
+mod github_bigger;
+mod github_smaller;
+mod hdr_log;
 mod html;
 mod junit;
 mod markdown;
+mod prometheus;
 
 use std::fs;
 use std::io::Write as _;
@@ -23,7 +28,17 @@ pub struct Renderer {
 }
 
 /// All looks.
-pub const ALL: &[Renderer] = &[html::RENDERER, markdown::RENDERER, csv::RENDERER, junit::RENDERER];
+pub const ALL: &[Renderer] = &[
+    html::RENDERER,
+    markdown::RENDERER,
+    csv::RENDERER,
+    junit::RENDERER,
+    github_bigger::RENDERER,
+    github_smaller::RENDERER,
+    bencher::RENDERER,
+    prometheus::RENDERER,
+    hdr_log::RENDERER,
+];
 
 /// Reads a batch directory and writes every look into it, each whole or not at all. Returns the paths, in the order of
 /// [`ALL`]. Blocks on the file system: inside a runtime, call it from `spawn_blocking` or after the last run.
@@ -85,11 +100,24 @@ mod tests {
         let kept = std::env::var_os("REPORTS_KEEP").map(PathBuf::from);
         let dir = kept.as_deref().unwrap_or(temporary.path());
         fs::create_dir_all(dir).unwrap();
-        fixture::store(&fixture::rich(), dir);
+        fixture::store(&fixture::probed(), dir);
         let before = fs::read_dir(dir).unwrap().count();
         let paths = write_all(dir).unwrap();
         let names: Vec<_> = paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
-        assert_eq!(names, ["report.html", "summary.md", "runs.csv", "junit.xml"]);
+        assert_eq!(
+            names,
+            [
+                "report.html",
+                "summary.md",
+                "runs.csv",
+                "junit.xml",
+                "benchmark-bigger.json",
+                "benchmark-smaller.json",
+                "bencher.json",
+                "metrics.prom",
+                "latency.hlog"
+            ]
+        );
         if kept.is_none() {
             assert_eq!(fs::read_dir(dir).unwrap().count(), before + ALL.len(), "no part file is left");
         }

@@ -1,74 +1,62 @@
 //! Which contenders differ from one of them, and by how much.
 
-use harness::record::difference::{Answer, Decided, Paired, Rule, decide};
-use harness::record::{Histogram, Quantile, Role, RunRecord};
+use harness::record::difference::{Answer, Decided, Looks, Rule, Subject, Together, family};
+use harness::record::{Better, Metric, Role};
 
 use crate::format::{self, MISSING};
 use crate::table::{Cell, Group, Head, Table, TableRow};
 use crate::{Comparison, Row};
 
-type Figure = fn(&RunRecord) -> Option<f64>;
-
-/// What contenders are compared by, declared here and not chosen afterwards: name, whether more is better, the figure.
-const PRIMARY: [(&str, bool, Figure); 3] = [
-    ("Goodput", true, |run| Some(run.goodput_per_s)),
-    ("Wait p50", false, |run| known(&run.latency.wait, 0.5)),
-    ("Response p99", false, |run| known(&run.latency.response, 0.99)),
-];
-
-/// What no ratio can be made of is none: a bound, or a quantile of too few.
-fn known(histogram: &Histogram, q: f64) -> Option<f64> {
-    match histogram.quantile(q) {
-        Some(Quantile::Is(ns)) => Some(ns as f64),
-        Some(Quantile::AtLeast(_)) | None => None,
-    }
-}
-
 /// Every other contender beside the reference, block by block; `None` where there is none, or no other.
 pub(crate) fn differences(comparison: &Comparison) -> Option<Table> {
+    let manifest = &comparison.manifest;
     let contenders = || comparison.rows.iter().filter(|row| row.role == Role::Contender);
-    let name = comparison.manifest.reference.as_deref()?;
+    let name = manifest.reference.as_deref()?;
     let reference = contenders().find(|row| row.contender == name)?;
     let others: Vec<&Row> = contenders().filter(|row| row.contender != name).collect();
-    let compared: Vec<Option<Paired>> = others
+    let metrics: Vec<&Metric> = Metric::primary().collect();
+    let subjects: Vec<Subject<'_>> = others
         .iter()
-        .flat_map(|row| PRIMARY.map(|(_, _, figure)| Paired::of(pairs(row, reference, figure))))
+        .map(|row| Subject {
+            own: row.valid().collect(),
+            reference: reference.valid().collect(),
+            together: Together::OfOneBatch,
+        })
         .collect();
-    let mut decided =
-        decide(&compared.iter().flatten().copied().collect::<Vec<_>>(), &Rule::default()).into_iter();
-    let mut cells = compared.iter().enumerate().map(|(place, paired)| match paired {
-        Some(_) => {
-            decided.next().map_or_else(missing, |decided| cell(&decided, PRIMARY[place % PRIMARY.len()].1))
-        }
-        None => missing(),
-    });
-    let rows = others.iter().map(|row| TableRow {
-        name: row.contender.clone(),
-        goes_on: false,
-        cells: cells.by_ref().take(PRIMARY.len()).collect(),
-    });
-    let rows: Vec<_> = rows.collect();
-    let head =
-        PRIMARY.iter().map(|(name, ..)| Head::number(name, "times the reference, 99 % interval")).collect();
+    let rule = Looks::of(&manifest.looks).rule(manifest.blocks, &Rule::default());
+    let decided = family(&subjects, &metrics, &rule);
+    let rows: Vec<_> = others
+        .iter()
+        .zip(decided)
+        .map(|(row, decided)| TableRow {
+            name: row.contender.clone(),
+            goes_on: false,
+            cells: cells(&decided, &metrics),
+        })
+        .collect();
+    let head = head(&metrics);
     (!rows.is_empty()).then(|| Table { head, groups: vec![Group { label: "", rows }], ..Table::default() })
 }
 
-/// Of the blocks in which both ran the same plan and both runs count.
-fn pairs(row: &Row, reference: &Row, figure: Figure) -> Vec<(f64, f64)> {
-    let twin = |run: &RunRecord| {
-        reference.valid().find(|other| other.block == run.block && other.plan_digest == run.plan_digest)
-    };
-    row.valid().filter_map(|run| Some((figure(run)?, figure(twin(run)?)?))).collect()
+/// A column for each metric.
+pub(crate) fn head(metrics: &[&Metric]) -> Vec<Head> {
+    metrics.iter().map(|metric| Head::number(metric.title, "times the reference, 99 % interval")).collect()
 }
 
-fn missing() -> Cell {
-    Cell::number(MISSING)
+/// What was decided of each metric.
+pub(crate) fn cells(decided: &[Option<Decided>], metrics: &[&Metric]) -> Vec<Cell> {
+    let each = decided.iter().zip(metrics);
+    each.map(|(decided, metric)| match decided {
+        Some(decided) => cell(decided, metric.better),
+        None => Cell::number(MISSING),
+    })
+    .collect()
 }
 
-fn cell(decided: &Decided, more_is_better: bool) -> Cell {
-    let (low, high) = decided.paired.interval(0.99);
-    let [ratio, low, high] = [decided.paired.ratio(), low, high].map(format::significant);
-    let better = (decided.paired.ratio() > 1.0) == more_is_better;
+fn cell(decided: &Decided, which: Better) -> Cell {
+    let (low, high) = decided.ratio.interval(0.99);
+    let [ratio, low, high] = [decided.ratio.ratio(), low, high].map(format::significant);
+    let better = (decided.ratio.ratio() > 1.0) == (which == Better::More);
     let words = match decided.answer {
         Answer::Different if better => "better".to_owned(),
         Answer::Different => "worse".to_owned(),
@@ -83,6 +71,8 @@ fn cell(decided: &Decided, more_is_better: bool) -> Cell {
 
 #[cfg(test)]
 mod tests {
+    use harness::record::{Histogram, RunRecord};
+
     use super::*;
     use crate::fixture;
 

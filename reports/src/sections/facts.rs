@@ -18,6 +18,10 @@ pub(crate) fn bench(comparison: &Comparison) -> Facts {
         0 | 1 => "keys as planned".to_owned(),
         n => format!("keys folded {n} to 1, since the plan alone predicts too few"),
     };
+    let fold = match plan.control_hold_ns {
+        0 => fold,
+        ns => format!("{fold}, and holds of {} at least, since hardly anything is held", duration(ns as f64)),
+    };
     let facts = [
         ("CPU per task, one after the other, history included", duration(cost.cpu_per_task_ns as f64)),
         (

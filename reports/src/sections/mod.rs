@@ -2,6 +2,7 @@
 
 mod again;
 mod bench;
+mod capacity;
 mod differences;
 mod facts;
 mod faults;
@@ -13,7 +14,8 @@ mod verdicts;
 
 pub(crate) use again::{command, order};
 pub(crate) use bench::cost as bench_cost;
-pub(crate) use differences::differences;
+pub(crate) use capacity::capacity;
+pub(crate) use differences::{cells as difference_cells, differences, head as difference_head};
 pub(crate) use facts::{Facts, bench, environment};
 pub(crate) use faults::faults;
 pub(crate) use guarantees::guarantees;

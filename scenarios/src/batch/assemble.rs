@@ -2,36 +2,48 @@
 
 use std::io;
 
+use harness::judge::aftermath;
 use harness::judge::checks;
-use harness::judge::{Figures, aftermath};
-use harness::model::{FaultTarget, FaultVerb, Standstill};
+use harness::model::{FaultTarget, FaultVerb};
 use harness::placement::Run;
+use harness::record::capacity::{Missed, missed};
 use harness::record::{
-    CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, Role, RunRecord, SCHEMA_VERSION, Verdict,
+    CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, Probe, Role, RunRecord, SCHEMA_VERSION,
+    Verdict,
 };
 
-use super::lateness::{Worth, worth};
+use super::asked::Asked;
+use super::doubts::doubts;
 use super::place::Place;
 use crate::contenders::{Contender, Proof};
 use crate::spec::{Scenario, ScenarioSpec};
 
-/// The record of a run, its server's part aside; an error where its history cannot be read.
+/// The record of a run, its server's part aside; an error where its history cannot be read. `cut`: it was a probe that was stopped,
+/// since it could no longer meet the service level.
 pub(super) fn record(
-    scenario: &Scenario,
+    asked: &Asked,
     contender: &Contender,
     place: Place,
     run: &Run,
+    cut: bool,
 ) -> io::Result<RunRecord> {
+    let scenario = &asked.scenario;
     let figures = run.measure()?;
     let faults = faults(scenario, contender, run)?;
-    let (invalid, warnings) = doubts(scenario, contender, run, &figures, &faults);
+    let (invalid, warnings) = doubts(asked, contender, run, &figures, &faults, cut);
     let judgements = checks::judge(checks::ALL, &run.facts, &run.history)?;
     let verdicts = checks::ALL
         .iter()
         .zip(judgements)
         .map(|(check, judgement)| verdict(scenario, contender, check, judgement, run, &faults))
         .collect();
-    Ok(RunRecord {
+    let probe = asked.probe.map(|(rate_per_s, _)| Probe {
+        rate_per_s,
+        on_time: figures.on_time.unwrap_or_default(),
+        cut_ns: cut.then(|| run.facts.end_ns.saturating_sub(run.facts.origin_ns)),
+        busiest: run.facts.plan.loads().first().map_or(0.0, |(_, load)| *load),
+    });
+    let mut record = RunRecord {
         schema_version: SCHEMA_VERSION,
         contender: contender.name.to_owned(),
         summary: contender.summary.to_owned(),
@@ -39,6 +51,8 @@ pub(super) fn record(
         block: place.block,
         order: place.order,
         plan_digest: run.facts.plan.digest(),
+        rate_per_s: asked.rate_per_s,
+        probe,
         invalid,
         repeated: Vec::new(),
         warnings,
@@ -62,61 +76,29 @@ pub(super) fn record(
         others: run.others,
         // What lies between takes its time too, and must be seen.
         programmed_delay_ns: (contender.proves() == Some(Proof::Measuring))
-            .then_some(((scenario.spec.noop_delay_ms + scenario.spec.rtt_ms) * 1e6) as u64),
+            .then_some(((scenario.spec.noop_delay_ms + scenario.spec.rtt_ms) * 1e6) as u64)
+            .filter(|_| probe.is_none()),
         faults,
-    })
+    };
+    if let Some((_, level)) = asked.probe
+        && let Some(missed) = probe.and_then(|probe| missed(&level, &record, &probe))
+    {
+        spare_progress(&mut record, &missed);
+    }
+    Ok(record)
 }
 
-/// Why the run counts for nothing, and what a reader of its figures must know.
-fn doubts(
-    scenario: &Scenario,
-    contender: &Contender,
-    run: &Run,
-    figures: &Figures,
-    faults: &FaultFacts,
-) -> (Vec<String>, Vec<String>) {
-    let mut invalid = figures.implausible.clone();
-    let mut warnings = Vec::new();
-    if figures.tasks.not_offered > 0 {
-        invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
+/// Whoever is offered more than he can carry leaves tasks waiting; nobody else is excused of that.
+fn spare_progress(record: &mut RunRecord, missed: &Missed) {
+    for answer in record.verdicts.iter_mut().filter(|answer| answer.check == PROGRESS) {
+        let reason = format!("the rate was more than it carries: {missed}");
+        answer.verdict = Verdict::NotApplicable { reason };
+        answer.violations = 0;
     }
-    for outage in &run.facts.outages {
-        if let Some(how) = &outage.unplanned {
-            invalid.push(format!("node {} died: {how}", outage.node.0));
-        }
-    }
-    for fault in &faults.faults {
-        if let Some(failure) = &fault.failure {
-            invalid.push(format!("a fault ({} {}) failed: {failure}", fault.verb, fault.target));
-        }
-    }
-    if !faults.faults.is_empty() && !faults.last_completed {
-        warnings.push("the last task to return did not complete: it had not come back yet".to_owned());
-    }
-    if figures.tasks.completed == 0 {
-        invalid.push("no task completed".to_owned());
-    }
-    // A burst is late by nature: its tasks are started one after the other.
-    let paced = scenario.spec.load().is_some_and(|load| load.is_paced());
-    match worth(&figures.latency, run.others.as_ref()) {
-        Worth::Invalid(late) if paced => invalid.push(late),
-        Worth::Invalid(late) => warnings.push(format!("{late}; latencies include it")),
-        Worth::Counts(remark) => warnings.extend(remark),
-    }
-    if figures.untold > 0 {
-        let untold =
-            format!("of {} steps that the agent let in no node told that it had been asked", figures.untold);
-        match run.facts.outages.iter().any(|outage| outage.state == Standstill::Down) {
-            true => warnings.push(format!("{untold}: a node that died took its last events with it")),
-            false => invalid.push(format!("{untold}: events are missing")),
-        }
-    }
-    warnings.extend(contender.caveats(&run.facts.plan));
-    if run.bystander_failed > 0 {
-        warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
-    }
-    (invalid, warnings)
 }
+
+/// The check that everybody is served in the end.
+const PROGRESS: &str = "progress";
 
 /// What came of the faults, and what the scenario promises of it.
 fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> io::Result<FaultFacts> {

@@ -15,37 +15,55 @@ use harness::servers::{Member, Server};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::asked::Asked;
 use super::assemble::record;
+use super::hopeless::hopeless;
 use super::place::Place;
 use super::servers::facts;
 use super::show::Show;
 use super::wanted::Batch;
 use crate::contenders::{Contender, Here, LinksBetween, Proof, Setting};
 use crate::spec::Placement;
-use crate::workload;
+use crate::workload::{self, ControlTwin};
+
+/// A run that is over.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) run: Run,
+    pub(super) record: RunRecord,
+    /// Its server, which still runs.
+    pub(super) server: Option<Server>,
+}
 
 impl Batch {
-    /// Runs a contender on the plan of a block, with a server of its own, until `stop` fires at the latest. A long history is in the
-    /// directory meanwhile.
+    /// Runs a contender on the plan of a block, with a server of its own (a fresh one where none is given), until `stop` fires at the
+    /// latest. A long history is in the directory meanwhile.
+    #[expect(clippy::too_many_arguments, reason = "each is of another kind, and all are needed")]
     pub(super) async fn one(
         &self,
         contender: &Contender,
         place: Place,
-        plan: &Arc<Plan>,
+        asked: &Asked,
+        server: Option<Server>,
         directory: &Path,
         show: &dyn Show,
         stop: CancellationToken,
-    ) -> anyhow::Result<(Run, RunRecord)> {
-        let spec = &self.scenario.spec;
-        let plan = plan_for(contender, plan);
+    ) -> anyhow::Result<Done> {
+        let spec = &asked.scenario.spec;
+        let plan = plan_for(contender, &asked.plan);
         let progress = Arc::new(Progress::default());
-        let title = format!("{place}/{} {}", spec.blocks, contender.name);
+        let title = match asked.probe {
+            Some((rate, _)) => format!("{place}/{} {} {rate:.0}/s", spec.blocks, contender.name),
+            None => format!("{place}/{} {}", spec.blocks, contender.name),
+        };
         show.begin(&title, plan.tasks.len() as u64, Arc::clone(&progress));
 
-        let server = match contender.server {
-            Some(kind) => Some(Arc::new(Mutex::new(self.server(kind).await?))),
-            None => None,
+        let server = match (server, contender.server) {
+            (Some(server), _) => Some(server),
+            (None, Some(kind)) => Some(self.server(kind).await?),
+            (None, None) => None,
         };
+        let server = server.map(|server| Arc::new(Mutex::new(server)));
         let clock = Clock::real()?;
         let mut setting = Setting {
             plan: Arc::clone(&plan),
@@ -55,7 +73,11 @@ impl Batch {
                 None => None,
             },
             detect: Duration::from_secs_f64(spec.detect_ms / 1e3),
-            noop_delay: Duration::from_secs_f64(spec.noop_delay_ms / 1e3),
+            // A probe of the control finds what the bench carries, not what a delay leaves of it.
+            noop_delay: match asked.probe {
+                Some(_) => Duration::ZERO,
+                None => Duration::from_secs_f64(spec.noop_delay_ms / 1e3),
+            },
             run_seed: splitmix(plan.settings.seed ^ u64::from(place.order) << 32),
             ring_secret: Secret::fresh(),
             here: Here::all(&plan),
@@ -68,27 +90,49 @@ impl Batch {
         let links = self.links(server.as_deref(), &mut setting).await?;
         let agent_links = self.scenario.agent_links();
         let spill = Some(directory.to_owned());
-        let options = RunOptions { agent, progress, stop, server: server.clone(), links, agent_links, spill };
-        if let Some(warm_up) = workload::draw_warm_up(&self.scenario, plan.settings.seed)? {
+        let options = RunOptions {
+            agent,
+            progress: Arc::clone(&progress),
+            stop: stop.clone(),
+            server: server.clone(),
+            links,
+            agent_links,
+            spill,
+        };
+        if let Some(warm_up) = workload::draw_warm_up(&asked.warming(), plan.settings.seed)? {
             let setting = Setting { plan: Arc::new(warm_up), ..setting.clone() };
             let quiet = RunOptions { progress: Arc::default(), ..options.clone() };
             self.placed(contender, &setting, quiet).await?;
         }
         setting.run_seed = splitmix(setting.run_seed);
         let cpu_before = cpu_ns(server.as_deref()).await;
-        let run = self.placed(contender, &setting, options).await?;
+        let (mut run, hopeless) = {
+            let mut running = std::pin::pin!(self.placed(contender, &setting, options));
+            let looking = async {
+                match &asked.probe {
+                    Some((_, level)) => hopeless(&plan, level, &setting.clock, &progress).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                run = &mut running => (run?, false),
+                () = looking => {
+                    stop.cancel();
+                    (running.await?, true)
+                }
+            }
+        };
+        run.facts.limit_ns = asked.probe.map(|(_, level)| level.excess_ns);
         let server = server.map(|server| Arc::into_inner(server).expect("the run is over").into_inner());
         let cpu_after = server.as_ref().and_then(Server::cpu_ns);
 
         let record = RunRecord {
             server: server.as_ref().map(facts),
             server_cpu_ns: cpu_after.zip(cpu_before).and_then(|(after, before)| after.checked_sub(before)),
-            ..record(&self.scenario, contender, place, &run)?
+            ..record(asked, contender, place, &run, hopeless)?
         };
-        if let Some(server) = server {
-            server.stop().await?;
-        }
-        Ok((run, record))
+        Ok(Done { run, record, server })
     }
 
     /// Puts links between the nodes and the server, and between the ring's nodes, where the scenario wants any.
@@ -139,11 +183,12 @@ impl Batch {
     }
 }
 
-/// The plan as this contender has it: the control that must be caught has the keys folded until it can be, and nobody has
+/// The plan as this contender has it: the control that must be caught has a twin on which it can be, and nobody has
 /// the faults that he is spared.
 fn plan_for(contender: &Contender, plan: &Arc<Plan>) -> Arc<Plan> {
-    let fold = if contender.proves() == Some(Proof::Checks) { workload::control_fold(plan) } else { 1 };
-    let plan = if fold > 1 { Arc::new(plan.folded(fold)) } else { Arc::clone(plan) };
+    let twin = (contender.proves() == Some(Proof::Checks)).then(|| ControlTwin::of(plan));
+    let twin = twin.filter(|twin| !twin.is_plan());
+    let plan = twin.map_or_else(|| Arc::clone(plan), |twin| Arc::new(twin.draw(plan)));
     if !plan.faults.iter().any(|fault| contender.is_spared(fault)) {
         return plan;
     }

@@ -1,4 +1,4 @@
-//! The order of a batch: every contender in every block, in a seeded random order that the next block has in reverse.
+//! The runs of a batch, one after the other: whose turn it is says the [`Order`].
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -6,26 +6,49 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use harness::model::{Plan, splitmix};
+use harness::model::Plan;
+use harness::record::capacity::missed;
 use harness::record::{RunRecord, Skipped, Tally};
 use harness::servers::default_root;
-use rand::SeedableRng as _;
-use rand::seq::SliceRandom as _;
-use rand_chacha::ChaCha8Rng;
 
+use super::asked::Asked;
+use super::decided::decided;
 use super::disks::Disks;
 use super::lateness::only_busy;
+use super::one_run::Done;
+use super::order::{At, Blocks, Order, Turn};
 use super::place::Place;
+use super::probing::Probing;
 use super::show::Show;
+use super::standing::Standing;
 use super::store::store;
 use super::twins;
 use super::wanted::Batch;
-use crate::contenders::Contender;
+use crate::contenders::{Contender, Proof};
+use crate::spec::Scenario;
 use crate::workload::{self, block_seed};
 
 /// How many runs of a block, at most, are repeated because the machine was busy with others. Where more are late than that, the
 /// batch says so.
 const MOST_REPEATS_PER_BLOCK: u32 = 2;
+
+/// Blocks without which there is no interval, whatever the budget.
+const LEAST_BLOCKS: u32 = 2;
+
+/// What a batch leaves in memory: also what it has until it fails.
+#[derive(Debug, Default)]
+pub struct Ran {
+    /// One of each run, in their order; each is on disk before the next begins.
+    pub records: Vec<RunRecord>,
+    /// Whoever could not be run (no server, no session, a panic), and was left out from then on.
+    pub failed: Vec<Skipped>,
+    /// The rate that was the same for all, where it is not the scenario's.
+    pub rate_per_s: Option<f64>,
+    /// After how many blocks everything was told, where that was before all were done.
+    pub decided: Option<u32>,
+    /// How many blocks there were where the budget was spent before all were done.
+    pub blocks: Option<u32>,
+}
 
 impl Batch {
     /// The plan of a block, from 1, drawn anew each time: no block's is held while another runs.
@@ -33,7 +56,19 @@ impl Batch {
     /// # Errors
     /// When the scenario cannot be run as it is.
     pub fn plan(&self, block: u32) -> anyhow::Result<Arc<Plan>> {
-        Ok(Arc::new(workload::draw(&self.scenario, block_seed(self.seed, block))?))
+        self.plan_of(&self.scenario, block)
+    }
+
+    /// The same at another rate.
+    ///
+    /// # Errors
+    /// When the scenario cannot be run as it is.
+    pub fn plan_at(&self, rate_per_s: f64, block: u32) -> anyhow::Result<Arc<Plan>> {
+        self.plan_of(&self.scenario.at_rate(rate_per_s), block)
+    }
+
+    fn plan_of(&self, scenario: &Scenario, block: u32) -> anyhow::Result<Arc<Plan>> {
+        Ok(Arc::new(workload::draw(scenario, block_seed(self.seed, block))?))
     }
 
     /// The only step that may refuse: draws the plan of every block. Nothing is written before it has passed.
@@ -44,54 +79,110 @@ impl Batch {
         (1..=self.scenario.spec.blocks).try_for_each(|block| self.plan(block).map(drop))
     }
 
-    /// Runs everything into the directory. Each run's record is on disk, and in `records`, before the next run begins. Whoever
-    /// cannot be run (no server, no session, a panic) is in `failed` and left out of the blocks to come; the others go on.
+    /// Runs everything into the directory, and takes up what has already run. Each run's record is on disk, and in `ran`, before the
+    /// next run begins.
     ///
     /// # Errors
     /// When the directory cannot be written.
-    pub async fn run(
+    pub async fn run(&self, directory: &Path, show: &dyn Show, ran: &mut Ran) -> anyhow::Result<()> {
+        let mut standing = Standing::default();
+        let result = self.turns(directory, show, ran, &mut standing).await;
+        // Also when it was stopped: nothing may be left behind.
+        let ended = standing.end().await;
+        result.and(ended)
+    }
+
+    async fn turns(
         &self,
         directory: &Path,
         show: &dyn Show,
-        records: &mut Vec<RunRecord>,
-        failed: &mut Vec<Skipped>,
+        ran: &mut Ran,
+        standing: &mut Standing,
     ) -> anyhow::Result<()> {
         let disks = Disks::below(vec![directory.to_owned(), default_root(self.scenario.spec.durability)]);
-        let blocks = self.scenario.spec.blocks;
-        let orders = orders(self.contenders.len(), blocks as usize, self.seed);
-        for (block, order) in (1..=blocks).zip(orders) {
-            let plan = &self.plan(block)?;
-            let mut repeats_left = MOST_REPEATS_PER_BLOCK;
-            for contender in order.into_iter().map(|place| &self.contenders[place]) {
-                if failed.iter().any(|failed| failed.contender == contender.name) {
-                    continue;
+        let (order, probing) = self.order();
+        let begun = jiff::Timestamp::now();
+        let (mut block, mut repeats_left, mut turns) = (0, 0, 0_u32);
+        while let Some(turn) = order.next(&ran.records, &ran.failed) {
+            if turn.block != block {
+                if let (Some(looks), Some(reference)) = (&self.looks, self.reference())
+                    && decided(&ran.records, reference, looks, block)
+                {
+                    let blocks = self.scenario.spec.blocks;
+                    show.line(&format!("after block {block} of {blocks} everything is told: the batch ends"));
+                    ran.decided = Some(block);
+                    break;
                 }
-                let place = Place { block, order: records.len() as u32 };
-                let again = &mut repeats_left;
-                match self.until_in_time(contender, place, plan, (directory, &disks), show, again).await? {
-                    Ended::Measured(record) => records.push(*record),
-                    Ended::Failed(reason) => {
-                        show.end(&reason);
-                        let contender = contender.name.to_owned();
-                        failed.push(Skipped { contender, reason });
+                let mean_s =
+                    jiff::Timestamp::now().duration_since(begun).as_secs_f64() / f64::from(turns.max(1));
+                if let (Some(budget), Some(probing), LEAST_BLOCKS.., 1..) =
+                    (self.budget, &probing, block, turns)
+                {
+                    let spent_s = mean_s * f64::from(turns);
+                    let needed_s = mean_s * probing.turns_of_a_block() as f64;
+                    if spent_s + needed_s > budget.as_secs_f64() {
+                        show.line(&format!(
+                            "the budget ends here, after {block} of {} blocks",
+                            probing.blocks
+                        ));
+                        ran.blocks = Some(block);
+                        break;
                     }
-                    Ended::Stopped => return Ok(()),
+                    show.line(&format!("{:.0} s left of the budget", budget.as_secs_f64() - spent_s));
                 }
+                (block, repeats_left) = (turn.block, MOST_REPEATS_PER_BLOCK);
+                standing.begin(block).await?;
+            }
+            turns += 1;
+            if let At::Rate(rate) = turn.at {
+                ran.rate_per_s = Some(rate);
+            }
+            let place = Place { block, order: ran.records.len() as u32 };
+            let context = (directory, &disks, show);
+            match self.until_in_time(turn, place, context, standing, &mut repeats_left).await? {
+                Ended::Measured(record) => ran.records.push(*record),
+                Ended::Failed(reason) => {
+                    show.end(&reason);
+                    let contender = self.contenders[turn.contender].name.to_owned();
+                    ran.failed.push(Skipped { contender, reason });
+                }
+                Ended::Stopped => return Ok(()),
             }
         }
         Ok(())
     }
 
+    /// Who runs when; where capacities are looked for, what looks for them too.
+    fn order(&self) -> (Box<dyn Order>, Option<Probing>) {
+        let names: Vec<&'static str> = self.contenders.iter().map(|contender| contender.name).collect();
+        let spec = &self.scenario.spec;
+        let Some(level) = self.level else {
+            return (Box::new(Blocks { names, blocks: spec.blocks, seed: self.seed }), None);
+        };
+        // Who must be caught has nothing to carry; all other controls are ceilings.
+        let probed = self.contenders.iter().map(|contender| contender.proves() != Some(Proof::Checks));
+        let probing = Probing {
+            names,
+            probed: probed.collect(),
+            level,
+            start_per_s: spec.rate_per_s.unwrap_or(100.0),
+            blocks: spec.blocks,
+            seed: self.seed,
+        };
+        (Box::new(probing.clone()), Some(probing))
+    }
+
     /// Runs a contender, and again where the machine was too busy with others and there are repeats left; stores each run.
     async fn until_in_time(
         &self,
-        contender: &Contender,
+        turn: Turn,
         place: Place,
-        plan: &Arc<Plan>,
-        (directory, disks): (&Path, &Disks),
-        show: &dyn Show,
+        (directory, disks, show): (&Path, &Disks, &dyn Show),
+        standing: &mut Standing,
         repeats_left: &mut u32,
     ) -> anyhow::Result<Ended> {
+        let contender = &self.contenders[turn.contender];
+        let asked = self.asked(turn)?;
         let mut repeated = Vec::new();
         loop {
             if self.stop.is_cancelled() {
@@ -102,7 +193,9 @@ impl Batch {
             }
             let mut neighbours = twins::warnings();
             let cut = self.stop.child_token();
-            let running = self.one(contender, place, plan, directory, show, cut.clone());
+            let stood = standing.take(contender.name)?;
+            let (server, restless) = stood.map_or((None, None), |(server, words)| (Some(server), words));
+            let running = self.one(contender, place, &asked, server, directory, show, cut.clone());
             let mut running = std::pin::pin!(AssertUnwindSafe(running).catch_unwind());
             let (done, low) = tokio::select! {
                 biased;
@@ -112,7 +205,7 @@ impl Batch {
                     (running.await, Some(low))
                 }
             };
-            let (run, mut record) = match done {
+            let Done { run, mut record, server } = match done {
                 Ok(Ok(done)) => done,
                 Ok(Err(_)) | Err(_) if self.stop.is_cancelled() => return Ok(Ended::Stopped),
                 Ok(Err(error)) => {
@@ -120,30 +213,86 @@ impl Batch {
                 }
                 Err(panic) => return Ok(Ended::Failed(format!("panicked in {place}: {}", words(&*panic)))),
             };
+            self.part_with(contender, server, &record, standing).await?;
             if self.stop.is_cancelled() {
                 // Cut short: its figures would be wrong.
                 show.end("interrupted");
                 return Ok(Ended::Stopped);
             }
             record.invalid.extend(low.map(|low| format!("cut short: {low}")));
+            record.invalid.extend(restless);
             neighbours.extend(twins::warnings());
             neighbours.sort_unstable();
             neighbours.dedup();
             record.warnings.append(&mut neighbours);
             let repeat = *repeats_left > 0 && only_busy(&record);
             let record = RunRecord { repeated: repeated.clone(), ..record };
+            let of = match record.probe {
+                Some(_) => format!("{}-{}-probe-{}", place.block, contender.name, place.order),
+                None => format!("{}-{}", place.block, contender.name),
+            };
             let folder = match repeat {
-                true => format!("late/{}-{}-{}", place.block, contender.name, repeated.len() + 1),
-                false => format!("{}-{}", place.block, contender.name),
+                true => format!("late/{of}-{}", repeated.len() + 1),
+                false => of,
             };
             store(&directory.join(&folder), &run, &record)?;
-            show.end(&end_line(&record, repeat));
+            show.end(&self.end_line(&record, repeat));
             if !repeat {
                 return Ok(Ended::Measured(Box::new(record)));
             }
             *repeats_left -= 1;
             repeated.push(format!("{}; kept in {folder}", record.invalid.join("; ")));
         }
+    }
+
+    /// Keeps a server for the contender's next probe, or ends it. Where a probe was cut, requests of its waiters may still be
+    /// about: the next has a server that has seen none.
+    async fn part_with(
+        &self,
+        contender: &Contender,
+        server: Option<harness::servers::Server>,
+        record: &RunRecord,
+        standing: &mut Standing,
+    ) -> anyhow::Result<()> {
+        let Some(server) = server else { return Ok(()) };
+        let clean = record.probe.is_some_and(|probe| probe.cut_ns.is_none())
+            && record.tasks.completed == record.tasks.planned;
+        match clean && !self.stop.is_cancelled() {
+            true => standing.keep(contender.name, server).await,
+            false => Ok(server.stop().await?),
+        }
+    }
+
+    /// What a turn runs.
+    fn asked(&self, turn: Turn) -> anyhow::Result<Asked> {
+        let (scenario, probe) = match turn.at {
+            At::Scenario => (self.scenario.clone(), None),
+            At::Rate(rate) => (self.scenario.at_rate(rate), None),
+            At::Probe(rate) => (self.scenario.at_rate(rate), self.level.map(|level| (rate, level))),
+        };
+        let rate_per_s = match turn.at {
+            At::Scenario => None,
+            At::Rate(rate) | At::Probe(rate) => Some(rate),
+        };
+        let plan = self.plan_of(&scenario, turn.block)?;
+        Ok(Asked { scenario, plan, rate_per_s, probe })
+    }
+
+    fn end_line(&self, record: &RunRecord, repeat: bool) -> String {
+        let end = match (record.invalid.is_empty(), repeat) {
+            (true, _) => "",
+            (false, true) => ", the machine was too busy: once more",
+            (false, false) => ", INVALID",
+        };
+        if let (Some(probe), Some(level)) = (&record.probe, &self.level) {
+            let met = match missed(level, record, probe) {
+                None => "met".to_owned(),
+                Some(missed) => format!("missed: {missed}"),
+            };
+            return format!("{:>8.0}/s {met}{end}", probe.rate_per_s);
+        }
+        let Tally { completed, planned, .. } = record.tasks;
+        format!("{:>6.1} tasks/s, {completed} of {planned} completed{end}", record.goodput_per_s)
     }
 }
 
@@ -160,48 +309,4 @@ enum Ended {
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
-}
-
-fn end_line(record: &RunRecord, repeat: bool) -> String {
-    let end = match (record.invalid.is_empty(), repeat) {
-        (true, _) => "",
-        (false, true) => ", the machine was too busy: once more",
-        (false, false) => ", INVALID",
-    };
-    let Tally { completed, planned, .. } = record.tasks;
-    format!("{:>6.1} tasks/s, {completed} of {planned} completed{end}", record.goodput_per_s)
-}
-
-/// In which order each block has its contenders: drawn, and in the next block the other way round, so that a machine that
-/// grows slower favours nobody for being early.
-fn orders(contenders: usize, blocks: usize, seed: u64) -> Vec<Vec<usize>> {
-    let mut rng = ChaCha8Rng::seed_from_u64(splitmix(seed ^ u64::MAX));
-    let mut orders: Vec<Vec<usize>> = Vec::with_capacity(blocks);
-    for block in 0..blocks {
-        let mut order: Vec<usize> = (0..contenders).collect();
-        if block % 2 == 0 {
-            order.shuffle(&mut rng);
-        } else {
-            order.clone_from(&orders[block - 1]);
-            order.reverse();
-        }
-        orders.push(order);
-    }
-    orders
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_second_block_has_the_order_of_the_one_before_in_reverse() {
-        let drawn = orders(5, 4, 7);
-        assert_eq!(drawn, orders(5, 4, 7));
-        for pair in drawn.chunks(2) {
-            assert!(pair[0].iter().eq(pair[1].iter().rev()), "{pair:?}");
-        }
-        assert_ne!(drawn[0], drawn[2]);
-        assert_ne!(drawn, orders(5, 4, 8));
-    }
 }

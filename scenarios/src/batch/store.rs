@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use harness::placement::Run;
-use harness::record::{RunRecord, write_history, write_json};
+use harness::record::{Promise, RunRecord, write_history, write_json};
 
 /// A directory for a batch that nobody has yet: `<scenario>-<UTC>`, with a number behind when that is taken.
 ///
@@ -30,9 +30,12 @@ pub fn new_directory(out: &Path, scenario: &str, started: jiff::Timestamp) -> an
     unreachable!("a free number is found before they run out")
 }
 
-/// Writes what is kept of a run into a folder of its own.
+/// Writes what is kept of a run into a folder of its own. Of a probe that broke nothing, of which there are many, that is no history.
 pub(super) fn store(folder: &Path, run: &Run, record: &RunRecord) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    write_history(&folder.join("history.ndjson.zst"), &run.history)?;
+    let broke = record.verdicts.iter().any(|answer| answer.promise() == Promise::Broken);
+    if record.probe.is_none() || broke {
+        write_history(&folder.join("history.ndjson.zst"), &run.history)?;
+    }
     Ok(write_json(&folder.join("record.json"), record)?)
 }

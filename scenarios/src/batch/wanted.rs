@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use harness::record::Skipped;
+use harness::record::difference::Looks;
+use harness::record::{Role, ServiceLevel, Skipped};
 use harness::servers::{self, Finding, ServerKind};
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +32,28 @@ pub struct Batch {
     pub program: PathBuf,
     /// Processors of their own for the parties of a run; `None`: all share all.
     pub pinning: Option<Pinning>,
+    /// Where the noise floors of machines are kept, if anywhere.
+    pub store: Option<PathBuf>,
+    /// After which blocks it may end because everything is told; `None`: only after all.
+    pub looks: Option<Looks>,
+    /// What a rate must meet to be carried, where capacities are looked for.
+    pub level: Option<ServiceLevel>,
+    /// How long that may take, about: no block begins that would probably end later.
+    pub budget: Option<Duration>,
     /// Ends the batch early.
     pub stop: CancellationToken,
+}
+
+impl Batch {
+    /// Whom all others are compared with: the first that the scenario names of those that take part.
+    #[must_use]
+    pub fn reference(&self) -> Option<&'static str> {
+        let takes_part = |name: &str| {
+            let is = |contender: &&Contender| contender.name == name && contender.role == Role::Contender;
+            self.contenders.iter().find(is).map(|contender| contender.name)
+        };
+        self.scenario.spec.contenders.iter().find_map(|name| takes_part(name.get_ref()))
+    }
 }
 
 /// Sorts contenders into those that can run and those that cannot, with the reason.

@@ -149,6 +149,7 @@ struct Drawn {
 struct Had {
     block: u32,
     plan_digest: String,
+    rate_per_s: Option<f64>,
 }
 
 /// Draws the plan of a run again, from the manifest and the record beside its history.
@@ -163,12 +164,13 @@ fn plan_of(history: &Path) -> anyhow::Result<Plan> {
         bail!("{} has schema_version {found}; this lockbench reads {SCHEMA_VERSION}", manifest.display());
     }
     let scenario = Scenario::parse(&manifest.display().to_string(), &drawn.spec_toml, &[])?;
+    let scenario = had.rate_per_s.map_or(scenario.clone(), |rate| scenario.at_rate(rate));
     let plan = workload::draw(&scenario, workload::block_seed(drawn.seed, had.block))?;
     if plan.digest() == had.plan_digest {
         return Ok(plan);
     }
-    // The control without exclusion may have had the twin with folded keys.
-    let twin = plan.folded(workload::control_fold(&plan));
+    // The control without exclusion may have had its twin.
+    let twin = workload::ControlTwin::of(&plan).draw(&plan);
     if twin.digest() == had.plan_digest {
         return Ok(twin);
     }

@@ -1,28 +1,27 @@
 //! What is told of a batch beside its runs.
 
 use harness::engine::WhenBusy;
-use harness::record::{Manifest, PlanFacts, Role, SCHEMA_VERSION};
+use harness::model::Plan;
+use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
 use harness::servers::{self, Topology};
 
 use super::harness_cost::harness_cost;
-use crate::batch::{Batch, Pinning};
-use crate::workload;
+use crate::batch::{Batch, Pinning, Ran};
+use crate::calibration;
+use crate::workload::ControlTwin;
 
 /// The manifest of a batch that is about to begin.
 pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow::Result<Manifest> {
     let spec = &batch.scenario.spec;
     let harness = harness_cost().await?;
     let plan = &batch.plan(1)?;
-    let mut kinds: Vec<_> = plan.kinds.iter().map(|kind| (kind.clone(), 0)).collect();
-    for task in &plan.tasks {
-        kinds[usize::from(task.kind)].1 += 1;
-    }
     let clients = env!("LOCKBENCH_CLIENTS").split(',').filter_map(|client| client.split_once('='));
     let mut machine = harness::engine::machine::survey(&std::env::temp_dir());
     if let Some(pinning) = &batch.pinning {
         // This process has been given its share of them.
         machine.cores = pinning.count() as u32;
     }
+    let calibration = batch.store.as_ref().and_then(|store| calibration::known(store, &machine.class()));
     Ok(Manifest {
         schema_version: SCHEMA_VERSION,
         scenario: spec.name.clone(),
@@ -36,20 +35,13 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         clients: clients.map(|(name, version)| (name.to_owned(), version.to_owned())).collect(),
         machine,
         pinning: batch.pinning.as_ref().map(Pinning::facts),
-        plan: PlanFacts {
-            nodes: u32::from(plan.settings.nodes),
-            tasks: plan.tasks.len() as u64,
-            steps: plan.tasks.iter().map(|task| task.steps.len() as u64).sum(),
-            window_ns: plan.settings.window_ns,
-            kinds,
-            busiest: plan.loads().first().map(|(resource, load)| (resource.to_string(), *load)),
-            saturating: spec.saturating,
-            unlimited: plan.is_unlimited(),
-            overlaps_predicted: plan.overlaps_without_exclusion(),
-            control_fold: workload::control_fold(plan),
-        },
+        plan: plan_facts(batch, plan),
         blocks: spec.blocks,
-        reference: reference(batch),
+        contenders: batch.contenders.iter().map(|contender| contender.name.to_owned()).collect(),
+        reference: batch.reference().map(str::to_owned),
+        looks: batch.looks.as_ref().map(|looks| looks.at().to_vec()).unwrap_or_default(),
+        calibration,
+        service_level: batch.level,
         harness,
         skipped: batch.skipped.clone(),
         failed: Vec::new(),
@@ -58,13 +50,46 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
     })
 }
 
-/// The first that the scenario names of those that take part.
-fn reference(batch: &Batch) -> Option<String> {
-    let takes_part = |name: &&str| {
-        batch.contenders.iter().any(|contender| contender.name == *name && contender.role == Role::Contender)
-    };
-    let mut named = batch.scenario.spec.contenders.iter().map(|name| name.get_ref().as_str());
-    named.find(takes_part).map(str::to_owned)
+/// Of a batch that has run: what only its runs could tell.
+///
+/// # Errors
+/// When the plan that was the same for all cannot be drawn again.
+pub(super) fn as_it_was(batch: &Batch, ran: &Ran, manifest: &mut Manifest) -> anyhow::Result<()> {
+    if let Some(rate) = ran.rate_per_s {
+        manifest.plan = plan_facts(batch, &*batch.plan_at(rate, 1)?);
+        // The rate is one that all carry.
+        manifest.plan.saturating = false;
+    }
+    if let Some(blocks) = ran.decided {
+        // What was not run was not needed.
+        manifest.blocks = blocks;
+    }
+    if let Some(blocks) = ran.blocks {
+        manifest.threats.push(format!("The budget was spent after {blocks} of {} blocks.", manifest.blocks));
+        manifest.blocks = blocks;
+    }
+    Ok(())
+}
+
+fn plan_facts(batch: &Batch, plan: &Plan) -> PlanFacts {
+    let twin = ControlTwin::of(plan);
+    let mut kinds: Vec<_> = plan.kinds.iter().map(|kind| (kind.clone(), 0)).collect();
+    for task in plan.tasks.iter() {
+        kinds[usize::from(task.kind)].1 += 1;
+    }
+    PlanFacts {
+        nodes: u32::from(plan.settings.nodes),
+        tasks: plan.tasks.len() as u64,
+        steps: plan.tasks.steps() as u64,
+        window_ns: plan.settings.window_ns,
+        kinds,
+        busiest: plan.loads().first().map(|(resource, load)| (resource.to_string(), *load)),
+        saturating: batch.scenario.spec.saturating,
+        unlimited: plan.is_unlimited(),
+        overlaps_predicted: plan.overlaps_without_exclusion(),
+        control_fold: twin.fold,
+        control_hold_ns: twin.hold_ns,
+    }
 }
 
 /// A password may stand in any URL on the command line.
@@ -88,6 +113,13 @@ fn threats(batch: &Batch) -> Vec<String> {
         }
         .to_owned(),
     ];
+    if harness::engine::machine::is_virtual() {
+        threats.push(
+            "This is a virtual machine: what its host does for others falls on wall time, which on hosted runners strays by tens of per \
+             cent from one run to the next. The processor time of a task strays less; `lockbench calibrate` says by how much."
+                .to_owned(),
+        );
+    }
     if batch.scenario.spec.faults.is_empty() {
         threats.push(
             "No faults were injected: nothing here says what happens when a process pauses or a link breaks."

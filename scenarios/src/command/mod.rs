@@ -1,6 +1,6 @@
 //! The command line: a file for each verb, one line for it in `verbs`.
 //!
-//! What a verb is (`verb`); what several verbs need (`print`, `servers`, `signals`, and for what is told of a batch `manifest`
+//! What a verb is (`verb`); what several verbs need (`print`, `servers`, `signals`, and for a `batch` what is told of it: `manifest`
 //! and `harness_cost`); the verbs; and the command line that they make up (`verbs`).
 
 mod print;
@@ -10,15 +10,22 @@ mod verb;
 
 mod harness_cost;
 mod manifest;
+mod batch;
 
+mod capacity;
 mod check;
+mod compare;
 mod doctor;
 mod floors;
+mod gate;
+mod history;
 mod list;
 mod node;
 mod report;
 mod ring;
 mod run;
+
+mod calibrate;
 
 mod verbs;
 

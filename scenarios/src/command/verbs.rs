@@ -10,14 +10,21 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::verb::{Group, Verb};
-use super::{check, doctor, floors, list, node, report, ring, run};
+use super::{
+    calibrate, capacity, check, compare, doctor, floors, gate, history, list, node, report, ring, run,
+};
 
 /// Every verb, in the order in which the help lists them within their groups; one line for each file.
 pub(super) const VERBS: &[Verb] = &[
     Verb::of::<run::Run>(),
+    Verb::of::<capacity::Capacity>(),
     Verb::of::<floors::Floors>(),
     Verb::of::<check::Check>(),
+    Verb::of::<compare::Compare>(),
+    Verb::of::<gate::Gate>(),
+    Verb::of::<calibrate::Calibrate>(),
     Verb::of::<report::Report>(),
+    Verb::of::<history::History>(),
     Verb::of::<list::List>(),
     Verb::of::<ring::RingArgs>(),
     Verb::of::<doctor::Doctor>(),
@@ -28,7 +35,7 @@ const ABOUT: &str =
     "Compares distributed locks with a lock-free design under one workload, and says which was wrong";
 
 const EXIT_CODES: &str = "Exit codes: 0 pass, 2 usage or configuration, 3 correctness violated by a contender (or a \
-                          promised violation did not show), 4 run invalid or controls not proven, 130 interrupted (1 and 5 need a gate); \
+                          promised violation did not show), 4 run invalid or controls not proven, 130 interrupted, and of a gate 1 failed, 5 cannot tell; \
                           those of check: see its help.";
 
 /// Runs the command line of this process.

@@ -35,6 +35,12 @@ pub trait Design: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether its nodes reach each other, or what keeps their steps apart, by calls: it is there to tell what exclusion takes
+    /// where the network is free, so it crosses no link and pays no round trip.
+    fn is_free_of_links(&self) -> bool {
+        false
+    }
+
     /// Whether it keeps nothing apart unless the agents reject stale tokens.
     fn needs_fencing(&self) -> bool {
         false
@@ -89,7 +95,17 @@ pub struct Contender {
     pub design: Arc<dyn Design>,
 }
 
+/// What stands behind the name of whoever takes part a second time.
+pub const AGAIN: &str = "-again";
+
 impl Contender {
+    /// The same once more, as a contender of its own.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        // Names live as long as the program; those of a command are few.
+        Self { name: format!("{}{AGAIN}", self.name).leak(), ..self.clone() }
+    }
+
     /// A control inside one process.
     pub(super) fn control(name: &'static str, summary: &'static str, design: impl Design + 'static) -> Self {
         let nothing = "no: a control inside one process".to_owned();
@@ -162,14 +178,21 @@ impl Contender {
         self.design.build(setting).await
     }
 
-    /// What a reader of its figures must know, of steps such as the plan's.
+    /// What a reader of its figures must know, of a scenario and steps such as the plan's.
     #[must_use]
-    pub fn caveats(&self, plan: &Plan) -> Vec<String> {
-        let mut steps = plan.tasks.iter().flat_map(|task| &task.steps);
-        if !self.design.shares() && steps.any(|step| step.mode == Mode::Shared) {
-            return vec!["it has no shared mode: shared steps waited for each other".to_owned()];
+    pub fn caveats(&self, spec: &ScenarioSpec, plan: &Plan) -> Vec<String> {
+        let mut caveats = Vec::new();
+        if self.design.is_free_of_links() && spec.rtt_ms > 0.0 {
+            caveats.push(format!(
+                "it crosses no link: the round trip of {} ms that others pay is not in its figures",
+                spec.rtt_ms
+            ));
         }
-        Vec::new()
+        let shares = || plan.tasks.iter().any(|task| task.steps().any(|step| step.mode == Mode::Shared));
+        if !self.design.shares() && shares() {
+            caveats.push("it has no shared mode: shared steps waited for each other".to_owned());
+        }
+        caveats
     }
 }
 

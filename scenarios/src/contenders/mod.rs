@@ -21,7 +21,7 @@ mod recipe;
 
 pub(crate) use self::products::server_kind;
 
-pub use self::contender::{Contender, Design, Proof};
+pub use self::contender::{AGAIN, Contender, Design, Proof};
 pub use self::recipe::{Recipe, node};
 pub use self::registry::all;
 pub use self::setting::{Here, LinksBetween, Setting};

@@ -9,7 +9,7 @@ use harness::secret::Secret;
 use harness::servers::Endpoint;
 use serde::{Deserialize, Serialize};
 
-use super::contender::Contender;
+use super::contender::{AGAIN, Contender};
 use super::registry::all;
 use super::setting::{Here, LinksBetween, Setting};
 use crate::spec::Members;
@@ -60,7 +60,7 @@ impl Contender {
     #[must_use]
     pub fn recipe(&self, setting: &Setting) -> Recipe {
         Recipe {
-            contender: self.name.to_owned(),
+            contender: self.name.strip_suffix(AGAIN).unwrap_or(self.name).to_owned(),
             endpoint: setting.endpoint.clone(),
             detect: setting.detect,
             noop_delay: setting.noop_delay,

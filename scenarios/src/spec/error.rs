@@ -10,6 +10,31 @@ pub struct SpecError {
     pub what: String,
 }
 
+impl SpecError {
+    /// At a place of a text, by its line.
+    #[must_use]
+    pub fn at(origin: &str, text: &str, start: usize, what: impl Into<String>) -> Self {
+        let line = text[..start.min(text.len())].matches('\n').count() + 1;
+        Self { place: format!("{origin}, line {line}"), what: what.into() }
+    }
+
+    /// Of a text that is no TOML, or has fields that nobody knows.
+    #[must_use]
+    pub fn toml(origin: &str, error: &toml::de::Error) -> Self {
+        let what = format!("{}{}", error.to_string().trim_end(), meant(error.message()));
+        Self { place: origin.to_owned(), what }
+    }
+}
+
+/// Of an unknown field or word, the known one that is close; serde names what was written first, then all that there are.
+fn meant(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match quoted.next() {
+        Some(written) if message.starts_with("unknown") => did_you_mean(written, quoted),
+        _ => String::new(),
+    }
+}
+
 /// What is wrong with a field, where its line is not known yet.
 #[derive(Debug)]
 pub struct Wrong {

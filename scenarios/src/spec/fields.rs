@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::expect::ExpectSpec;
 use super::faults::FaultSpec;
+use super::level::LevelSpec;
 use super::placement::{Members, Placement};
 use super::tasks::{ResourceSpec, TaskSpec};
 use super::word::word;
@@ -80,12 +81,16 @@ pub struct ScenarioSpec {
     #[serde(default)]
     pub faults: Vec<FaultSpec>,
     /// Round trip that is added to every link between a node and its server, another node of the ring, and the agent where
-    /// that is in another process. The controls `noop` and `none`, which ask nobody, cross one such link for each grant.
+    /// that is in another process. The controls `noop` and `none`, which ask nobody, cross one such link for each grant;
+    /// `local-mutex` and `ring-local` cross none: they tell what exclusion takes where the network is free.
     #[serde(default)]
     pub rtt_ms: f64,
     /// How many faults of each kind must take effect for a verdict to mean anything, where `least` of the fault does not say.
     #[serde(default = "three")]
     pub least_faults: u32,
+    /// What a rate must meet to be carried: what `lockbench capacity` looks for.
+    #[serde(default)]
+    pub service_level: LevelSpec,
     /// What the checks must answer; where nothing is said, that they hold.
     #[serde(default)]
     pub expect: Vec<ExpectSpec>,
@@ -98,6 +103,23 @@ pub struct ScenarioSpec {
     /// Kinds of task.
     pub tasks: Vec<TaskSpec>,
 }
+
+impl ScenarioSpec {
+    /// How many resources of a kind there are at the scenario's rate.
+    ///
+    /// # Panics
+    /// When the scenario has none of that kind; every step's was found to be there.
+    #[must_use]
+    pub fn count(&self, kind: ResourceKind) -> u32 {
+        let resource = &self.resources[&kind];
+        let asked = resource.per_rate * self.rate_per_s.unwrap_or(0.0);
+        // A float that is too large becomes the greatest whole number there is.
+        resource.count.max((asked.ceil() as u32).min(MOST_RESOURCES))
+    }
+}
+
+/// Of one kind, at most.
+pub(super) const MOST_RESOURCES: u32 = 1_000_000;
 
 fn three() -> u32 {
     3

@@ -13,6 +13,7 @@ mod word;
 
 mod expect;
 mod faults;
+mod level;
 mod tasks;
 
 mod fields;
@@ -26,6 +27,7 @@ pub use self::error::{SpecError, Wrong, did_you_mean};
 pub use self::expect::{Class, ExpectSpec};
 pub use self::faults::{FaultSpec, VerbSpec};
 pub use self::fields::ScenarioSpec;
+pub use self::level::LevelSpec;
 pub use self::load::{Load, Poisson, SHAPES, Shape, Start};
 pub use self::placement::{Members, Placement};
 pub use self::scenario::Scenario;

@@ -1,6 +1,6 @@
 //! From a text and settings to a scenario, or to why it is refused.
 
-use super::error::{SpecError, did_you_mean};
+use super::error::SpecError;
 use super::limits;
 use super::scenario::Scenario;
 
@@ -15,7 +15,8 @@ impl Scenario {
         // The file alone first, so that its own errors carry its own lines.
         let mut scenario = Self::parse_text(origin, text)?;
         if !settings.is_empty() {
-            let mut table: toml::Table = toml::from_str(text).map_err(|error| toml_error(origin, &error))?;
+            let mut table: toml::Table =
+                toml::from_str(text).map_err(|error| SpecError::toml(origin, &error))?;
             for (key, value) in settings {
                 set(&mut table, key, value)?;
             }
@@ -28,22 +29,8 @@ impl Scenario {
     }
 
     fn parse_text(origin: &str, text: &str) -> Result<Self, SpecError> {
-        let spec = toml::from_str(text).map_err(|error| toml_error(origin, &error))?;
+        let spec = toml::from_str(text).map_err(|error| SpecError::toml(origin, &error))?;
         Ok(Self { spec, text: text.to_owned(), origin: origin.to_owned() })
-    }
-}
-
-fn toml_error(origin: &str, error: &toml::de::Error) -> SpecError {
-    let what = format!("{}{}", error.to_string().trim_end(), meant(error.message()));
-    SpecError { place: origin.to_owned(), what }
-}
-
-/// Of an unknown field or word, the known one that is close; serde names what was written first, then all that there are.
-fn meant(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match quoted.next() {
-        Some(written) if message.starts_with("unknown") => did_you_mean(written, quoted),
-        _ => String::new(),
     }
 }
 

@@ -24,8 +24,7 @@ impl Scenario {
     /// An error at the place of a spanned value.
     #[must_use]
     pub fn error_at(&self, span: std::ops::Range<usize>, what: impl Into<String>) -> SpecError {
-        let line = self.text[..span.start.min(self.text.len())].matches('\n').count() + 1;
-        SpecError { place: format!("{}, line {line}", self.origin), what: what.into() }
+        SpecError::at(&self.origin, &self.text, span.start, what)
     }
 
     /// An error at the first line that sets a key.
@@ -40,6 +39,21 @@ impl Scenario {
             .find(sets)
             .map_or(0, |line| line.as_ptr() as usize - self.text.as_ptr() as usize);
         self.error_at(start..start, format!("`{key}`: {}", what.into()))
+    }
+
+    /// The same at another rate, for a probe: what the load grows, resources that go with it grow too, and nothing is too much.
+    /// The window is long enough for the tasks that the service level asks for.
+    #[must_use]
+    pub fn at_rate(&self, rate_per_s: f64) -> Self {
+        let mut scenario = self.clone();
+        let spec = &mut scenario.spec;
+        let tasks = f64::from(spec.service_level.tasks);
+        // Arrivals vary by the square root of their number; four times that is never missed.
+        let needed_s = (tasks + 4.0 * tasks.sqrt()) / rate_per_s;
+        spec.duration_s = Some(spec.duration_s.unwrap_or(0.0).max(needed_s));
+        spec.rate_per_s = Some(rate_per_s);
+        spec.saturating = true;
+        scenario
     }
 
     /// How links to servers, and between nodes of the ring, are where they are in the path: of all contenders or of none.

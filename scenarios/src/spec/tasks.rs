@@ -10,6 +10,9 @@ use toml::Spanned;
 pub struct ResourceSpec {
     /// How many there are.
     pub count: u32,
+    /// At least so many for each task a second: the more load, the more resources, so that none of them binds.
+    #[serde(default)]
+    pub per_rate: f64,
     /// How many steps may be inside one at once; 0 = unlimited.
     pub level: u32,
     /// Exponent of the Zipf distribution over them; 0 = uniform.

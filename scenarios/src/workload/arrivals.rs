@@ -33,20 +33,19 @@ fn arrival(spec: &ScenarioSpec, start: Start, total: f64, rng: &mut ChaCha8Rng) 
     let entry = NodeId(rng.random_range(0..spec.nodes));
     let step = &spec.tasks[kind].step;
     let id = match turn {
-        Some(turn) => turn % spec.resources[step.resource.get_ref()].count,
+        Some(turn) => turn % spec.count(*step.resource.get_ref()),
         None => draw_id(spec, step, rng),
     };
     Arrival { kind: kind as u16, at_ns, entry, root: tree(spec, step, id, rng) }
 }
 
 fn draw_id(spec: &ScenarioSpec, step: &StepSpec, rng: &mut ChaCha8Rng) -> u32 {
-    let resource = &spec.resources[step.resource.get_ref()];
-    if resource.zipf == 0.0 {
-        return rng.random_range(0..resource.count);
+    let kind = *step.resource.get_ref();
+    let (count, zipf) = (spec.count(kind), spec.resources[&kind].zipf);
+    if zipf == 0.0 {
+        return rng.random_range(0..count);
     }
-    let rank = Zipf::new(f64::from(resource.count), resource.zipf)
-        .expect("count and exponent were checked")
-        .sample(rng);
+    let rank = Zipf::new(f64::from(count), zipf).expect("count and exponent were checked").sample(rng);
     rank as u32 - 1
 }
 
@@ -61,7 +60,7 @@ fn tree(spec: &ScenarioSpec, step: &StepSpec, id: u32, rng: &mut ChaCha8Rng) -> 
         .steps
         .iter()
         .map(|child| {
-            let count = spec.resources[child.resource.get_ref()].count;
+            let count = spec.count(*child.resource.get_ref());
             // The same parent always has the same child: a VM's host, a volume's VM.
             let related = splitmix(u64::from(id) << 8 | kind as u64) % u64::from(count);
             let id = ((related + u64::from(child.offset)) % u64::from(count)) as u32;

@@ -71,9 +71,10 @@ fn explain(scenario: &Scenario, error: PlanError) -> SpecError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::control::{LEAST_OVERLAPS, control_fold};
+    use super::super::control::{ControlTwin, LEAST_OVERLAPS};
     use super::*;
     use crate::catalog;
+    use harness::model::TaskId;
 
     #[test]
     fn the_same_seed_draws_the_same_plan_and_another_seed_another() {
@@ -153,7 +154,7 @@ mod tests {
             setting("resources.host.count", "2"),
         ];
         let plan = draw(&catalog::load("thundering-1000", &settings).unwrap(), 1).unwrap();
-        let resource = |task: &harness::model::Task| plan.resources[task.steps[0].resource as usize].id;
+        let resource = |task: harness::model::Planned<'_>| plan.resources[task.step(0).resource as usize].id;
         let bursts: Vec<_> = plan.tasks.iter().map(|task| (task.arrival_ns, resource(task))).collect();
         let expected = [(0, 0), (2_000_000_000, 1), (4_000_000_000, 0)];
         assert_eq!(bursts, expected.map(|burst| [burst; 4]).concat());
@@ -168,7 +169,7 @@ mod tests {
         let text = text.replace("hold_s = 0.002", "create_s = 60.0");
         let saturating = ("saturating".to_owned(), "true".to_owned());
         let scenario = Scenario::parse("mine.toml", &text, &[saturating]).unwrap();
-        assert_eq!(draw(&scenario, 1).unwrap().tasks[0].steps[0].create_ns, Some(60_000_000_000));
+        assert_eq!(draw(&scenario, 1).unwrap().task(TaskId(0)).step(0).create_ns, Some(60_000_000_000));
         for (what, instead) in [("level = 1", "level = 2"), ("create_s", "mode = \"shared\", create_s")] {
             let error = Scenario::parse("mine.toml", &text.replace(what, instead), &[]).unwrap_err();
             let error = error.to_string();
@@ -180,7 +181,17 @@ mod tests {
     fn the_control_folds_keys_until_it_can_be_caught() {
         let plan = draw(&catalog::load("vm-lifecycle", &[]).unwrap(), 1).unwrap();
         assert!(plan.overlaps_without_exclusion() < LEAST_OVERLAPS);
-        let fold = control_fold(&plan);
-        assert!(fold > 1 && plan.folded(fold).overlaps_without_exclusion() >= LEAST_OVERLAPS);
+        let twin = ControlTwin::of(&plan);
+        assert!(twin.fold > 1 && twin.hold_ns == 0);
+        assert!(twin.draw(&plan).overlaps_without_exclusion() >= LEAST_OVERLAPS);
+    }
+
+    #[test]
+    fn the_control_holds_longer_where_nobody_holds_at_all() {
+        let plan = draw(&catalog::load("capacity-hot", &[]).unwrap(), 1).unwrap();
+        assert_eq!(plan.overlaps_without_exclusion(), 0);
+        let twin = ControlTwin::of(&plan);
+        assert!(twin.hold_ns > 0 && !twin.is_plan());
+        assert!(twin.draw(&plan).overlaps_without_exclusion() >= LEAST_OVERLAPS);
     }
 }

@@ -10,6 +10,6 @@ mod seed;
 
 mod draw;
 
-pub use self::control::{LEAST_OVERLAPS, control_fold};
+pub use self::control::{ControlTwin, LEAST_OVERLAPS};
 pub use self::draw::{MOST_LOAD, draw, draw_warm_up};
 pub use self::seed::{block_seed, fresh_seed};

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part; a test fails by panicking")]
 
+use std::path::Path;
 use std::process::Command;
 
 use harness::record::{RunRecord, Verdict};
@@ -40,6 +41,11 @@ impl Trial {
     }
 
     pub(crate) fn run(&self) -> Option<(RunRecord, String)> {
+        self.run_and_look(|_| ())
+    }
+
+    /// The same, with a look at the folder of the run before it is gone.
+    pub(crate) fn run_and_look(&self, look: impl FnOnce(&Path)) -> Option<(RunRecord, String)> {
         if let Some(Finding::Missing { remedy }) = self.server.map(find) {
             assert!(std::env::var_os("CI").is_none(), "missing in CI: {remedy}");
             eprintln!("skipped: {remedy}");
@@ -55,12 +61,14 @@ impl Trial {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         let batch =
             std::fs::read_dir(folder.path().join("out")).expect(&told).next().unwrap().unwrap().path();
-        let record = std::fs::read(batch.join(format!("1-{}/record.json", self.contender))).expect(&told);
+        let run = batch.join(format!("1-{}", self.contender));
+        let record = std::fs::read(run.join("record.json")).expect(&told);
         let record: RunRecord = serde_json::from_slice(&record).unwrap();
         let failures: Vec<_> =
             record.faults.faults.iter().filter_map(|fault| fault.failure.as_ref()).collect();
         assert_eq!(failures, Vec::<&String>::new(), "{told}");
         assert!(record.invalid.iter().all(|reason| reason.contains("late at")), "{:?}", record.invalid);
+        look(&run);
         Some((record, told))
     }
 }

@@ -5,10 +5,10 @@ use std::io;
 use crate::model::{Event, NodeId, Outcome, ReleaseRet, StepRef, TaskId, Token, What};
 
 /// Bytes before an event that say how long it is.
-pub(super) const LENGTH: usize = 4;
+pub(in crate::engine) const LENGTH: usize = 4;
 
 /// Appends an event, its length first.
-pub(super) fn encode(event: &Event, to: &mut Vec<u8>) {
+pub(in crate::engine) fn encode(event: &Event, to: &mut Vec<u8>) {
     let begin = to.len();
     to.extend([0; LENGTH]);
     number(event.at_ns, to);
@@ -63,7 +63,7 @@ pub(super) fn encode(event: &Event, to: &mut Vec<u8>) {
 }
 
 /// The event in these bytes, its length left out.
-pub(super) fn decode(bytes: &[u8]) -> io::Result<Event> {
+pub(in crate::engine) fn decode(bytes: &[u8]) -> io::Result<Event> {
     let mut rest = Rest(bytes);
     let event = Event {
         at_ns: rest.number()?,

@@ -5,4 +5,5 @@ mod chunks;
 mod writer;
 
 pub(in crate::engine) use chunks::Chunks;
+pub(in crate::engine) use codec::{LENGTH, decode, encode};
 pub(in crate::engine) use writer::Writer;

@@ -33,7 +33,7 @@ enum Claim {
 
 struct Watch<'a> {
     facts: &'a Facts,
-    seen: PerStep<Seen>,
+    seen: PerStep<'a, Seen>,
 }
 
 fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
@@ -166,8 +166,10 @@ mod tests {
         // The root waits for its child, which has written and says that it timed out.
         let mut told = run_of(1, &[Mode::Exclusive], &[(1, 0, What::Invoked)]);
         let mut plan = Plan::clone(&told.facts.plan);
-        let step = plan.tasks[0].steps[0];
-        plan.tasks[0].steps = [Step { end: 2, ..step }, Step { end: 2, ..step }].into();
+        plan.tasks.change(|task| {
+            let step = Step { end: 2, ..task.steps[0] };
+            task.steps = [step, step].into();
+        });
         told.facts.plan = plan.into();
         let child =
             |at_ns, what| Event { at_ns, node: None, step: StepRef { task: TaskId(0), step: 1 }, what };

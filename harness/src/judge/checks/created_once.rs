@@ -27,7 +27,7 @@ struct Visit {
 struct Watch<'a> {
     facts: &'a Facts,
     found: Findings,
-    visits: PerStep<Visit>,
+    visits: PerStep<'a, Visit>,
     /// By resource: who wrote first.
     creators: Vec<Option<StepRef>>,
     asked_for: Vec<bool>,

@@ -13,9 +13,9 @@ use crate::model::{Event, Facts, NodeId, Standstill, StepRef, What};
 ///   A   ├──────── last sign of life ┄┄┄┄ died ┄┄┄┄┄┄┄ abandoned
 ///   B                                          ├──────────────────┤   no overlap, as far as anybody knows
 /// ```
-pub(super) struct Doubt {
+pub(super) struct Doubt<'a> {
     deaths: Vec<Death>,
-    places: PerStep<Place>,
+    places: PerStep<'a, Place>,
     /// Sections that were abandoned, and where they had been granted if that is known.
     abandoned: HashMap<Section, Option<NodeId>>,
 }
@@ -39,16 +39,19 @@ pub(super) struct Section {
     entered_at: usize,
 }
 
-impl Doubt {
+impl<'a> Doubt<'a> {
     /// `None` where no node died unplanned, and so nothing is in doubt.
-    pub(super) fn begin(facts: &Facts) -> Option<Self> {
+    pub(super) fn begin(facts: &'a Facts) -> Option<Self> {
         let unplanned = facts.outages.iter().filter(|outage| outage.unplanned.is_some());
         let deaths: Vec<Death> = unplanned
             .filter(|outage| outage.state == Standstill::Down)
             .map(|outage| Death { node: outage.node, noticed_ns: outage.from_ns, last_sign_ns: 0 })
             .collect();
-        let places = PerStep::new(&facts.plan);
-        (!deaths.is_empty()).then(|| Self { deaths, places, abandoned: HashMap::new() })
+        (!deaths.is_empty()).then(|| Self {
+            deaths,
+            places: PerStep::new(&facts.plan),
+            abandoned: HashMap::new(),
+        })
     }
 
     pub(super) fn see(&mut self, at: usize, event: &Event) {

@@ -4,7 +4,8 @@
 use super::check::{Check, Fold, MustCatch};
 use super::findings::{Findings, Found};
 use crate::judge::breakage::{Breakage, breakages};
-use crate::judge::per::PerStep;
+use crate::judge::per::LivePerStep;
+use crate::judge::settled::Settles;
 use crate::model::{Event, Facts, NodeId, Outcome, StepRef, What};
 
 /// No step returns twice, is inside twice, or enters after its caller was told that it will not run. Where the mechanism
@@ -24,12 +25,39 @@ pub(super) const CHECK: Check = Check {
 struct Life {
     /// Where it was let in last; a node that dies may take the word with it.
     node: Option<NodeId>,
-    /// When it entered last, and where it was let in to that.
-    section: Option<(u64, Option<NodeId>)>,
+    section: Entry,
     /// That section was abandoned, or told that its lease is lost.
     disturbed: bool,
     effect: bool,
     outcome: Told,
+}
+
+/// Its last section.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Entry {
+    /// It never entered.
+    #[default]
+    None,
+    /// It entered, and must not again.
+    Once,
+    /// It may be run again: when it entered, and where it was let in to that.
+    Since(u64, Option<NodeId>),
+}
+
+impl Settles for Life {
+    /// What there is but for nodes and stamps.
+    type Brief = (bool, bool, bool, Told);
+
+    fn brief(&self) -> Option<Self::Brief> {
+        let Self { node, section, disturbed, effect, outcome } = *self;
+        let brief = node.is_none() && !matches!(section, Entry::Since(..));
+        brief.then_some((section == Entry::Once, disturbed, effect, outcome))
+    }
+
+    fn from_brief((entered, disturbed, effect, outcome): Self::Brief) -> Self {
+        let section = if entered { Entry::Once } else { Entry::None };
+        Self { node: None, section, disturbed, effect, outcome }
+    }
 }
 
 /// What the caller has been told.
@@ -45,14 +73,14 @@ enum Told {
 struct Watch<'a> {
     facts: &'a Facts,
     breakages: Vec<Breakage>,
-    lives: PerStep<Life>,
+    lives: LivePerStep<'a, Life>,
     found: Findings,
     effects_again: u64,
     sections_again: u64,
 }
 
 fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
-    let (breakages, lives) = (breakages(facts), PerStep::new(&facts.plan));
+    let (breakages, lives) = (breakages(facts), LivePerStep::new(&facts.plan));
     Box::new(Watch {
         facts,
         breakages,
@@ -66,7 +94,7 @@ fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
 impl Fold for Watch<'_> {
     fn see(&mut self, at: usize, event: &Event) {
         let Self { facts, breakages, lives, found, effects_again, sections_again } = self;
-        let idempotent = |step: StepRef| facts.plan.step(step).create_ns.is_some();
+        let again = |step: StepRef| facts.promises.runs_again && facts.plan.step(step).create_ns.is_some();
         // A fault that began before the section may still last in it.
         let hit = |since_ns: u64, node: Option<NodeId>, now_ns: u64| {
             breakages.iter().any(|fault| {
@@ -75,7 +103,7 @@ impl Fold for Watch<'_> {
                 meanwhile && (fault.node.is_none() || fault.node == node)
             })
         };
-        let life = &mut lives[event.step];
+        let life = lives.at(event.step);
         let wrong = match &event.what {
             What::Invoked => {
                 found.examined += 1;
@@ -91,18 +119,19 @@ impl Fold for Watch<'_> {
             }
             What::Entered { .. } => {
                 let wrong = match life.section {
-                    Some((since_ns, node)) => {
-                        let lost = life.disturbed || hit(since_ns, node, event.at_ns);
-                        let may = facts.promises.runs_again && idempotent(event.step) && lost;
+                    Entry::Since(since_ns, node) => {
+                        let may = life.disturbed || hit(since_ns, node, event.at_ns);
                         *sections_again += u64::from(may);
                         (!may).then_some("it entered twice")
                     }
-                    None if life.outcome == Told::Withdrawn => {
+                    Entry::Once => Some("it entered twice"),
+                    Entry::None if life.outcome == Told::Withdrawn => {
                         Some("it entered after it was refused or timed out")
                     }
-                    None => None,
+                    Entry::None => None,
                 };
-                life.section = Some((event.at_ns, life.node.take()));
+                let node = life.node.take();
+                life.section = if again(event.step) { Entry::Since(event.at_ns, node) } else { Entry::Once };
                 life.disturbed = false;
                 wrong
             }
@@ -272,8 +301,8 @@ mod tests {
     #[test]
     fn rejects_that_a_step_runs_again_which_writes_each_time() {
         let mut run = restarted();
-        let step = &mut std::sync::Arc::make_mut(&mut run.facts.plan).tasks[0].steps[0];
-        step.create_ns = None;
+        let plan = std::sync::Arc::make_mut(&mut run.facts.plan);
+        plan.tasks.change(|task| task.steps[0].create_ns = None);
         assert_eq!(judge(&run).violations, 1);
     }
 }

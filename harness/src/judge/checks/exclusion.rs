@@ -3,7 +3,8 @@
 use super::check::{Check, Fold, MustCatch};
 use super::doubt::{Doubt, Section};
 use super::findings::{Findings, Found, by_agent};
-use crate::judge::per::{PerSlot, PerStep};
+use crate::judge::per::{LivePerStep, PerSlot};
+use crate::judge::settled::Settles;
 use crate::model::{Crowd, Event, Facts, Mode, StepRef, What};
 
 /// Counts sections from Entered to Left as the agent saw them, over the resource and in each of its slots; shared ones count as one together. A superseded section may no longer write, so it no
@@ -37,23 +38,43 @@ impl Inside {
     }
 }
 
+/// What is known of a step.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stay {
+    /// How often it is inside: more than once only if it was run twice.
+    inside: Inside,
+    /// The slot in which it is current.
+    slot: Option<u32>,
+}
+
+impl Settles for Stay {
+    /// That it is not inside.
+    type Brief = ();
+
+    fn brief(&self) -> Option<()> {
+        let count = (self.inside.current + self.inside.superseded).count();
+        (count == 0 && self.slot.is_none()).then_some(())
+    }
+
+    fn from_brief((): ()) -> Self {
+        Self::default()
+    }
+}
+
 struct Watch<'a> {
     facts: &'a Facts,
     resources: Vec<Inside>,
     crowded_since_ns: Vec<Option<u64>>,
-    /// How often a step is inside: more than once only if it was run twice.
-    steps: PerStep<Inside>,
+    stays: LivePerStep<'a, Stay>,
     /// Who is in each slot and current; of level 1 the resource says it.
     slots: PerSlot<Crowd>,
-    /// The slot in which a step is current.
-    slot_of: PerStep<Option<u32>>,
     /// By resource: who is inside and current, in the order of their entries; kept until a violation is found.
     sections: Vec<Vec<StepRef>>,
     found: Findings,
     overlaps: u64,
     overlap_ns: u64,
     /// Where a node died unplanned: what can be told only when the history is over.
-    doubt: Option<Doubt>,
+    doubt: Option<Doubt<'a>>,
     suspicions: Vec<Suspicion>,
 }
 
@@ -73,9 +94,8 @@ fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
         facts,
         resources: vec![Inside::default(); resources],
         crowded_since_ns: vec![None; resources],
-        steps: PerStep::new(&facts.plan),
+        stays: LivePerStep::new(&facts.plan),
         slots: PerSlot::new(&facts.plan),
-        slot_of: PerStep::new(&facts.plan),
         sections: vec![Vec::new(); resources],
         found: Findings::default(),
         overlaps: 0,
@@ -111,13 +131,13 @@ impl Watch<'_> {
         let Some(doubt) = &self.doubt else {
             return self.found.violated(at, || (sections.clone(), note(slot, crowd, allowed)));
         };
-        let inside = sections.iter().filter(|step| slot.is_none() || self.slot_of[**step] == slot);
+        let inside = sections.iter().filter(|step| slot.is_none() || self.stays.get(**step).slot == slot);
         let inside = inside.map(|step| doubt.section(*step)).collect();
         self.suspicions.push(Suspicion { at, at_ns: event.at_ns, inside, slot, allowed });
     }
 
     /// Finds the violations that remain without those sections which may have been over, and counts the others.
-    fn resolve(&mut self, doubt: &Doubt) {
+    fn resolve(&mut self, doubt: &Doubt<'_>) {
         let mut in_doubt = 0;
         for Suspicion { at, at_ns, mut inside, slot, allowed } in std::mem::take(&mut self.suspicions) {
             inside.retain(|section| !doubt.may_have_ended(*section, at_ns));
@@ -139,11 +159,11 @@ impl Watch<'_> {
             What::Entered { slot: Some(slot), .. } => {
                 let crowd = self.slots.get(resource, slot)?;
                 *crowd.of(mode) += 1;
-                self.slot_of[event.step] = Some(slot);
+                self.stays.at(event.step).slot = Some(slot);
                 (crowd.slots() > 1).then_some((slot, *crowd))
             }
             What::Left { .. } | What::Abandoned | What::Superseded => {
-                let slot = self.slot_of[event.step].take()?;
+                let slot = self.stays.at(event.step).slot.take()?;
                 *self.slots.get(resource, slot)?.of(mode) -= 1;
                 None
             }
@@ -170,7 +190,7 @@ impl Fold for Watch<'_> {
         if let Some((slot, crowd)) = self.crowded_slot(planned.resource, mode, event).filter(|_| level > 1) {
             self.crowded(at, event, Some(slot), crowd);
         }
-        let (inside, of_step) = (&mut self.resources[resource], &mut self.steps[event.step]);
+        let (inside, of_step) = (&mut self.resources[resource], &mut self.stays.at(event.step).inside);
         match event.what {
             What::Entered { .. } => {
                 self.found.examined += 1;

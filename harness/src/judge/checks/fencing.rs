@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::check::{Check, Fold, MustCatch};
 use super::findings::{Findings, Found};
-use crate::judge::per::{PerSlot, PerStep};
+use crate::judge::per::{LivePerStep, PerSlot};
+use crate::judge::settled::Settles;
 use crate::model::{Event, Facts, Mode, StepRef, Token, What};
 
 /// Three rules per slot, which a resource that compares tokens relies on:
@@ -69,10 +70,23 @@ struct Section {
     inside: Option<(u32, Token)>,
 }
 
+impl Settles for Section {
+    /// Where it was asked for.
+    type Brief = u32;
+
+    fn brief(&self) -> Option<u32> {
+        (self.below.is_none() && self.inside.is_none()).then_some(self.invoked_at)
+    }
+
+    fn from_brief(invoked_at: u32) -> Self {
+        Self { invoked_at, below: None, inside: None }
+    }
+}
+
 struct Watch<'a> {
     facts: &'a Facts,
     slots: PerSlot<Slot>,
-    sections: PerStep<Section>,
+    sections: LivePerStep<'a, Section>,
     found: Findings,
     out_of_order: u64,
     twice: u64,
@@ -85,7 +99,7 @@ fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
     Box::new(Watch {
         facts,
         slots: PerSlot::new(&facts.plan),
-        sections: PerStep::new(&facts.plan),
+        sections: LivePerStep::new(&facts.plan),
         found: Findings::default(),
         out_of_order: 0,
         twice: 0,
@@ -111,13 +125,14 @@ impl Fold for Watch<'_> {
         let step = event.step;
         let resource = facts.plan.step(step).resource;
         match event.what {
-            What::Invoked => sections[step].invoked_at = at as u32,
+            What::Invoked => sections.at(step).invoked_at = at as u32,
             What::Granted { slot: Some(slot), token: Some(token), .. } => {
                 let Some(slot) = slots.get(resource, slot) else { return };
                 found.examined += 1;
-                let before = slot.highest_before(sections[step].invoked_at);
-                sections[step].below = before.filter(|(highest, _)| *highest >= token);
-                *out_of_order += u64::from(sections[step].below.is_some());
+                let section = sections.at(step);
+                let before = slot.highest_before(section.invoked_at);
+                section.below = before.filter(|(highest, _)| *highest >= token);
+                *out_of_order += u64::from(section.below.is_some());
                 if !slot.grant(at as u32, token, step) {
                     *twice += 1;
                     found.violated(at, || (vec![step], format!("{} was granted twice", text(token))));
@@ -125,11 +140,12 @@ impl Fold for Watch<'_> {
             }
             What::Entered { slot: Some(place), token: Some(token), .. } => {
                 let Some(slot) = slots.get(resource, place) else { return };
-                sections[step].inside = Some((place, token));
+                let section = sections.at(step);
+                section.inside = Some((place, token));
                 let shared = facts.plan.step(step).mode == Mode::Shared;
                 let others = if shared { slot.used_alone } else { slot.used };
                 let stale = others.filter(|(used, _)| *used >= token);
-                if let Some((highest, other)) = stale.or(sections[step].below) {
+                if let Some((highest, other)) = stale.or(section.below) {
                     *stale_entries += 1;
                     let note = || format!("entered with {} after {}", text(token), text(highest));
                     found.violated(at, || (vec![other, step], note()));
@@ -140,7 +156,7 @@ impl Fold for Watch<'_> {
                 }
             }
             What::Left { wrote: Some(_) } => {
-                let Some((place, token)) = sections[step].inside.take() else { return };
+                let Some((place, token)) = sections.at(step).inside.take() else { return };
                 let used = slots.get(resource, place).and_then(|slot| slot.used);
                 if let Some((used, other)) = used.filter(|(used, _)| *used > token) {
                     *stale_writes += 1;

@@ -26,7 +26,7 @@ struct Slot {
 struct Watch<'a> {
     facts: &'a Facts,
     slots: PerSlot<Slot>,
-    entered: PerStep<Option<u32>>,
+    entered: PerStep<'a, Option<u32>>,
     found: Findings,
 }
 
@@ -44,7 +44,7 @@ impl Fold for Watch<'_> {
                 let slot = self.entered[event.step].and_then(|slot| self.slots.get(resource, slot));
                 let Some(slot) = slot else { return };
                 self.found.examined += 1;
-                let next = slot.value + 1;
+                let next = slot.value.wrapping_add(1);
                 if wrote != next {
                     self.found.violated(at, || {
                         let steps = slot.writer.iter().copied().chain([event.step]).collect();

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::check::{Check, Fold, MustCatch};
 use super::findings::{Findings, Found};
-use crate::judge::per::PerStep;
+use crate::judge::per::LivePerStep;
+use crate::judge::settled::Settles;
 use crate::model::{Event, Facts, StepRef, What};
 use crate::record::Verdict;
 
@@ -28,11 +29,25 @@ struct Waiter {
     gone: bool,
 }
 
+impl Settles for Waiter {
+    /// Whether it is gone.
+    type Brief = bool;
+
+    fn brief(&self) -> Option<bool> {
+        // Since when it had waited is asked no more.
+        (self.gone || self.invoked_ns == 0).then_some(self.gone)
+    }
+
+    fn from_brief(gone: bool) -> Self {
+        Self { invoked_ns: 0, gone }
+    }
+}
+
 struct Watch<'a> {
     facts: &'a Facts,
     /// By resource: who waits, the longest first; those gone are dropped when they come to the front.
     queues: Vec<VecDeque<StepRef>>,
-    waiters: PerStep<Waiter>,
+    waiters: LivePerStep<'a, Waiter>,
     found: Findings,
     overtakings: u64,
     most_ns: u64,
@@ -40,7 +55,7 @@ struct Watch<'a> {
 
 fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
     let queues = vec![VecDeque::new(); facts.plan.resources.len()];
-    let waiters = PerStep::new(&facts.plan);
+    let waiters = LivePerStep::new(&facts.plan);
     Box::new(Watch { facts, queues, waiters, found: Findings::default(), overtakings: 0, most_ns: 0 })
 }
 
@@ -55,13 +70,15 @@ impl Fold for Watch<'_> {
         let queue = &mut queues[resource];
         match event.what {
             What::Invoked => {
-                waiters[step] = Waiter { invoked_ns: event.at_ns, gone: false };
+                *waiters.at(step) = Waiter { invoked_ns: event.at_ns, gone: false };
                 queue.push_back(step);
             }
-            What::Entered { .. } if !waiters[step].gone => {
+            What::Entered { .. } if !waiters.get(step).gone => {
                 found.examined += 1;
-                waiters[step].gone = true;
-                while queue.front().is_some_and(|first| *first != step && waiters[*first].gone) {
+                let waiter = waiters.at(step);
+                waiter.gone = true;
+                let invoked_ns = waiter.invoked_ns;
+                while queue.front().is_some_and(|first| *first != step && waiters.get(*first).gone) {
                     queue.pop_front();
                 }
                 let Some(first) = queue.front().copied().filter(|first| *first != step) else {
@@ -69,14 +86,14 @@ impl Fold for Watch<'_> {
                     return;
                 };
                 *overtakings += 1;
-                let by_ns = waiters[step].invoked_ns.saturating_sub(waiters[first].invoked_ns);
+                let by_ns = invoked_ns.saturating_sub(waiters.get(first).invoked_ns);
                 *most_ns = (*most_ns).max(by_ns);
                 if facts.promises.in_order_beyond_ns.is_some_and(|spread_ns| by_ns > spread_ns) {
                     let note = || format!("overtook one who had waited {:.3} ms longer", by_ns as f64 / 1e6);
                     found.violated(at, || (vec![first, step], note()));
                 }
             }
-            What::Returned { .. } => waiters[step].gone = true,
+            What::Returned { .. } => waiters.at(step).gone = true,
             _ => {}
         }
     }

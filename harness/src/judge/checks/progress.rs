@@ -3,7 +3,8 @@
 use super::check::{Check, Fold, MustCatch};
 use super::findings::{AT_THE_END, Findings, Found};
 use crate::judge::breakage::{Blow, Breakage, breakages};
-use crate::judge::per::{PerSlot, PerStep};
+use crate::judge::per::{LivePerStep, PerSlot};
+use crate::judge::settled::Settles;
 use crate::model::{Event, Facts, NodeId, StepRef, TaskId, What};
 
 /// How long after its deadline, or after the last fault, a step may still be without an outcome.
@@ -53,6 +54,21 @@ struct Section {
     slot: Option<u32>,
 }
 
+impl Settles for Section {
+    /// Whether it is over, and where it was let in last: it may be run again.
+    type Brief = (bool, Option<NodeId>);
+
+    fn brief(&self) -> Option<Self::Brief> {
+        // In which slot it was is asked no more.
+        let over = self.phase == Phase::After;
+        (over || self.phase == Phase::Before && self.slot.is_none()).then_some((over, self.node))
+    }
+
+    fn from_brief((over, node): Self::Brief) -> Self {
+        Self { phase: if over { Phase::After } else { Phase::Before }, node, slot: None }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Resource {
     waiting: u32,
@@ -72,7 +88,7 @@ struct Watch<'a> {
     /// When which node goes on after a standstill.
     thaws: Vec<(u64, NodeId)>,
     found: Findings,
-    sections: PerStep<Section>,
+    sections: LivePerStep<'a, Section>,
     resources: Vec<Resource>,
     /// Per slot: when a fault hit its holder.
     hit_ns: PerSlot<Option<u64>>,
@@ -90,7 +106,7 @@ fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
         struck: 0,
         thaws: Vec::new(),
         found: Findings::default(),
-        sections: PerStep::new(&facts.plan),
+        sections: LivePerStep::new(&facts.plan),
         resources: vec![Resource::default(); facts.plan.resources.len()],
         hit_ns: PerSlot::new(&facts.plan),
         calm_ns: 0,
@@ -135,7 +151,7 @@ impl Watch<'_> {
         if self.facts.plan.resources[resource as usize].level == 0 {
             return;
         }
-        let section = &mut self.sections[event.step];
+        let section = self.sections.at(event.step);
         let state = &mut self.resources[resource as usize];
         match &event.what {
             What::Invoked if section.phase == Phase::Before => {
@@ -211,7 +227,7 @@ impl Watch<'_> {
         let until_ns = breakage.until_ns.unwrap_or(u64::MAX);
         let calm_ns = match (breakage.blow, self.facts.promises.led_within_ns) {
             _ if killed || stalled => breakage.from_ns,
-            (Blow::Leader, Some(within_ns)) => until_ns.min(breakage.from_ns + within_ns),
+            (Blow::Leader, Some(within_ns)) => until_ns.min(breakage.from_ns.saturating_add(within_ns)),
             _ => until_ns,
         };
         self.calm_ns = self.calm_ns.max(calm_ns);
@@ -219,30 +235,28 @@ impl Watch<'_> {
         if stalled {
             self.thaws.push((until_ns, node));
         }
-        for (number, task) in self.facts.plan.tasks.iter().enumerate() {
-            for (place, planned) in task.steps.iter().enumerate() {
-                let step = StepRef { task: TaskId(number as u32), step: place as u16 };
-                let section = &mut self.sections[step];
-                match section.phase {
-                    Phase::Inside if section.node == Some(node) => {
-                        let slot = section.slot.and_then(|slot| self.hit_ns.get(planned.resource, slot));
-                        if let Some(hit_ns) = slot {
-                            *hit_ns = Some(breakage.from_ns);
-                        }
-                        if stalled {
-                            section.phase = Phase::Frozen(Froze::Inside);
-                            let state = &mut self.resources[planned.resource as usize];
-                            (state.inside, state.last) = (state.inside - 1, Some(step));
-                            self.settle(at, planned.resource as usize, breakage.from_ns, None);
-                        }
+        for step in self.sections.whole() {
+            let resource = self.facts.plan.step(step).resource;
+            let section = self.sections.at(step);
+            match section.phase {
+                Phase::Inside if section.node == Some(node) => {
+                    let slot = section.slot.and_then(|slot| self.hit_ns.get(resource, slot));
+                    if let Some(hit_ns) = slot {
+                        *hit_ns = Some(breakage.from_ns);
                     }
-                    Phase::Waiting if section.node == Some(node) && (killed || stalled) => {
-                        section.phase = if killed { Phase::After } else { Phase::Frozen(Froze::Waiting) };
-                        self.resources[planned.resource as usize].waiting -= 1;
-                        self.settle(at, planned.resource as usize, breakage.from_ns, None);
+                    if stalled {
+                        section.phase = Phase::Frozen(Froze::Inside);
+                        let state = &mut self.resources[resource as usize];
+                        (state.inside, state.last) = (state.inside - 1, Some(step));
+                        self.settle(at, resource as usize, breakage.from_ns, None);
                     }
-                    _ => {}
                 }
+                Phase::Waiting if section.node == Some(node) && (killed || stalled) => {
+                    section.phase = if killed { Phase::After } else { Phase::Frozen(Froze::Waiting) };
+                    self.resources[resource as usize].waiting -= 1;
+                    self.settle(at, resource as usize, breakage.from_ns, None);
+                }
+                _ => {}
             }
         }
     }
@@ -251,23 +265,19 @@ impl Watch<'_> {
     fn thaw(&mut self, at: usize, now_ns: u64) {
         while let Some(next) = self.thaws.iter().position(|(until_ns, _)| *until_ns <= now_ns) {
             let (until_ns, node) = self.thaws.swap_remove(next);
-            for (number, task) in self.facts.plan.tasks.iter().enumerate() {
-                for (place, planned) in task.steps.iter().enumerate() {
-                    let section =
-                        &mut self.sections[StepRef { task: TaskId(number as u32), step: place as u16 }];
-                    let Phase::Frozen(froze) = section.phase else { continue };
-                    if section.node != Some(node) {
-                        continue;
-                    }
-                    let state = &mut self.resources[planned.resource as usize];
-                    match froze {
-                        Froze::Waiting => {
-                            (section.phase, state.waiting) = (Phase::Waiting, state.waiting + 1)
-                        }
-                        Froze::Inside => (section.phase, state.inside) = (Phase::Inside, state.inside + 1),
-                    }
-                    self.settle(at, planned.resource as usize, until_ns, None);
+            for step in self.sections.whole() {
+                let resource = self.facts.plan.step(step).resource as usize;
+                let section = self.sections.at(step);
+                let Phase::Frozen(froze) = section.phase else { continue };
+                if section.node != Some(node) {
+                    continue;
                 }
+                let state = &mut self.resources[resource];
+                match froze {
+                    Froze::Waiting => (section.phase, state.waiting) = (Phase::Waiting, state.waiting + 1),
+                    Froze::Inside => (section.phase, state.inside) = (Phase::Inside, state.inside + 1),
+                }
+                self.settle(at, resource, until_ns, None);
             }
         }
     }
@@ -282,7 +292,7 @@ impl Watch<'_> {
             if deadline_ns.max(stalled_ns).saturating_add(GRACE_NS) >= self.facts.end_ns {
                 continue;
             }
-            for (place, section) in sections.iter().enumerate() {
+            for (place, section) in sections.enumerate() {
                 if section.phase == Phase::Waiting && !section.node.is_some_and(hit) {
                     let step = StepRef { task: TaskId(number as u32), step: place as u16 };
                     let note = "neither let in nor told, though its deadline is long over";

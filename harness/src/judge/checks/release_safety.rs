@@ -2,7 +2,8 @@
 
 use super::check::{Check, Fold, MustCatch};
 use super::findings::{Findings, Found};
-use crate::judge::per::{PerSlot, PerStep};
+use crate::judge::per::{LivePerStep, PerSlot};
+use crate::judge::settled::Settles;
 use crate::model::{Event, Facts, Mode, ReleaseRet, StepRef, What};
 
 /// Two ways to be wrong:
@@ -58,16 +59,36 @@ enum Answer {
     Other,
 }
 
+impl Settles for Section {
+    /// All of it, where it has no victims: one more than the slot, above what it was told and answered.
+    type Brief = u32;
+
+    fn brief(&self) -> Option<u32> {
+        let Self { slot, lost, ret, victims } = *self;
+        let above = slot.map_or(Some(0), |slot| slot.checked_add(1)).filter(|above| *above < 1 << 29);
+        above.filter(|_| victims.is_none()).map(|above| above << 3 | u32::from(lost) << 2 | ret as u32)
+    }
+
+    fn from_brief(brief: u32) -> Self {
+        let ret = match brief & 0b11 {
+            0 => Answer::Awaited,
+            1 => Answer::Success,
+            _ => Answer::Other,
+        };
+        Self { slot: (brief >> 3).checked_sub(1), lost: brief & 0b100 != 0, ret, victims: None }
+    }
+}
+
 struct Watch<'a> {
     facts: &'a Facts,
     slots: PerSlot<Slot>,
-    sections: PerStep<Section>,
+    sections: LivePerStep<'a, Section>,
     found: Findings,
     freed: u64,
 }
 
 fn begin(facts: &Facts) -> Box<dyn Fold + '_> {
-    let (slots, sections) = (PerSlot::new(&facts.plan), PerStep::new(&facts.plan));
+    let (slots, sections) = (PerSlot::new(&facts.plan), LivePerStep::new(&facts.plan));
     Box::new(Watch { facts, slots, sections, found: Findings::default(), freed: 0 })
 }
 
@@ -78,14 +99,14 @@ impl Fold for Watch<'_> {
         let step = event.step;
         let excludes = |holder: &Holder| holder.step != step && (alone(holder.step) || alone(step));
         let resource = facts.plan.step(step).resource;
-        let slot = sections[step].slot.and_then(|place| slots.get(resource, place));
+        let slot = sections.get(step).slot.and_then(|place| slots.get(resource, place));
         match (&event.what, slot) {
             (What::Granted { slot: Some(place), valid_until_ns, .. }, _) => {
                 let Some(slot) = slots.get(resource, *place) else { return };
                 let stands = |holder: &Holder| holder.valid_until_ns.is_some_and(|until| until > event.at_ns);
                 if let Some(robbed) = slot.holder.filter(stands).filter(excludes) {
                     for late in &slot.late {
-                        let section = &mut sections[*late];
+                        let section = sections.at(*late);
                         if matches!(section.victims, Some((_, Some(_)))) {
                             return;
                         }
@@ -94,37 +115,37 @@ impl Fold for Watch<'_> {
                         if section.ret == Answer::Success {
                             *freed += 1;
                             if !blamed {
-                                found.violated(at, || blame(*late, &sections[*late]));
+                                found.violated(at, || blame(*late, &sections.get(*late)));
                             }
                         }
                     }
                 }
                 slot.holder = Some(Holder { step, valid_until_ns: *valid_until_ns });
-                slot.late.retain(|late| sections[*late].ret == Answer::Awaited);
-                sections[step] = Section { slot: Some(*place), ..Section::default() };
+                slot.late.retain(|late| sections.get(*late).ret == Answer::Awaited);
+                *sections.at(step) = Section { slot: Some(*place), ..Section::default() };
             }
-            (What::Lost, _) => sections[step].lost = true,
+            (What::Lost, _) => sections.at(step).lost = true,
             (What::ReleaseSent, Some(slot)) => match slot.holder {
                 Some(holder) if excludes(&holder) => {
-                    sections[step].victims = Some((holder.step, None));
+                    sections.at(step).victims = Some((holder.step, None));
                     slot.late.push(step);
                 }
                 holder => {
                     slot.holder = holder.filter(|holder| holder.step != step);
-                    if sections[step].lost {
+                    if sections.get(step).lost {
                         slot.late.push(step);
                     }
                 }
             },
             (What::Released { ret }, slot) => {
                 found.examined += 1;
-                let section = &mut sections[step];
+                let section = sections.at(step);
                 section.ret = if *ret == ReleaseRet::Released { Answer::Success } else { Answer::Other };
                 if section.ret == Answer::Other {
                     slot.into_iter().for_each(|slot| slot.late.retain(|late| *late != step));
                 } else if let Some((_, third)) = section.victims {
                     *freed += u64::from(third.is_some());
-                    found.violated(at, || blame(step, &sections[step]));
+                    found.violated(at, || blame(step, &sections.get(step)));
                 }
             }
             _ => {}

@@ -89,7 +89,7 @@ fn steps_that_need_no_slot_do_not_wait_where_others_do() {
     let free = crate::model::Resource { id: 8, level: 0, ..plan.resources[0] };
     plan.resources.push(free);
     let place = plan.resources.len() as u32 - 1;
-    plan.tasks[0].steps[0].resource = place;
+    plan.tasks.change(|task| task.steps[0].resource = place);
     assert_eq!((counted(&told).wait.count(), counted(&told).release.count()), (0, 0));
 }
 

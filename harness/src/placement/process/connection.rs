@@ -19,8 +19,8 @@ use super::frame::{
     PROTOCOL_VERSION, Reply, STRANGER_BYTES, ToDriver, ToNode, Welcome,
 };
 use super::seat::{Phase, Seat, Seats};
-use crate::engine::{Agent, BoxFuture, Clock, EnterRet, LeaveRet, Recorder};
-use crate::model::{Event, NodeId, Plan};
+use crate::engine::{Agent, BoxFuture, Clock, EnterRet, LeaveRet, Recorder, Told};
+use crate::model::{Event, NodeId, Plan, Tasks, What};
 use crate::secret::{Sealed, Secret};
 
 /// For the first frame of whoever connects.
@@ -44,6 +44,8 @@ pub(super) struct Reception {
     pub(super) secret: Secret,
     pub(super) mechanism: Sealed,
     pub(super) clock: Clock,
+    /// When this came to be: nothing of the run was before.
+    pub(super) opened_ns: u64,
     pub(super) agent: Arc<Agent>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) seats: Seats,
@@ -165,18 +167,19 @@ impl Reception {
     ) -> Result<(), FrameError> {
         let Plan { settings, kinds, resources, tasks, faults } = &*self.plan;
         let (kinds, resources, faults) = (kinds.clone(), resources.clone(), faults.clone());
-        let plan = Plan { settings: *settings, kinds, resources, tasks: Vec::new(), faults };
+        let plan = Plan { settings: *settings, kinds, resources, tasks: Tasks::default(), faults };
         let (tasks_to_come, mechanism) = (tasks.len() as u32, self.mechanism.clone());
         let job = Job { plan, tasks: tasks_to_come, mechanism, incarnation, former };
         frames.send(&ToNode::Job(Box::new(job))).await?;
-        for chunk in tasks.chunks(CHUNK) {
-            frames.send(&ToNode::Tasks(chunk.to_vec())).await?;
+        let mut tasks = tasks.iter().map(|task| task.to_task());
+        while tasks.len() > 0 {
+            frames.send(&ToNode::Tasks(tasks.by_ref().take(CHUNK).collect())).await?;
         }
         Ok(())
     }
 
     /// Takes in what a node says; the reason when it may not say that.
-    fn hear(&self, node: NodeId, frame: ToDriver) -> Result<(), String> {
+    pub(super) fn hear(&self, node: NodeId, frame: ToDriver) -> Result<(), String> {
         match frame {
             ToDriver::Ready { digest, .. } if digest != self.digest => Err(format!(
                 "its plan has the digest {digest}, the driver's {}: both must be one build",
@@ -194,21 +197,71 @@ impl Reception {
                 Ok(())
             }
             ToDriver::Events(events) => {
-                let own = |event: &Event| {
-                    event.node == Some(node) && event.what.is_of_node() && self.plan.contains(event.step)
-                };
-                if !events.iter().all(own) {
-                    return Err("it told of what is not its own".to_owned());
-                }
-                events.into_iter().for_each(|event| self.recorder.record(event));
+                self.at_work(node)?;
+                let count = events.len();
+                self.take_in(node, events)?;
+                self.seats.change(node, |seat| seat.heard += count);
                 Ok(())
             }
             ToDriver::Returned => self.advance(node, &Phase::Running, Phase::Returned),
             ToDriver::Ended(ret) => {
+                self.at_work(node)?;
                 self.seats.change(node, |seat| seat.phase = Phase::Ended(ret));
                 Ok(())
             }
         }
+    }
+
+    /// Whether the barrier is open for a node, which has not said goodbye.
+    fn at_work(&self, node: NodeId) -> Result<(), String> {
+        let phase = |seats: &[Seat]| {
+            let seat = seats.get(usize::from(node.0));
+            seat.is_some_and(|seat| matches!(seat.phase, Phase::Running | Phase::Returned))
+        };
+        if self.seats.look(phase) { Ok(()) } else { Err("it spoke out of turn".to_owned()) }
+    }
+
+    fn take_in(&self, node: NodeId, events: impl IntoIterator<Item = Event>) -> Result<(), String> {
+        let now_ns = self.clock.now_ns();
+        for event in events {
+            self.is_credible(node, &event, now_ns)?;
+            self.recorder.record(event);
+        }
+        Ok(())
+    }
+
+    /// A node tells of itself, of steps of the plan, and of what has happened in this run. It begins and ends the tasks that
+    /// enter there, each once.
+    fn is_credible(&self, node: NodeId, event: &Event, now_ns: u64) -> Result<(), String> {
+        let Event { at_ns, step, .. } = *event;
+        let planned = !step.task.is_bystander() && self.plan.contains(step);
+        if event.node != Some(node) || !event.what.is_of_node() || !planned {
+            return Err("it told of what is not its own".to_owned());
+        }
+        if !(self.opened_ns..=now_ns).contains(&at_ns) {
+            return Err("it told of what was not in the time of this run".to_owned());
+        }
+        let before = match event.what {
+            What::Invoked => Told::Nothing,
+            What::Returned { .. } => Told::Invoked,
+            _ => return Ok(()),
+        };
+        if step.step > 0 {
+            return Ok(());
+        }
+        if self.plan.tasks.get(step.task.0 as usize).is_none_or(|task| task.entry != node) {
+            return Err("it told of what is not its own".to_owned());
+        }
+        if self.recorder.told(step.task) != before {
+            return Err("it told of a task's beginning or end twice, or of its end first".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Takes in what a node has done that is gone, as far as it has not told it: all its events are here, in their order.
+    pub(super) fn hear_the_rest(&self, node: NodeId, events: Vec<Event>) -> Result<(), String> {
+        let heard = self.seats.change(node, |seat| seat.heard).unwrap_or(0);
+        self.take_in(node, events.into_iter().skip(heard))
     }
 
     fn advance(&self, node: NodeId, from: &Phase, to: Phase) -> Result<(), String> {

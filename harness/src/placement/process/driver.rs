@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::account::account;
 use super::connection::Reception;
+use super::departed::Departed;
 use super::frame::ToNode;
 use super::seat::{Phase, Seat, Seats};
 use super::{NodeCommand, PlacementError, SECRET};
@@ -79,6 +80,7 @@ struct Driver {
     agent_links: Vec<Link>,
     command: NodeCommand,
     processes: Vec<tokio::sync::Mutex<Process>>,
+    departed: Departed,
     outages: Mutex<Vec<Outage>>,
     views: Arc<Views>,
     /// Stamp of the plan's time 0; known once the barrier is open.
@@ -95,6 +97,7 @@ impl Driver {
             secret: Secret::fresh(),
             mechanism: command.mechanism.clone(),
             clock: stage.clock.clone(),
+            opened_ns: stage.clock.now_ns(),
             agent: Arc::clone(&stage.agent),
             recorder: Arc::clone(&stage.recorder),
             seats: Seats::new(stage.plan.settings.nodes),
@@ -104,8 +107,9 @@ impl Driver {
         reception.tasks.spawn(Arc::clone(&reception).listen(listener));
         let (processes, outages, agent_links) = (Vec::new(), Mutex::default(), Vec::new());
         let views = Arc::clone(&stage.views);
+        let (departed, origin_ns) = (Departed::new(&stage.plan), 0);
         let mut driver =
-            Self { reception, address, agent_links, command, processes, outages, views, origin_ns: 0 };
+            Self { reception, address, agent_links, command, processes, departed, outages, views, origin_ns };
         for node in (0..stage.plan.settings.nodes).map(NodeId) {
             if let Some(usual) = stage.options.agent_links {
                 let link = Link::open((Ipv4Addr::LOCALHOST, 0).into(), address, usual, stage.clock.clone());
@@ -118,15 +122,17 @@ impl Driver {
     }
 
     async fn spawn(&self, node: NodeId) -> Result<Process, PlacementError> {
+        let failed = |source| PlacementError::Spawn { node, source };
         let mut command = tied(&self.command.program).ok_or(PlacementError::SetprivMissing)?;
         command.args(&self.command.args).args(["--driver", &self.address.to_string()]);
         let agent = self.agent_link(node).map_or(self.address, Link::address);
         command.args(["--agent", &agent.to_string()]);
         command.args(["--node", &node.0.to_string()]).env(SECRET, self.reception.secret.text());
         // What a node has to say that is not an event is for the user.
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let last_words = self.departed.paper(node).map_err(failed)?;
+        command.stdin(Stdio::null()).stdout(last_words).stderr(Stdio::inherit());
         let processors = self.command.processors.get(usize::from(node.0)).cloned();
-        Process::spawn_on(command, processors).await.map_err(|source| PlacementError::Spawn { node, source })
+        Process::spawn_on(command, processors).await.map_err(failed)
     }
 
     /// Waits until every node is ready, and fails with the first that cannot be.
@@ -221,9 +227,12 @@ impl Driver {
         }
         let gone = |seat: &Seat| matches!(seat.phase, Phase::Ended(_) | Phase::Dead { .. });
         let in_time = timeout(GOODBYE, seats.all(gone)).await.is_ok();
-        let mut ret = PartRet::default();
+        let (mut ret, mut ended_badly) = (PartRet::default(), Vec::new());
         for node in (0..self.processes.len()).map(|node| NodeId(node as u16)) {
             let phase = seats.look(|seats| seats[usize::from(node.0)].phase.clone());
+            if !matches!(phase, Phase::Ended(_)) {
+                ended_badly.push(node);
+            }
             match phase {
                 Phase::Ended(part) => ret.merge(&part),
                 Phase::Dead { at_ns, how } => self.died(node, at_ns, how).await,
@@ -243,6 +252,10 @@ impl Driver {
         drop(tokio::task::spawn_blocking(move || drop(processes)).await);
         // What they said before is all there.
         drop(timeout(DRAIN, seats.all(|seat| seat.control.is_none())).await);
+        for node in ended_badly {
+            self.departed.hear(&reception, node);
+        }
+        ret.merge(&self.departed.ret());
         self.close().await;
         let outages = std::mem::take(&mut *self.outages.lock().unwrap_or_else(PoisonError::into_inner));
         (ret, outages)
@@ -325,12 +338,13 @@ impl Driver {
         self.process(node)?.lock().await.kill().await.map_err(|error| error.to_string())?;
         let place = usize::from(node.0);
         let buried = self.reception.seats.until(|seats| match seats[place].phase {
-            Phase::Dead { at_ns, .. } => seats[place].agent.is_none().then_some(at_ns),
+            Phase::Dead { at_ns, .. } => seats[place].is_deserted().then_some(at_ns),
             _ => None,
         });
         let at_ns = timeout(GOODBYE, buried).await.map_err(|_| "its connections stay open".to_owned())?;
         self.back(node, at_ns, Standstill::Paused);
         self.out(node, at_ns, Standstill::Down);
+        self.departed.hear(&self.reception, node);
         Ok(())
     }
 

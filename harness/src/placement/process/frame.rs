@@ -20,7 +20,7 @@ use crate::model::{Event, FaultVerb, NodeId, Plan, Promises, StepRef, Task, Toke
 use crate::secret::{Sealed, Secret};
 
 /// Version of what is said; both ends must speak the same.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Longest frame before the handshake is done, in bytes.
 pub(super) const STRANGER_BYTES: usize = 4 << 10;

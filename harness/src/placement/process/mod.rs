@@ -8,14 +8,17 @@
 //! ```
 //!
 //! [`run`] is the driver's side and gives the same [`Run`](crate::placement::Run) as nodes in one process do; [`serve`] is the side of a
-//! node. Stamps are of CLOCK_MONOTONIC, which the processes of one machine share; the agent's are all taken in the driver.
+//! node. Where the plan kills nodes, each also writes what it does into memory that outlives it. Stamps are of CLOCK_MONOTONIC, which the processes of one machine share; the agent's are all taken in the driver.
 
 mod frame;
 mod seat;
 mod connection;
+mod departed;
 mod account;
 mod driver;
 mod node;
+#[cfg(test)]
+mod absurd;
 #[cfg(test)]
 mod tests;
 

@@ -15,7 +15,7 @@ use super::frame::{
     PROTOCOL_VERSION, Reply, STRANGER_BYTES, ToDriver, ToNode, Welcome,
 };
 use crate::engine::{
-    AgentLink, BoxFuture, Clock, EnterRet, LeaveRet, Mechanism, Part, PartOptions, Recorder,
+    AgentLink, BoxFuture, Clock, EnterRet, LastWords, LeaveRet, Mechanism, Part, PartOptions, Recorder,
 };
 use crate::model::{NodeId, Plan, StepRef, Token};
 use crate::secret::{Sealed, Secret};
@@ -82,6 +82,9 @@ pub enum NodeError {
     /// The clock could not be made.
     #[error("no clock: {0}")]
     Clock(std::io::Error),
+    /// There is nowhere to write what must not die with this process.
+    #[error("no last words: {0}")]
+    LastWords(std::io::Error),
     /// The mechanism could not be had; the driver was told.
     #[error("{0}")]
     Mechanism(String),
@@ -141,7 +144,8 @@ where
         return Err(NodeError::Mechanism(reason));
     }
     mechanism.view(invitation.node, &view);
-    let recorder = Arc::new(Recorder::default());
+    let words = plan.kills().then(LastWords::of_this_process).transpose();
+    let recorder = Arc::new(Recorder::with_last_words(words.map_err(NodeError::LastWords)?));
     let (link, mut asking) = AgentConnection::open(agent, invitation.clone());
     let options = PartOptions { plan, clock, mechanism, recorder, origin_ns, from_ns };
     // Kept to the end: the connection lives as long as its link.

@@ -31,6 +31,8 @@ pub(super) struct Seat {
     pub(super) phase: Phase,
     /// How often it was started before.
     pub(super) incarnation: u32,
+    /// Events that its process has told.
+    pub(super) heard: usize,
     /// A fault killed it and will start it again: the run waits for it.
     pub(super) comes_back: bool,
     /// What its mechanism introduced itself with.
@@ -48,6 +50,7 @@ impl Seat {
         Self {
             phase: Phase::Starting,
             incarnation: 0,
+            heard: 0,
             comes_back: false,
             introduction: None,
             detection: String::new(),
@@ -66,10 +69,16 @@ impl Seat {
         }
     }
 
+    /// Whether nothing that its process has said is still on its way.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.control.is_none() && self.agent.is_none()
+    }
+
     /// For the next process.
     pub(super) fn vacate(&mut self) {
         self.phase = Phase::Starting;
         self.incarnation += 1;
+        self.heard = 0;
         self.comes_back = false;
     }
 }

@@ -14,15 +14,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Reception;
+use super::departed::Departed;
 use super::frame::{
     AgentRet, Ask, AskWhat, CONTROL_BYTES, Channel, Frames, Hello, PROTOCOL_VERSION, Reply, ToDriver, ToNode,
     Welcome,
 };
 use super::seat::{Phase, Seats};
-use crate::engine::{Clock, EnterRet};
+use crate::engine::{Clock, EnterRet, Spent};
 use crate::model::{
-    Arrival, Event, Holder, Mode, NodeId, Plan, PlanSettings, Promises, Resource, ResourceKind, StepRef,
-    StepTree, TaskId, View, What,
+    Arrival, Event, Fault, FaultTarget, FaultVerb, Holder, LinkTo, Mode, NodeId, Operations, Outcome, Plan,
+    PlanSettings, Promises, Resource, ResourceKind, StepRef, StepTree, TaskId, View, What,
 };
 use crate::placement::stage::{RunOptions, Stage};
 use crate::secret::{Sealed, Secret};
@@ -39,13 +40,18 @@ struct Door {
 impl Door {
     /// A driver of two nodes whose processes are played by the test.
     async fn open() -> Self {
+        Self::open_with(Vec::new()).await
+    }
+
+    async fn open_with(faults: Vec<Fault>) -> Self {
         let settings =
             PlanSettings { seed: 1, nodes: 2, window_ns: 1, deadline_ns: 1, holder: Holder::Checks };
         let resource = Resource { kind: ResourceKind::Vm, id: 0, level: 1 };
         let root =
             StepTree { resource, mode: Mode::Exclusive, hold_ns: 0, create_ns: None, children: Vec::new() };
-        let arrival = Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root };
-        let plan = Plan::new(settings, vec!["vm".into()], vec![arrival; 3]).unwrap();
+        let arrival = |entry| Arrival { kind: 0, at_ns: 0, entry: NodeId(entry), root: root.clone() };
+        let plan = Plan::new(settings, vec!["vm".into()], [0, 0, 1].map(arrival)).unwrap();
+        let plan = plan.with_faults(faults);
         let stage = Stage::new(Arc::new(plan), Clock::real().unwrap(), RunOptions::default());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -55,6 +61,7 @@ impl Door {
             secret: Secret::from("s3cret".to_owned()),
             mechanism: Sealed(serde_json::Value::Null),
             clock: stage.clock.clone(),
+            opened_ns: 0,
             agent: Arc::clone(&stage.agent),
             recorder: Arc::clone(&stage.recorder),
             seats: Seats::new(2),
@@ -100,6 +107,11 @@ impl Door {
             panic!("not dead")
         };
         how
+    }
+
+    /// As the driver does when the barrier is open.
+    fn set_to_work(&self, node: u16) {
+        self.reception.seats.change(NodeId(node), |seat| seat.phase = Phase::Running);
     }
 
     async fn close(self) {
@@ -215,18 +227,44 @@ async fn a_node_may_speak_only_of_itself_and_not_for_the_agent() {
     let own = StepRef { task: TaskId(0), step: 0 };
     let event = |node, step, what| Event { at_ns: 1, node, step, what };
     let fine = event(Some(NodeId(0)), own, What::Invoked);
+    let returned = || What::Returned { outcome: Outcome::Completed };
     for foreign in [
         event(Some(NodeId(1)), own, What::Invoked),
         event(None, own, What::Left { wrote: Some(1) }),
         event(Some(NodeId(0)), own, What::Left { wrote: Some(1) }),
         event(Some(NodeId(0)), StepRef { task: TaskId(99), step: 0 }, What::Invoked),
+        event(Some(NodeId(0)), StepRef { task: TaskId::bystander(NodeId(0), 1), step: 0 }, What::Invoked),
+        Event {
+            at_ns: u64::MAX,
+            ..event(Some(NodeId(0)), StepRef { task: TaskId(1), step: 0 }, What::Invoked)
+        },
+        // It began once, and another never; a third enters elsewhere.
+        fine.clone(),
+        event(Some(NodeId(0)), StepRef { task: TaskId(1), step: 0 }, returned()),
+        event(Some(NodeId(0)), StepRef { task: TaskId(2), step: 0 }, What::Invoked),
     ] {
         let door = Door::open().await;
         let (mut frames, _) = door.node(0).await;
+        door.set_to_work(0);
         frames.send(&ToDriver::Events(vec![fine.clone()])).await.unwrap();
         frames.send(&ToDriver::Events(vec![foreign])).await.unwrap();
-        assert!(door.dead(0).await.contains("not its own"));
+        assert!(door.dead(0).await.starts_with("it told of"));
         assert_eq!(door.stage.recorder.take(), std::slice::from_ref(&fine));
+        door.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_may_not_tell_of_a_run_that_has_not_begun_nor_end_it() {
+    let own = StepRef { task: TaskId(0), step: 0 };
+    let events = vec![Event { at_ns: 1, node: Some(NodeId(0)), step: own, what: What::Invoked }];
+    for early in [ToDriver::Events(events), ToDriver::Returned, ToDriver::Ended(Box::default())] {
+        let door = Door::open().await;
+        let (mut frames, plan) = door.node(0).await;
+        frames.send(&ready(plan.digest())).await.unwrap();
+        frames.send(&early).await.unwrap();
+        assert_eq!(door.dead(0).await, "it spoke out of turn");
+        assert_eq!(door.stage.recorder.take(), []);
         door.close().await;
     }
 }
@@ -271,7 +309,7 @@ async fn what_a_killed_node_has_said_is_heard_to_its_end_though_nothing_more_can
         let step = StepRef { task: TaskId(task), step: 0 };
         Event { at_ns: u64::from(task), node: Some(NodeId(0)), step, what: What::Invoked }
     };
-    let frames = [vec![said(0)], vec![said(1), said(2)]].map(|events| framed(&ToDriver::Events(events)));
+    let frames = [vec![said(0)], vec![said(1)]].map(|events| framed(&ToDriver::Events(events)));
     std::fs::write(folder.path().join("hello"), framed(&hello(0, Channel::Control))).unwrap();
     std::fs::write(folder.path().join("events"), frames.concat()).unwrap();
     // It never reads, so that the driver is stuck with what it tells it.
@@ -281,6 +319,7 @@ async fn what_a_killed_node_has_said_is_heard_to_its_end_though_nothing_more_can
     let mut node = bash.current_dir(folder.path()).stdin(Stdio::piped()).spawn().unwrap();
     let control = door.reception.seats.until(|seats| seats[0].control.clone());
     let control = timeout(PATIENCE, control).await.unwrap();
+    door.set_to_work(0);
     let introductions = vec!["more than a connection takes in".repeat(1 << 20)];
     let view = View { epoch: 1, members: vec![] };
     control.send(ToNode::Start { origin_ns: 0, from_ns: 0, introductions, view }).await.unwrap();
@@ -293,6 +332,44 @@ async fn what_a_killed_node_has_said_is_heard_to_its_end_though_nothing_more_can
     node.stdin.take().unwrap().write_all(b"now\n").unwrap();
     assert_eq!(node.wait().unwrap().signal(), Some(9));
     door.dead(0).await;
-    assert_eq!(door.stage.recorder.finish().to_vec().unwrap(), [said(0), said(1), said(2)]);
+    assert_eq!(door.stage.recorder.finish().to_vec().unwrap(), [said(0), said(1)]);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_node_had_done_and_not_told_is_in_its_last_words_and_counts_once() {
+    let door = Door::open_with(vec![Fault {
+        at_ns: 0,
+        for_ns: 1,
+        verb: FaultVerb::Kill,
+        target: FaultTarget::Holder,
+        link: LinkTo::Server,
+    }])
+    .await;
+    let departed = Departed::new(&door.stage.plan);
+    let said = |task, what| {
+        let step = StepRef { task: TaskId(task), step: 0 };
+        Event { at_ns: u64::from(task), node: Some(NodeId(0)), step, what }
+    };
+    let (told, untold) = ([said(0, What::Invoked), said(1, What::Invoked)], [said(2, What::Lost)]);
+    let (mut control, _) = door.node(0).await;
+    door.set_to_work(0);
+    control.send(&ToDriver::Events(told.to_vec())).await.unwrap();
+    let words = departed.words_of_its_next_process(NodeId(0)).unwrap();
+    let spent =
+        |load| Spent { operations: Some(Operations { load, ..Operations::default() }), ..Spent::default() };
+    told.iter().chain(&untold).for_each(|event| words.event(event));
+    words.probe(1_000, true);
+    words.spent(&spent(1));
+    words.spent(&spent(5));
+    drop(control);
+    door.dead(0).await;
+    let deserted = door.reception.seats.until(|seats| seats[0].is_deserted().then_some(()));
+    timeout(PATIENCE, deserted).await.unwrap();
+    departed.hear(&door.reception, NodeId(0));
+    departed.hear(&door.reception, NodeId(0));
+    assert_eq!(door.stage.recorder.take(), [&told[..], &untold].concat());
+    let ret = departed.ret();
+    assert_eq!((ret.bystander.count(), ret.spent), (1, spent(5)));
     door.close().await;
 }

@@ -1,6 +1,6 @@
 //! What a family of comparisons allows to say: different, the same, or neither.
 
-use super::paired::Paired;
+use super::ratio::Ratio;
 
 /// When two are different, and when they are the same.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,7 +26,7 @@ impl Default for Rule {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decided {
     /// What was compared.
-    pub paired: Paired,
+    pub ratio: Ratio,
     /// Of no difference, adjusted for the size of the family.
     pub p: f64,
     /// What may be said.
@@ -51,24 +51,24 @@ pub enum Answer {
 /// (Holm, A simple sequentially rejective multiple test procedure, 1979). *The same* is shown by two one-sided tests
 /// (Schuirmann, 1987).
 #[must_use]
-pub fn decide(family: &[Paired], rule: &Rule) -> Vec<Decided> {
-    let adjusted = holm(&family.iter().map(Paired::p_of_no_difference).collect::<Vec<_>>());
-    let each = family.iter().zip(adjusted).map(|(paired, p)| {
-        let answer = if p < rule.alpha && matters(paired, rule) {
+pub fn decide(family: &[Ratio], rule: &Rule) -> Vec<Decided> {
+    let adjusted = holm(&family.iter().map(Ratio::p_of_no_difference).collect::<Vec<_>>());
+    let each = family.iter().zip(adjusted).map(|(ratio, p)| {
+        let answer = if p < rule.alpha && matters(ratio, rule) {
             Answer::Different
-        } else if paired.p_of_apart(rule.same) < rule.alpha {
+        } else if ratio.p_of_apart(rule.same) < rule.alpha {
             Answer::Same
         } else {
             Answer::CannotTell
         };
-        Decided { paired: *paired, p, answer, family: family.len(), rule: *rule }
+        Decided { ratio: *ratio, p, answer, family: family.len(), rule: *rule }
     });
     each.collect()
 }
 
 /// Whether the ratio as it was seen is far enough from 1.
-fn matters(paired: &Paired, rule: &Rule) -> bool {
-    paired.ratio().ln().abs() > rule.least.ln_1p()
+fn matters(ratio: &Ratio, rule: &Rule) -> bool {
+    ratio.ratio().ln().abs() > rule.least.ln_1p()
 }
 
 impl Decided {
@@ -76,18 +76,18 @@ impl Decided {
     /// no number does that anybody would run.
     #[must_use]
     pub fn blocks_that_would_tell(&self) -> Option<u32> {
-        let Self { paired, rule, .. } = self;
+        let Self { ratio, rule, .. } = self;
         // As if it were the smallest p of its family, which Holm asks the most of.
         let alpha = rule.alpha / self.family as f64;
-        let different = if matters(paired, rule) { paired.blocks_to_differ(alpha, rule.power) } else { None };
-        let same = paired.blocks_to_be_the_same(rule.same, rule.alpha, rule.power);
+        let different = if matters(ratio, rule) { ratio.blocks_to_differ(alpha, rule.power) } else { None };
+        let same = ratio.blocks_to_be_the_same(rule.same, rule.alpha, rule.power);
         // If as many as there are should have been enough, it was bad luck: one more is the least.
-        different.into_iter().chain(same).min().map(|blocks| blocks.max(paired.blocks() + 1))
+        different.into_iter().chain(same).min().map(|blocks| blocks.max(ratio.blocks() + 1))
     }
 }
 
 /// Each p as it would have to be for all smaller ones to be told as well.
-fn holm(ps: &[f64]) -> Vec<f64> {
+pub(crate) fn holm(ps: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..ps.len()).collect();
     order.sort_by(|a, b| ps[*a].total_cmp(&ps[*b]));
     let (mut adjusted, mut least) = (vec![1.0; ps.len()], 0.0_f64);
@@ -102,8 +102,8 @@ fn holm(ps: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    fn paired(ratios: &[f64]) -> Paired {
-        Paired::of(ratios.iter().map(|ratio| (*ratio, 1.0))).unwrap()
+    fn paired(ratios: &[f64]) -> Ratio {
+        Ratio::paired(ratios.iter().map(|ratio| (*ratio, 1.0))).unwrap()
     }
 
     fn decided(ratios: &[f64]) -> Answer {

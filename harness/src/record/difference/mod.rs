@@ -1,8 +1,13 @@
-//! Whether two contenders differ, from what each measured block by block: log ratios of one block (`paired`), and what a
-//! family of them allows to say (`decide`).
+//! Whether two differ, from what each measured block by block: log ratios (`ratio`), what a family of them allows to say
+//! (`decide`), which runs make one up (`family`), and when one may look at it early (`looks`).
 
-mod paired;
+mod ratio;
 mod decide;
+mod family;
+mod looks;
 
+pub(crate) use decide::holm;
 pub use decide::{Answer, Decided, Rule, decide};
-pub use paired::Paired;
+pub use family::{Subject, Together, family, ratio};
+pub use looks::Looks;
+pub use ratio::{How, Ratio};

@@ -178,6 +178,19 @@ impl Frame {
         if fields.has_remaining() { Err(FrameError::Trailing(fields.remaining())) } else { Ok(Some(frame)) }
     }
 
+    /// Bytes of what it carries for others, which is nearly all of a large one.
+    pub(in crate::router) fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Request(Request { key, payload, .. }) => key.len() + payload.len(),
+            Self::Reply { answer: Ok(answer), .. } => answer.len(),
+            Self::Reply { answer: Err(Refusal::Failed(reason) | Refusal::Unknown(reason)), .. } => {
+                reason.len()
+            }
+            Self::Drain { key, .. } => key.len(),
+            _ => 0,
+        }
+    }
+
     /// Appends the frame to `out`.
     pub(in crate::router) fn encode(&self, out: &mut BytesMut) {
         let start = out.len();

@@ -17,6 +17,9 @@ use crate::router::limits::{RouterLimits, Secret};
 /// Bound on a frame of the handshake, so that a stranger cannot make a node buffer more.
 const HANDSHAKE_BYTES: usize = 64;
 
+/// What a connection keeps of the memory that it writes from; after larger frames it gives it back.
+const KEPT_BYTES: usize = 1 << 20;
+
 /// What a node says about itself when a connection opens.
 #[derive(Clone, Debug)]
 pub(in crate::router) struct Identity {
@@ -139,6 +142,9 @@ impl FrameWriter {
     pub(in crate::router) async fn flush(&mut self) -> Result<(), LinkError> {
         timeout(self.timeout, self.half.write_all(&self.buffer)).await.map_err(|_| LinkError::Late)??;
         self.buffer.clear();
+        if self.buffer.capacity() > KEPT_BYTES {
+            self.buffer = BytesMut::new();
+        }
         Ok(())
     }
 }

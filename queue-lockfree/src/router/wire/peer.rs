@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::calls::{Calls, Ending, OpenError, Phase};
 use super::frame::{Frame, Refusal};
 use super::link::{FrameReader, FrameWriter, Identity, LinkError};
+use super::outbox::{Inbox, Outbox, Waiting};
 use crate::now::{Now, reached};
 use crate::ring::NodeId;
 use crate::router::task::SubmitError;
@@ -36,7 +36,7 @@ pub(in crate::router) struct Peer {
     node: NodeId,
     pub(in crate::router) address: SocketAddr,
     calls: Arc<Calls>,
-    outbox: mpsc::Sender<Frame>,
+    outbox: Outbox,
     around: Surroundings,
 }
 
@@ -44,7 +44,7 @@ impl Peer {
     /// Starts the task that writes to `node`; it ends with the last handle, or when the node closes.
     pub(in crate::router) fn start(node: NodeId, address: SocketAddr, around: Surroundings) -> Self {
         let limits = around.identity.limits;
-        let (outbox, inbox) = mpsc::channel(limits.outbox);
+        let (outbox, inbox) = Outbox::new(&limits);
         let calls = Arc::new(Calls::new(limits.calls));
         let courier = Courier {
             node,
@@ -149,7 +149,7 @@ struct Link {
 }
 
 impl Courier {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Frame>) {
+    async fn run(mut self, mut inbox: Inbox) {
         let closing = self.around.closing.clone();
         // A write that was cut off would ruin the connection, but then it is closing anyway.
         closing.run_until_cancelled(self.deliver(&mut inbox)).await;
@@ -160,37 +160,38 @@ impl Courier {
         self.calls.close();
     }
 
-    async fn deliver(&mut self, inbox: &mut mpsc::Receiver<Frame>) {
+    async fn deliver(&mut self, inbox: &mut Inbox) {
         let mut batch = Vec::with_capacity(BATCH);
         while inbox.recv_many(&mut batch, BATCH).await > 0 {
-            if let Err(error) = self.send(&mut batch).await {
+            let sent = self.send(&batch).await;
+            batch.clear();
+            if let Err(error) = sent {
                 tracing::warn!(from = %self.around.identity.id, to = %self.node, %error, "the way to a node is broken");
             }
         }
     }
 
-    /// Writes a batch over the present connection or a new one. The batch is empty afterwards, in any case.
-    async fn send(&mut self, batch: &mut Vec<Frame>) -> Result<(), LinkError> {
+    /// Writes a batch over the present connection or a new one.
+    async fn send(&mut self, batch: &[Waiting]) -> Result<(), LinkError> {
         if self.link.as_ref().is_none_or(|link| link.gone.is_cancelled()) {
             self.link = None;
             match self.around.identity.dial(self.node, self.address).await {
                 Ok((reader, writer)) => self.link = Some(self.open(reader, writer)),
                 Err(error) => {
-                    batch.clear();
                     self.calls.unreachable();
                     return Err(error);
                 }
             }
         }
         let link = self.link.as_mut().expect("was opened above");
-        for frame in batch.drain(..) {
-            let call = match &frame {
+        for Waiting { frame, .. } in batch {
+            let call = match frame {
                 Frame::Request(request) => Some(request.correlation),
                 Frame::Drain { correlation, .. } => Some(*correlation),
                 _ => None,
             };
             if call.is_none_or(|correlation| self.calls.sending(correlation, link.number)) {
-                link.writer.push(&frame);
+                link.writer.push(frame);
             }
         }
         let written = link.writer.flush().await;

@@ -48,6 +48,10 @@ impl Design for Lock {
         self.0.capabilities.shared_mode
     }
 
+    fn is_free_of_links(&self) -> bool {
+        server_kind(self.0).is_none()
+    }
+
     fn refuses(&self, spec: &ScenarioSpec) -> Option<String> {
         if server_kind(self.0).is_none() { only_in_one_process(spec) } else { None }
     }

@@ -87,6 +87,10 @@ impl Design for Nodes {
         true
     }
 
+    fn is_free_of_links(&self) -> bool {
+        self.between == Between::Calls
+    }
+
     fn needs_fencing(&self) -> bool {
         matches!(self.takeover, Takeover::Fenced)
     }

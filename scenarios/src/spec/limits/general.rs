@@ -32,6 +32,9 @@ pub(super) fn general(scenario: &Scenario) -> Result<(), SpecError> {
         ("noop_delay_ms", spec.noop_delay_ms, 0.0, HOUR_MS),
         ("rtt_ms", spec.rtt_ms, 0.0, HOUR_MS),
         ("hold_ms", spec.hold_ms.unwrap_or(0.0), 0.0, HOUR_MS),
+        ("p99_ms", spec.service_level.p99_ms, 0.1, HOUR_MS),
+        ("completed", spec.service_level.completed, 0.01, 1.0),
+        ("tasks", f64::from(spec.service_level.tasks), 100.0, 1e6),
     ] {
         within(key, value, least, most).map_err(at_field)?;
     }

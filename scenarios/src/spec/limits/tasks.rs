@@ -13,6 +13,8 @@ pub(super) fn tasks(scenario: &Scenario) -> Result<(), SpecError> {
             "is the bystander's own; name another kind"
         } else if !(1..=1_000_000).contains(&resource.count) {
             "count must be from 1 to 1,000,000"
+        } else if !(0.0..=1_000.0).contains(&resource.per_rate) {
+            "per_rate must be from 0 to 1,000 for each task a second"
         } else if resource.level > 10_000 {
             "level must be at most 10,000"
         } else if !(0.0..=10.0).contains(&resource.zipf) {

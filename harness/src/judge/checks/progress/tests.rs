@@ -176,7 +176,8 @@ fn rejects_a_step_that_is_forgotten_unless_its_node_was_hit() {
 fn a_deadline_counts_from_the_arrival_of_the_task_in_its_run() {
     let mut run = run(1, 1, &[(10, 0, What::Invoked)]);
     let plan = std::sync::Arc::make_mut(&mut run.facts.plan);
-    (plan.tasks[0].arrival_ns, plan.settings.deadline_ns) = (3 * MS, 20 * MS);
+    plan.tasks.change(|task| task.arrival_ns = 3 * MS);
+    plan.settings.deadline_ns = 20 * MS;
     run.facts.origin_ns = 7 * MS;
     run.facts.end_ns = 30 * MS + GRACE_NS;
     assert_eq!(judge(&run).verdict, Verdict::Holds);

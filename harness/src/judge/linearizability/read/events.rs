@@ -101,8 +101,7 @@ pub fn locks(events: &[Event], plan: &Plan, object: LockObject) -> Result<Histor
         if event.step.task.is_bystander() {
             continue;
         }
-        let task = plan.tasks.get(event.step.task.0 as usize);
-        if task.is_none_or(|task| usize::from(event.step.step) >= task.steps.len()) {
+        if !plan.contains(event.step) {
             let what = format!("{} is not in the plan; the manifest is of another batch", event.step);
             return Err(ReadError::new(number + 1, what));
         }
@@ -112,8 +111,9 @@ pub fn locks(events: &[Event], plan: &Plan, object: LockObject) -> Result<Histor
             .note(Stamp { at: event.at_ns, line: number + 1 }, &event.what);
     }
     let mut shared = vec![false; plan.resources.len()];
-    for step in plan.tasks.iter().flat_map(|task| &task.steps).filter(|step| step.mode == Mode::Shared) {
-        shared[step.resource as usize] = true;
+    for task in plan.tasks.iter() {
+        let steps = task.steps().filter(|step| step.mode == Mode::Shared);
+        steps.for_each(|step| shared[step.resource as usize] = true);
     }
     let mut history = History { format: Format::Events, ..History::default() };
     for (step, section) in &sections {

@@ -63,7 +63,7 @@ fn said() -> Vec<serde_json::Value> {
         event(What::Returned { outcome: Outcome::Completed }),
     ];
     let plan = crate::judge::fixture::run(1, 2, &[]).facts.plan;
-    let tasks = ToNode::Tasks(plan.tasks.clone());
+    let tasks = ToNode::Tasks(plan.tasks.iter().map(|task| task.to_task()).collect());
     let (secret, mechanism) = (Secret::from("s3cret".to_owned()), Sealed(json!({ "lock": "redis-fenced" })));
     let job = Job { plan: (*plan).clone(), tasks: 2, mechanism, incarnation: 0, former: Some("here".into()) };
     let view = View { epoch: 4, members: vec![NodeId(0), NodeId(1)] };

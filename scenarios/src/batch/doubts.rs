@@ -1,0 +1,191 @@
+//! Why a run counts for nothing, and what a reader of its figures must know.
+
+use harness::judge::Figures;
+use harness::model::{Outage, Standstill};
+use harness::placement::Run;
+use harness::record::{FaultFacts, TOO_BUSY};
+
+use super::asked::Asked;
+use super::lateness::{Worth, worth};
+use crate::contenders::Contender;
+
+/// Why the run counts for nothing, and what a reader of its figures must know.
+pub(super) fn doubts(
+    asked: &Asked,
+    contender: &Contender,
+    run: &Run,
+    figures: &Figures,
+    faults: &FaultFacts,
+    cut: bool,
+) -> (Vec<String>, Vec<String>) {
+    let mut invalid = figures.implausible.clone();
+    invalid.extend(run.disturbed.iter().cloned());
+    let mut warnings = Vec::new();
+    if figures.tasks.not_offered > 0 && !cut {
+        invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
+    }
+    for outage in &run.facts.outages {
+        if let Some(how) = &outage.unplanned {
+            invalid.push(format!("node {} died: {how}", outage.node.0));
+        }
+    }
+    for fault in &faults.faults {
+        if let Some(failure) = &fault.failure {
+            invalid.push(format!("a fault ({} {}) failed: {failure}", fault.verb, fault.target));
+        }
+    }
+    if !faults.faults.is_empty() && !faults.last_completed {
+        warnings.push("the last task to return did not complete: it had not come back yet".to_owned());
+    }
+    if figures.tasks.completed == 0 && asked.probe.is_none() {
+        invalid.push("no task completed".to_owned());
+    }
+    // A burst is late by nature: its tasks are started one after the other.
+    let paced = asked.scenario.spec.load().is_some_and(|load| load.is_paced());
+    // At a rate that is too much for them, server, nodes and driver are late together: that is what a probe looks for.
+    let excused = |late: &str| asked.probe.is_some() && !late.starts_with(TOO_BUSY);
+    match worth(&figures.latency, run.others.as_ref()) {
+        Worth::Invalid(late) if excused(&late) => {}
+        Worth::Invalid(late) if paced => invalid.push(late),
+        Worth::Invalid(late) => warnings.push(format!("{late}; latencies include it")),
+        Worth::Counts(remark) => warnings.extend(remark),
+    }
+    if figures.untold > 0 {
+        let untold =
+            format!("of {} steps that the agent let in no node told that it had been asked", figures.untold);
+        // Who is killed as planned has left last words.
+        let unplanned = |outage: &Outage| outage.state == Standstill::Down && outage.unplanned.is_some();
+        match run.facts.outages.iter().any(unplanned) {
+            true => warnings.push(format!("{untold}: a node that died took its last events with it")),
+            false => invalid.push(format!("{untold}: events are missing")),
+        }
+    }
+    warnings.extend(contender.caveats(&asked.scenario.spec, &run.facts.plan));
+    if run.bystander_failed > 0 {
+        warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
+    }
+    (invalid, warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use harness::engine::{Clock, Mechanism, Open};
+    use harness::model::{NodeId, Outage};
+    use harness::placement::{RunOptions, single};
+    use harness::record::{FaultRecord, Others};
+
+    use super::*;
+    use crate::{catalog, contenders, workload};
+
+    /// A run of `smoke` in virtual time, in which nothing is wrong.
+    struct Ran {
+        asked: Asked,
+        contender: Contender,
+        run: Run,
+        figures: Figures,
+        faults: FaultFacts,
+    }
+
+    impl Ran {
+        fn new() -> Self {
+            let scenario = catalog::load("smoke", &[]).unwrap();
+            let plan = Arc::new(workload::draw(&scenario, 7).unwrap());
+            let asked = Asked { scenario, plan: Arc::clone(&plan), rate_per_s: None, probe: None };
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let run = runtime.unwrap().block_on(async {
+                let clock = Clock::virtual_time();
+                let open: Arc<dyn Mechanism> =
+                    Arc::new(Open::new(Arc::clone(&plan), clock.clone(), Duration::ZERO));
+                single::run(plan, open, clock, RunOptions::default()).await
+            });
+            let figures = run.measure().unwrap();
+            let contender =
+                contenders::all().into_iter().find(|contender| contender.name == "ring-queue").unwrap();
+            Self { asked, contender, run, figures, faults: FaultFacts::default() }
+        }
+
+        fn invalid(&self) -> Vec<String> {
+            doubts(&self.asked, &self.contender, &self.run, &self.figures, &self.faults, false).0
+        }
+    }
+
+    /// The one reason why a run counts for nothing after this was done to it.
+    fn invalid_for(change: impl FnOnce(&mut Ran)) -> String {
+        let mut ran = Ran::new();
+        change(&mut ran);
+        let [reason] = &ran.invalid()[..] else { panic!("{:?}", ran.invalid()) };
+        reason.clone()
+    }
+
+    /// As late as this, each of its tasks.
+    fn late(ran: &mut Ran, ns: u64) {
+        (0..1_000_000).for_each(|_| ran.figures.latency.lag.record_ns(ns));
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_is_wrong_counts() {
+        assert_eq!(Ran::new().invalid(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_reason_why_a_run_counts_for_nothing_is_told() {
+        let dropped = invalid_for(|ran| ran.figures.tasks.not_offered = 3);
+        assert_eq!(dropped, "3 arrivals were dropped");
+        let nothing = invalid_for(|ran| ran.figures.tasks.completed = 0);
+        assert_eq!(nothing, "no task completed");
+        let missing = invalid_for(|ran| ran.figures.untold = 2);
+        assert!(
+            missing.contains("2 steps that the agent let in") && missing.ends_with("events are missing"),
+            "{missing}"
+        );
+        let little = invalid_for(|ran| ran.figures.implausible.push("Little's law is broken".to_owned()));
+        assert!(little.starts_with("Little's law"));
+        let disturbed =
+            invalid_for(|ran| ran.run.disturbed.push("the clock of the machine was set".to_owned()));
+        assert_eq!(disturbed, "the clock of the machine was set");
+        let died = invalid_for(|ran| {
+            ran.run.facts.outages.push(Outage {
+                node: NodeId(1),
+                state: Standstill::Down,
+                from_ns: 0,
+                until_ns: u64::MAX,
+                unplanned: Some("it was killed by signal 9".to_owned()),
+            });
+        });
+        assert_eq!(died, "node 1 died: it was killed by signal 9");
+        let saturated = invalid_for(|ran| late(ran, 2_000_000));
+        assert!(saturated.ends_with("it is saturated"), "{saturated}");
+        let busy = invalid_for(|ran| {
+            late(ran, 2_000_000);
+            ran.run.others = Some(Others { stolen_ns: 30, foreign_ns: 0, capacity_ns: 100 });
+        });
+        assert!(busy.starts_with(harness::record::TOO_BUSY), "{busy}");
+    }
+
+    #[test]
+    fn a_fault_that_could_not_be_injected_makes_a_run_invalid() {
+        let failed = invalid_for(|ran| {
+            ran.faults.last_completed = true;
+            ran.faults.faults.push(FaultRecord {
+                verb: "pause".to_owned(),
+                target: "holder".to_owned(),
+                failure: Some("no such process".to_owned()),
+                ..fault()
+            });
+        });
+        assert_eq!(failed, "a fault (pause holder) failed: no such process");
+    }
+
+    fn fault() -> FaultRecord {
+        serde_json::from_value(serde_json::json!({
+            "verb": "", "target": "", "node": null, "member": null, "planned_ns": 0, "from_ns": null, "until_ns": null,
+            "misses": 0, "hits": 0, "regressions": 0, "rejections": 0, "freed_ns": null, "unserved_ns": null, "moved_keys": 0,
+            "stall_ns": null, "completed_before": 0, "completed_after": 0, "effective": false, "failure": null
+        }))
+        .unwrap()
+    }
+}

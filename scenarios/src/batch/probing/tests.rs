@@ -1,0 +1,194 @@
+use harness::record::difference::Ratio;
+use harness::record::{
+    Awareness, FaultFacts, Histogram, Latency, OnTime, Peak, Probe, SCHEMA_VERSION, Survives, Tally,
+};
+use rand_distr::{Distribution as _, Exp};
+
+use super::*;
+
+#[test]
+fn the_common_rate_has_two_digits() {
+    let close = |rate: f64, digits: f64| (two_digits(rate) - digits).abs() < 1e-9;
+    assert!(close(1234.0, 1200.0) && close(99.9, 99.0) && close(0.057, 0.057), "{}", two_digits(0.057));
+}
+
+/// Servers side by side, first come first served, with exponential service: of it the truth is known.
+#[derive(Debug, Clone, Copy)]
+struct Servers {
+    count: u32,
+    /// Mean service time.
+    service_s: f64,
+}
+
+impl Servers {
+    /// The probability that a task waits longer than `wait_s` at a rate (Erlang, Solution of some problems in the theory of
+    /// probabilities of significance in automatic telephone exchanges, 1917).
+    fn waits_longer(self, rate: f64, wait_s: f64) -> f64 {
+        let (c, a) = (f64::from(self.count), rate * self.service_s);
+        let (mut term, mut sum) = (1.0, 1.0);
+        for k in 1..self.count {
+            term *= a / f64::from(k);
+            sum += term;
+        }
+        let last = term * a / c * c / (c - a);
+        last / (sum + last) * (-(c / self.service_s - rate) * wait_s).exp()
+    }
+
+    /// The rate at which one task in a hundred waits longer than the limit.
+    fn capacity(self, limit_s: f64) -> f64 {
+        let (mut low, mut high) = (0.0, f64::from(self.count) / self.service_s);
+        for _ in 0..100 {
+            let middle = f64::midpoint(low, high);
+            if self.waits_longer(middle, limit_s) < 0.01 { low = middle } else { high = middle }
+        }
+        low
+    }
+
+    /// Waits of the tasks that arrive within a window.
+    fn waits(self, rate: f64, window_s: f64, rng: &mut ChaCha8Rng) -> Vec<f64> {
+        let (gap, service) = (Exp::new(rate).unwrap(), Exp::new(1.0 / self.service_s).unwrap());
+        let mut free_s = vec![0.0_f64; self.count as usize];
+        let (mut at_s, mut waits) = (0.0, Vec::new());
+        loop {
+            at_s += gap.sample(rng);
+            if at_s > window_s {
+                return waits;
+            }
+            let first = (0..free_s.len()).min_by(|a, b| free_s[*a].total_cmp(&free_s[*b])).unwrap();
+            let begins_s = free_s[first].max(at_s);
+            free_s[first] = begins_s + service.sample(rng);
+            waits.push(begins_s - at_s);
+        }
+    }
+}
+
+const LIMIT_S: f64 = 0.05;
+/// Two hundred times as long as the queue remembers at its capacity, `1 ÷ (μ (1 − √ρ)²)`: in a short window the longest waits are
+/// mostly missing, and the capacity seems a little higher.
+const WINDOW_S: f64 = 40.0;
+
+fn record(turn: &Turn, order: u32, waits: &[f64]) -> RunRecord {
+    let mut latency = Latency::default();
+    waits.iter().for_each(|wait| latency.excess.record_ns((wait * 1e9) as u64));
+    latency.wait = Histogram::default();
+    let tasks = Tally { planned: waits.len() as u64, completed: waits.len() as u64, ..Tally::default() };
+    let probe = match turn.at {
+        At::Probe(rate_per_s) => {
+            let within = waits.iter().filter(|wait| **wait <= LIMIT_S).count() as u64;
+            let on_time = OnTime { within, ..OnTime::default() };
+            Some(Probe { rate_per_s, on_time, cut_ns: None, busiest: 0.0 })
+        }
+        At::Scenario | At::Rate(_) => None,
+    };
+    RunRecord {
+        schema_version: SCHEMA_VERSION,
+        contender: "servers".to_owned(),
+        summary: String::new(),
+        role: Role::Contender,
+        block: turn.block,
+        order,
+        plan_digest: String::new(),
+        rate_per_s: None,
+        probe,
+        invalid: Vec::new(),
+        repeated: Vec::new(),
+        warnings: Vec::new(),
+        tasks,
+        window_ns: (WINDOW_S * 1e9) as u64,
+        goodput_per_s: 0.0,
+        backlog: None,
+        latency,
+        awareness: Awareness::default(),
+        completed_per_slice: Vec::new(),
+        verdicts: Vec::new(),
+        survives: Survives::default(),
+        detection: String::new(),
+        server: None,
+        operations: None,
+        grants: 0,
+        server_cpu_ns: None,
+        process_cpu_ns: 0,
+        timer_cpu_ns: 0,
+        peak: Peak::default(),
+        others: None,
+        programmed_delay_ns: None,
+        faults: FaultFacts::default(),
+    }
+}
+
+/// A whole search of the capacity of these servers.
+fn searched(servers: Servers, blocks: u32, seed: u64) -> (Vec<RunRecord>, Ratio) {
+    let probing = Probing {
+        names: vec!["servers"],
+        probed: vec![true],
+        level: ServiceLevel::default(),
+        start_per_s: 300.0,
+        blocks,
+        seed,
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut records: Vec<RunRecord> = Vec::new();
+    while let Some(turn) = probing.next(&records, &[]) {
+        let rate = match turn.at {
+            At::Probe(rate) | At::Rate(rate) => rate,
+            At::Scenario => unreachable!("a batch for capacities has a rate in every turn. turn={turn:?}"),
+        };
+        let waits = servers.waits(rate, WINDOW_S, &mut rng);
+        records.push(record(&turn, records.len() as u32, &waits));
+    }
+    let estimate = carried(&probing.level, 1, &[&records]).first().unwrap().estimate().unwrap();
+    (records, estimate)
+}
+
+/// `LOCKBENCH_SEARCHES=100` for the night.
+#[test]
+fn a_known_capacity_is_found_within_10_percent_and_its_interval_covers_it() {
+    let asked = std::env::var("LOCKBENCH_SEARCHES").map(|text| text.parse::<u64>().unwrap());
+    let (searches, least) = asked.map_or((20, 90), |searches| (searches, 95));
+    for count in [1, 8] {
+        let servers = Servers { count, service_s: f64::from(count) * 0.002_5 };
+        let truth = servers.capacity(LIMIT_S);
+        let mut covered = 0;
+        for seed in 1..=searches {
+            let (_, estimate) = searched(servers, 6, seed);
+            let (low, high) = estimate.interval(0.99);
+            let off = (estimate.ratio() / truth - 1.0).abs();
+            assert!(off < 0.1, "{count} servers, seed {seed}: {} beside {truth}", estimate.ratio());
+            covered += u64::from((low..=high).contains(&truth));
+        }
+        println!("{count} servers: the interval covers {truth:.0}/s in {covered} of {searches}");
+        assert!(covered * 100 >= searches * least, "{count} servers: {covered} of {searches}");
+    }
+}
+
+#[test]
+fn the_order_depends_on_the_records_alone_so_that_a_stopped_batch_goes_on_where_it_was() {
+    let servers = Servers { count: 1, service_s: 0.001 };
+    let (whole, _) = searched(servers, 2, 7);
+    let probing = Probing {
+        names: vec!["servers"],
+        probed: vec![true],
+        level: ServiceLevel::default(),
+        start_per_s: 300.0,
+        blocks: 2,
+        seed: 7,
+    };
+    for done in 0..whole.len() {
+        let turn = probing.next(&whole[..done], &[]).unwrap();
+        assert_eq!(turn.block, whole[done].block);
+        match turn.at {
+            At::Probe(rate) => assert_eq!(Some(rate), whole[done].probe.map(|probe| probe.rate_per_s)),
+            _ => assert!(whole[done].probe.is_none()),
+        }
+    }
+    assert!(probing.next(&whole, &[]).is_none());
+}
+
+#[test]
+fn every_block_ends_with_a_run_at_half_the_least_capacity() {
+    let (records, estimate) = searched(Servers { count: 1, service_s: 0.001 }, 3, 3);
+    let runs: Vec<_> = records.iter().filter(|run| run.probe.is_none()).collect();
+    assert_eq!(runs.len(), 3);
+    let probing_rate = estimate.ratio() / 2.0;
+    assert!((400.0..500.0).contains(&probing_rate), "{probing_rate}");
+}

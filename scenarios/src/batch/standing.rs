@@ -1,0 +1,77 @@
+//! Servers that stand while others have their turn: of one contender in one block, stopped between its probes, so that it takes
+//! nothing from whoever has the turn.
+
+use std::collections::BTreeMap;
+
+use harness::servers::Server;
+
+/// The part of a core that a server may take while it is not its turn.
+const MOST_IDLE_SHARE: f64 = 0.01;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    block: u32,
+    servers: BTreeMap<&'static str, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    server: Server,
+    cpu_ns: Option<u64>,
+    since: jiff::Timestamp,
+}
+
+impl Standing {
+    /// Ends the servers of all other blocks.
+    pub(super) async fn begin(&mut self, block: u32) -> anyhow::Result<()> {
+        if std::mem::replace(&mut self.block, block) != block {
+            self.end().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends all.
+    pub(super) async fn end(&mut self) -> anyhow::Result<()> {
+        for waiting in std::mem::take(&mut self.servers).into_values() {
+            let mut server = waiting.server;
+            resume(&mut server)?;
+            server.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// The contender's server, which goes on, and what speaks against what others measured meanwhile; `None`: it has none here.
+    pub(super) fn take(&mut self, contender: &str) -> anyhow::Result<Option<(Server, Option<String>)>> {
+        let Some(Waiting { mut server, cpu_ns, since }) = self.servers.remove(contender) else {
+            return Ok(None);
+        };
+        let used_ns = server.cpu_ns().zip(cpu_ns).map(|(now, then)| now.saturating_sub(then));
+        let waited_ns = jiff::Timestamp::now().duration_since(since).as_nanos().max(1) as f64;
+        let restless = used_ns.filter(|used_ns| *used_ns as f64 > MOST_IDLE_SHARE * waited_ns);
+        resume(&mut server)?;
+        let words = restless.map(|used_ns| {
+            let percent = 100.0 * used_ns as f64 / waited_ns;
+            format!("the server of {contender} took {percent:.1} % of a core while it was not its turn")
+        });
+        Ok(Some((server, words)))
+    }
+
+    /// Stops a server until its next turn; no session is open on it.
+    pub(super) async fn keep(&mut self, contender: &'static str, mut server: Server) -> anyhow::Result<()> {
+        // One that already ran is not ours to stop.
+        if server.pid().is_some() {
+            server.pause().await.map_err(anyhow::Error::msg)?;
+        }
+        let waiting = Waiting { cpu_ns: server.cpu_ns(), server, since: jiff::Timestamp::now() };
+        self.servers.insert(contender, waiting);
+        Ok(())
+    }
+}
+
+fn resume(server: &mut Server) -> anyhow::Result<()> {
+    if server.pid().is_some() {
+        server.resume().map_err(anyhow::Error::msg)?;
+    }
+    Ok(())
+}

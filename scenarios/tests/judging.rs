@@ -1,0 +1,309 @@
+//! `compare` and `gate` as a user meets them, over batches that ran: answers, refusals, and every exit code of a gate.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::LazyLock;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn lockbench(folder: &Path, arguments: &[&str]) -> Output {
+    Command::cargo_bin("lockbench").unwrap().current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn told(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A batch of smoke that ran; its figures and ends are then set by each test, so that a busy machine changes nothing.
+static RAN: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["run", "smoke", "--duration", "1", "--blocks", "1", "--seed", "7"];
+    let output = lockbench(folder.path(), &arguments);
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{}", told(&output));
+    folder
+});
+
+/// A folder with batches of six blocks, made of the one that ran.
+struct Stored(tempfile::TempDir);
+
+impl Stored {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A batch in which the goodput of the ring is so many times as high in each block, with plans of these names.
+    fn batch(&self, name: &str, plans: &str, times: &[f64]) -> &Self {
+        let ran = std::fs::read_dir(RAN.path().join("out")).unwrap().next().unwrap().unwrap().path();
+        let batch = self.path(name);
+        for block in 1..=6 {
+            for contender in ["ring-queue", "noop", "none", "local-mutex", "ring-local"] {
+                let mut record = json(&ran.join(format!("1-{contender}/record.json")));
+                let times = times[(block - 1) % times.len()];
+                record["block"] = block.into();
+                record["order"] = block.into();
+                record["plan_digest"] = format!("{plans}{block}").into();
+                record["invalid"] = Value::Array(Vec::new());
+                record["goodput_per_s"] = (250.0 * times).into();
+                let folder = batch.join(format!("{block}-{contender}"));
+                std::fs::create_dir_all(&folder).unwrap();
+                put(&folder.join("record.json"), &record);
+            }
+        }
+        let mut manifest = json(&ran.join("manifest.json"));
+        manifest["blocks"] = 6.into();
+        manifest["end"]["exit_code"] = 0.into();
+        manifest["end"]["reasons"] = Value::Array(Vec::new());
+        put(&batch.join("manifest.json"), &manifest);
+        self
+    }
+
+    fn change(&self, file: &str, change: impl FnOnce(&mut Value)) {
+        let mut value = json(&self.path(file));
+        change(&mut value);
+        put(&self.path(file), &value);
+    }
+
+    fn thresholds(&self, text: &str) -> &Self {
+        std::fs::write(self.path("gate.toml"), text).unwrap();
+        self
+    }
+
+    fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let output = lockbench(self.0.path(), arguments);
+        (output.status.code().unwrap(), told(&output))
+    }
+
+    fn gate(&self, more: &[&str]) -> (i32, String) {
+        self.run(&[&["gate", "--thresholds", "gate.toml", "a"], more].concat())
+    }
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn put(path: &Path, value: &Value) {
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+const STEADY: [f64; 3] = [1.0, 1.01, 0.99];
+const FASTER: [f64; 3] = [1.5, 1.51, 1.49];
+const WILD: [f64; 3] = [0.5, 1.0, 2.0];
+
+#[test]
+fn compare_gives_each_of_its_three_answers_and_says_on_what_they_rest() {
+    let stored = Stored::new();
+    stored.batch("a", "p", &STEADY).batch("b", "p", &FASTER).batch("c", "p", &STEADY).batch("d", "q", &WILD);
+    let answer = |other: &str| stored.run(&["compare", "a", other]);
+    let (code, told) = answer("b");
+    assert!(
+        code == 0 && told.contains("better: 375 /s beside 250 /s") && told.contains("paired, 6 blocks"),
+        "{told}"
+    );
+    assert!(answer("c").1.contains("the same: 250 /s"), "{}", answer("c").1);
+    let (code, told) = answer("d");
+    assert!(code == 0 && told.contains("cannot tell") && told.contains("blocks might"), "{told}");
+    assert!(told.contains("two samples (Welch), 6 and 6 blocks"), "{told}");
+}
+
+#[test]
+fn compare_writes_a_page_and_a_summary_and_takes_a_folder_of_batches_for_one() {
+    let stored = Stored::new();
+    stored.batch("old/one", "p", &STEADY).batch("old/two", "q", &STEADY).batch("new", "p", &FASTER);
+    let (code, told) = stored.run(&["compare", "old", "new"]);
+    assert!(code == 0 && told.contains("better"), "{told}");
+    let page = told
+        .lines()
+        .find_map(|line| line.strip_prefix("report: ").filter(|file| file.ends_with(".html")))
+        .unwrap();
+    assert!(std::fs::read_to_string(stored.path(page)).unwrap().contains("ring-queue"));
+    let (code, told) = stored.run(&["compare", "old", "new", "--metrics", "cpu_per_task"]);
+    assert!(code == 0 && told.contains("CPU per task") && !told.contains("Goodput"), "{told}");
+    let within = stored.run(&["compare", "new", "--reference", "noop"]).1;
+    assert!(within.contains("ring-queue beside noop"), "{within}");
+}
+
+#[test]
+fn what_is_not_comparable_is_refused_by_field_with_both_values_and_the_way_out() {
+    let stored = Stored::new();
+    stored.batch("a", "p", &STEADY).batch("b", "p", &FASTER);
+    type Change = fn(&mut Value);
+    let spec = |manifest: &mut Value, from: &str, to: &str| {
+        let text = manifest["spec_toml"].as_str().unwrap().to_owned();
+        assert!(text.contains(from), "{text}");
+        manifest["spec_toml"] = text.replace(from, to).into();
+    };
+    let machine: Change = |manifest| manifest["machine"]["cpu"] = "Another".into();
+    let scenario: Change = |manifest| manifest["scenario"] = "another".into();
+    for (change, field) in [(machine, "machine class: "), (scenario, "scenario: smoke | another")] {
+        stored.batch("b", "p", &FASTER).change("b/manifest.json", change);
+        let (code, told) = stored.run(&["compare", "a", "b"]);
+        assert!(code == 2 && told.contains(field) && told.contains("--force"), "{told}");
+    }
+    stored
+        .batch("b", "p", &FASTER)
+        .change("b/manifest.json", |manifest| spec(manifest, "nodes = 3", "nodes = 4"));
+    let (code, told) = stored.run(&["compare", "a", "b"]);
+    assert!(code == 2 && told.contains("nodes: 3.0 | 4.0"), "{told}");
+
+    let (code, told) = stored.run(&["compare", "a", "b", "--force"]);
+    assert_eq!(code, 0, "{told}");
+    assert!(told.starts_with("!!! NOT COMPARABLE: nodes: 3.0 | 4.0"), "{told}");
+    for file in told.lines().filter_map(|line| line.strip_prefix("report: ")) {
+        assert!(std::fs::read_to_string(stored.path(file)).unwrap().contains("NOT COMPARABLE"), "{file}");
+    }
+}
+
+#[test]
+fn wrong_words_on_the_command_line_of_compare_are_refused_with_the_right_ones() {
+    let stored = Stored::new();
+    stored.batch("a", "p", &STEADY);
+    let refused = |arguments: &[&str], what: &str| {
+        let (code, told) = stored.run(arguments);
+        assert!(code == 2 && told.contains(what), "{arguments:?}: {told}");
+    };
+    refused(&["compare"], "BATCH");
+    refused(&["compare", "nowhere"], "nowhere");
+    refused(
+        &["compare", "a", "--reference", "ring"],
+        "there is no `ring` to be the reference; a has ring-queue",
+    );
+    refused(&["compare", "a", "--contenders", "ring"], "no side has the contender `ring`");
+    refused(&["compare", "a", "--margin", "5"], "--margin");
+    refused(&["compare", "a", "--metrics", "godput"], "unknown metric (did you mean `goodput`?)");
+    refused(&["compare", "a", "--metrics", "violations"], "it is counted and has no ratio");
+}
+
+const LIMITS: &str = "\
+[[threshold]]
+contender = \"*\"
+metric = \"goodput\"
+min = \"200 /s\"
+
+[[threshold]]
+contender = \"ring-queue\"
+metric = \"goodput\"
+against = \"baseline\"
+margin = \"10 %\"
+";
+
+#[test]
+fn a_gate_passes_fails_or_cannot_tell_by_its_exit_code() {
+    let stored = Stored::new();
+    stored.batch("base", "p", &STEADY).thresholds(LIMITS);
+    let code = |times: &[f64]| {
+        stored.batch("a", "p", times);
+        stored.gate(&["--baseline", "base"])
+    };
+    let (code_0, told_0) = code(&STEADY);
+    assert!(code_0 == 0 && told_0.contains("kept"), "{told_0}");
+    let (code_1, told_1) = code(&[0.7, 0.71, 0.69]);
+    assert!(
+        code_1 == 1 && told_1.contains("gate: ring-queue: goodput ≥ 200 /s is broken: 175 /s"),
+        "{told_1}"
+    );
+    assert!(told_1.contains("no worse than the baseline by more than 10 %"), "{told_1}");
+    let (code_5, told_5) = code(&WILD);
+    assert!(code_5 == 5 && told_5.contains("blocks might tell"), "{told_5}");
+    // The reports say so, too.
+    let summary = std::fs::read_to_string(stored.path("a/summary.md")).unwrap();
+    assert!(summary.contains("CANNOT TELL") && summary.contains("EXIT 5"), "{summary}");
+    let suite = std::fs::read_to_string(stored.path("a/junit.xml")).unwrap();
+    assert!(suite.contains("name=\"gate\"") && suite.contains("cannot be told"), "{suite}");
+    assert!(std::fs::read_to_string(stored.path("a/report.html")).unwrap().contains("id=\"gate\""));
+}
+
+#[test]
+fn what_the_batch_itself_did_outweighs_its_gate() {
+    let stored = Stored::new();
+    let broken = "[[threshold]]\ncontender = \"ring-queue\"\nmetric = \"goodput\"\nmin = \"1000 /s\"\n";
+    stored.batch("a", "p", &STEADY).thresholds(broken);
+    assert_eq!(stored.gate(&[]).0, 1);
+    stored
+        .change("a/1-ring-queue/record.json", |record| record["invalid"] = vec!["no task completed"].into());
+    assert_eq!(stored.gate(&[]).0, 4, "an invalid run");
+    stored.change("a/1-ring-queue/record.json", |record| {
+        record["verdicts"][0]["verdict"] = serde_json::json!({ "violated": { "witness": ["two inside"] } });
+        record["verdicts"][0]["violations"] = 1.into();
+        record["verdicts"][0]["expected"] = "holds".into();
+    });
+    assert_eq!(stored.gate(&[]).0, 3, "a violation stands even in an invalid run");
+    stored.change("a/manifest.json", |manifest| manifest["end"]["exit_code"] = 130.into());
+    assert_eq!(stored.gate(&[]).0, 130, "an interrupted batch");
+    stored.change("a/manifest.json", |manifest| manifest["end"]["exit_code"] = 2.into());
+    assert_eq!(stored.gate(&[]).0, 2, "a batch that could not be run");
+}
+
+#[test]
+fn limits_beside_another_contender_a_stored_batch_and_counts_are_judged_too() {
+    let stored = Stored::new();
+    stored.batch("a", "p", &STEADY).batch("runs/old", "q", &FASTER);
+    stored.thresholds(
+        "[[threshold]]\ncontender = \"ring-queue\"\nmetric = \"goodput\"\nagainst = \"contender:noop\"\nmargin = \"10 %\"\n\n\
+         [[threshold]]\ncontender = \"ring-queue\"\nmetric = \"goodput\"\nagainst = \"batch:runs\"\nmargin = \"10 %\"\n\n\
+         [[threshold]]\ncontender = \"ring-queue\"\nmetric = \"violations\"\nmax = \"0\"\n",
+    );
+    let (code, told) = stored.gate(&[]);
+    assert_eq!(code, 1, "{told}");
+    let line = |what: &str| {
+        told.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {told}")).to_owned()
+    };
+    assert!(line("than noop").contains("kept"), "{told}");
+    assert!(line("than runs by more").contains("BROKEN"), "{told}");
+    assert!(line("violations ≤ 0").contains("the worst of 6 blocks"), "{told}");
+}
+
+#[test]
+fn a_change_that_so_few_blocks_would_not_find_is_no_pass() {
+    let stored = Stored::new();
+    stored.batch("base", "p", &STEADY).batch("a", "p", &STEADY).thresholds(LIMITS);
+    // Known from calibration: a figure that strays by a fifth.
+    stored.change("a/manifest.json", |manifest| {
+        manifest["calibration"] = serde_json::json!({
+            "schema_version": 2, "machine_class": "here", "scenario": "smoke", "measured_utc": "2026-11-28T00:00:00Z",
+            "blocks": 10,
+            "floors": [{ "contender": "ring-queue", "metric": "goodput", "blocks": 10, "log_ratio_sd": 0.2, "ratio": 1.0,
+                         "detectable_by_6": 0.5, "detectable_by_10": 0.3 }],
+        });
+    });
+    let (code, told) = stored.gate(&["--baseline", "base"]);
+    assert!(
+        code == 5 && told.contains("in the noise of this machine, which is more than the margin of 10 %"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_gate_says_what_is_wrong_with_its_file_and_its_words() {
+    let stored = Stored::new();
+    stored.batch("a", "p", &STEADY).batch("b", "p", &STEADY).thresholds(LIMITS);
+    let refused = |more: &[&str], what: &str| {
+        let (code, told) = stored.gate(more);
+        assert!(code == 2 && told.contains(what), "{told}");
+    };
+    refused(&[], "gate.toml, line 8: it is beside a baseline: give one with --baseline BATCH");
+    refused(&["--baseline", "nowhere"], "nowhere");
+    stored.change("b/manifest.json", |manifest| manifest["machine"]["cpu"] = "Another".into());
+    refused(&["--baseline", "b"], "machine class: ");
+    let (code, told) = stored.gate(&["--baseline", "b", "--force"]);
+    assert!(code == 0 && told.contains("!!! NOT COMPARABLE with the baseline: machine class"), "{told}");
+    assert!(std::fs::read_to_string(stored.path("a/summary.md")).unwrap().contains("NOT COMPARABLE"));
+    stored.thresholds(&LIMITS.replace("ring-queue", "ring-queu"));
+    refused(
+        &["--baseline", "b", "--force"],
+        "line 8: unknown contender `ring-queu` (did you mean `ring-queue`?); the batch has",
+    );
+    stored.thresholds("[[threshold]]\ncontender = \"*\"\nmetric = \"goodput\"\nmin = 5\n");
+    refused(&[], "line 4");
+    let (code, told) = stored.run(&["gate", "a"]);
+    assert!(code == 2 && told.contains("--thresholds"), "{told}");
+    let (code, told) = stored.run(&["gate", "a", "--thresholds", "none.toml"]);
+    assert!(code == 2 && told.contains("none.toml: cannot be read"), "{told}");
+}
