@@ -38,7 +38,12 @@ pub(super) type Shard = shard::Shard<Form>;
 /// By what tasks and handles reach the table. Each of the queues' handles and each worker counts its references on a line
 /// of its own: at one count for all, every task would have every core wait for it.
 #[derive(Clone)]
-pub(super) struct Link(Arc<Arc<Table>>);
+pub(super) struct Link(Arc<Counted>);
+
+/// What counts the references of one handle or worker.
+struct Counted {
+    table: Arc<Table>,
+}
 
 impl Link {
     pub(super) fn new(node: NodeWide) -> Self {
@@ -47,12 +52,12 @@ impl Link {
         let id = TableId(LAST_TABLE.fetch_add(1, Ordering::Relaxed) + 1);
         let table = Arc::new(Table { id, shards, node, ready: Ready::new() });
         tables().insert(id, Arc::downgrade(&table));
-        Self(Arc::new(table))
+        Self(Arc::new(Counted { table }))
     }
 
     /// To the same table, with a count of its own.
     pub(super) fn another(&self) -> Self {
-        Self(Arc::new(Arc::clone(&self.0)))
+        Self(Arc::new(Counted { table: Arc::clone(&self.0.table) }))
     }
 }
 
@@ -60,7 +65,7 @@ impl Deref for Link {
     type Target = Table;
 
     fn deref(&self) -> &Table {
-        &self.0
+        &self.0.table
     }
 }
 
