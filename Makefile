@@ -6,8 +6,8 @@
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
-demo: setup ## compare every contender on the life of virtual machines, and write the report
-	cargo run --release -- run vm-lifecycle
+demo: setup ## how much does each contender carry of a cloud's daily tasks? writes the report
+	cargo run --release -- capacity capacity-spread --budget 320s
 
 # --- Proofs -------------------------------------------------------------------------------------------------------
 #

@@ -19,13 +19,12 @@ mod estimate;
 mod change_points;
 mod trend;
 mod gate;
+mod standing;
 mod conclusion;
 
 pub use calibration::{Calibration, NoiseFloor};
 pub use change_points::{ChangePoint, change_points};
-pub use conclusion::{
-    BatchEnd, Conclusion, Deed, Promise, Standing, conclude, must_be_caught, programmed_ns,
-};
+pub use conclusion::{BatchEnd, Conclusion, conclude};
 pub use estimate::Estimate;
 pub use faults::{FaultFacts, FaultRecord, LeastFaults};
 pub use figures::{Awareness, Backlog, Latency, Tally};
@@ -37,6 +36,7 @@ pub use metric::{Better, Kind, METRICS, Metric, Reading};
 pub use plausible::{GREATEST, implausible};
 pub use probe::{OnTime, Probe, ServiceLevel};
 pub use run::{Others, Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives, TOO_BUSY};
+pub use standing::{Deed, Promise, Standing, must_be_caught, programmed_ns};
 pub use trend::{TrendPoint, digest};
 pub use unit::Unit;
 pub use verdict::{Amount, CheckFigure, CheckVerdict, Expected, Verdict};
