@@ -1,7 +1,9 @@
 //! The queues under many interleavings of their threads, the same for every run: their sources once more, over a model of
 //! locks, atomics and threads (shuttle) that switches between any two operations, and finds who waits for ever.
 //!
-//! Memory orders are not modelled; the queues' data lie behind locks.
+//! Memory orders are not modelled; the queues' data lie behind locks, and what a task hands to the next one goes through its
+//! shard's. The states of one spawned task are `async-task`'s, whose own tests look after them: here each of its steps is
+//! one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 #![allow(dead_code, unused_imports, reason = "each source is here as a whole")]
@@ -15,7 +17,7 @@ pub mod model {
 
     /// Stands in for `src/sync.rs`.
     pub mod sync {
-        pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
+        pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicUsize};
         pub(crate) use shuttle::sync::{Mutex, MutexGuard};
         pub(crate) use shuttle::thread_local;
     }
@@ -190,6 +192,76 @@ fn a_worker_that_goes_leaves_its_tasks_to_the_other() {
         going.join().unwrap();
         assert_idle(&queues);
         workers.stop();
+    });
+}
+
+#[test]
+fn a_handle_that_is_dropped_takes_its_task_back_or_lets_it_run() {
+    explore(|| {
+        let (queues, room, gate) = (queues(), Arc::new(Room::default()), Arc::new(Gate::default()));
+        gate.open();
+        let workers = workers(&queues, 2);
+        let first = spawned(&queues, &room, &gate, 1);
+        let dropped = spawned(&queues, &room, &gate, 1);
+        let dropping = thread::spawn(move || drop(dropped));
+        let last = spawned(&queues, &room, &gate, 1);
+        assert_eq!(block_on(first.finished()), Ok(()));
+        assert_eq!(block_on(last.finished()), Ok(()));
+        dropping.join().unwrap();
+        let metrics = queues.metrics();
+        assert_eq!(room.entered() as u64, metrics.started);
+        assert_eq!(metrics.started + metrics.withdrawn, 3, "{metrics:?}");
+        assert_idle(&queues);
+        workers.stop();
+    });
+}
+
+#[test]
+fn a_waker_that_is_dropped_last_ends_its_task_and_frees_the_slot() {
+    explore(|| {
+        let (queues, room, gate) = (queues(), Arc::new(Room::default()), Arc::new(Gate::default()));
+        let workers = workers(&queues, 1);
+        let waker = Arc::new(Mutex::new(None));
+        let kept = waker.clone();
+        // Nobody will wake it, and its handle is dropped: what is left of it is a waker.
+        let forgotten = queues.spawn(Submission::new("vm-1", 1), move |_| {
+            poll_fn(move |context| -> Poll<()> {
+                *kept.lock().unwrap() = Some(context.waker().clone());
+                Poll::Pending
+            })
+        });
+        let next = spawned(&queues, &room, &gate, 1);
+        gate.open();
+        while waker.lock().unwrap().is_none() {
+            thread::yield_now();
+        }
+        let dropping = thread::spawn(move || drop(waker.lock().unwrap().take()));
+        drop(forgotten);
+        assert_eq!(block_on(next.finished()), Ok(()));
+        dropping.join().unwrap();
+        assert_eq!(queues.metrics().abandoned, 1);
+        assert_idle(&queues);
+        workers.stop();
+    });
+}
+
+#[test]
+fn places_for_waiting_tasks_are_neither_lost_nor_given_twice() {
+    explore(|| {
+        let limits = QueueLimits { pending: 1, ..QueueLimits::default() };
+        let queues = WorkQueues::new(limits, Arc::new(Still));
+        let holders = ["vm-1", "vm-2"].map(|key| queues.enqueue(Submission::new(key, 1)).unwrap());
+        let enter = |key: &'static str| {
+            let queues = queues.clone();
+            thread::spawn(move || queues.enqueue(Submission::new(key, 1)).is_ok())
+        };
+        // Each leaves as soon as it has entered.
+        let entered = ["vm-1", "vm-2"].map(enter).map(|thread| thread.join().unwrap());
+        assert!(entered.contains(&true), "there was a place for one");
+        let turn = queues.enqueue(Submission::new("vm-1", 1)).unwrap();
+        assert_eq!(queues.enqueue(Submission::new("vm-2", 1)).unwrap_err(), QueueError::QueueFull);
+        drop((turn, holders));
+        assert_idle(&queues);
     });
 }
 

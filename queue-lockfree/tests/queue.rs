@@ -194,6 +194,22 @@ fn waiting_tasks_are_bounded_per_key_and_per_node() {
 }
 
 #[test]
+fn of_many_places_at_a_node_all_but_a_hundredth_are_given_and_all_come_back() {
+    const PLACES: usize = 60_000;
+    let limits = QueueLimits { pending: PLACES, alarm: usize::MAX, ..QueueLimits::default() };
+    let queues = queues_with(limits);
+    let enqueue = |task: usize| queues.enqueue(Submission::new(&format!("vm-{}", task % 1000), 1));
+    for round in 0..3 {
+        let turns: Vec<_> = (0..).map_while(|task| enqueue(task).ok()).collect();
+        let waiting = queues.metrics().pending as usize;
+        assert_eq!(waiting, turns.len() - 1000, "one of each key runs");
+        assert!((PLACES - PLACES / 100..=PLACES).contains(&waiting), "{waiting} wait in round {round}");
+        drop(turns);
+        assert!(queues.snapshot().is_empty());
+    }
+}
+
+#[test]
 fn a_chain_task_whose_deadline_has_passed_is_told_so_when_its_turn_comes() {
     let clock = Arc::new(HandClock::default());
     let queues = WorkQueues::new(QueueLimits::default(), clock.clone());

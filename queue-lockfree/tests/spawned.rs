@@ -112,6 +112,20 @@ async fn a_dropped_handle_takes_back_what_waits_and_leaves_alone_what_runs() {
     assert_eq!(served.queues.metrics().withdrawn, 1);
 }
 
+#[tokio::test]
+async fn a_task_that_nobody_can_wake_does_not_wedge_its_key() {
+    let served = served(1);
+    drop(served.queues.spawn(Submission::new("vm-1", 1), |_| std::future::pending::<()>()));
+    let kept = served.queues.spawn(Submission::new("vm-1", 1), |_| std::future::pending::<()>()).unwrap();
+    let next = served.queues.spawn(Submission::new("vm-1", 1), |_| async { "next" }).unwrap();
+    while served.queues.metrics().started < 2 {
+        tokio::task::yield_now().await;
+    }
+    drop(kept);
+    assert_eq!(in_time(next).await, Ok("next"));
+    assert_eq!(served.queues.metrics().abandoned, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_waiting_task_is_told_at_its_deadline_and_a_running_one_is_not() {
     let served = served(1);

@@ -178,15 +178,21 @@ impl Contender for Deques {
     }
 }
 
+/// The work queues' clock and bounds as they come; `AGES`, or as little as the others offer: no age of any task.
+fn queues<const AGES: bool>() -> WorkQueues {
+    let (limits, now) = (QueueLimits::default(), Arc::new(TokioNow::start()));
+    if AGES { WorkQueues::new(limits, now) } else { WorkQueues::without_ages(limits, now) }
+}
+
 /// The work queues, with a worker per thread.
 #[derive(Clone)]
-pub(crate) struct Queues(WorkQueues, Arc<Mutex<JoinSet<()>>>);
+pub(crate) struct Queues<const AGES: bool>(WorkQueues, Arc<Mutex<JoinSet<()>>>);
 
-impl Contender for Queues {
+impl<const AGES: bool> Contender for Queues<AGES> {
     type Open = Task<u64>;
 
     fn start(runtime: &Runtime) -> Self {
-        let queues = WorkQueues::new(QueueLimits::default(), Arc::new(TokioNow::start()));
+        let queues = queues::<AGES>();
         let mut workers = JoinSet::new();
         for _ in 0..runtime.metrics().num_workers() {
             let queues = queues.clone();
@@ -205,5 +211,31 @@ impl Contender for Queues {
 
     fn stop(&self) {
         self.1.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+/// The work queues' inline form: the task runs inside its submitter, as under a mutex that does not spawn.
+#[derive(Clone)]
+pub(crate) struct Inline<const AGES: bool>(WorkQueues);
+
+impl<const AGES: bool> Contender for Inline<AGES> {
+    type Open = Pin<Box<dyn Future<Output = u64> + Send>>;
+
+    fn start(_runtime: &Runtime) -> Self {
+        Self(queues::<AGES>())
+    }
+
+    fn submit(&self, key: &str, task: impl Future<Output = u64> + Send + 'static) -> Self::Open {
+        let turn = self.0.enqueue(Submission::new(key, 1)).expect("there is room");
+        Box::pin(async move {
+            let completion = turn.granted().await.expect("nobody closes the queues");
+            let result = task.await;
+            completion.done();
+            result
+        })
+    }
+
+    async fn finished(open: Self::Open) -> u64 {
+        open.await
     }
 }

@@ -10,8 +10,15 @@
 //! In the groups `idle` there is one submitter and nothing else to do: it awaits a task that suspends nowhere, on a key of
 //! its own, beside a bare `tokio::spawn`.
 //!
-//! Only `mutex` (when it spawns), `spawn` and `queues` contain the panic of a task; only `queues` take one back that is
-//! dropped, and know levels, deadlines and ages.
+//! What each offers besides:
+//!
+//! | | task runs in | panic contained | taken back when dropped | levels, deadlines, tokens | ages |
+//! | --- | --- | --- | --- | --- | --- |
+//! | `mutex`, `pipelined` | a task of its own | yes | no | no | no |
+//! | `mutex`, `awaiting` | its submitter | no | yes | no | no |
+//! | `actor`, `deques` | the key's task | no: it wedges its key | no | no | no |
+//! | `queues`, `lean` | a worker | yes | yes | yes | `queues` |
+//! | `inline`, `inline-lean` | its submitter | no | yes | yes | `inline` |
 //!
 //! Measured is the CPU time of the process, since a neighbour on the machine takes from the wall clock; the groups whose
 //! name begins with `wall` have that. `LOCKBENCH_SUSPENSIONS=0` has the tasks end at their first poll.
@@ -32,7 +39,7 @@ use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use contenders::{Actors, Contender, Deques, Mutexes, Queues, Spawned};
+use contenders::{Actors, Contender, Deques, Inline, Mutexes, Queues, Spawned};
 use cpu::CpuTime;
 
 const KEYS: [usize; 4] = [1, 100, 10_000, 1_000_000];
@@ -149,7 +156,10 @@ fn benches<M: Measurement>(c: &mut Criterion<M>) {
     idle::<Mutexes<true>, M>(c, "mutex");
     idle::<Actors, M>(c, "actor");
     idle::<Deques, M>(c, "deques");
-    idle::<Queues, M>(c, "queues");
+    idle::<Queues<true>, M>(c, "queues");
+    idle::<Queues<false>, M>(c, "lean");
+    idle::<Inline<true>, M>(c, "inline");
+    idle::<Inline<false>, M>(c, "inline-lean");
     let suspensions =
         std::env::var("LOCKBENCH_SUSPENSIONS").map_or(1, |text| text.parse().expect("a number"));
     for submitters in [8, IN_FLIGHT] {
@@ -160,7 +170,12 @@ fn benches<M: Measurement>(c: &mut Criterion<M>) {
         }
         contender::<Actors, M>(c, "actor", submitters, suspensions);
         contender::<Deques, M>(c, "deques", submitters, suspensions);
-        contender::<Queues, M>(c, "queues", submitters, suspensions);
+        contender::<Queues<true>, M>(c, "queues", submitters, suspensions);
+        contender::<Queues<false>, M>(c, "lean", submitters, suspensions);
+        if submitters == IN_FLIGHT {
+            contender::<Inline<true>, M>(c, "inline", submitters, suspensions);
+            contender::<Inline<false>, M>(c, "inline-lean", submitters, suspensions);
+        }
     }
 }
 

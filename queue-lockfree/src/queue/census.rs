@@ -11,7 +11,7 @@ pub struct QueueSnapshot {
     pub level: u32,
     /// Started tasks by slot.
     pub running: Vec<RunningSnapshot>,
-    /// For how long each pending task has waited, in ns; the next one to start first.
+    /// For how long each pending task has waited, in ns; the next one to start first. [`u64::MAX`] where no ages are kept.
     pub pending_ages_ns: Vec<u64>,
 }
 
@@ -20,7 +20,7 @@ pub struct QueueSnapshot {
 pub struct RunningSnapshot {
     /// Its slot.
     pub slot: u32,
-    /// For how long it has held the slot, in ns.
+    /// For how long it has held the slot, in ns; [`u64::MAX`] where no ages are kept.
     pub age_ns: u64,
 }
 

@@ -1,17 +1,111 @@
 //! The end of a task, and how the one that ends starts the next.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+// Looked up rarely, and by nobody who holds another lock: not a part of what the interleavings are about.
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Waker};
 
+use async_task::Runnable;
 use tokio::sync::oneshot;
 
-use super::shard::{self, Ending, Held, Place};
-use super::submission::{QueueError, Submission};
+use super::held::{Ending, Grant, Held, Place};
+use super::node::NodeWide;
+use super::ready::{self, Hands, Ready};
+use super::shard;
+use super::submission::{QueueError, Submission, Token};
 use crate::sync::{AtomicBool, thread_local};
+
+/// Shards of the table of keys, a power of two; two keys rarely meet at one lock.
+const SHARDS: u16 = 64;
+
+/// All that the queues of a node consist of.
+pub(super) struct Table {
+    id: TableId,
+    shards: Box<[Shard]>,
+    pub(super) node: Arc<NodeWide>,
+    /// Spawned tasks that can go on.
+    pub(super) ready: Ready<Job>,
+}
+
+/// A part of the table of keys, for tasks of all forms.
+pub(super) type Shard = shard::Shard<Form>;
+
+/// By what tasks and handles reach the table. Each of the queues' handles and each worker counts its references on a line
+/// of its own: at one count for all, every task would have every core wait for it.
+#[derive(Clone)]
+pub(super) struct Link(Arc<Counted>);
+
+/// What counts the references of one handle or worker.
+struct Counted {
+    table: Arc<Table>,
+}
+
+impl Link {
+    pub(super) fn new(node: NodeWide) -> Self {
+        let node = Arc::new(node);
+        let shards = (0..SHARDS).map(|index| Shard::new(Arc::clone(&node), index)).collect();
+        let id = TableId(LAST_TABLE.fetch_add(1, Ordering::Relaxed) + 1);
+        let table = Arc::new(Table { id, shards, node, ready: Ready::new() });
+        tables().insert(id, Arc::downgrade(&table));
+        Self(Arc::new(Counted { table }))
+    }
+
+    /// To the same table, with a count of its own.
+    pub(super) fn another(&self) -> Self {
+        Self(Arc::new(Counted { table: Arc::clone(&self.0.table) }))
+    }
+}
+
+impl Deref for Link {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0.table
+    }
+}
+
+/// Names a table without a reference to it, which would be counted for each task.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TableId(u64);
+
+static LAST_TABLE: AtomicU64 = AtomicU64::new(0);
+static TABLES: Mutex<BTreeMap<TableId, Weak<Table>>> = Mutex::new(BTreeMap::new());
+
+fn tables() -> MutexGuard<'static, BTreeMap<TableId, Weak<Table>>> {
+    TABLES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl TableId {
+    pub(super) fn find(self) -> Option<Arc<Table>> {
+        tables().get(&self).and_then(Weak::upgrade)
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        tables().remove(&self.id);
+    }
+}
+
+impl Table {
+    pub(super) fn id(&self) -> TableId {
+        self.id
+    }
+
+    /// The shard of this number, or of a hash.
+    pub(super) fn shard(&self, index: u16) -> &Shard {
+        &self.shards[usize::from(index % SHARDS)]
+    }
+
+    pub(super) fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.shards.iter()
+    }
+}
 
 /// A started task's hold on its slot.
 ///
@@ -24,47 +118,58 @@ use crate::sync::{AtomicBool, thread_local};
 /// [`WorkQueues::spawn`](super::WorkQueues::spawn).
 #[must_use = "dropping the completion ends the task and counts it as abandoned"]
 pub struct Completion {
-    hold: Hold,
+    link: Link,
+    held: Held,
     signalled: AtomicBool,
 }
 
-/// What a started task holds.
-pub(super) enum Hold {
-    Slot(Arc<Shard>, Held),
-    /// Level 0: nothing to free.
-    Unlimited(Arc<Shard>),
-}
-
 impl Completion {
-    fn of(hold: Hold) -> Self {
-        Self { hold, signalled: AtomicBool::new(false) }
+    fn of(link: &Link, held: Held) -> Self {
+        Self { link: link.clone(), held, signalled: AtomicBool::new(false) }
     }
 
-    pub(super) fn hold(&self) -> &Hold {
-        &self.hold
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(super) fn held(&self) -> Held {
+        self.held
+    }
+
+    /// Slot and token, unless it is of level 0.
+    pub(super) fn slot(&self) -> Option<(u32, Token)> {
+        self.held.slot()
     }
 
     /// The task is done: frees the slot and starts the next task.
     pub fn done(&self) {
-        self.signal(Ending::Done);
+        // AcqRel: what the task did happens before what the next one does, even if they share no other lock.
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            self.free(Ending::Done);
+        }
     }
 
-    fn signal(&self, ending: Ending) {
-        // AcqRel: what the task did happens before what the next one does, even if they share no other lock.
-        if self.signalled.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        match &self.hold {
-            Hold::Slot(shard, held) => shard.free(held, ending),
-            Hold::Unlimited(shard) => shard.count_unlimited(ending),
+    /// [`Completion::done`], where nobody else can signal it.
+    pub(super) fn end(mut self) {
+        if !std::mem::replace(self.signalled.get_mut(), true) {
+            self.free(Ending::Done);
         }
     }
+
+    fn free(&self, ending: Ending) {
+        free(&self.link, &self.held, ending);
+    }
+}
+
+/// Frees a task's slot and starts who is next.
+pub(super) fn free(link: &Link, held: &Held, ending: Ending) {
+    link.shard(held.site.shard).free(link, held, ending);
 }
 
 impl Drop for Completion {
     fn drop(&mut self) {
         if !*self.signalled.get_mut() {
-            self.signal(Ending::Abandoned);
+            self.free(Ending::Abandoned);
         }
     }
 }
@@ -72,8 +177,8 @@ impl Drop for Completion {
 impl fmt::Debug for Completion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Completion");
-        if let Hold::Slot(_, held) = &self.hold {
-            out.field("slot", &held.slot).field("token", &held.token);
+        if let Some((slot, token)) = self.slot() {
+            out.field("slot", &slot).field("token", &token);
         }
         out.field("signalled", &self.signalled).finish()
     }
@@ -82,29 +187,104 @@ impl fmt::Debug for Completion {
 /// How a wait ends.
 pub(super) type Outcome = Result<Completion, QueueError>;
 
-/// A part of the table of keys, for tasks of all forms.
-pub(super) type Shard = shard::Shard<Form>;
-
 /// What stands in a queue for a task: how it learns of its outcome.
 pub(super) enum Form {
     /// Send it to the [`super::Turn`] that waits.
     Wake(oneshot::Sender<Outcome>),
     /// Call the chain task.
-    Call(Box<dyn FnOnce(Outcome) + Send>),
+    // In two boxes: with one the other forms would take more room.
+    Call(Box<Box<dyn FnOnce(Outcome) + Send>>),
     /// Have a worker poll it.
-    Begin(Arc<dyn Begin>),
+    Poll(Spawned),
 }
 
-/// A task that the queues run themselves, as long as it waits.
-pub(super) trait Begin: Send + Sync {
-    /// The wait is over. With a slot, a worker polls the task next.
-    fn begin(self: Arc<Self>, outcome: Outcome);
-}
+/// A spawned task, whatever it does.
+pub(super) type Spawned = Runnable<Link>;
 
 impl shard::Start for Form {
-    fn tell(self, shard: &Arc<Shard>, outcome: Result<Held, QueueError>) {
-        deliver(self, outcome.map(|held| Completion::of(Hold::Slot(Arc::clone(shard), held))));
+    type Link = Link;
+
+    fn tell(self, link: &Link, outcome: Result<Held, QueueError>) {
+        match (self, outcome) {
+            (Self::Poll(task), Ok(held)) => Job::started(task, held).go_on(),
+            (Self::Poll(task), Err(error)) => poll(task, Some(Err(error))),
+            (other, outcome) => deliver(other, outcome.map(|held| Completion::of(link, held))),
+        }
     }
+}
+
+/// A spawned task that can go on.
+pub(super) struct Job {
+    task: Spawned,
+    /// What it was given just now, before its first poll.
+    granted: Option<Grant>,
+}
+
+impl Job {
+    pub(super) fn started(task: Spawned, held: Held) -> Self {
+        Self { task, granted: Some(held.grant) }
+    }
+
+    /// Goes on when a worker polls it next.
+    pub(super) fn go_on(self) {
+        if let Err(this) = Ready::hand_over(&raw const self.task.metadata().ready, self) {
+            let link = this.task.metadata().clone();
+            link.ready.push(this);
+        }
+    }
+}
+
+/// Of a task that was woken.
+impl From<Spawned> for Job {
+    fn from(task: Spawned) -> Self {
+        Self { task, granted: None }
+    }
+}
+
+impl ready::Job for Job {
+    type Tools = Link;
+
+    fn run(self) {
+        poll(self.task, self.granted.map(Ok));
+    }
+
+    fn with_hands<R>(look: impl FnOnce(&Hands<Self>) -> R) -> Option<R> {
+        HANDS.try_with(look).ok()
+    }
+}
+
+thread_local! {
+    static HANDS: Hands<Job> = const { Hands::new() };
+    /// A waker of the task that this thread has just polled.
+    static KEPT: Cell<Option<Waker>> = const { Cell::new(None) };
+    /// What the task that this thread begins to poll was given; it takes it at once.
+    static OUTCOME: Cell<Option<Result<Grant, QueueError>>> = const { Cell::new(None) };
+}
+
+/// Polls a spawned task, the first time with its outcome.
+fn poll(task: Spawned, outcome: Option<Result<Grant, QueueError>>) {
+    if outcome.is_some() {
+        OUTCOME.with(|own| own.set(outcome));
+    }
+    task.run();
+    drop(KEPT.with(Cell::take));
+}
+
+/// Called by a task that suspends. If nobody else has a waker of it and its handle is gone it can never go on; the drop of
+/// this one, after its poll, then has a worker drop it and free its slot, whereas the end of the poll itself would only
+/// forget it.
+pub(super) fn suspends(context: &Context<'_>) {
+    KEPT.with(|kept| kept.set(Some(context.waker().clone())));
+}
+
+/// Lends the link of the worker on this thread to the task that it polls.
+pub(super) fn with_link<R>(work: impl FnOnce(&Link) -> R) -> R {
+    HANDS.with(|hands| hands.with_tools(work))
+}
+
+/// The outcome of the task that is being polled for the first time.
+pub(super) fn outcome() -> Result<Grant, QueueError> {
+    OUTCOME.with(Cell::take).expect("a task is polled when its outcome is known")
 }
 
 /// The answer to a task that was accepted.
@@ -115,23 +295,23 @@ pub(super) enum Answer {
 
 /// Takes a task into its queue, or past it if a slot is free; `form` is called only if the task has to wait.
 pub(super) fn admit(
-    shard: &Arc<Shard>,
-    hash: u64,
+    link: &Link,
+    shard: &Shard,
+    hash: u32,
     submission: Submission<'_>,
     form: impl FnOnce() -> Form,
 ) -> Result<Answer, QueueError> {
-    Ok(match shard.admit(hash, submission, form)? {
-        shard::Answer::Started(held) => Answer::Granted(Completion::of(Hold::Slot(Arc::clone(shard), held))),
-        shard::Answer::Unlimited => Answer::Granted(Completion::of(Hold::Unlimited(Arc::clone(shard)))),
+    Ok(match shard.admit(link, hash, submission, form)? {
+        shard::Answer::Started(held) => Answer::Granted(Completion::of(link, held)),
         shard::Answer::Pending(place) => Answer::Pending(place),
     })
 }
 
-type Job = (Form, Outcome);
+type Delivery = (Form, Outcome);
 
 thread_local! {
     /// Outcomes that came up while this thread was delivering another; `None` when it is not.
-    static UNDELIVERED: RefCell<Option<VecDeque<Job>>> = const { RefCell::new(None) };
+    static UNDELIVERED: RefCell<Option<VecDeque<Delivery>>> = const { RefCell::new(None) };
 }
 
 /// Tells a task its outcome. Only chain tasks run code of a caller then: if this thread is inside a start already (a chain
@@ -152,14 +332,14 @@ where
     F: FnOnce(Outcome) + Send + 'static,
 {
     if UNDELIVERED.try_with(|undelivered| undelivered.borrow().is_some()) == Ok(true) {
-        deliver(Form::Call(Box::new(start)), outcome);
+        deliver(Form::Call(Box::new(Box::new(start))), outcome);
     } else {
         delivering(|| start(outcome));
     }
 }
 
 /// Returns the job if this thread is not delivering, or is ending and has lost its list.
-fn postpone(job: Job) -> Option<Job> {
+fn postpone(job: Delivery) -> Option<Delivery> {
     let mut job = Some(job);
     let postponed = UNDELIVERED.try_with(|undelivered| {
         if let Some(undelivered) = undelivered.borrow_mut().as_mut() {
@@ -190,7 +370,7 @@ fn tell(start: Form, outcome: Outcome) {
         Form::Call(start) => start(outcome),
         // A turn that is gone gives its slot back through the drop of the completion.
         Form::Wake(turn) => drop(turn.send(outcome)),
-        Form::Begin(task) => task.begin(outcome),
+        Form::Poll(_) => unreachable!("a worker polls it"),
     }
 }
 

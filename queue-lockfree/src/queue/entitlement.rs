@@ -1,12 +1,11 @@
 //! What a started task may show for itself, and how it hears that its node has lost the key.
 
 use std::fmt;
-use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::completion::{Completion, Hold, Shard};
-use super::shard::Held;
+use super::completion::{Completion, Link, TableId};
+use super::held::Held;
 use super::submission::Token;
 
 /// What a started task may show for itself.
@@ -23,38 +22,32 @@ pub struct Entitlement {
 impl Completion {
     /// Slot, token and lost signal of the task.
     pub fn entitlement(&self) -> Entitlement {
-        match self.hold() {
-            Hold::Slot(shard, held) => Entitlement {
-                slot: Some(held.slot),
-                token: Some(held.token),
-                lost: Lost { of: LostOf::Slot(Arc::clone(shard), *held) },
-            },
-            Hold::Unlimited(shard) => {
-                Entitlement { slot: None, token: None, lost: Lost { of: LostOf::Node(Arc::clone(shard)) } }
-            }
-        }
+        Entitlement::of(self.link(), self.held())
+    }
+}
+
+impl Entitlement {
+    pub(super) fn of(link: &Link, held: Held) -> Self {
+        let (slot, token) = held.slot().unzip();
+        Self { slot, token, lost: Lost { table: link.id(), held } }
     }
 }
 
 /// Tells a started task that its node does not own the key any more. It costs nothing until it is asked.
 #[derive(Clone)]
 pub struct Lost {
-    of: LostOf,
-}
-
-#[derive(Clone)]
-enum LostOf {
-    Slot(Arc<Shard>, Held),
-    Node(Arc<Shard>),
+    table: TableId,
+    held: Held,
 }
 
 impl Lost {
     /// Cancelled when the key is lost, at once if it is already. Never, once the task has ended; at level 0 only when
     /// the node stops.
     pub fn signal(&self) -> CancellationToken {
-        match &self.of {
-            LostOf::Slot(shard, held) => shard.watch(held),
-            LostOf::Node(shard) => shard.node.lost.clone(),
+        match self.table.find() {
+            Some(table) => table.shard(self.held.site.shard).watch(&self.held),
+            // The task has ended, and its queues are gone.
+            None => CancellationToken::new(),
         }
     }
 }

@@ -3,20 +3,21 @@
 use std::collections::VecDeque;
 
 use super::census::{QueueSnapshot, RunningSnapshot};
+use super::name::Name;
 use super::slots::{Slots, Taken};
 
 /// The tasks of one key; `S` is what starts one.
 ///
 /// Invariant: it is in its shard's table exactly while it is not [idle](KeyQueue::is_idle).
 pub(super) struct KeyQueue<S> {
-    pub(super) key: Box<str>,
-    pub(super) hash: u64,
+    pub(super) key: Name,
+    pub(super) hash: u32,
     /// Tells this queue from a later one of the same key.
     pub(super) identity: u64,
     level: u32,
     pub(super) slots: Slots,
     /// A started task has a limit on its hold.
-    limited: bool,
+    pub(super) limited: bool,
     /// How many may wait before that is called abnormal.
     alarm: usize,
     /// In order of ticket. Withdrawn tasks leave a hole, which is never at either end.
@@ -24,27 +25,51 @@ pub(super) struct KeyQueue<S> {
     holes: usize,
 }
 
+/// When a task came, in queues that keep no ages.
+pub(super) const UNKNOWN: u64 = u64::MAX;
+
 /// A task that waits.
 pub(super) struct Pending<S> {
     pub(super) ticket: u64,
+    pub(super) since_ns: u64,
+    /// `None` if it is [`Asked::NOTHING`].
+    pub(super) asked: Option<Box<Asked>>,
+    /// `None` once withdrawn.
+    pub(super) start: Option<S>,
+}
+
+/// What some tasks ask for; the others do not carry it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
     pub(super) deadline_ns: u64,
     pub(super) hold_limit_ns: u64,
     pub(super) generation: u64,
-    pub(super) since_ns: u64,
-    /// `None` once withdrawn.
-    pub(super) start: Option<S>,
+}
+
+impl Asked {
+    const NOTHING: Self = Self { deadline_ns: u64::MAX, hold_limit_ns: u64::MAX, generation: 1 };
+
+    pub(super) fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::NOTHING).then(|| Box::new(self))
+    }
+}
+
+impl<S> Pending<S> {
+    pub(super) fn asked(&self) -> Asked {
+        self.asked.as_deref().copied().unwrap_or(Asked::NOTHING)
+    }
 }
 
 /// A task that leaves the queue.
 pub(super) enum Next<S> {
     /// A slot is free for it.
-    Granted { start: S, generation: u64, hold_limit_ns: u64 },
+    Granted(S, Asked),
     /// Its deadline has passed.
     Expired(S),
 }
 
 impl<S> KeyQueue<S> {
-    pub(super) fn new(key: &str, hash: u64, identity: u64, alarm: usize) -> Self {
+    pub(super) fn new(key: &str, hash: u32, identity: u64, alarm: usize) -> Self {
         Self {
             key: key.into(),
             hash,
@@ -86,9 +111,6 @@ impl<S> KeyQueue<S> {
 
     /// Ends the holds whose limit has passed; returns how many.
     pub(super) fn reclaim(&mut self, now_ns: u64) -> usize {
-        if !self.limited {
-            return 0;
-        }
         let overdue: Vec<(u32, u64)> = self
             .slots
             .iter()
@@ -120,16 +142,32 @@ impl<S> KeyQueue<S> {
         self.alarm = alarm;
     }
 
+    /// Whether the time matters to who is next.
+    pub(super) fn is_timed(&self) -> bool {
+        self.pending.front().is_some_and(|task| task.asked.is_some())
+    }
+
+    /// The task of this ticket waits.
+    pub(super) fn awaits(&self, ticket: u64) -> bool {
+        self.pending(ticket).is_some()
+    }
+
+    pub(super) fn pending(&self, ticket: u64) -> Option<&Pending<S>> {
+        let index = self.pending.binary_search_by_key(&ticket, |task| task.ticket).ok()?;
+        Some(&self.pending[index])
+    }
+
     /// The task to start now, or to give up; `None` if all slots are taken or nobody waits.
     pub(super) fn next(&mut self, now_ns: u64) -> Option<Next<S>> {
-        let expired = self.pending.front()?.deadline_ns <= now_ns;
+        let expired = self.pending.front()?.asked().deadline_ns <= now_ns;
         if !expired && self.slots.taken() >= self.level {
             return None;
         }
-        let Pending { start, generation, hold_limit_ns, .. } = self.pending.pop_front()?;
+        let task = self.pending.pop_front()?;
         self.trim();
-        let start = start.expect("no hole is at the front");
-        Some(if expired { Next::Expired(start) } else { Next::Granted { start, generation, hold_limit_ns } })
+        let asked = task.asked();
+        let start = task.start.expect("no hole is at the front");
+        Some(if expired { Next::Expired(start) } else { Next::Granted(start, asked) })
     }
 
     /// Takes a pending task out; `None` if it has left already.
@@ -153,9 +191,9 @@ impl<S> KeyQueue<S> {
     }
 
     pub(super) fn snapshot(&self, now_ns: u64) -> QueueSnapshot {
-        let age = |since_ns: u64| now_ns.saturating_sub(since_ns);
+        let age = |since_ns| if since_ns == UNKNOWN { UNKNOWN } else { now_ns.saturating_sub(since_ns) };
         QueueSnapshot {
-            key: self.key.as_ref().into(),
+            key: self.key.as_str().into(),
             level: self.level,
             running: self
                 .slots
@@ -172,6 +210,9 @@ impl<S> KeyQueue<S> {
     }
 
     fn trim(&mut self) {
+        if self.holes == 0 {
+            return;
+        }
         while self.pending.pop_front_if(|task| task.start.is_none()).is_some() {
             self.holes -= 1;
         }
@@ -196,8 +237,8 @@ mod tests {
     }
 
     fn task(ticket: u64, deadline_ns: u64) -> Pending<()> {
-        let start = Some(());
-        Pending { ticket, deadline_ns, hold_limit_ns: u64::MAX, generation: 1, since_ns: 0, start }
+        let asked = Asked { deadline_ns, ..Asked::NOTHING }.boxed();
+        Pending { ticket, since_ns: 0, asked, start: Some(()) }
     }
 
     fn taken(until_ns: u64) -> Taken {
@@ -213,7 +254,7 @@ mod tests {
         }
         assert_eq!(queue.pending_len(), 1);
         assert!(queue.pending.len() <= 33, "holes are swept");
-        assert!(matches!(queue.next(0), Some(Next::Granted { .. })));
+        assert!(matches!(queue.next(0), Some(Next::Granted(..))));
         assert!(queue.next(0).is_none());
         assert!(queue.is_idle());
     }

@@ -5,11 +5,13 @@
 
 mod submission;
 mod census;
+mod name;
+mod held;
 mod slots;
 mod key;
-mod ready;
 mod node;
 mod shard;
+mod ready;
 mod completion;
 mod entitlement;
 mod turn;

@@ -73,6 +73,15 @@ impl Slots {
         Some(taken)
     }
 
+    /// Whether the task of this sequence has the slot.
+    pub(super) fn holds(&self, slot: u32, sequence: u64) -> bool {
+        let place = match slot.checked_sub(1) {
+            None => self.first.as_ref(),
+            Some(index) => self.rest.get(index as usize).and_then(Option::as_ref),
+        };
+        place.is_some_and(|taken| taken.sequence == sequence)
+    }
+
     /// What is known of a slot, if the task of this sequence has it.
     pub(super) fn get_mut(&mut self, slot: u32, sequence: u64) -> Option<&mut Taken> {
         self.place(slot)?.as_mut().filter(|taken| taken.sequence == sequence)

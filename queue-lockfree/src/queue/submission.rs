@@ -39,7 +39,7 @@ impl<'a> Submission<'a> {
 pub struct Token {
     /// Epoch at which the granting owner got the key.
     pub generation: u64,
-    /// From one counter of the granting node; rises strictly from grant to grant of a key.
+    /// From a counter of the granting node; rises strictly from grant to grant of a key. Two keys may have the same.
     pub sequence: u64,
 }
 

@@ -1,30 +1,29 @@
 //! A task that the queues run themselves, and the handle of who submitted it.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 
-use super::completion::{Begin, Completion, Outcome, Shard};
-use super::ready::{Ready, Runnable};
-use super::shard::Place;
+use pin_project_lite::pin_project;
+
+use super::completion::{self, Job, Link, Spawned};
+use super::entitlement::Entitlement;
+use super::held::{Ending, Grant, Held, Place, Site};
 use super::submission::QueueError;
 use crate::now::reached;
-use crate::poison::lock;
-use crate::sync::{AtomicU8, Mutex};
 
 /// The submitter's handle on a task that was [spawned](super::WorkQueues::spawn). Dropping it takes the task out of the queue if
 /// it has not started; a started one runs to its end unobserved.
 #[must_use = "dropping the handle takes the task out of the queue"]
 pub struct Task<T> {
-    cell: Arc<dyn Answering<T>>,
+    /// `None` once its end was seen.
+    answer: Option<Answer<T>>,
     /// Of a task that had to wait.
     place: Option<Place>,
-    deadline_ns: u64,
 }
+
+type Answer<T> = async_task::Task<Result<T, TaskError>, Link>;
 
 /// Why a spawned task has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,9 +36,25 @@ pub enum TaskError {
     Panicked,
 }
 
+/// A task of the queues `link` leads to, which calls `work` when it is first polled, and the handle on it; future and
+/// result lie in one place.
+pub(super) fn task<F, W, T>(
+    link: Link,
+    site: Site,
+    work: F,
+) -> (Spawned, async_task::Task<Result<T, TaskError>, Link>)
+where
+    F: FnOnce(Entitlement) -> W + Send + 'static,
+    W: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let work = Work { stage: Stage::Waiting { work: Some(work) }, site, grant: None };
+    async_task::Builder::new().metadata(link).spawn(|_| work, |woken: Spawned| Job::from(woken).go_on())
+}
+
 impl<T> Task<T> {
-    pub(super) fn new(cell: Arc<dyn Answering<T>>, place: Option<Place>, deadline_ns: u64) -> Self {
-        Self { cell, place, deadline_ns }
+    pub(super) fn new(answer: Answer<T>, place: Option<Place>) -> Self {
+        Self { answer: Some(answer), place }
     }
 
     /// Waits for the task's end. Its slot is free when this returns. Needs a tokio runtime with time if the task has a
@@ -51,32 +66,51 @@ impl<T> Task<T> {
     ///
     /// [`TaskError`].
     pub async fn finished(mut self) -> Result<T, TaskError> {
-        let answer = poll_fn(|context| self.cell.poll_answer(context));
-        let Some(place) = self.place.as_ref().filter(|_| self.deadline_ns != u64::MAX) else {
-            let answer = answer.await;
-            self.place = None;
-            return answer;
-        };
-        let withdrawn = tokio::select! {
+        let deadline_ns =
+            self.place.as_ref().and_then(|place| self.link().shard(place.shard).deadline_ns(place));
+        match deadline_ns {
+            None => self.answered().await,
+            // A timer is large, and most have none.
+            Some(deadline_ns) => Box::pin(self.finished_by(deadline_ns)).await,
+        }
+    }
+
+    async fn finished_by(mut self, deadline_ns: u64) -> Result<T, TaskError> {
+        let link = self.link().clone();
+        tokio::select! {
             biased;
-            answer = answer => {
-                self.place = None;
-                return answer;
-            }
-            () = reached(self.cell.shard().now(), self.deadline_ns) => self.cell.shard().withdraw(place),
-        };
-        self.place = None;
-        if withdrawn {
+            answer = self.answered() => return answer,
+            () = reached(&*link.node.now, deadline_ns) => {}
+        }
+        if self.withdraw() {
             return Err(QueueError::TimedOut.into());
         }
-        poll_fn(|context| self.cell.poll_answer(context)).await
+        self.answered().await
+    }
+
+    async fn answered(&mut self) -> Result<T, TaskError> {
+        let answer =
+            self.answer.as_mut().expect("an answer is taken once: the handle is used up by it").await;
+        self.place = None;
+        answer
+    }
+
+    fn link(&self) -> &Link {
+        self.answer.as_ref().expect("the handle is not used up").metadata()
+    }
+
+    /// Takes the task out of the queue, if it is there.
+    fn withdraw(&mut self) -> bool {
+        let Some(place) = self.place.take() else { return false };
+        self.link().shard(place.shard).withdraw(&place)
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        if let Some(place) = &self.place {
-            self.cell.shard().withdraw(place);
+        self.withdraw();
+        if let Some(answer) = self.answer.take() {
+            answer.detach();
         }
     }
 }
@@ -87,192 +121,96 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
-/// What a handle needs of a task.
-pub(super) trait Answering<T>: Send + Sync {
-    /// Where its queue is.
-    fn shard(&self) -> &Shard;
-
-    fn poll_answer(&self, context: &Context<'_>) -> Poll<Result<T, TaskError>>;
-}
-
-type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// A spawned task, from its submission to its answer.
-pub(super) struct Cell<B, T> {
-    /// Where its queue is; it goes to the list of that node when it can go on.
-    shard: Arc<Shard>,
-    /// One of [`phase`].
-    phase: AtomicU8,
-    /// Locked by the queue when it begins, then by the worker that polls, one at a time: nobody ever waits for it.
-    work: Mutex<Work<B, T>>,
-    answer: Mutex<Answer<T>>,
-}
-
-enum Work<B, T> {
-    Waiting(B),
-    Running(Running<T>),
-    Ended,
-}
-
-enum Answer<T> {
-    /// With whom to wake.
-    Open(Option<Waker>),
-    Given(Result<T, TaskError>),
-    Taken,
-}
-
-/// Where a begun task is. Waiting ones are [`phase::SUSPENDED`] without a waker that could change it.
-mod phase {
-    /// Nobody polls it until it is woken.
-    pub(super) const SUSPENDED: u8 = 0;
-    /// In the ready list or in a worker's hands.
-    pub(super) const READY: u8 = 1;
-    /// Being polled.
-    pub(super) const POLLED: u8 = 2;
-    /// Being polled, and woken since that began.
-    pub(super) const WOKEN: u8 = 3;
-}
-
-impl<B, T> Cell<B, T>
-where
-    B: FnOnce(Completion) -> Running<T> + Send + 'static,
-    T: Send + 'static,
-{
-    pub(super) fn new(shard: Arc<Shard>, begin: B) -> Self {
-        Self {
-            shard,
-            phase: AtomicU8::new(phase::SUSPENDED),
-            work: Mutex::new(Work::Waiting(begin)),
-            answer: Mutex::new(Answer::Open(None)),
-        }
+pin_project! {
+    /// What a worker polls, from the task's submission to its end. It catches the task's panics, also those of its
+    /// destructors: they must not reach who merely ended another task.
+    struct Work<F, W> {
+        #[pin]
+        stage: Stage<F, W>,
+        site: Site,
+        // From its start to its end. What was started is dropped by a worker alone: until then a waker, the ready list
+        // or a worker has it, and the last waker hands it to a worker.
+        grant: Option<Grant>,
     }
 
-    /// Goes on when a worker polls it next.
-    fn go_on(self: Arc<Self>) {
-        if let Err(this) = Ready::hand_over(&raw const self.shard.node.ready, self) {
-            let shard = Arc::clone(&this.shard);
-            shard.node.ready.push(this);
-        }
-    }
-
-    fn answer(&self, answer: Result<T, TaskError>) {
-        let before = std::mem::replace(&mut *lock(&self.answer), Answer::Given(answer));
-        if let Answer::Open(Some(waker)) = before {
-            waker.wake();
+    impl<F, W> PinnedDrop for Work<F, W> {
+        fn drop(this: Pin<&mut Self>) {
+            this.end(Ending::Abandoned);
         }
     }
 }
 
-impl<B, T> Begin for Cell<B, T>
-where
-    B: FnOnce(Completion) -> Running<T> + Send + 'static,
-    T: Send + 'static,
-{
-    fn begin(self: Arc<Self>, outcome: Outcome) {
-        let mut work = lock(&self.work);
-        let Work::Waiting(begin) = std::mem::replace(&mut *work, Work::Ended) else {
-            unreachable!("a task begins once")
-        };
-        match outcome {
-            Ok(completion) => {
-                *work = Work::Running(begin(completion));
-                drop(work);
-                self.phase.store(phase::READY, Ordering::Release);
-                self.go_on();
-            }
-            Err(error) => {
-                drop(work);
-                self.answer(Err(error.into()));
-            }
-        }
+pin_project! {
+    #[project = StageNow]
+    enum Stage<F, W> {
+        Waiting { work: Option<F> },
+        Running {
+            #[pin]
+            running: W,
+        },
+        Ended,
     }
 }
 
-impl<B, T> Runnable for Cell<B, T>
-where
-    B: FnOnce(Completion) -> Running<T> + Send + 'static,
-    T: Send + 'static,
-{
-    fn run(self: Arc<Self>) {
-        self.phase.store(phase::POLLED, Ordering::Release);
-        let waker = Waker::from(Arc::clone(&self));
-        let mut work = lock(&self.work);
-        let Work::Running(running) = &mut *work else { unreachable!("an ended task is not ready") };
-        let polled =
-            catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker))));
-        let answer = match polled {
-            Ok(Poll::Ready(result)) => Ok(result),
-            Ok(Poll::Pending) => {
-                drop(work);
-                let suspended = self.phase.compare_exchange(
-                    phase::POLLED,
-                    phase::SUSPENDED,
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                );
-                if suspended.is_err() {
-                    self.phase.store(phase::READY, Ordering::Release);
-                    self.go_on();
-                }
-                return;
-            }
-            Err(_panic) => Err(TaskError::Panicked),
-        };
-        // The slot is free before the answer is seen: a task that panicked still has its completion.
-        let ended = std::mem::replace(&mut *work, Work::Ended);
-        drop(work);
-        if catch_unwind(AssertUnwindSafe(|| drop(ended))).is_err() {
+impl<F, W> Work<F, W> {
+    /// Drops what is left of the task, then frees its slot: what it has is gone before the next one starts.
+    fn end(self: Pin<&mut Self>, ending: Ending) {
+        let this = self.project();
+        let mut stage = this.stage;
+        if catch_unwind(AssertUnwindSafe(|| stage.as_mut().set(Stage::Ended))).is_err() {
             tracing::error!("a task panicked while it was dropped");
         }
-        self.answer(answer);
+        if let Some(grant) = this.grant.take() {
+            completion::with_link(|link| completion::free(link, &Held { site: *this.site, grant }, ending));
+        }
     }
 }
 
-impl<B, T> Wake for Cell<B, T>
+impl<F, W, T> Future for Work<F, W>
 where
-    B: FnOnce(Completion) -> Running<T> + Send + 'static,
-    T: Send + 'static,
+    F: FnOnce(Entitlement) -> W,
+    W: Future<Output = T>,
 {
-    fn wake(self: Arc<Self>) {
-        if self.is_to_go_on() {
-            self.go_on();
-        }
-    }
+    type Output = Result<T, TaskError>;
 
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.is_to_go_on() {
-            Arc::clone(self).go_on();
-        }
-    }
-}
-
-impl<B, T> Cell<B, T> {
-    /// Notes that it was woken; true if nobody has it in hand.
-    fn is_to_go_on(&self) -> bool {
-        let woken = self.phase.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| match now {
-            phase::SUSPENDED => Some(phase::READY),
-            phase::POLLED => Some(phase::WOKEN),
-            _ => None,
-        });
-        woken == Ok(phase::SUSPENDED)
-    }
-}
-
-impl<B: Send, T: Send> Answering<T> for Cell<B, T> {
-    fn shard(&self) -> &Shard {
-        &self.shard
-    }
-
-    fn poll_answer(&self, context: &Context<'_>) -> Poll<Result<T, TaskError>> {
-        let mut answer = lock(&self.answer);
-        match std::mem::replace(&mut *answer, Answer::Taken) {
-            Answer::Open(waker) => {
-                let same = waker.filter(|waker| waker.will_wake(context.waker()));
-                *answer = Answer::Open(Some(same.unwrap_or_else(|| context.waker().clone())));
-                Poll::Pending
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.as_mut().project();
+        if let StageNow::Waiting { work } = this.stage.as_mut().project() {
+            let work = work.take().expect("a task begins once");
+            let begun = completion::outcome().map(|grant| {
+                *this.grant = Some(grant);
+                let held = Held { site: *this.site, grant };
+                let entitlement = completion::with_link(|link| Entitlement::of(link, held));
+                catch_unwind(AssertUnwindSafe(|| work(entitlement)))
+            });
+            let error = match begun {
+                Ok(Ok(running)) => {
+                    this.stage.set(Stage::Running { running });
+                    None
+                }
+                Ok(Err(_panic)) => Some(TaskError::Panicked),
+                Err(error) => Some(error.into()),
+            };
+            if let Some(error) = error {
+                self.end(Ending::Abandoned);
+                return Poll::Ready(Err(error));
             }
-            Answer::Given(answer) => Poll::Ready(answer),
-            Answer::Taken => unreachable!("an answer is taken once: the handle is used up by it"),
         }
+        let this = self.as_mut().project();
+        let StageNow::Running { running } = this.stage.project() else {
+            unreachable!("an ended task is not ready")
+        };
+        // The future is not polled again after a panic.
+        let (result, ending) = match catch_unwind(AssertUnwindSafe(|| running.poll(context))) {
+            Ok(Poll::Ready(result)) => (Ok(result), Ending::Done),
+            Ok(Poll::Pending) => {
+                completion::suspends(context);
+                return Poll::Pending;
+            }
+            Err(_panic) => (Err(TaskError::Panicked), Ending::Abandoned),
+        };
+        // The slot is free before the answer is seen.
+        self.end(ending);
+        Poll::Ready(result)
     }
 }

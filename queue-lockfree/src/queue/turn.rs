@@ -1,12 +1,11 @@
 //! A place in a queue that a future waits on.
 
 use std::fmt;
-use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::completion::{Completion, Outcome, Shard};
-use super::shard::Place;
+use super::completion::{Completion, Link, Outcome};
+use super::held::Place;
 use super::submission::QueueError;
 use crate::now::reached;
 
@@ -22,7 +21,7 @@ enum State {
 }
 
 struct Waiting {
-    shard: Arc<Shard>,
+    link: Link,
     place: Place,
     deadline_ns: u64,
     outcome: oneshot::Receiver<Outcome>,
@@ -36,12 +35,12 @@ impl Turn {
     }
 
     pub(super) fn waiting(
-        shard: Arc<Shard>,
+        link: Link,
         place: Place,
         deadline_ns: u64,
         outcome: oneshot::Receiver<Outcome>,
     ) -> Self {
-        Self { state: State::Waiting(Waiting { shard, place, deadline_ns, outcome, settled: false }) }
+        Self { state: State::Waiting(Waiting { link, place, deadline_ns, outcome, settled: false }) }
     }
 
     /// Waits for the slot, at the longest until the deadline. Needs a tokio runtime with time, for the deadline.
@@ -62,20 +61,35 @@ impl Turn {
 
 impl Waiting {
     async fn granted(mut self) -> Result<Completion, QueueError> {
+        let outcome = if self.deadline_ns == u64::MAX {
+            (&mut self.outcome).await.unwrap_or(Err(QueueError::Shutdown))
+        } else {
+            // A timer is large, and most have none.
+            Box::pin(self.granted_in_time()).await
+        };
+        self.settled = true;
+        outcome
+    }
+
+    async fn granted_in_time(&mut self) -> Result<Completion, QueueError> {
         let outcome = tokio::select! {
             biased;
             outcome = &mut self.outcome => outcome,
-            () = reached(self.shard.now(), self.deadline_ns) => {
-                if self.shard.withdraw(&self.place) {
-                    self.settled = true;
+            () = reached(&*self.link.node.now, self.deadline_ns) => {
+                if self.withdraw() {
                     return Err(QueueError::TimedOut);
                 }
                 // The outcome was decided just before and is on its way.
                 (&mut self.outcome).await
             }
         };
-        self.settled = true;
         outcome.unwrap_or(Err(QueueError::Shutdown))
+    }
+}
+
+impl Waiting {
+    fn withdraw(&self) -> bool {
+        self.link.shard(self.place.shard).withdraw(&self.place)
     }
 }
 
@@ -86,7 +100,7 @@ impl Drop for Waiting {
         }
         self.outcome.close();
         if self.outcome.try_recv().is_err() {
-            self.shard.withdraw(&self.place);
+            self.withdraw();
         }
     }
 }

@@ -2,22 +2,20 @@
 
 use std::fmt;
 use std::hash::BuildHasher;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use hashbrown::DefaultHashBuilder;
+use foldhash::fast::{FixedState, RandomState};
 
 use super::census::{QueueMetrics, QueueSnapshot};
-use super::completion::{self, Answer, Begin as _, Completion, Form, Shard};
+use super::completion::{self, Answer, Completion, Form, Job, Link, Shard};
 use super::entitlement::Entitlement;
-use super::node::NodeWide;
+use super::held::Site;
+use super::node::{Ages, NodeWide};
+use super::shard;
 use super::submission::{QueueError, QueueLimits, Submission};
-use super::task::{Cell, Task};
+use super::task::{Task, task};
 use super::turn::Turn;
 use crate::now::Now;
-
-/// Shards of the table of keys, a power of two; two keys rarely meet at one lock.
-const SHARDS: usize = 64;
 
 /// The work queues of one node, one per key that has tasks; clones share them.
 ///
@@ -59,19 +57,29 @@ const SHARDS: usize = 64;
 /// assert!(queues.snapshot().is_empty());
 /// # }
 /// ```
-#[derive(Clone)]
 pub struct WorkQueues {
-    shards: Arc<[Arc<Shard>]>,
-    hasher: DefaultHashBuilder,
-    node: Arc<NodeWide>,
+    link: Link,
+    /// Unforeseeable, for the table of keys.
+    hasher: RandomState,
 }
+
+/// Which shard a key is in, the same at every node and in every run.
+const SHARD_OF: FixedState = FixedState::with_seed(0);
 
 impl WorkQueues {
     /// Empty queues that count deadlines and ages on `now`.
     pub fn new(limits: QueueLimits, now: Arc<dyn Now>) -> Self {
-        let node = Arc::new(NodeWide::new(limits, now));
-        let shards = (0..SHARDS).map(|_| Arc::new(Shard::new(Arc::clone(&node)))).collect();
-        Self { shards, hasher: DefaultHashBuilder::default(), node }
+        Self::with_ages(limits, now, Ages::Kept)
+    }
+
+    /// The same, but no age is told: each is [`u64::MAX`] in a snapshot. Ages are two looks at the clock for each task, and a
+    /// task without deadline and limit then makes none.
+    pub fn without_ages(limits: QueueLimits, now: Arc<dyn Now>) -> Self {
+        Self::with_ages(limits, now, Ages::Unknown)
+    }
+
+    fn with_ages(limits: QueueLimits, now: Arc<dyn Now>, ages: Ages) -> Self {
+        Self { link: Link::new(NodeWide::new(limits, now, ages)), hasher: RandomState::default() }
     }
 
     /// The chain form: calls `start` when the task's turn has come. Exactly one call is made for each accepted task:
@@ -93,8 +101,9 @@ impl WorkQueues {
         let mut start = Some(start);
         let take = |start: &mut Option<F>| start.take().expect("a task starts once");
         let (hash, shard) = self.shard(submission.key);
-        let admission =
-            completion::admit(shard, hash, submission, || Form::Call(Box::new(take(&mut start))))?;
+        let admission = completion::admit(&self.link, shard, hash, submission, || {
+            Form::Call(Box::new(Box::new(take(&mut start))))
+        })?;
         if let Answer::Granted(completion) = admission {
             completion::call(take(&mut start), Ok(completion));
         }
@@ -110,7 +119,7 @@ impl WorkQueues {
         let mut outcome = None;
         let deadline_ns = submission.deadline_ns;
         let (hash, shard) = self.shard(submission.key);
-        let admission = completion::admit(shard, hash, submission, || {
+        let admission = completion::admit(&self.link, shard, hash, submission, || {
             let (sender, receiver) = tokio::sync::oneshot::channel();
             outcome = Some(receiver);
             Form::Wake(sender)
@@ -119,7 +128,7 @@ impl WorkQueues {
             Answer::Granted(completion) => Turn::granted_at_once(completion),
             Answer::Pending(place) => {
                 let outcome = outcome.expect("pending tasks have a receiver");
-                Turn::waiting(Arc::clone(shard), place, deadline_ns, outcome)
+                Turn::waiting(self.link.clone(), place, deadline_ns, outcome)
             }
         })
     }
@@ -149,7 +158,7 @@ impl WorkQueues {
     {
         let completion = self.acquire(submission).await?;
         let result = work(completion.entitlement()).await;
-        completion.done();
+        completion.end();
         Ok(result)
     }
 
@@ -165,24 +174,20 @@ impl WorkQueues {
         W: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        let begin = move |completion: Completion| -> Pin<Box<dyn Future<Output = T> + Send>> {
-            Box::pin(async move {
-                let result = work(completion.entitlement()).await;
-                completion.done();
-                result
-            })
-        };
-        let deadline_ns = submission.deadline_ns;
         let (hash, shard) = self.shard(submission.key);
-        let cell = Arc::new(Cell::new(Arc::clone(shard), begin));
-        let place = match completion::admit(shard, hash, submission, || Form::Begin(cell.clone()))? {
-            Answer::Pending(place) => Some(place),
-            Answer::Granted(completion) => {
-                Arc::clone(&cell).begin(Ok(completion));
+        let site = Site { generation: submission.generation, hash, shard: shard.index() };
+        let (spawned, answer) = task(self.link.clone(), site, work);
+        let mut spawned = Some(spawned);
+        let mut take = || spawned.take().expect("a task waits or starts");
+        // Refused, it is dropped with its handle, unpolled.
+        let place = match shard.admit(&self.link, hash, submission, || Form::Poll(take()))? {
+            shard::Answer::Pending(place) => Some(place),
+            shard::Answer::Started(held) => {
+                Job::started(take(), held).go_on();
                 None
             }
         };
-        Ok(Task::new(cell, place, deadline_ns))
+        Ok(Task::new(answer, place))
     }
 
     /// A worker: polls spawned tasks, for ever. Run as many as the runtime has threads, each as a task of the caller's.
@@ -190,53 +195,54 @@ impl WorkQueues {
     ///
     /// Cancel safe: dropped, it leaves its tasks to the other workers.
     pub async fn serve(&self) {
-        self.node.ready.serve().await;
+        let link = self.link.another();
+        link.ready.serve(&link).await;
     }
 
     /// Ends the holds of started tasks that have lasted longer than their [`Submission::hold_limit_ns`]; returns how many.
     /// A submit to the same key does so too, so this is for keys that nobody submits to: call it now and then where
     /// there are limits.
     pub fn reclaim(&self) -> usize {
-        self.shards.iter().map(Shard::reclaim).sum()
+        self.link.shards().map(|shard| shard.reclaim(&self.link)).sum()
     }
 
     /// What runs and waits now, by key. Keys are looked at shard by shard, so two of them may be seen at different moments.
     pub fn snapshot(&self) -> Vec<QueueSnapshot> {
-        let now_ns = self.node.now.now_ns();
-        let mut queues: Vec<_> = self.shards.iter().flat_map(|shard| shard.snapshot(now_ns)).collect();
+        let now_ns = self.now().now_ns();
+        let mut queues: Vec<_> = self.link.shards().flat_map(|shard| shard.snapshot(now_ns)).collect();
         queues.sort_by(|a, b| a.key.cmp(&b.key));
         queues
     }
 
     /// What has happened so far, and how much runs and waits now.
     pub fn metrics(&self) -> QueueMetrics {
-        self.shards.iter().map(|shard| shard.metrics()).fold(QueueMetrics::default(), QueueMetrics::plus)
+        self.link.shards().map(|shard| shard.metrics()).fold(QueueMetrics::default(), QueueMetrics::plus)
     }
 
     /// Ends the wait of all that are pending for this key with [`QueueError::Purged`], and returns how many they were.
     /// Started tasks keep their slots and the queue its identity, so what is submitted next still waits for them. (In the
     /// original the purged queue lived on beside its successor: two tasks at level 1.)
     pub fn purge(&self, key: &str) -> usize {
-        self.shard(key).1.refuse(&|of| of == key, QueueError::Purged)
+        self.shard(key).1.refuse(&self.link, &|of| of == key, QueueError::Purged)
     }
 
     /// Ends every wait with [`QueueError::Shutdown`] and refuses new tasks. Started tasks keep their slots.
     pub fn close(&self) {
-        for shard in self.shards.iter() {
-            shard.close();
+        for shard in self.link.shards() {
+            shard.close(&self.link);
         }
     }
 
     /// Tells all started tasks, through [`Entitlement::lost`], that this node owns their keys no more.
     pub fn lose(&self) {
-        self.node.lost.cancel();
+        self.link.node.lost.cancel();
         self.lose_keys(|_| true);
     }
 
     /// The same for the keys for which `gone` holds; it is called under a short lock and must not call back. Tasks of
     /// level 0 hold nothing and are not told.
     pub fn lose_keys(&self, gone: impl Fn(&str) -> bool) {
-        for shard in self.shards.iter() {
+        for shard in self.link.shards() {
             shard.lose(&gone);
         }
     }
@@ -244,8 +250,8 @@ impl WorkQueues {
     /// Ends the waits for keys for which `gone` holds with [`QueueError::Moved`]; it is called as in
     /// [`WorkQueues::lose_keys`]. Started tasks keep their slots.
     pub fn refuse_keys(&self, gone: impl Fn(&str) -> bool) {
-        for shard in self.shards.iter() {
-            let _refused = shard.refuse(&gone, QueueError::Moved);
+        for shard in self.link.shards() {
+            let _refused = shard.refuse(&self.link, &gone, QueueError::Moved);
         }
     }
 
@@ -257,23 +263,28 @@ impl WorkQueues {
 
     /// How many keys for which `of_interest` holds have a task that holds a slot; called as in [`WorkQueues::lose_keys`].
     pub fn running_keys(&self, of_interest: impl Fn(&str) -> bool) -> usize {
-        self.shards.iter().map(|shard| shard.count_running(&of_interest)).sum()
+        self.link.shards().map(|shard| shard.count_running(&of_interest)).sum()
     }
 
     pub(crate) fn now(&self) -> &Arc<dyn Now> {
-        &self.node.now
+        &self.link.node.now
     }
 
     /// A key's hash and its shard.
-    fn shard(&self, key: &str) -> (u64, &Arc<Shard>) {
-        let hash = self.hasher.hash_one(key);
-        // The table inside a shard uses the lowest and the highest bits.
-        (hash, &self.shards[(hash >> 32) as usize % SHARDS])
+    fn shard(&self, key: &str) -> (u32, &Shard) {
+        (self.hasher.hash_one(key) as u32, self.link.shard(SHARD_OF.hash_one(key) as u16))
+    }
+}
+
+/// A clone leads to the same queues. Threads that submit much do best with one each: they count on lines of their own.
+impl Clone for WorkQueues {
+    fn clone(&self) -> Self {
+        Self { link: self.link.another(), hasher: self.hasher.clone() }
     }
 }
 
 impl fmt::Debug for WorkQueues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkQueues").field("limits", &self.node.limits).finish_non_exhaustive()
+        f.debug_struct("WorkQueues").field("limits", &self.link.node.limits).finish_non_exhaustive()
     }
 }
