@@ -83,10 +83,13 @@ impl Clock {
     }
 
     /// Says how many tasks a second arrive by this clock. From then on it does not spin where they are more than 10,000:
-    /// whoever sleeps wakes up to 250 µs late, and together with others. Virtual time stays exact.
+    /// whoever sleeps wakes up to 250 µs late, and together with others; also where fewer are expected later. Virtual time stays
+    /// exact.
     pub fn expect(&self, arrivals_per_s: f64) {
-        if let Kind::Real(timer) = &self.0 {
-            timer.set_beat(arrivals_per_s > MANY_PER_S);
+        if let Kind::Real(timer) = &self.0
+            && arrivals_per_s > MANY_PER_S
+        {
+            timer.beat();
         }
     }
 
@@ -207,8 +210,8 @@ impl Timer {
         woken
     }
 
-    fn set_beat(&self, beats: bool) {
-        self.shared.lock().beat = beats.then_some(0);
+    fn beat(&self) {
+        self.shared.lock().beat.get_or_insert(0);
         self.shared.changed.notify_one();
     }
 }
