@@ -21,10 +21,10 @@ pub struct Recorder {
     /// Where events go when there are too many of them; `None`: nowhere.
     spill: Option<PathBuf>,
     held: usize,
-    /// Events after this stamp are none of the run.
-    ended_ns: AtomicU64,
     /// Where each is written at once, for the case that this process is killed.
     words: Option<LastWords>,
+    /// Events after this stamp are none of the run.
+    ended_ns: AtomicU64,
 }
 
 /// Counts that move while a run goes on.
@@ -63,8 +63,8 @@ impl Default for Recorder {
             progress: Arc::default(),
             spill: None,
             held: HELD,
-            ended_ns,
             words: None,
+            ended_ns,
         }
     }
 }
@@ -74,12 +74,6 @@ impl Recorder {
     #[must_use]
     pub fn new(progress: Arc<Progress>, folder: PathBuf) -> Self {
         Self { progress, spill: Some(folder), ..Self::default() }
-    }
-
-    /// What happens after this stamp is none of the run any more: it was stopped, and what is open is dropped, so that whoever
-    /// waited may be let in while the agent has not heard of who was inside.
-    pub(crate) fn end(&self, at_ns: u64) {
-        self.ended_ns.store(at_ns, Ordering::Relaxed);
     }
 
     /// One of a process that may be killed: what it has recorded is not lost then.
@@ -92,9 +86,20 @@ impl Recorder {
         self.words.as_ref()
     }
 
+    /// What happens after this stamp is none of the run any more: it was stopped, and what is open is dropped, so that whoever
+    /// waited may be let in while the agent has not heard of who was inside.
+    pub(crate) fn end(&self, at_ns: u64) {
+        self.ended_ns.store(at_ns, Ordering::Relaxed);
+    }
+
+    /// Whether a stamp is none of the run any more.
+    pub(crate) fn is_past_the_end(&self, at_ns: u64) -> bool {
+        at_ns > self.ended_ns.load(Ordering::Relaxed)
+    }
+
     /// Appends an event.
     pub fn record(&self, event: Event) {
-        if event.at_ns > self.ended_ns.load(Ordering::Relaxed) {
+        if self.is_past_the_end(event.at_ns) {
             return;
         }
         let root = event.step.step == 0 && event.node.is_some() && !event.step.task.is_bystander();
@@ -128,7 +133,8 @@ impl Recorder {
         if let Some(folder) = self.spill.as_ref().filter(|_| events.len().is_multiple_of(self.held)) {
             let writer = writer.get_or_insert_with(|| Writer::start(folder.clone()));
             if let Ok(writer) = writer {
-                let full = std::mem::replace(events, Vec::with_capacity(self.held));
+                let next = writer.spare().unwrap_or_else(|| Vec::with_capacity(self.held));
+                let full = std::mem::replace(events, next);
                 if let Some(back) = writer.offer(full) {
                     *events = back;
                 }
@@ -188,6 +194,27 @@ mod tests {
         assert!(!long.is_held() && short.is_held());
         assert_eq!(long.to_vec().unwrap(), short.to_vec().unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
+    }
+
+    #[test]
+    fn an_event_is_recorded_without_memory_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = recorder(1_000, folder.path().to_owned());
+        let record = |range: std::ops::Range<u32>| {
+            range.for_each(|number| {
+                recorder.record(event(u64::from(number), number, What::Invoked));
+                recorder.record(event(
+                    u64::from(number),
+                    number,
+                    What::Returned { outcome: Outcome::Completed },
+                ));
+            });
+        };
+        record(0..10_000);
+        // What was told of so many tasks grows by doubling. A buffer comes back, or one is made, or this one grows, per thousand.
+        let allocated = allocation_counter::measure(|| record(10_000..60_000));
+        assert!(allocated.count_total <= 2 * 100 + 10, "{allocated:?}");
+        assert_eq!(recorder.finish().to_vec().unwrap().len(), 120_000);
     }
 
     #[test]

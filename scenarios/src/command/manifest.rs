@@ -65,7 +65,12 @@ pub(super) fn as_it_was(batch: &Batch, ran: &Ran, manifest: &mut Manifest) -> an
         manifest.blocks = blocks;
     }
     if let Some(blocks) = ran.blocks {
-        manifest.threats.push(format!("The budget was spent after {blocks} of {} blocks.", manifest.blocks));
+        // What was not run of them was not needed, or there was no time.
+        if batch.level.is_some() {
+            manifest
+                .threats
+                .push(format!("The budget was spent after {blocks} of {} blocks.", manifest.blocks));
+        }
         manifest.blocks = blocks;
     }
     Ok(())

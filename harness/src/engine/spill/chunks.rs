@@ -29,10 +29,10 @@ impl Chunks {
     }
 
     /// Events of one stamp keep their order.
-    pub(super) fn append(&mut self, mut events: Vec<Event>) -> io::Result<()> {
+    pub(super) fn append(&mut self, events: &mut [Event]) -> io::Result<()> {
         events.sort_by_key(|event| event.at_ns);
         let (mut to, mut bytes, mut end) = (BufWriter::new(&self.file), Vec::new(), self.end());
-        for event in &events {
+        for event in events {
             bytes.clear();
             encode(event, &mut bytes);
             to.write_all(&bytes)?;
@@ -142,7 +142,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let mut stored = Chunks::new(folder.path()).unwrap();
             for chunk in &chunks {
-                stored.append(chunk.clone()).unwrap();
+                stored.append(&mut chunk.clone()).unwrap();
             }
             let mut sorted = chunks.concat();
             sorted.sort_by_key(|event| event.at_ns);
@@ -165,7 +165,7 @@ mod tests {
             step: crate::model::StepRef { task: crate::model::TaskId(0), step: 0 },
             what: crate::model::What::Rejected { reason: "x".repeat(3 * READ) },
         };
-        stored.append(vec![long.clone(), long.clone()]).unwrap();
+        stored.append(&mut [long.clone(), long.clone()]).unwrap();
         let mut seen = 0;
         stored.pass(&mut |_, event| seen += usize::from(*event == long)).unwrap();
         assert_eq!(seen, 2);

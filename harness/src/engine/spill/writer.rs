@@ -15,15 +15,19 @@ const WAITING: usize = 1;
 #[derive(Debug)]
 pub(in crate::engine) struct Writer {
     orders: SyncSender<Vec<Event>>,
+    /// Chunks that are written, to be filled again.
+    spare: Receiver<Vec<Event>>,
     thread: JoinHandle<io::Result<Chunks>>,
 }
 
 impl Writer {
     pub(in crate::engine) fn start(folder: PathBuf) -> io::Result<Self> {
         let (orders, chunks) = sync_channel(WAITING);
-        let thread =
-            std::thread::Builder::new().name("history".to_owned()).spawn(move || write(&chunks, &folder))?;
-        Ok(Self { orders, thread })
+        let (written, spare) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new()
+            .name("history".to_owned())
+            .spawn(move || write(&chunks, &written, &folder))?;
+        Ok(Self { orders, spare, thread })
     }
 
     /// Has a chunk written. Gives it back where the disk is behind. Where it has failed, what is recorded is lost, and
@@ -35,9 +39,14 @@ impl Writer {
         }
     }
 
+    /// Room for a chunk, of one that is written.
+    pub(in crate::engine) fn spare(&self) -> Option<Vec<Event>> {
+        self.spare.try_recv().ok()
+    }
+
     /// Writes the last events too, and waits for all.
     pub(in crate::engine) fn finish(self, last: Vec<Event>) -> io::Result<Chunks> {
-        let Self { orders, thread } = self;
+        let Self { orders, spare: _, thread } = self;
         // Where it has failed it hears nothing any more, and says why.
         drop(orders.send(last));
         drop(orders);
@@ -45,10 +54,17 @@ impl Writer {
     }
 }
 
-fn write(chunks: &Receiver<Vec<Event>>, folder: &std::path::Path) -> io::Result<Chunks> {
+fn write(
+    chunks: &Receiver<Vec<Event>>,
+    spare: &SyncSender<Vec<Event>>,
+    folder: &std::path::Path,
+) -> io::Result<Chunks> {
     let mut written = Chunks::new(folder)?;
-    for events in chunks {
-        written.append(events)?;
+    for mut events in chunks {
+        written.append(&mut events)?;
+        events.clear();
+        // One is enough: the next is filled meanwhile.
+        drop(spare.try_send(events));
     }
     Ok(written)
 }

@@ -270,6 +270,24 @@ async fn a_node_may_not_tell_of_a_run_that_has_not_begun_nor_end_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_tells_of_the_time_after_the_end_of_a_stopped_run_is_left_out_and_no_reason_to_refuse_it()
+{
+    let door = Door::open().await;
+    let (mut frames, _) = door.node(0).await;
+    door.set_to_work(0);
+    let own = StepRef { task: TaskId(0), step: 0 };
+    let event = |at_ns, what| Event { at_ns, node: Some(NodeId(0)), step: own, what };
+    door.stage.recorder.end(5);
+    // Its beginning is not recorded, so that nobody knows of it at its end.
+    let late = vec![event(6, What::Invoked), event(7, What::Returned { outcome: Outcome::Completed })];
+    frames.send(&ToDriver::Events(late)).await.unwrap();
+    frames.send(&ToDriver::Returned).await.unwrap();
+    door.phase(0, |phase| *phase == Phase::Returned).await;
+    assert_eq!(door.stage.recorder.take(), []);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_closed_agent_connection_abandons_the_sections_of_its_node_alone() {
     let door = Door::open().await;
     let mut connections = Vec::new();
