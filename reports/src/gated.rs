@@ -41,8 +41,8 @@ pub(crate) fn verdict(kept: Kept) -> Cell {
     }
 }
 
-/// All thresholds together, in a word and a sentence.
-pub(crate) fn badge(gate: &GateRecord) -> (Cell, String) {
+/// All thresholds together, in a word and in sentences, what had to be said beforehand first.
+pub(crate) fn badge(gate: &GateRecord) -> (Cell, Vec<String>) {
     let [broken, untold] = [Kept::No, Kept::CannotTell].map(|kept| gate.count(kept));
     let asked = gate.answers.len();
     let badge = match (broken, untold) {
@@ -51,7 +51,8 @@ pub(crate) fn badge(gate: &GateRecord) -> (Cell, String) {
         _ => Cell::marked(Mark::Bad, format!("BROKEN {broken}")),
     };
     let all = plural(asked as u64, "threshold");
-    (badge, format!("{all} of {}: {broken} broken, {untold} that cannot be told.", gate.file))
+    let sentence = format!("{all} of {}: {broken} broken, {untold} that cannot be told.", gate.file);
+    (badge, gate.banner.iter().cloned().chain([sentence]).collect())
 }
 
 #[cfg(test)]

@@ -278,9 +278,7 @@ fn ranges_meet(comparison: &Comparison) -> bool {
 }
 
 fn gate(comparison: &Comparison) -> Option<Finding> {
-    let gate = comparison.gate.as_ref()?;
-    let (badge, sentence) = gated::badge(gate);
-    let sentences = gate.banner.iter().cloned().chain([sentence]).collect();
+    let (badge, sentences) = gated::badge(comparison.gate.as_ref()?);
     Some(Finding { question: "Gate", badge, sentences })
 }
 

@@ -1,8 +1,7 @@
 //! The one judgement of a batch: what each row did, whether that was foretold, whether the bench itself was proven, and
 //! the exit code that follows. Command line, terminal, report and JUnit all ask here, so that they cannot disagree.
 //!
-//! What a contender did and what the scenario foretold are two things: whoever let two in or lost a write never passes,
-//! also where that was to be shown. A foretold violation breaks no promise, so the batch may still end with exit code 0.
+//! What each row did is in `standing`. A foretold violation breaks no promise, so the batch may still end with exit code 0.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +13,6 @@ use super::standing::{
     Promise, Standing, gravest, must_be_caught, role, standing, too_few_regressions, with_probes,
 };
 use super::verdict::Verdict;
-
 /// How a batch ended, other than by its answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BatchEnd {
@@ -27,7 +25,6 @@ pub enum BatchEnd {
     /// It still runs, or was killed.
     Missing,
 }
-
 impl BatchEnd {
     /// The end that a manifest tells of.
     #[must_use]
@@ -40,7 +37,6 @@ impl BatchEnd {
         }
     }
 }
-
 /// What a batch amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conclusion {
@@ -56,7 +52,6 @@ pub struct Conclusion {
     /// Whether the bench itself was shown to work.
     pub controls_hold: bool,
 }
-
 impl Conclusion {
     /// Which of several exit codes is that of all together.
     #[must_use]
@@ -66,13 +61,11 @@ impl Conclusion {
         GRAVEST_FIRST.into_iter().find(|code| codes.contains(code)).unwrap_or(0)
     }
 }
-
 /// Something that speaks against a batch.
 struct Reason {
     weight: Weight,
     text: String,
 }
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Weight {
     /// A contender broke a promise.
@@ -82,7 +75,6 @@ enum Weight {
     /// Nor here, but only since the machine had others to serve.
     Busy,
 }
-
 /// Concludes a batch, and the gate that it was put to, if any. Each row is all runs of one contender or control, at least one;
 /// `probes` are those that looked for capacities. What a probe missed is a result; what it broke counts as in any run.
 #[must_use]
@@ -152,7 +144,6 @@ pub fn conclude(
         controls_hold,
     }
 }
-
 /// What a gate has against the batch: what is broken first.
 fn against_gate(gate: Option<&GateRecord>) -> Vec<String> {
     let of = |kept, word: &'static str| {
@@ -166,11 +157,9 @@ fn against_gate(gate: Option<&GateRecord>) -> Vec<String> {
     };
     of(Kept::No, "is broken").chain(of(Kept::CannotTell, "cannot be told")).collect()
 }
-
 fn unproven(text: String) -> Reason {
     Reason { weight: Weight::Unproven, text }
 }
-
 /// What speaks against one row.
 fn against_row(row: &[RunRecord]) -> Vec<Reason> {
     let weight = match role(row) {
@@ -226,7 +215,6 @@ fn against_row(row: &[RunRecord]) -> Vec<Reason> {
     }
     reasons
 }
-
 /// What speaks against probes: what they broke, and contenders of which none tells what they carry.
 fn against_probes(manifest: &Manifest, probes: &[RunRecord]) -> Vec<Reason> {
     let mut reasons = Vec::new();
@@ -259,7 +247,6 @@ fn against_probes(manifest: &Manifest, probes: &[RunRecord]) -> Vec<Reason> {
     }
     reasons
 }
-
 /// What leaves the bench itself unproven: something without exclusion must have been caught, in every block, if anything had
 /// to be kept apart; what was programmed must have been measured; no control may have broken another promise.
 fn against_controls(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) -> Vec<Reason> {
@@ -295,7 +282,6 @@ fn against_controls(manifest: &Manifest, rows: &[&[RunRecord]], end: &BatchEnd) 
     }
     reasons
 }
-
 /// The control `noop` proves the measuring.
 fn noop_is_off(record: &RunRecord) -> Option<String> {
     let (measured_ns, programmed_ns) = (record.latency.delay_ns()?, record.programmed_delay_ns?);

@@ -1,4 +1,5 @@
-//! What can be said of a row, or of all contenders together, after all checks: what each did, and whether that was foretold.
+//! What a row did: what a contender did and what the scenario foretold are two things, and whoever let two in or lost a write never
+//! passes, also where that was to be shown.
 
 use super::run::{Role, RunRecord};
 use super::verdict::{CheckVerdict, Expected, Verdict};
