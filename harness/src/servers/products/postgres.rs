@@ -242,21 +242,28 @@ fn without_password(url: &str) -> String {
 }
 
 /// Removes the System V segment that the server of this data folder keeps as an interlock, and leaves behind when
-/// it is killed. Only when the process that made it is the one that the folder names, and nobody uses it.
+/// it is killed. Only when the process that made it is the one that the folder names, and nobody uses it: those that were
+/// killed with the server a moment ago may still hold it, and once the folder is gone nobody knows of it any more.
 fn remove_segment(data: &Path) {
     let Some((maker, segment)) = recorded_segment(data) else { return };
-    let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
-    // Columns: key, shmid, perms, size, cpid, lpid, nattch, …
-    let unused = table.lines().skip(1).any(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        columns.get(1) == Some(&segment.as_str())
-            && columns.get(4) == Some(&maker.as_str())
-            && columns.get(6) == Some(&"0")
-    });
-    if unused {
-        let result = Command::new("ipcrm").args(["-m", &segment]).output();
-        if !result.is_ok_and(|output| output.status.success()) {
-            tracing::warn!(segment, "a shared memory segment of PostgreSQL could not be removed");
+    for _ in 0..200 {
+        let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+        // Columns: key, shmid, perms, size, cpid, lpid, nattch, …
+        let users = table.lines().skip(1).find_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let ours = columns.get(1) == Some(&segment.as_str()) && columns.get(4) == Some(&maker.as_str());
+            ours.then(|| columns.get(6).map(|users| *users != "0")).flatten()
+        });
+        match users {
+            None => return,
+            Some(true) => child::nap(),
+            Some(false) => {
+                let result = Command::new("ipcrm").args(["-m", &segment]).output();
+                if !result.is_ok_and(|output| output.status.success()) {
+                    tracing::warn!(segment, "a shared memory segment of PostgreSQL could not be removed");
+                }
+                return;
+            }
         }
     }
 }
