@@ -7,7 +7,7 @@ help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
 demo: setup ## how much does each contender carry of a cloud's daily tasks? writes the report
-	cargo run --release -- capacity capacity-spread --budget 320s
+	cargo run --release -- capacity capacity-spread --duration 1.5 --budget 300s
 
 # --- Proofs -------------------------------------------------------------------------------------------------------
 #

@@ -11,7 +11,8 @@ use crate::table::Cell;
 pub(crate) fn figure(carried: &Carried) -> Cell {
     let Some(rate) = carried.per_s() else { return Cell::number(MISSING).noted("not found") };
     let blocks = format::plural(carried.blocks.len() as u64, "block");
-    let note = match carried.estimate() {
+    // Two blocks that are far apart have an interval that is no figure any more.
+    let note = match carried.estimate().filter(|estimate| estimate.interval(0.99).1 < 10.0 * rate) {
         Some(estimate) => {
             let (low, high) = estimate.interval(0.99);
             format!("{}–{}, {blocks}", format::significant(low), format::significant(high))

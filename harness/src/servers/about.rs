@@ -17,6 +17,8 @@ pub(super) struct About {
     pub(super) url: &'static str,
     /// Whether it can be started as several members that agree by majority.
     pub(super) replicated: bool,
+    /// For how long it is slower than it will be: a virtual machine compiles what it runs often.
+    pub(super) warms_s: f64,
     /// The accounts that it may run as when we are root, best first. Where there are none it runs as we do.
     pub(super) accounts: &'static [&'static str],
     /// The names of its processes, as `/proc` has them: of these alone a later lockbench kills what is left.

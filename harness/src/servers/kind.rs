@@ -59,6 +59,12 @@ impl ServerKind {
         self.0.about().replicated
     }
 
+    /// For how many seconds of load it is slower than it will be, from a fresh start: a virtual machine compiles what it runs often.
+    #[must_use]
+    pub fn warms_s(self) -> f64 {
+        self.0.about().warms_s
+    }
+
     /// The titles of those that can, for people.
     #[must_use]
     pub fn replicated() -> String {

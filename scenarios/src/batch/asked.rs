@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use harness::model::Plan;
 use harness::record::ServiceLevel;
+use harness::servers::ServerKind;
 
 use crate::spec::Scenario;
 
@@ -20,11 +21,15 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The scenario that a probe warms up with: well below a rate that may be too much.
-    pub(super) fn warming(&self) -> Scenario {
-        match self.probe {
+    /// The scenario that a run warms up with: of a probe well below a rate that may be too much, and on a server that has just been
+    /// started until that is as fast as it will be.
+    pub(super) fn warming(&self, fresh: Option<ServerKind>) -> Scenario {
+        let mut scenario = match self.probe {
             Some((rate, _)) => self.scenario.at_rate(rate / 2.0),
             None => self.scenario.clone(),
-        }
+        };
+        let warms_s = fresh.filter(|_| self.rate_per_s.is_some()).map_or(0.0, ServerKind::warms_s);
+        scenario.spec.warm_up_s = scenario.spec.warm_up_s.max(warms_s);
+        scenario
     }
 }

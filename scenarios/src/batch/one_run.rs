@@ -58,6 +58,7 @@ impl Batch {
         };
         show.begin(&title, plan.tasks.len() as u64, Arc::clone(&progress));
 
+        let fresh = contender.server.filter(|_| server.is_none());
         let server = match (server, contender.server) {
             (Some(server), _) => Some(server),
             (None, Some(kind)) => Some(self.server(kind).await?),
@@ -103,7 +104,7 @@ impl Batch {
             agent_links,
             spill,
         };
-        if let Some(warm_up) = workload::draw_warm_up(&asked.warming(), plan.settings.seed)? {
+        if let Some(warm_up) = workload::draw_warm_up(&asked.warming(fresh), plan.settings.seed)? {
             let setting = Setting { plan: Arc::new(warm_up), ..setting.clone() };
             let quiet = RunOptions { progress: Arc::default(), ..options.clone() };
             self.placed(contender, &setting, quiet).await?;

@@ -24,8 +24,9 @@ pub(super) enum At {
     Scenario,
     /// At this rate, tasks per second; judged as a run of the scenario.
     Rate(f64),
-    /// At this rate, to see whether the service level is met.
-    Probe(f64),
+    /// At this rate, to see whether the service level is met; only for half as long while nothing has been missed yet, since the search
+    /// goes on anyway.
+    Probe { rate: f64, brief: bool },
 }
 
 /// The order of the runs of a batch.

@@ -57,7 +57,11 @@ impl Probing {
         let jitter = rng.random_range(-1.0..=1.0);
         places.into_iter().find_map(|contender| {
             let rate = self.next_rate(self.names[contender], block, done, jitter)?;
-            Some(Turn { contender, block, at: At::Probe(rate) })
+            let missed =
+                |run: &RunRecord| run.probe.is_some_and(|probe| missed(&self.level, run, &probe).is_some());
+            let brief =
+                block == 1 && !of_block().any(|run| run.contender == self.names[contender] && missed(run));
+            Some(Turn { contender, block, at: At::Probe { rate, brief } })
         })
     }
 
@@ -72,6 +76,10 @@ impl Probing {
             .collect();
         if block == 1 {
             return climb(&seen, self.start_per_s);
+        }
+        // A ceiling is compared with nobody, so that one block is enough.
+        if own().any(|run| run.role == Role::Control) {
+            return None;
         }
         let before: Vec<RunRecord> = own().filter(|run| run.block < block).cloned().collect();
         around(&seen, carried(&self.level, 1, &[&before]).first()?.per_s()?, jitter)
@@ -91,7 +99,7 @@ impl Probing {
 
     /// How many turns a block has that is not the first, about.
     pub(super) fn turns_of_a_block(&self) -> usize {
-        self.names.len() + 3 * self.probed.iter().filter(|probed| **probed).count()
+        self.names.len() + 4 * self.probed.iter().filter(|probed| **probed).count()
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use harness::model::Plan;
 use harness::record::capacity::missed;
 use harness::record::{RunRecord, Skipped, Tally};
-use harness::servers::default_root;
+use harness::servers::{Server, default_root};
 
 use super::asked::Asked;
 use super::decided::decided;
@@ -33,7 +33,7 @@ use crate::workload::{self, block_seed};
 const MOST_REPEATS_PER_BLOCK: u32 = 2;
 
 /// Blocks without which there is no interval, whatever the budget.
-const LEAST_BLOCKS: u32 = 2;
+const LEAST_BLOCKS: u32 = 3;
 
 /// What a batch leaves in memory: also what it has until it fails.
 #[derive(Debug, Default)]
@@ -245,19 +245,16 @@ impl Batch {
         }
     }
 
-    /// Keeps a server for the contender's next probe, or ends it. Where a probe was cut, requests of its waiters may still be
-    /// about: the next has a server that has seen none.
+    /// Keeps a server for the contender's next turn of the block, once it has nothing to do any more, or ends it.
     async fn part_with(
         &self,
         contender: &Contender,
-        server: Option<harness::servers::Server>,
+        server: Option<Server>,
         record: &RunRecord,
         standing: &mut Standing,
     ) -> anyhow::Result<()> {
         let Some(server) = server else { return Ok(()) };
-        let clean = record.probe.is_some_and(|probe| probe.cut_ns.is_none())
-            && record.tasks.completed == record.tasks.planned;
-        match clean && !self.stop.is_cancelled() {
+        match record.probe.is_some() && !self.stop.is_cancelled() {
             true => standing.keep(contender.name, server).await,
             false => Ok(server.stop().await?),
         }
@@ -268,11 +265,17 @@ impl Batch {
         let (scenario, probe) = match turn.at {
             At::Scenario => (self.scenario.clone(), None),
             At::Rate(rate) => (self.scenario.at_rate(rate), None),
-            At::Probe(rate) => (self.scenario.at_rate(rate), self.level.map(|level| (rate, level))),
+            At::Probe { rate, brief } => {
+                let mut scenario = self.scenario.clone();
+                if brief {
+                    scenario.spec.duration_s = scenario.spec.duration_s.map(|whole_s| whole_s / 2.0);
+                }
+                (scenario.at_rate(rate), self.level.map(|level| (rate, level)))
+            }
         };
         let rate_per_s = match turn.at {
             At::Scenario => None,
-            At::Rate(rate) | At::Probe(rate) => Some(rate),
+            At::Rate(rate) | At::Probe { rate, .. } => Some(rate),
         };
         let plan = self.plan_of(&scenario, turn.block)?;
         Ok(Asked { scenario, plan, rate_per_s, probe })

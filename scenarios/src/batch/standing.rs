@@ -2,6 +2,7 @@
 //! nothing from whoever has the turn.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use harness::servers::Server;
 
@@ -57,15 +58,32 @@ impl Standing {
         Ok(Some((server, words)))
     }
 
-    /// Stops a server until its next turn; no session is open on it.
+    /// Stops a server until its next turn, once it has come to rest; no session is open on it.
     pub(super) async fn keep(&mut self, contender: &'static str, mut server: Server) -> anyhow::Result<()> {
         // One that already ran is not ours to stop.
         if server.pid().is_some() {
+            rest(&server).await;
             server.pause().await.map_err(anyhow::Error::msg)?;
         }
         let waiting = Waiting { cpu_ns: server.cpu_ns(), server, since: jiff::Timestamp::now() };
         self.servers.insert(contender, waiting);
         Ok(())
+    }
+}
+
+/// Returns when the server has hardly done anything for a moment: what was still asked of it when a probe was cut is done by then,
+/// and is not left for the next turn. Gives up after some seconds: one that is never at rest is what it is.
+async fn rest(server: &Server) {
+    const LOOK: Duration = Duration::from_millis(50);
+    const MOST_LOOKS: u32 = 60;
+    const AT_REST: f64 = 0.1;
+    for _ in 0..MOST_LOOKS {
+        let before_ns = server.cpu_ns();
+        tokio::time::sleep(LOOK).await;
+        let used_ns = server.cpu_ns().zip(before_ns).map_or(0, |(now, then)| now.saturating_sub(then));
+        if used_ns as f64 <= AT_REST * LOOK.as_nanos() as f64 {
+            return;
+        }
     }
 }
 

@@ -23,6 +23,7 @@ const ABOUT: About = About {
     packages: "etcd-server",
     url: "http://host[:port],…",
     replicated: true,
+    warms_s: 0.0,
     accounts: &["etcd", "nobody"],
     processes: &["etcd"],
     stop: Signal::SIGTERM,

@@ -29,6 +29,7 @@ const ABOUT: About = About {
     packages: "mariadb-server",
     url: "mysql://user[:password]@host[:port]/database",
     replicated: false,
+    warms_s: 0.0,
     // It refuses to run as root.
     accounts: &["mysql", "nobody"],
     processes: &["mariadbd"],

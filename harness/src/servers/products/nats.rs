@@ -32,6 +32,7 @@ const ABOUT: About = About {
     packages: "nats-server",
     url: "nats://host[:port],…",
     replicated: true,
+    warms_s: 0.0,
     accounts: &["nats", "nobody"],
     processes: &["nats-server"],
     stop: Signal::SIGTERM,

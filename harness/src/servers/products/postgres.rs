@@ -30,6 +30,7 @@ const ABOUT: About = About {
     packages: "postgresql",
     url: "postgres://[user[:password]@]host[:port]/database",
     replicated: false,
+    warms_s: 0.0,
     // It refuses to run as root.
     accounts: &["postgres", "nobody"],
     // Left alone, initdb removes what its server was killed in, and with it the number of its shared memory.

@@ -26,6 +26,7 @@ const ABOUT: About = About {
     packages: "redis-server",
     url: "redis://[[user]:password@]host[:port]",
     replicated: false,
+    warms_s: 0.0,
     accounts: &["redis", "nobody"],
     processes: &["redis-server"],
     stop: Signal::SIGTERM,

@@ -22,6 +22,7 @@ const ABOUT: About = About {
     packages: "libzookeeper-java default-jre-headless",
     url: "host[:port],…",
     replicated: true,
+    warms_s: 4.0,
     accounts: &["zookeeper", "nobody"],
     processes: &["java"],
     stop: Signal::SIGTERM,

@@ -73,7 +73,7 @@ fn record(turn: &Turn, order: u32, waits: &[f64]) -> RunRecord {
     latency.wait = Histogram::default();
     let tasks = Tally { planned: waits.len() as u64, completed: waits.len() as u64, ..Tally::default() };
     let probe = match turn.at {
-        At::Probe(rate_per_s) => {
+        At::Probe { rate: rate_per_s, .. } => {
             let within = waits.iter().filter(|wait| **wait <= LIMIT_S).count() as u64;
             let on_time = OnTime { within, ..OnTime::default() };
             Some(Probe { rate_per_s, on_time, cut_ns: None, busiest: 0.0 })
@@ -130,7 +130,7 @@ fn searched(servers: Servers, blocks: u32, seed: u64) -> (Vec<RunRecord>, Ratio)
     let mut records: Vec<RunRecord> = Vec::new();
     while let Some(turn) = probing.next(&records, &[]) {
         let rate = match turn.at {
-            At::Probe(rate) | At::Rate(rate) => rate,
+            At::Probe { rate, .. } | At::Rate(rate) => rate,
             At::Scenario => unreachable!("a batch for capacities has a rate in every turn. turn={turn:?}"),
         };
         let waits = servers.waits(rate, WINDOW_S, &mut rng);
@@ -177,7 +177,7 @@ fn the_order_depends_on_the_records_alone_so_that_a_stopped_batch_goes_on_where_
         let turn = probing.next(&whole[..done], &[]).unwrap();
         assert_eq!(turn.block, whole[done].block);
         match turn.at {
-            At::Probe(rate) => assert_eq!(Some(rate), whole[done].probe.map(|probe| probe.rate_per_s)),
+            At::Probe { rate, .. } => assert_eq!(Some(rate), whole[done].probe.map(|probe| probe.rate_per_s)),
             _ => assert!(whole[done].probe.is_none()),
         }
     }

@@ -154,7 +154,8 @@ impl LockMechanism {
         let planned = self.plan.step(step);
         let resource = self.plan.resource(step);
         Request {
-            keys: vec![resource.key().into()],
+            // Of this run alone: on a server that has served another, nothing that is left of it is in the way.
+            keys: vec![format!("{}-{:08x}", resource.key(), self.run_seed as u32).into()],
             mode: match planned.mode {
                 Mode::Shared if self.variant.capabilities.shared_mode => lock_backends::Mode::Shared,
                 // Without shared mode, shared steps wait for each other: slower, and safe.
