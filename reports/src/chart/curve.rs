@@ -11,7 +11,7 @@ use super::svg::{Named, image};
 use crate::format::{self, MISSING};
 use crate::matrix::quantile;
 use crate::table::{Cell, Group, Head, Table, TableRow};
-use crate::{Comparison, ReportError};
+use crate::{Comparison, ReportError, Spread};
 
 /// Beyond so many times the limit a line is cut: how late what nobody carries is says only how long the probe was.
 const BEYOND: f64 = 20.0;
@@ -30,9 +30,10 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     }
     let limit_ns = level.excess_ns as f64;
     let curve = |probes: &[&RunRecord]| -> Vec<(f64, f64)> {
-        let of = probes.iter().filter_map(|run| Some((run.probe?, excess_p99_ns(run, &run.probe?))));
+        let of =
+            probes.iter().filter_map(|run| Some((run.probe?.rate_per_s, excess_p99_ns(run, &run.probe?))));
         let within = |ns: f64| log_ns(ns.clamp(1_000.0, BEYOND * limit_ns));
-        of.map(|(probe, ns)| (probe.rate_per_s.log10(), within(ns))).collect()
+        neighbours(of).into_iter().map(|(rate, ns)| (rate.log10(), within(ns))).collect()
     };
     let curves: Vec<Line> =
         rows.iter().map(|(_, look, probes)| Line { look: *look, points: curve(probes) }).collect();
@@ -45,7 +46,7 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     let title = "Load and latency";
     let caption = format!(
         "Every probe of every block: the rate that was offered, and how much longer than their own planned work tasks took at \
-         the 99th percentile. Both scales are logarithmic. A rate is carried up to {} (the shaded part). Of a probe that was \
+         the 99th percentile; those of nearly one rate together, at their median. Both scales are logarithmic. A rate is carried up to {} (the shaded part). Of a probe that was \
          stopped, since it could no longer meet that, it is what it would have come to. Controls are grey.",
         format::duration(limit_ns)
     );
@@ -84,6 +85,24 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     Ok(Some(Chart { id: "curve", title: title.to_owned(), caption, svg, legend, data }))
 }
 
+/// Probes of nearly one rate together: its geometric mean, and the median of what was measured, so that a hiccup of one is no jag.
+fn neighbours(probes: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    /// What is nearer to the last is of one rate with it.
+    const NEAR: f64 = 1.06;
+    let mut groups: Vec<Vec<(f64, f64)>> = Vec::new();
+    for (rate, ns) in probes {
+        match groups.last_mut().filter(|group| rate < NEAR * group[0].0) {
+            Some(group) => group.push((rate, ns)),
+            None => groups.push(vec![(rate, ns)]),
+        }
+    }
+    let together = |group: Vec<(f64, f64)>| {
+        let rate = (group.iter().map(|(rate, _)| rate.ln()).sum::<f64>() / group.len() as f64).exp();
+        Some((rate, Spread::of(group.into_iter().map(|(_, ns)| ns))?.median))
+    };
+    groups.into_iter().filter_map(together).collect()
+}
+
 /// A contender's, by rate.
 fn probes<'a>(comparison: &'a Comparison, name: &str) -> Vec<&'a RunRecord> {
     let rate = |run: &RunRecord| run.probe.map_or(0.0, |probe| probe.rate_per_s);
@@ -112,4 +131,17 @@ fn cells(run: &RunRecord) -> Vec<Cell> {
         Cell::number(in_time),
         Cell::words(&stopped),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_of_nearly_one_rate_are_one_point_and_a_hiccup_is_no_jag() {
+        let points =
+            neighbours([(100.0, 1.0), (200.0, 2.0), (203.0, 90.0), (206.0, 3.0), (300.0, 4.0)].into_iter());
+        assert_eq!(points.len(), 3);
+        assert!((points[1].0 - 203.0).abs() < 0.1 && points[1].1 == 3.0, "{points:?}");
+    }
 }

@@ -9,7 +9,7 @@ use super::verb::{Group, Work};
 
 /// Find the highest rate that each contender carries, and compare their latencies at one that all carry.
 ///
-/// A rate is carried when the scenario's [service_level] is met: the 99th percentile of what tasks take beyond their own
+/// A rate is carried when the scenario's service level is met (`service_level`): the 99th percentile of what tasks take beyond their own
 /// planned work, the part of those due in time that complete within the window, and nothing failed. The first block goes up by
 /// half from the scenario's rate until one is missed, then half-way until 5 % are left; later blocks probe around what was
 /// found. Each block ends with a run of every contender at half the least capacity.
