@@ -231,7 +231,7 @@ margin = \"10 %\"
             ("max = \"20 ms\"", "max = \"20 ms\"\nmin = \"1 ms\"", "line 3: a threshold has either `max`"),
             ("20 ms", "0 ms", "line 3: `response_p99` is measured, and no measure is 0"),
             ("metric = \"goodput\"", "metric = \"violations\"", "line 8: `violations` is counted"),
-            ("max =", "most =", "did you mean `max`?"),
+            ("max =", "maxx =", "did you mean `max`?"),
             ("max = \"20 ms\"", "max = 20", "line 4"),
         ] {
             assert!(GOOD.contains(from), "{from}");

@@ -280,6 +280,12 @@ fn what_has_no_capacity_is_refused_with_the_way_out() {
         (&["capacity", "capacity-hot", "--limit", "0"], "must be from 0.1"),
         (&["capacity", "capacity-hot", "--set", "resources.vm.per_rate=-1"], "per_rate must be"),
         (&["capacity", "capacity-hot", "--set", "service_level.p9_ms=1"], "did you mean `p99_ms`"),
+        (
+            &["capacity", "capacity-hot", "--set", "arrivals={shape=\"ramp\",to_per_s=9.0}"],
+            "`arrivals`: a rate that changes",
+        ),
+        (&["run", "capacity-hot", "--set", "arrivals={shape=\"ramp\"}"], "the scenario needs either"),
+        (&["run", "capacity-hot", "--set", "arrivals={shape=\"rmap\"}"], "did you mean `ramp`"),
         (&["capacity"], "required"),
         (&["capacity", "smoke", "--resume", "out"], "cannot be used with"),
         (&["capacity", "--resume", "nowhere"], "nowhere/manifest.json"),

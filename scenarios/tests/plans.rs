@@ -9,7 +9,7 @@ use scenarios::{catalog, workload};
 const PLANS: &[(&str, &str, Option<&str>)] = &[
     ("smoke", "b25bf9a17b8719cb", Some("21c36af1dec02d54")),
     ("vm-lifecycle", "17bf35eaf283cca9", Some("e4e5c10d48e94d48")),
-    ("capacity-spread", "fe8ac7def7a3042e", Some("a7325fe34c6a70de")),
+    ("capacity-spread", "6eff05979a0a0a1d", Some("fd81a803249dfbb7")),
     ("capacity-hot", "ba6163038990b4cb", Some("ffefb5ee21410d9f")),
     ("capacity-zipf", "696782459aa7ac5e", Some("daae19e2c5aa1611")),
     ("hot-key", "3ac2cf2f347d14f4", Some("dfd89d20780df990")),

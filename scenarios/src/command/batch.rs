@@ -18,7 +18,7 @@ use super::signals::watch_signals;
 use crate::batch::{self, Batch, Pinning, Ran, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
-use crate::spec::{Scenario, did_you_mean};
+use crate::spec::{Scenario, ShapeWord, did_you_mean};
 use crate::{calibration, catalog, workload};
 
 /// Which batch.
@@ -301,6 +301,10 @@ fn level(scenario: &Scenario) -> anyhow::Result<ServiceLevel> {
         let what = "capacity is looked for at one rate after the other: the scenario needs rate_per_s, where the search begins, and \
                     duration_s, how long a probe lasts";
         return Err(scenario.error_of("burst", what).into());
+    }
+    if spec.arrivals.as_ref().is_some_and(|arrivals| arrivals.shape != ShapeWord::Constant) {
+        let what = "a rate that changes is none that is carried or not; leave it out";
+        return Err(scenario.error_of("arrivals", what).into());
     }
     if !spec.faults.is_empty() {
         let what =

@@ -8,6 +8,7 @@ use harness::servers::{Durability, Topology};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::arrivals::ArrivalsSpec;
 use super::expect::ExpectSpec;
 use super::faults::FaultSpec;
 use super::level::LevelSpec;
@@ -34,6 +35,9 @@ pub struct ScenarioSpec {
     /// Such a burst again and again, at this distance, for `duration_s`. The tasks of one are then all on one resource, the
     /// next one each time.
     pub burst_every_s: Option<f64>,
+    /// How tasks arrive where that is not independently at `rate_per_s`: at equal distances, on a ramp, a sine, in steps, or as
+    /// recorded.
+    pub arrivals: Option<ArrivalsSpec>,
     /// Length of the run before each measured one, on the same server; not measured.
     #[serde(default)]
     pub warm_up_s: f64,

@@ -11,6 +11,7 @@ mod error;
 mod placement;
 mod word;
 
+mod arrivals;
 mod expect;
 mod faults;
 mod level;
@@ -23,6 +24,7 @@ mod scenario;
 mod limits;
 mod parse;
 
+pub use self::arrivals::{ArrivalsSpec, ShapeWord};
 pub use self::error::{SpecError, Wrong, did_you_mean};
 pub use self::expect::{Class, ExpectSpec};
 pub use self::faults::{FaultSpec, VerbSpec};

@@ -8,7 +8,7 @@ use crate::spec::error::Wrong;
 pub(super) const SHAPE: Shape = Shape {
     fields: "burst",
     asked: |spec| match (spec.rate_per_s, spec.duration_s, spec.burst, spec.burst_every_s) {
-        (None, None, Some(tasks), None) => Some(Box::new(Burst { tasks })),
+        (None, None, Some(tasks), None) if spec.arrivals.is_none() => Some(Box::new(Burst { tasks })),
         _ => None,
     },
 };

@@ -9,7 +9,7 @@ use crate::spec::units::nanos;
 pub(super) const SHAPE: Shape = Shape {
     fields: "burst with burst_every_s and duration_s",
     asked: |spec| match (spec.rate_per_s, spec.duration_s, spec.burst, spec.burst_every_s) {
-        (None, Some(duration_s), Some(tasks), Some(every_s)) => {
+        (None, Some(duration_s), Some(tasks), Some(every_s)) if spec.arrivals.is_none() => {
             Some(Box::new(Bursts { tasks, every_s, duration_s }))
         }
         _ => None,

@@ -5,12 +5,16 @@ mod shape;
 mod burst;
 mod bursts;
 mod poisson;
+mod constant;
+mod varying;
+mod recorded;
 
 pub use self::poisson::Poisson;
 pub use self::shape::{Load, Shape, Start};
 
 /// Every shape of load.
-pub const SHAPES: &[Shape] = &[poisson::SHAPE, burst::SHAPE, bursts::SHAPE];
+pub const SHAPES: &[Shape] =
+    &[poisson::SHAPE, constant::SHAPE, varying::SHAPE, recorded::SHAPE, burst::SHAPE, bursts::SHAPE];
 
 impl super::fields::ScenarioSpec {
     /// When tasks arrive; `None` where the fields do not go together.
@@ -22,6 +26,8 @@ impl super::fields::ScenarioSpec {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng as _;
+
     use super::*;
 
     #[test]
@@ -32,5 +38,59 @@ mod tests {
             std::fs::read_to_string(path).unwrap().contains("\npub(super) const SHAPE: Shape")
         });
         assert_eq!(shapes.count(), SHAPES.len());
+    }
+
+    /// How many tasks arrive in each quarter of the window.
+    fn quarters(settings: &[(&str, &str)]) -> [usize; 4] {
+        let settings: Vec<_> =
+            settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let text = crate::catalog::ALL.iter().find(|(name, _)| *name == "capacity-spread").unwrap().1;
+        let text = text.replace("rate_per_s = 1000.0\n", "");
+        let scenario = crate::spec::Scenario::parse("mine.toml", &text, &settings).unwrap();
+        let load = scenario.spec.load().unwrap();
+        let window_ns = load.window_ns();
+        let mut counts = [0; 4];
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+        let mut last_ns = 0;
+        for start in load.starts(&mut rng) {
+            assert!(start.at_ns >= last_ns && start.at_ns < window_ns);
+            last_ns = start.at_ns;
+            counts[(4 * start.at_ns / window_ns) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn a_rate_may_be_even_rise_swing_or_go_in_steps() {
+        let (rate, window) = (("rate_per_s", "1000.0"), ("duration_s", "8.0"));
+        let near = |count: usize, expected: f64| (count as f64 / expected - 1.0).abs() < 0.1;
+        assert_eq!(quarters(&[rate, window, ("arrivals", "{ shape = \"constant\" }")]), [2_000; 4]);
+        let ramp = quarters(&[rate, window, ("arrivals", "{ shape = \"ramp\", to_per_s = 5000.0 }")]);
+        assert!(near(ramp[0], 3_000.0) && near(ramp[3], 9_000.0), "{ramp:?}");
+        let sine =
+            quarters(&[rate, window, ("arrivals", "{ shape = \"sine\", swing = 1.0, period_s = 8.0 }")]);
+        // 1 + 2/π and 1 − 2/π.
+        assert!(near(sine[0], 3_273.0) && near(sine[2], 727.0), "{sine:?}");
+        let steps = quarters(&[
+            window,
+            ("arrivals", "{ shape = \"steps\", rates_per_s = [100.0, 0.0, 800.0, 400.0] }"),
+        ]);
+        assert!(near(steps[0], 200.0) && steps[1] == 0 && near(steps[2], 1_600.0), "{steps:?}");
+    }
+
+    #[test]
+    fn recorded_tasks_arrive_when_they_did_and_a_bad_file_is_told_by_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("arrivals.csv");
+        let arrivals = format!("{{ shape = \"recorded\", file = {:?} }}", path.to_str().unwrap());
+        std::fs::write(&path, "time,what\n1700000000.5,a\n1700000001.0,b\n1700000003.9,c\n1700000004.4,d\n")
+            .unwrap();
+        assert_eq!(quarters(&[("duration_s", "4.0"), ("arrivals", &arrivals)]), [2, 0, 0, 2]);
+        std::fs::write(&path, "0.5\nlater\n").unwrap();
+        let text = crate::catalog::ALL.iter().find(|(name, _)| *name == "capacity-spread").unwrap().1;
+        let text = text.replace("rate_per_s = 1000.0\n", "");
+        let error = crate::spec::Scenario::parse("mine.toml", &text, &[("arrivals".to_owned(), arrivals)]);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("arrivals.csv, line 2: `later` is no time"), "{error}");
     }
 }

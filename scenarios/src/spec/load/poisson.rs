@@ -10,7 +10,7 @@ use crate::spec::units::nanos;
 pub(super) const SHAPE: Shape = Shape {
     fields: "rate_per_s and duration_s",
     asked: |spec| match (spec.rate_per_s, spec.duration_s, spec.burst, spec.burst_every_s) {
-        (Some(rate_per_s), Some(duration_s), None, None) => {
+        (Some(rate_per_s), Some(duration_s), None, None) if spec.arrivals.is_none() => {
             Some(Box::new(Poisson { rate_per_s, duration_s }))
         }
         _ => None,
