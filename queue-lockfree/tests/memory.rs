@@ -50,7 +50,9 @@ fn a_pending_task_takes_160_bytes_with_its_handle() {
     for keys in [1, 1 << 8] {
         let bytes = bytes_per_pending_task(&queues, 1 << 16, keys);
         println!("{bytes} bytes a pending task at {keys} keys");
-        assert!(bytes <= 160, "{bytes} bytes at {keys} keys");
+        // Unoptimised, the future itself keeps what it was given twice.
+        let most = if cfg!(debug_assertions) { 168 } else { 160 };
+        assert!(bytes <= most, "{bytes} bytes at {keys} keys");
     }
 }
 

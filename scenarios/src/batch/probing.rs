@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use harness::model::splitmix;
 
 use super::order::{At, Order, Turn, has_failed, next_of_block, orders};
-use super::search::{Seen, around, climb};
+use super::search::{MOST_PROBES, Seen, around, climb};
 
 /// The part of the least capacity at which latencies are compared: all carry that with ease.
 const HEALTHY: f64 = 0.5;
@@ -21,6 +21,8 @@ pub(super) struct Probing {
     pub(super) names: Vec<&'static str>,
     /// Of each: whether its capacity is looked for. A control that must be caught has none.
     pub(super) probed: Vec<bool>,
+    /// Of each: whether it is compared. A ceiling is compared with nobody, so that one block of its probes is enough.
+    pub(super) compared: Vec<bool>,
     pub(super) level: ServiceLevel,
     /// Where the first search begins.
     pub(super) start_per_s: f64,
@@ -56,7 +58,7 @@ impl Probing {
         places.sort_by_key(had);
         let jitter = rng.random_range(-1.0..=1.0);
         places.into_iter().find_map(|contender| {
-            let rate = self.next_rate(self.names[contender], block, done, jitter)?;
+            let rate = self.next_rate(contender, block, done, jitter)?;
             let missed =
                 |run: &RunRecord| run.probe.is_some_and(|probe| missed(&self.level, run, &probe).is_some());
             let brief =
@@ -65,20 +67,22 @@ impl Probing {
         })
     }
 
-    fn next_rate(&self, name: &str, block: u32, done: &[RunRecord], jitter: f64) -> Option<f64> {
-        let own = || done.iter().filter(|run| run.contender == name);
-        let seen: Vec<Seen> = own()
-            .filter(|run| run.block == block)
-            .filter_map(|run| {
-                let probe = run.probe?;
-                Some(Seen { rate: probe.rate_per_s, met: missed(&self.level, run, &probe).is_none() })
-            })
-            .collect();
+    fn next_rate(&self, contender: usize, block: u32, done: &[RunRecord], jitter: f64) -> Option<f64> {
+        let own = || done.iter().filter(|run| run.contender == self.names[contender]);
+        let probes = || own().filter(|run| run.block == block && run.probe.is_some());
+        // On a machine that is always busy with others nothing is found.
+        if probes().count() >= MOST_PROBES {
+            return None;
+        }
+        let seen = probes().filter(|run| run.invalid.is_empty()).filter_map(|run| {
+            let probe = run.probe?;
+            Some(Seen { rate: probe.rate_per_s, met: missed(&self.level, run, &probe).is_none() })
+        });
+        let seen: Vec<Seen> = seen.collect();
         if block == 1 {
             return climb(&seen, self.start_per_s);
         }
-        // A ceiling is compared with nobody, so that one block is enough.
-        if own().any(|run| run.role == Role::Control) {
+        if !self.compared[contender] {
             return None;
         }
         let before: Vec<RunRecord> = own().filter(|run| run.block < block).cloned().collect();
@@ -99,7 +103,7 @@ impl Probing {
 
     /// How many turns a block has that is not the first, about.
     pub(super) fn turns_of_a_block(&self) -> usize {
-        self.names.len() + 4 * self.probed.iter().filter(|probed| **probed).count()
+        self.names.len() + 4 * self.compared.iter().filter(|compared| **compared).count()
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use harness::model::Plan;
 use harness::record::capacity::missed;
-use harness::record::{RunRecord, Skipped, Tally};
+use harness::record::{Role, RunRecord, Skipped, Tally};
 use harness::servers::{Server, default_root};
 
 use super::asked::Asked;
@@ -164,6 +164,7 @@ impl Batch {
         let probing = Probing {
             names,
             probed: probed.collect(),
+            compared: self.contenders.iter().map(|contender| contender.role == Role::Contender).collect(),
             level,
             start_per_s: spec.rate_per_s.unwrap_or(100.0),
             blocks: spec.blocks,

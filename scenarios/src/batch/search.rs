@@ -16,7 +16,7 @@ const AROUND: [f64; 3] = [1.0, 0.92, 1.08];
 const JITTER: f64 = 0.02;
 
 /// Probes of one contender in a block, at most; a contender whose answers have no order at all ends so.
-const MOST_PROBES: usize = 40;
+pub(super) const MOST_PROBES: usize = 40;
 
 /// No rate lies outside: nothing on one machine carries more, and nobody waits for less.
 const RATES: std::ops::RangeInclusive<f64> = 0.1..=1e6;

@@ -121,6 +121,7 @@ fn searched(servers: Servers, blocks: u32, seed: u64) -> (Vec<RunRecord>, Ratio)
     let probing = Probing {
         names: vec!["servers"],
         probed: vec![true],
+        compared: vec![true],
         level: ServiceLevel::default(),
         start_per_s: 300.0,
         blocks,
@@ -168,6 +169,7 @@ fn the_order_depends_on_the_records_alone_so_that_a_stopped_batch_goes_on_where_
     let probing = Probing {
         names: vec!["servers"],
         probed: vec![true],
+        compared: vec![true],
         level: ServiceLevel::default(),
         start_per_s: 300.0,
         blocks: 2,
@@ -191,4 +193,25 @@ fn every_block_ends_with_a_run_at_half_the_least_capacity() {
     assert_eq!(runs.len(), 3);
     let probing_rate = estimate.ratio() / 2.0;
     assert!((400.0..500.0).contains(&probing_rate), "{probing_rate}");
+}
+
+#[test]
+fn a_probe_that_the_machine_spoiled_is_made_again_and_not_for_ever() {
+    let probing = Probing {
+        names: vec!["servers"],
+        probed: vec![true],
+        compared: vec![true],
+        level: ServiceLevel::default(),
+        start_per_s: 300.0,
+        blocks: 1,
+        seed: 7,
+    };
+    let mut records: Vec<RunRecord> = Vec::new();
+    while let Some(turn @ Turn { at: At::Probe { rate, .. }, .. }) = probing.next(&records, &[]) {
+        assert!((rate - 300.0).abs() < 1e-9, "nothing has been learnt yet");
+        let mut spoiled = record(&turn, records.len() as u32, &[0.0; 1_000]);
+        spoiled.invalid.push("the machine was too busy".to_owned());
+        records.push(spoiled);
+    }
+    assert_eq!(records.len(), 40);
 }
