@@ -7,12 +7,15 @@ use std::sync::LazyLock;
 
 use harness::record::{
     Awareness, Calibration, CheckVerdict, End, Expected, FaultFacts, FaultRecord, GateAnswer, GateRecord,
-    HarnessCost, Histogram, Kept, Latency, Machine, Manifest, NoiseFloor, OnTime, Operations, Peak,
-    PlanFacts, Probe, Role, RunRecord, SCHEMA_VERSION, ServerFacts, ServiceLevel, Skipped, Survives, Tally,
-    Verdict,
+    HarnessCost, Histogram, Kept, Latency, Machine, Manifest, NoiseFloor, Operations, Peak, PlanFacts, Role,
+    RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally, Verdict,
 };
 
 use crate::Comparison;
+
+mod probed;
+
+pub(crate) use probed::probed;
 
 /// Two contenders, one of them violated, two controls, one skipped, three blocks.
 pub(crate) fn small() -> Comparison {
@@ -41,59 +44,6 @@ fn draw_rich() -> Comparison {
     ];
     let control = |name| Shape { name, role: Role::Control, wait_ns: 60_000, ..RING };
     batch(&contenders, &[NOOP, NONE, control("local-mutex"), control("ring-local")], 3)
-}
-
-/// The rich one with probes: each row carries so many times what the one before it does, in every block a little more or less.
-pub(crate) fn probed() -> Comparison {
-    let mut comparison = rich();
-    let level = ServiceLevel::default();
-    comparison.manifest.service_level = Some(level);
-    comparison.manifest.reference = Some("redis-queue".to_owned());
-    let mut draw = Draw(9);
-    let rows = comparison.rows.clone();
-    let carries = |place: usize, role| match role {
-        Role::Contender => 900.0 * 1.6_f64.powi(place as i32),
-        Role::Control => 40_000.0,
-    };
-    for block in 1..=comparison.manifest.blocks {
-        for (place, row) in rows.iter().enumerate() {
-            if row.contender == "none" {
-                continue;
-            }
-            let own = carries(place, row.role) * (0.02 * draw.normal()).exp();
-            for part in [0.5, 0.8, 0.94, 1.06, 1.2] {
-                let rate_per_s = own * part;
-                let p99_ns =
-                    4e5 * (1.0 / (1.0 - 0.99 * part.min(0.999))).powf(1.05).min(124.0) * part.powi(4);
-                let mut run = row.records[0].clone();
-                run.block = block;
-                run.order = comparison.probes.len() as u32 + 1_000;
-                run.tasks = Tally { planned: TASKS, completed: TASKS, ..Tally::default() };
-                run.latency.excess = draw.durations(TASKS, p99_ns / 3.0, 0.47);
-                run.window_ns = 2_000_000_000;
-                run.verdicts.iter_mut().for_each(|answer| answer.verdict = Verdict::Holds);
-                let late = if part > 1.0 {
-                    TASKS / 4
-                } else if part > 0.9 {
-                    TASKS / 500
-                } else {
-                    0
-                };
-                let on_time = OnTime { within: TASKS - late, due: TASKS, completed: TASKS };
-                run.probe = Some(Probe {
-                    rate_per_s,
-                    on_time,
-                    cut_ns: (part > 1.0).then_some(900_000_000),
-                    busiest: part * own / 120_000.0,
-                });
-                if part > 1.0 {
-                    (0..TASKS / 50).for_each(|_| run.latency.excess.record_ns(60_000_000));
-                }
-                comparison.probes.push(run);
-            }
-        }
-    }
-    comparison
 }
 
 /// The first contender's holder was paused once, and once nobody was hit.

@@ -1,12 +1,13 @@
 //! How much each contender carries, beside the ceilings.
 
-use harness::record::Role;
 use harness::record::capacity::Carried;
-use harness::record::difference::{Answer, Decided, Ratio, Rule, decide};
+use harness::record::difference::{Ratio, Rule, decide};
+use harness::record::{Better, Role};
 
 use crate::Comparison;
 use crate::carries::{figure, limit};
 use crate::format::{self, MISSING};
+use crate::sections::differences::cell as difference_cell;
 use crate::table::{Cell, Group, Head, Table, TableRow};
 
 /// The label of the rows that are not compared.
@@ -81,25 +82,10 @@ fn beside(comparison: &Comparison, all: &[Carried]) -> Vec<Cell> {
     paired
         .iter()
         .map(|paired| match paired.and_then(|_| decided.next()) {
-            Some(decided) => ratio(&decided),
+            Some(decided) => difference_cell(&decided, Better::More),
             None => Cell::number(MISSING),
         })
         .collect()
-}
-
-fn ratio(decided: &Decided) -> Cell {
-    let (low, high) = decided.ratio.interval(0.99);
-    let [ratio, low, high] = [decided.ratio.ratio(), low, high].map(format::significant);
-    let words = match decided.answer {
-        Answer::Different if decided.ratio.ratio() > 1.0 => "more".to_owned(),
-        Answer::Different => "less".to_owned(),
-        Answer::Same => "the same".to_owned(),
-        Answer::CannotTell => match decided.blocks_that_would_tell() {
-            Some(blocks) => format!("cannot tell: {blocks} blocks might"),
-            None => "cannot tell".to_owned(),
-        },
-    };
-    Cell::number(format!("{ratio} ({low}–{high})")).noted(words)
 }
 
 #[cfg(test)]
@@ -117,7 +103,7 @@ mod tests {
         let table = capacity(&fixture::probed()).unwrap();
         let own = cells(&table, "ring-queue");
         assert!(own[0].note.contains("3 blocks") && own[0].note.contains('–'), "{own:?}");
-        assert_eq!(own[1].note, "less", "{own:?}");
+        assert_eq!(own[1].note, "worse", "{own:?}");
         assert_eq!(cells(&table, "redis-queue")[1].text, MISSING, "nobody is compared with himself");
     }
 

@@ -53,7 +53,8 @@ pub(crate) fn cells(decided: &[Option<Decided>], metrics: &[&Metric]) -> Vec<Cel
     .collect()
 }
 
-fn cell(decided: &Decided, which: Better) -> Cell {
+/// One ratio, its interval and what may be said of it.
+pub(super) fn cell(decided: &Decided, which: Better) -> Cell {
     let (low, high) = decided.ratio.interval(0.99);
     let [ratio, low, high] = [decided.ratio.ratio(), low, high].map(format::significant);
     let better = (decided.ratio.ratio() > 1.0) == (which == Better::More);

@@ -2,8 +2,8 @@
 
 mod again;
 mod bench;
-mod capacity;
 mod differences;
+mod capacity;
 mod facts;
 mod faults;
 mod guarantees;

@@ -116,9 +116,8 @@ fn record(turn: &Turn, order: u32, waits: &[f64]) -> RunRecord {
     }
 }
 
-/// A whole search of the capacity of these servers.
-fn searched(servers: Servers, blocks: u32, seed: u64) -> (Vec<RunRecord>, Ratio) {
-    let probing = Probing {
+fn probing(blocks: u32, seed: u64) -> Probing {
+    Probing {
         names: vec!["servers"],
         probed: vec![true],
         compared: vec![true],
@@ -126,7 +125,12 @@ fn searched(servers: Servers, blocks: u32, seed: u64) -> (Vec<RunRecord>, Ratio)
         start_per_s: 300.0,
         blocks,
         seed,
-    };
+    }
+}
+
+/// A whole search of the capacity of these servers.
+fn searched(servers: Servers, blocks: u32, seed: u64) -> (Vec<RunRecord>, Ratio) {
+    let probing = probing(blocks, seed);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut records: Vec<RunRecord> = Vec::new();
     while let Some(turn) = probing.next(&records, &[]) {
@@ -166,15 +170,7 @@ fn a_known_capacity_is_found_within_10_percent_and_its_interval_covers_it() {
 fn the_order_depends_on_the_records_alone_so_that_a_stopped_batch_goes_on_where_it_was() {
     let servers = Servers { count: 1, service_s: 0.001 };
     let (whole, _) = searched(servers, 2, 7);
-    let probing = Probing {
-        names: vec!["servers"],
-        probed: vec![true],
-        compared: vec![true],
-        level: ServiceLevel::default(),
-        start_per_s: 300.0,
-        blocks: 2,
-        seed: 7,
-    };
+    let probing = probing(2, 7);
     for done in 0..whole.len() {
         let turn = probing.next(&whole[..done], &[]).unwrap();
         assert_eq!(turn.block, whole[done].block);
@@ -197,15 +193,7 @@ fn every_block_ends_with_a_run_at_half_the_least_capacity() {
 
 #[test]
 fn a_probe_that_the_machine_spoiled_is_made_again_and_not_for_ever() {
-    let probing = Probing {
-        names: vec!["servers"],
-        probed: vec![true],
-        compared: vec![true],
-        level: ServiceLevel::default(),
-        start_per_s: 300.0,
-        blocks: 1,
-        seed: 7,
-    };
+    let probing = probing(1, 7);
     let mut records: Vec<RunRecord> = Vec::new();
     while let Some(turn @ Turn { at: At::Probe { rate, .. }, .. }) = probing.next(&records, &[]) {
         assert!((rate - 300.0).abs() < 1e-9, "nothing has been learnt yet");
