@@ -10,7 +10,7 @@ use std::process::Command;
 use harness::record::RunRecord;
 use harness::servers::ServerKind;
 
-use trial::{Trial, violated};
+use trial::{Trial, assert_not_violated};
 
 /// A lock and a queue; the fault of the holder's link in place of the scenario's.
 fn each(fault: &str, judge: impl Fn(&str, RunRecord)) {
@@ -24,7 +24,7 @@ fn each(fault: &str, judge: impl Fn(&str, RunRecord)) {
         let Some((record, told)) = trial.run() else { continue };
         assert!(record.faults.hit_a_holder() >= 2, "{contender}: {:?}", record.faults);
         for check in ["exclusion", "lost-update", "fencing", "exactly-once", "conservation", "progress"] {
-            assert!(!violated(&record, check), "{contender}: {check}: {told}");
+            assert_not_violated(&record, check, &format!("{contender}: {told}"));
         }
         judge(contender, record);
     }

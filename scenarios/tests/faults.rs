@@ -12,7 +12,7 @@ use harness::model::{Event, Events as _, What};
 use harness::record::{RunRecord, StoredHistory, Verdict};
 use harness::servers::ServerKind;
 
-use trial::{Trial, violated};
+use trial::{Trial, assert_not_violated, violated};
 
 /// A paused holder of a lease of 400 ms: five times as long, so that a busy machine does not matter.
 fn paused_redis() -> Trial {
@@ -23,24 +23,26 @@ fn paused_redis() -> Trial {
 
 #[test]
 fn without_fencing_a_paused_holder_of_a_lease_is_overtaken_and_writes_all_the_same() {
-    let Some((record, _)) = paused_redis().run() else { return };
+    let Some((record, told)) = paused_redis().run() else { return };
     let faults = &record.faults;
     assert!(faults.hit_a_holder() >= 3, "{faults:?}");
     assert_eq!(faults.regressed(), faults.hit_a_holder(), "{faults:?}");
     assert!(violated(&record, "exclusion") && violated(&record, "lost-update"));
-    assert!(!violated(&record, "conservation"));
+    assert_not_violated(&record, "conservation", &told);
     assert!(faults.entries_before > 0 && faults.last_completed, "{faults:?}");
 }
 
 #[test]
 fn with_fencing_every_such_write_is_refused_and_no_update_is_lost() {
-    let Some((record, _)) = paused_redis().set("fencing=true").run() else { return };
+    let Some((record, told)) = paused_redis().set("fencing=true").run() else { return };
     let faults = &record.faults;
     assert!(faults.hit_a_holder() >= 3, "{faults:?}");
     assert_eq!(faults.regressed(), 0, "{faults:?}");
     let refused = faults.faults.iter().filter(|fault| fault.rejections > 0).count() as u64;
     assert_eq!(refused, faults.hit_a_holder(), "{faults:?}");
-    assert!(!violated(&record, "exclusion") && !violated(&record, "lost-update"));
+    for check in ["exclusion", "lost-update"] {
+        assert_not_violated(&record, check, &told);
+    }
     assert!(record.tasks.rejected >= refused);
 }
 
@@ -53,7 +55,7 @@ fn a_lock_without_lease_and_a_queue_wait_for_a_paused_holder() {
         assert!(faults.hit_a_holder() >= 3, "{contender}: {faults:?}");
         assert_eq!(faults.regressed(), 0, "{contender}: {faults:?}");
         for check in ["exclusion", "lost-update", "conservation"] {
-            assert!(!violated(&record, check), "{contender}: {check}");
+            assert_not_violated(&record, check, contender);
         }
         for fault in faults.faults.iter().filter(|fault| fault.hits > 0) {
             // Awake, he may have left before it is noted that he was woken; a fault at the end of the run is cut short.
@@ -78,7 +80,7 @@ fn a_killed_holder_s_tasks_are_accounted_for_and_its_node_comes_back() {
         assert!(tasks.unknown > 0 && tasks.refused > 0, "{contender}: {tasks:?}");
         assert_eq!(tasks.not_offered, 0, "{contender}: {tasks:?}");
         for check in ["exclusion", "lost-update", "conservation"] {
-            assert!(!violated(&record, check), "{contender}: {check}: {told}");
+            assert_not_violated(&record, check, &format!("{contender}: {told}"));
         }
         assert!(faults.last_completed, "{contender}: it came back: {faults:?}");
     }
@@ -120,7 +122,7 @@ fn a_server_that_is_paused_or_killed_comes_back_also_where_nodes_share_a_process
         let faults = &record.faults;
         assert!(faults.injected() >= 2, "{verb}: {faults:?}");
         assert!(faults.last_completed, "{verb}: {faults:?}");
-        assert!(!violated(&record, "conservation"), "{verb}");
+        assert_not_violated(&record, "conservation", verb);
     }
 }
 
@@ -132,11 +134,11 @@ fn a_holder_whose_answers_do_not_arrive_is_overtaken_and_its_link_is_restored() 
         .set("hold_ms=600.0")
         .set("rate_per_s=1.0")
         .set("least_faults=1");
-    let Some((record, _)) = trial.run() else { return };
+    let Some((record, told)) = trial.run() else { return };
     let faults = &record.faults;
     assert!(faults.hit_a_holder() >= 2, "{faults:?}");
     assert!(faults.faults.iter().all(|fault| fault.verb == "cut from server"), "{faults:?}");
-    assert!(!violated(&record, "conservation"));
+    assert_not_violated(&record, "conservation", &told);
     assert!(record.tasks.completed > 0, "{:?}", record.tasks);
 }
 
@@ -149,7 +151,7 @@ fn broken_before_the_owner(placement: &str, fault: &str) -> RunRecord {
     let (record, told) = trial.run().expect("it needs no server");
     assert!(record.faults.hit_a_holder() >= 2, "{placement} {fault}: {:?}", record.faults);
     for check in ["exclusion", "lost-update", "exactly-once", "conservation", "progress"] {
-        assert!(!violated(&record, check), "{placement} {fault}: {check}: {told}");
+        assert_not_violated(&record, check, &format!("{placement} {fault}: {told}"));
     }
     assert!(record.tasks.completed > record.tasks.planned / 2, "{placement} {fault}: {:?}", record.tasks);
     record

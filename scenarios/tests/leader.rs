@@ -10,7 +10,7 @@ use std::process::Command;
 use harness::record::{FaultRecord, RunRecord, SLICE_NS};
 use harness::servers::ServerKind;
 
-use trial::{Trial, violated};
+use trial::{Trial, assert_not_violated};
 
 const REPLICATED: [(&str, &str); 3] = [("etcd-cas", "etcd"), ("zk-seq", "zookeeper"), ("nats-kv", "nats")];
 
@@ -36,7 +36,7 @@ fn goes_on_without_its_leader(scenario: &'static str, verb: &str) {
         }
         assert!(faults.last_completed, "{contender}: {faults:?}");
         for check in ["exclusion", "lost-update", "conservation", "progress"] {
-            assert!(!violated(&record, check), "{contender}: {check}: {told}");
+            assert_not_violated(&record, check, &format!("{contender}: {told}"));
         }
         let settings = &record.server.as_ref().unwrap().settings;
         assert_eq!(settings.get("members").map(String::as_str), Some("3"), "{settings:?}");
@@ -68,7 +68,7 @@ fn nodes_whose_links_to_the_leader_are_cut_go_on_over_the_other_members() {
             assert!(fault.unserved_ns.unwrap() < until_ns - from_ns, "{contender}: {fault:?}");
         }
         for check in ["exclusion", "lost-update", "conservation", "progress"] {
-            assert!(!violated(&record, check), "{contender}: {check}: {told}");
+            assert_not_violated(&record, check, &format!("{contender}: {told}"));
         }
     }
 }

@@ -7,7 +7,7 @@ mod trial;
 use harness::record::{FaultFacts, RunRecord, Verdict};
 use harness::servers::ServerKind;
 
-use trial::{Trial, violated};
+use trial::{Trial, assert_not_violated, violated};
 
 /// What nobody may break, whatever it does to keys that move.
 const ALWAYS: [&str; 3] = ["exactly-once", "conservation", "progress"];
@@ -49,7 +49,7 @@ fn races_under_faithful_alone(scenario: &'static str, faults: &str, placement: &
             assert_eq!(violated(&record, check), faithful, "{contender} {placement}: {check}: {told}");
         }
         for check in ALWAYS {
-            assert!(!violated(&record, check), "{contender} {placement}: {check}: {told}");
+            assert_not_violated(&record, check, &format!("{contender} {placement}: {told}"));
         }
         let exclusion = record.verdicts.iter().find(|each| each.check == "exclusion").unwrap();
         if let Verdict::Violated { witness } = &exclusion.verdict {
@@ -108,7 +108,7 @@ fn a_paused_owner_is_evicted_and_its_write_is_refused_where_tokens_are_compared(
     assert!(faults.faults.iter().any(|fault| fault.rejections > 0), "somebody was overtaken: {faults:?}");
     assert!(record.tasks.rejected > 0, "{:?}", record.tasks);
     for check in APART.into_iter().chain(ALWAYS) {
-        assert!(!violated(&record, check), "{check}: {told}");
+        assert_not_violated(&record, check, &told);
     }
     assert!(record.detection.contains("suspected after 1000 ms"), "{}", record.detection);
 }
@@ -138,7 +138,7 @@ fn once_a_dead_owner_is_evicted_others_serve_its_keys_before_it_is_back() {
             assert!(fault.freed_ns.unwrap() < down_ns, "{contender}: {fault:?}");
         }
         for check in APART.into_iter().chain(ALWAYS) {
-            assert!(!violated(&record, check), "{contender}: {check}: {told}");
+            assert_not_violated(&record, check, &format!("{contender}: {told}"));
         }
     }
 }
@@ -156,7 +156,7 @@ fn a_node_that_cannot_reach_the_table_of_members_stops_itself_and_others_serve_i
     assert!(faults.faults.iter().any(|fault| fault.moved_keys > 0), "{faults:?}");
     assert!(record.tasks.refused > 0, "its own arrivals: {:?}", record.tasks);
     for check in APART.into_iter().chain(ALWAYS) {
-        assert!(!violated(&record, check), "{check}: {told}");
+        assert_not_violated(&record, check, &told);
     }
 }
 

@@ -8,7 +8,7 @@ mod trial;
 use harness::record::{Amount, CheckVerdict, RunRecord, Verdict};
 use harness::servers::ServerKind;
 
-use trial::{Trial, violated};
+use trial::{Trial, assert_not_violated, violated};
 
 /// Networks of a trial: a burst each.
 const NETWORKS: u64 = 8;
@@ -41,7 +41,7 @@ fn one_router_per_network(contender: &'static str, server: ServerKind) -> Option
     assert_eq!(verdict(&record, "created-once").verdict, Verdict::Holds, "{contender}: {told}");
     assert_eq!(count(&record, "created-once", "created"), NETWORKS, "{contender}: {told}");
     for check in ["exclusion", "lost-update", "fencing", "exactly-once", "conservation", "progress"] {
-        assert!(!violated(&record, check), "{contender}: {check}: {:?}\n{told}", verdict(&record, check));
+        assert_not_violated(&record, check, &format!("{contender}: {told}"));
     }
     assert_eq!(record.latency.burst.count(), NETWORKS, "{contender}");
     // A connection a node at least, and a thread each.
@@ -98,7 +98,7 @@ fn a_job_that_is_not_idempotent_is_not_run_again() {
         assert!(record.faults.hit_a_holder() >= 2, "{contender}: {:?}", record.faults);
         assert_eq!(count(&record, "exactly-once", "sections run again"), 0, "{contender}");
         for check in ["exclusion", "lost-update", "fencing", "exactly-once", "conservation", "progress"] {
-            assert!(!violated(&record, check), "{contender}: {check}: {:?}\n{told}", verdict(&record, check));
+            assert_not_violated(&record, check, &format!("{contender}: {told}"));
         }
         assert!(record.tasks.unknown > 0 && record.faults.last_completed, "{contender}: {:?}", record.tasks);
     }
@@ -111,7 +111,7 @@ fn jobs_keep_steps_apart_where_all_nodes_are_in_one_process() {
         let Some((record, told)) = trial.set("blocks=1").run() else { continue };
         assert_eq!(record.tasks.completed, record.tasks.planned, "{contender}: {told}");
         for verdict in &record.verdicts {
-            assert!(!violated(&record, &verdict.check), "{contender}: {}: {told}", verdict.check);
+            assert_not_violated(&record, &verdict.check, &format!("{contender}: {told}"));
         }
     }
 }

@@ -22,7 +22,8 @@ pub struct Request {
     pub level: u32,
     /// Seeds the order in which slots are tried.
     pub slot_seed: u64,
-    /// Who asks: unique per attempt, kept over retries of the same attempt, so that a retry is recognised.
+    /// Who asks: unique per attempt, kept over retries of the same attempt, so that a retry is recognised. Another one after
+    /// [`LockError::SessionLost`](super::LockError::SessionLost): what the lost session has under way may still withdraw what this one is granted.
     pub owner: OwnerId,
     /// What the holder is doing, for whoever is refused.
     pub description: Arc<str>,

@@ -74,6 +74,20 @@ impl Trial {
 }
 
 pub(crate) fn violated(record: &RunRecord, check: &str) -> bool {
-    let verdict = &record.verdicts.iter().find(|each| each.check == check).unwrap().verdict;
-    matches!(verdict, Verdict::Violated { .. })
+    witness(record, check).is_some()
+}
+
+/// With the events that show it, where it was.
+#[track_caller]
+pub(crate) fn assert_not_violated(record: &RunRecord, check: &str, told: &str) {
+    if let Some(events) = witness(record, check) {
+        panic!("{check} was violated:\n{}\n{told}", events.join("\n"));
+    }
+}
+
+fn witness<'a>(record: &'a RunRecord, check: &str) -> Option<&'a [String]> {
+    match &record.verdicts.iter().find(|each| each.check == check).unwrap().verdict {
+        Verdict::Violated { witness } => Some(witness),
+        _ => None,
+    }
 }

@@ -134,23 +134,24 @@ impl LockMechanism {
     }
 
     /// A guard on the step's key; asked for again when the session is lost on the way, since what it may have held went
-    /// with it.
+    /// with it. By another owner then: what the lost session still has under way withdraws what its owner holds.
     async fn guard(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Result<Guard, LockError> {
-        loop {
+        for attempt in 0.. {
             let client = tokio::select! {
                 biased;
                 client = self.session(at) => client?,
                 // Nothing has been asked for.
                 () = self.clock.sleep_until(deadline_ns) => return Err(LockError::TimedOut),
             };
-            match client.acquire_request(self.request(at, step, deadline_ns)).await {
+            match client.acquire_request(self.request(at, step, attempt, deadline_ns)).await {
                 Err(LockError::SessionLost(_)) if self.clock.now_ns() < deadline_ns => {}
                 answer => return answer,
             }
         }
+        Err(LockError::TimedOut)
     }
 
-    fn request(&self, at: NodeId, step: StepRef, deadline_ns: u64) -> Request {
+    fn request(&self, at: NodeId, step: StepRef, attempt: u32, deadline_ns: u64) -> Request {
         let planned = self.plan.step(step);
         let resource = self.plan.resource(step);
         Request {
@@ -163,7 +164,9 @@ impl LockMechanism {
             },
             level: resource.level,
             slot_seed: self.plan.slot_seed(step),
-            owner: OwnerId(format!("{:x}:{}:{}.{}", self.run_seed, at.0, step.task.0, step.step).into()),
+            owner: OwnerId(
+                format!("{:x}:{}:{}.{}:{attempt}", self.run_seed, at.0, step.task.0, step.step).into(),
+            ),
             description: format!("{step} at node {}", at.0).into(),
             deadline_ns,
             left: CancellationToken::new(),
@@ -289,3 +292,6 @@ fn outcome(error: &LockError) -> Outcome {
         | LockError::Unsupported(_) => Outcome::Failed(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;
