@@ -7,9 +7,14 @@
 //! Aims: a round trip ≤ 1.3 × bare, and ≥ 0.7 × the bare answers per second under load.
 //!
 //! Bare and router take turns within each sample, a few milliseconds each, since a neighbour on the machine takes from
-//! whoever is at work. Criterion tells the router's times; the last lines the medians of both, and of their ratio.
+//! whoever is at work. Criterion tells the router's times; the last lines the medians of both and of their ratio, of the time
+//! and of the processors' time, of which neighbours take less.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+
+#[allow(dead_code, reason = "criterion measures time here")]
+#[path = "common/cpu.rs"]
+mod cpu;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -171,17 +176,26 @@ fn decode(buffer: &mut BytesMut) -> Option<(u64, Bytes)> {
     Some((frame.get_u64(), frame))
 }
 
-/// Times of both for the same number of calls, in turn.
+/// What calls took.
+#[derive(Clone, Copy)]
+struct Cost {
+    wall_ns: f64,
+    cpu_ns: f64,
+}
+
+/// Costs of both for the same number of calls, in turn.
 #[derive(Default)]
 struct Turns {
-    pairs: Vec<(f64, f64)>,
+    pairs: Vec<(Cost, Cost)>,
     calls: f64,
 }
 
 impl Turns {
-    fn enter(&mut self, bare: Duration, router: Duration, calls: u64) {
-        self.pairs.push((bare.as_nanos() as f64 / calls as f64, router.as_nanos() as f64 / calls as f64));
-        self.calls += calls as f64;
+    fn enter(&mut self, bare: Cost, router: Cost, calls: u64) {
+        let calls = calls as f64;
+        let each = |cost: Cost| Cost { wall_ns: cost.wall_ns / calls, cpu_ns: cost.cpu_ns / calls };
+        self.pairs.push((each(bare), each(router)));
+        self.calls += calls;
     }
 
     #[allow(clippy::print_stdout, reason = "a bench tells its result")]
@@ -189,26 +203,33 @@ impl Turns {
         if self.pairs.is_empty() {
             return;
         }
-        let median = |of: fn(&(f64, f64)) -> f64| {
+        let median = |of: &dyn Fn(&(Cost, Cost)) -> f64| {
             let mut values: Vec<f64> = self.pairs.iter().map(of).collect();
             values.sort_by(f64::total_cmp);
             values[values.len() / 2]
         };
+        let tell = |what: &str, of: fn(&Cost) -> f64| {
+            format!(
+                "{what}: bare {:.0} ns, router {:.0} ns, router ÷ bare {:.2}",
+                median(&|(bare, _)| of(bare)),
+                median(&|(_, router)| of(router)),
+                median(&|(bare, router)| of(router) / of(bare)),
+            )
+        };
         println!(
-            "{name}: medians of {} turns, {} calls: bare {:.0} ns, router {:.0} ns, router ÷ bare {:.2}",
+            "{name}: medians of {} turns, {} calls. {}; {}",
             self.pairs.len(),
             self.calls,
-            median(|(bare, _)| *bare),
-            median(|(_, router)| *router),
-            median(|(bare, router)| router / bare),
+            tell("Time", |cost| cost.wall_ns),
+            tell("Processors", |cost| cost.cpu_ns),
         );
     }
 }
 
-fn timed(runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) -> Duration {
-    let start = tokio::time::Instant::now();
+fn timed(runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) -> Cost {
+    let (start, cpu) = (tokio::time::Instant::now(), cpu::cpu_ns());
     runtime.block_on(runtime.spawn(work)).expect("nobody panics");
-    start.elapsed()
+    Cost { wall_ns: start.elapsed().as_nanos() as f64, cpu_ns: cpu::cpu_ns() - cpu }
 }
 
 fn round_trip(c: &mut Criterion) {
@@ -237,7 +258,7 @@ fn round_trip(c: &mut Criterion) {
                 }
             });
             turns.enter(bare, router, calls);
-            router
+            Duration::from_nanos(router.wall_ns as u64)
         });
     });
     group.finish();
@@ -295,7 +316,7 @@ fn pipelined(c: &mut Criterion) {
                     }),
                 );
                 turns.enter(bare, router, calls * callers as u64);
-                router
+                Duration::from_nanos(router.wall_ns as u64)
             });
         });
         group.finish();

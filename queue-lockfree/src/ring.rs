@@ -153,6 +153,12 @@ impl Ring {
         self.owner_at(self.hash.position(key))
     }
 
+    /// Its [`Ring::owner`] and [`Ring::generation`].
+    pub(crate) fn tenure(&self, key: &str) -> (Option<NodeId>, u64) {
+        let position = self.hash.position(key);
+        (self.owner_at(position), self.since_epoch(position))
+    }
+
     fn owner_at(&self, position: u64) -> Option<NodeId> {
         let part = (position >> self.part_shift) as usize;
         let (start, end) = (self.parts[part] as usize, self.parts[part + 1] as usize);

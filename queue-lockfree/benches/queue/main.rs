@@ -26,6 +26,7 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 mod contenders;
+#[path = "../common/cpu.rs"]
 mod cpu;
 
 use std::collections::VecDeque;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::directory::{Drained, Errand};
 use super::owner::{Accepted, Owner, Served};
 use super::wire::{
-    Frame, FrameReader, FrameWriter, Inbox, LinkError, Outbox, Refusal, Request, Surroundings, Unsent,
+    Frame, FrameReader, FrameWriter, Inbox, LinkError, Outbox, Outgoing, Refusal, Request, SMALL_BYTES,
+    Surroundings, Unsent,
 };
 use crate::poison::lock;
 use crate::ring::NodeId;
@@ -62,8 +63,9 @@ async fn serve(stream: TcpStream, owner: Arc<Owner>, around: Surroundings) -> Re
     let (from, reader, writer) = opened?;
     let (outbox, inbox) = Outbox::new(&around.identity.limits);
     let gone = around.closing.child_token();
-    around.tasks.spawn_on(write(writer, inbox, gone.clone(), from), &around.runtime);
-    let inbound = Inbound { owner, outbox, open: Arc::default() };
+    let writer = Arc::new(tokio::sync::Mutex::new(writer));
+    around.tasks.spawn_on(write(Arc::clone(&writer), inbox, gone.clone(), from), &around.runtime);
+    let inbound = Arc::new(Inbound { owner, writer, outbox, open: Mutex::default() });
     let served = gone.run_until_cancelled(inbound.take_in(reader)).await;
     // Who asked over this connection cannot be answered any more: what has not started is taken back.
     inbound.lock().clear();
@@ -74,49 +76,79 @@ async fn serve(stream: TcpStream, owner: Arc<Owner>, around: Surroundings) -> Re
     }
 }
 
-/// Requests of one connection that have not been answered; dropping a sender cancels what has not started.
-type OpenRequests = Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>;
-
 /// The reading side of one connection. It never waits for a handler.
 struct Inbound {
     owner: Arc<Owner>,
+    /// Nothing that was pushed is left in it when it is free.
+    writer: Arc<tokio::sync::Mutex<FrameWriter>>,
     outbox: Outbox,
-    open: OpenRequests,
+    /// Requests that have not been answered; dropping a sender cancels what has not started.
+    open: Mutex<HashMap<u64, oneshot::Sender<()>>>,
 }
 
 impl Inbound {
-    async fn take_in(&self, mut reader: FrameReader) -> Result<(), LinkError> {
+    async fn take_in(self: &Arc<Self>, mut reader: FrameReader) -> Result<(), LinkError> {
+        let mut answers = BytesMut::new();
         loop {
-            match reader.next().await? {
-                Frame::Request(request) => self.request(request).await,
-                Frame::Cancel { correlation } => drop(self.forget(correlation)),
-                Frame::Probe { correlation } => {
-                    let open = self.lock().contains_key(&correlation);
-                    if open {
-                        self.reply(Frame::Alive { correlation }).await;
-                    }
+            let mut next = Some(reader.next().await?);
+            while let Some(frame) = next {
+                self.take(frame, &mut answers).await?;
+                if answers.len() > SMALL_BYTES {
+                    self.flush(&mut answers).await?;
                 }
-                Frame::Drain { correlation, epoch, key } => self.drain(correlation, epoch, key),
-                frame => {
-                    tracing::warn!(node = %self.owner.id, ?frame, "a node sent what only an owner may send");
-                    return Err(LinkError::Stranger);
-                }
+                next = reader.ready()?;
             }
+            // They wait for all that has come with their requests, so that they are written together.
+            self.flush(&mut answers).await?;
         }
     }
 
-    async fn request(&self, request: Request) {
+    async fn take(self: &Arc<Self>, frame: Frame, answers: &mut BytesMut) -> Result<(), LinkError> {
+        match frame {
+            Frame::Request(request) => self.request(request, answers).await,
+            Frame::Cancel { correlation } => drop(self.forget(correlation)),
+            Frame::Probe { correlation } => {
+                let open = self.lock().contains_key(&correlation);
+                if open {
+                    self.reply(Frame::Alive { correlation }).await;
+                }
+            }
+            Frame::Drain { correlation, epoch, key } => self.drain(correlation, epoch, key),
+            frame => {
+                tracing::warn!(node = %self.owner.id, ?frame, "a node sent what only an owner may send");
+                return Err(LinkError::Stranger);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes them itself, unless the task that writes is at it.
+    async fn flush(&self, answers: &mut BytesMut) -> Result<(), LinkError> {
+        if answers.is_empty() {
+            return Ok(());
+        }
+        if let Ok(mut writer) = self.writer.try_lock() {
+            writer.write(answers).await?;
+            answers.clear();
+        } else {
+            self.send(Outgoing::Encoded(std::mem::take(answers))).await;
+        }
+        Ok(())
+    }
+
+    /// What ends at once and is small is put to the other `answers`.
+    async fn request(self: &Arc<Self>, request: Request, answers: &mut BytesMut) {
         let Request { correlation, epoch, level, deadline_ns, key, payload } = request;
         let errand = Errand { key, level, payload, deadline_ns, epoch };
         let place = match self.owner.room_for(&errand) {
             Ok(place) => place,
-            Err(refusal) => return self.reply(Frame::Reply { correlation, answer: Err(refusal) }).await,
+            Err(refusal) => return Frame::Reply { correlation, answer: Err(refusal) }.encode(answers),
         };
         let (cancel, mut cancelled) = oneshot::channel();
         if self.owner.ownership.is_behind(epoch) {
             // It must not hold up those behind it, which may be for keys that are not concerned.
             self.lock().insert(correlation, cancel);
-            let inbound = self.another();
+            let inbound = Arc::clone(self);
             let late = async move {
                 tokio::select! {
                     biased;
@@ -134,9 +166,9 @@ impl Inbound {
         }
         let accepted = match self.owner.accept(errand, place) {
             Ok(accepted) => accepted,
-            Err(refusal) => return self.reply(Frame::Reply { correlation, answer: Err(refusal) }).await,
+            Err(refusal) => return Frame::Reply { correlation, answer: Err(refusal) }.encode(answers),
         };
-        let inbound = self.another();
+        let inbound = Arc::clone(self);
         let mut serving = Box::pin(async move {
             let served = inbound.owner.serve(accepted, cancelled).await;
             (inbound, served)
@@ -146,9 +178,12 @@ impl Inbound {
         if let Poll::Ready((inbound, served)) = at_once {
             let Some(Served { answer, place }) = served else { return };
             let reply = Frame::Reply { correlation, answer };
+            if reply.payload_bytes() <= SMALL_BYTES {
+                return reply.encode(answers);
+            }
             if let Err(Unsent::Full(reply)) = self.outbox.try_send(reply) {
                 let replying = async move {
-                    inbound.reply(reply).await;
+                    inbound.send(reply).await;
                     drop(place);
                 };
                 self.owner.tasks.spawn_on(replying, &self.owner.runtime);
@@ -184,8 +219,8 @@ impl Inbound {
         drop(self.forget(correlation));
     }
 
-    fn drain(&self, correlation: u64, epoch: u64, key: String) {
-        let inbound = self.another();
+    fn drain(self: &Arc<Self>, correlation: u64, epoch: u64, key: String) {
+        let inbound = Arc::clone(self);
         let asking = async move {
             let answer = match inbound.owner.ownership.drained(epoch, &key).await {
                 Drained::Busy => &[0],
@@ -197,13 +232,13 @@ impl Inbound {
         self.owner.tasks.spawn_on(asking, &self.owner.runtime);
     }
 
-    fn another(&self) -> Self {
-        Self { owner: Arc::clone(&self.owner), outbox: self.outbox.clone(), open: Arc::clone(&self.open) }
+    async fn reply(&self, frame: Frame) {
+        self.send(frame.into()).await;
     }
 
     /// Waits while the connection is congested. That cannot deadlock: its other end only takes in replies.
-    async fn reply(&self, frame: Frame) {
-        if self.outbox.send(frame).await.is_err() {
+    async fn send(&self, what: Outgoing) {
+        if self.outbox.send(what).await.is_err() {
             tracing::debug!(node = %self.owner.id, "an answer found its connection closed");
         }
     }
@@ -218,7 +253,12 @@ impl Inbound {
 }
 
 /// Writes answers, as many as there are at a time, until the connection is gone; then those that are left.
-async fn write(mut writer: FrameWriter, mut inbox: Inbox, gone: CancellationToken, node: NodeId) {
+async fn write(
+    writer: Arc<tokio::sync::Mutex<FrameWriter>>,
+    mut inbox: Inbox,
+    gone: CancellationToken,
+    node: NodeId,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let received = gone.run_until_cancelled(inbox.recv_many(&mut batch, BATCH)).await;
@@ -228,10 +268,11 @@ async fn write(mut writer: FrameWriter, mut inbox: Inbox, gone: CancellationToke
                 batch.push(frame);
             }
         }
-        for waiting in &batch {
-            writer.push(&waiting.frame);
-        }
-        let written = writer.flush().await;
+        let written = {
+            let mut writer = writer.lock().await;
+            batch.iter().for_each(|waiting| writer.push(&waiting.what));
+            writer.flush().await
+        };
         batch.clear();
         if let Err(error) = written {
             tracing::debug!(%node, %error, "answers to a node were not sent");

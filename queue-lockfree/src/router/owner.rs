@@ -57,11 +57,11 @@ impl Owner {
     pub(super) fn accept(&self, errand: Errand, place: Place) -> Result<Accepted, Refusal> {
         let (epoch, generation) = {
             let view = self.ownership.membership.view();
-            let (owner, epoch) = (view.owner(&errand.key), view.epoch());
+            let ((owner, generation), epoch) = (view.tenure(&errand.key), view.epoch());
             if owner != Some(self.id) {
                 return Err(Refusal::WrongOwner { owner, epoch });
             }
-            (epoch, view.generation(&errand.key))
+            (epoch, generation)
         };
         let Errand { ref key, level, deadline_ns, .. } = errand;
         let submission = Submission { generation, ..Submission::new(key, level).until(deadline_ns) };

@@ -1,33 +1,53 @@
 //! The requests that one node has open at another, and how each of them ends.
 
-use std::collections::HashMap;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 
 use super::frame::Refusal;
+use crate::now::{Now, reached};
 use crate::poison::lock;
 use crate::sync::{Mutex, MutexGuard};
 
-/// All open calls to one peer.
+/// All open calls to one peer. Under load most of what a call costs is the taking of turns at this table, so whoever has
+/// much to say of many calls says it at once.
 ///
-/// Invariant: a call that is in the table has not ended, and each ends once, by being taken out.
+/// Invariant: a call ends once, and is in the table until its caller has heard how, or is gone.
 pub(in crate::router) struct Calls {
     table: Mutex<Table>,
+    /// That a call is due before those that were known.
+    earlier: Notify,
     limit: usize,
 }
 
 struct Table {
-    open: HashMap<u64, Call>,
-    next: u64,
+    places: Vec<Place>,
+    /// Places without a call.
+    free: Vec<u32>,
+    /// Calls that have not ended.
+    open: usize,
+    /// No caller has to be told before that its deadline has come.
+    due_ns: u64,
     closed: bool,
+}
+
+/// Room for one call after the other.
+#[derive(Default)]
+struct Place {
+    /// How many it has had: an answer to one of them is none to the next.
+    turn: u32,
+    call: Option<Call>,
 }
 
 struct Call {
     phase: Phase,
     /// The peer has said so since it was last asked whether the request is alive.
     heard: bool,
-    ending: oneshot::Sender<Ending>,
+    /// When the caller is to be told that its deadline has come; never again after that.
+    due_ns: u64,
+    news: Option<News>,
+    caller: Option<Waker>,
 }
 
 /// How far a call has come.
@@ -37,6 +57,15 @@ pub(in crate::router) enum Phase {
     Queued,
     /// It went to the connection of this number; the peer may have it.
     Sent(u64),
+}
+
+/// What a caller is told.
+#[derive(Debug)]
+pub(in crate::router) enum News {
+    /// Its deadline has come; the call goes on.
+    Due,
+    /// The last of it.
+    Ended(Ending),
 }
 
 /// How a call ends.
@@ -52,6 +81,15 @@ pub(in crate::router) enum Ending {
     Stopped,
 }
 
+/// What a peer says of a call.
+#[derive(Debug)]
+pub(in crate::router) enum Said {
+    /// The last of it. Nobody may be waiting any more.
+    Answer(Result<Bytes, Refusal>),
+    /// It still has the request.
+    Alive,
+}
+
 /// Why no call can be opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::router) enum OpenError {
@@ -61,58 +99,102 @@ pub(in crate::router) enum OpenError {
 
 impl Calls {
     pub(in crate::router) fn new(limit: usize) -> Self {
-        Self { table: Mutex::new(Table { open: HashMap::new(), next: 0, closed: false }), limit }
+        let table = Table { places: Vec::new(), free: Vec::new(), open: 0, due_ns: u64::MAX, closed: false };
+        Self { table: Mutex::new(table), earlier: Notify::new(), limit }
     }
 
     /// Opens a call and names it.
-    pub(in crate::router) fn open(&self) -> Result<(u64, oneshot::Receiver<Ending>), OpenError> {
-        let (ending, receiver) = oneshot::channel();
+    pub(in crate::router) fn open(&self, deadline_ns: u64) -> Result<u64, OpenError> {
         let mut table = self.lock();
         if table.closed {
             return Err(OpenError::Closed);
         }
-        if table.open.len() >= self.limit {
+        if table.open >= self.limit {
             return Err(OpenError::Full);
         }
-        table.next += 1;
-        let correlation = table.next;
-        table.open.insert(correlation, Call { phase: Phase::Queued, heard: false, ending });
-        Ok((correlation, receiver))
+        let call = Call { phase: Phase::Queued, heard: false, due_ns: deadline_ns, news: None, caller: None };
+        let correlation = table.insert(call);
+        if deadline_ns < table.due_ns {
+            table.due_ns = deadline_ns;
+            drop(table);
+            self.earlier.notify_one();
+        }
+        Ok(correlation)
     }
 
-    /// The request is about to be written to connection `link`; false if the caller has taken it back.
-    pub(in crate::router) fn sending(&self, correlation: u64, link: u64) -> bool {
-        self.lock().open.get_mut(&correlation).map(|call| call.phase = Phase::Sent(link)).is_some()
-    }
-
-    /// The peer answered. Nobody may be waiting any more.
-    pub(in crate::router) fn answered(&self, correlation: u64, answer: Result<Bytes, Refusal>) {
-        let call = self.lock().open.remove(&correlation);
-        end(call, Ending::Answered(answer));
-    }
-
-    /// The peer says that it still has the request.
-    pub(in crate::router) fn alive(&self, correlation: u64) {
-        if let Some(call) = self.lock().open.get_mut(&correlation) {
-            call.heard = true;
+    /// What the caller has not been told yet. Of a call that is not in the table, that it is broken.
+    pub(in crate::router) fn poll_news(&self, correlation: u64, context: &mut Context<'_>) -> Poll<News> {
+        let mut table = self.lock();
+        let Some(call) = table.get(correlation) else { return Poll::Ready(News::Ended(Ending::Broken)) };
+        match call.news {
+            Some(News::Due) => {
+                call.news = None;
+                Poll::Ready(News::Due)
+            }
+            Some(News::Ended(_)) => {
+                let news = table.remove(correlation).and_then(|call| call.news);
+                Poll::Ready(news.unwrap_or(News::Ended(Ending::Broken)))
+            }
+            None => {
+                match &mut call.caller {
+                    Some(caller) => caller.clone_from(context.waker()),
+                    caller => *caller = Some(context.waker().clone()),
+                }
+                Poll::Pending
+            }
         }
     }
 
-    /// Has the peer said so since the last look?
+    /// These are about to be written to connection `link`; leaves out those whose callers have taken them back.
+    pub(in crate::router) fn sending<T>(
+        &self,
+        link: u64,
+        batch: &mut Vec<T>,
+        correlation: impl Fn(&T) -> Option<u64>,
+    ) {
+        let mut table = self.lock();
+        batch.retain(|each| {
+            let Some(correlation) = correlation(each) else { return true };
+            table.unended(correlation).map(|call| call.phase = Phase::Sent(link)).is_some()
+        });
+    }
+
+    /// What the peer has said; `callers` has room for those who wait, for the next time.
+    pub(in crate::router) fn hear(&self, said: &mut Vec<(u64, Said)>, callers: &mut Vec<Waker>) {
+        let mut table = self.lock();
+        for (correlation, said) in said.drain(..) {
+            match said {
+                Said::Answer(answer) => table.end(correlation, Ending::Answered(answer), callers),
+                Said::Alive => {
+                    if let Some(call) = table.unended(correlation) {
+                        call.heard = true;
+                    }
+                }
+            }
+        }
+        drop(table);
+        callers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Has the peer said that it has the request since the last look?
     pub(in crate::router) fn was_alive(&self, correlation: u64) -> bool {
-        self.lock().open.get_mut(&correlation).is_some_and(|call| std::mem::take(&mut call.heard))
+        self.lock().unended(correlation).is_some_and(|call| std::mem::take(&mut call.heard))
     }
 
     /// Takes a call back if nothing of it was sent; true proves that the peer will never see it.
     pub(in crate::router) fn withdraw(&self, correlation: u64) -> bool {
         let mut table = self.lock();
-        let queued = table.open.get(&correlation).is_some_and(|call| call.phase == Phase::Queued);
-        queued && table.open.remove(&correlation).is_some()
+        let queued = table.unended(correlation).is_some_and(|call| call.phase == Phase::Queued);
+        if queued {
+            table.remove(correlation);
+        }
+        queued
     }
 
-    /// The caller is gone; returns how far the call had come if it was open.
+    /// The caller is gone; returns how far the call had come if it had not ended.
     pub(in crate::router) fn abandon(&self, correlation: u64) -> Option<Phase> {
-        self.lock().open.remove(&correlation).map(|call| call.phase)
+        let call = self.lock().remove(correlation)?;
+        call.is_open().then_some(call.phase)
     }
 
     /// No connection could be made: ends all calls that wait for one.
@@ -131,18 +213,51 @@ impl Calls {
         self.end_where(|phase| Some(if phase == Phase::Queued { Ending::Stopped } else { Ending::Broken }));
     }
 
-    fn end_where(&self, ending: impl Fn(Phase) -> Option<Ending>) {
-        let ended: Vec<Call> = self
-            .lock()
-            .open
-            .extract_if(|_, call| ending(call.phase).is_some())
-            .map(|(_, call)| call)
-            .collect();
-        for call in ended {
-            if let Some(ending) = ending(call.phase) {
-                end(Some(call), ending);
+    /// Tells callers that their deadlines have come, for as long as it is polled: one timer for all calls, since hardly one of
+    /// them lasts until then.
+    pub(in crate::router) async fn watch_deadlines(&self, now: &dyn Now) {
+        loop {
+            let due_ns = self.lock().due_ns;
+            tokio::select! {
+                biased;
+                () = reached(now, due_ns) => self.tell_due(now.now_ns()),
+                () = self.earlier.notified() => {}
             }
         }
+    }
+
+    fn tell_due(&self, now_ns: u64) {
+        let mut callers = Vec::new();
+        let mut table = self.lock();
+        let mut next_ns = u64::MAX;
+        for call in table.places.iter_mut().filter_map(|place| place.call.as_mut()) {
+            if !call.is_open() {
+                continue;
+            }
+            if call.due_ns <= now_ns {
+                call.due_ns = u64::MAX;
+                call.news = Some(News::Due);
+                callers.extend(call.caller.take());
+            }
+            next_ns = next_ns.min(call.due_ns);
+        }
+        table.due_ns = next_ns;
+        drop(table);
+        callers.into_iter().for_each(Waker::wake);
+    }
+
+    fn end_where(&self, ending: impl Fn(Phase) -> Option<Ending>) {
+        let mut callers = Vec::new();
+        let mut table = self.lock();
+        let open = table.places.iter().zip(0..).filter_map(|(place, index)| {
+            let call = place.call.as_ref().filter(|call| call.is_open())?;
+            Some((number(place.turn, index), ending(call.phase)?))
+        });
+        for (correlation, ending) in open.collect::<Vec<_>>() {
+            table.end(correlation, ending, &mut callers);
+        }
+        drop(table);
+        callers.into_iter().for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -150,65 +265,189 @@ impl Calls {
     }
 }
 
-fn end(call: Option<Call>, ending: Ending) {
-    if let Some(call) = call {
-        // The caller may have gone in this moment; then nobody cares.
-        drop(call.ending.send(ending));
+impl Call {
+    fn is_open(&self) -> bool {
+        !matches!(self.news, Some(News::Ended(_)))
     }
+}
+
+impl Table {
+    fn insert(&mut self, call: Call) -> u64 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            u32::try_from(self.places.len() - 1).expect("calls are bounded, and so are places")
+        });
+        let place = &mut self.places[index as usize];
+        place.turn = place.turn.wrapping_add(1);
+        place.call = Some(call);
+        self.open += 1;
+        number(place.turn, index)
+    }
+
+    fn place(&mut self, correlation: u64) -> Option<&mut Place> {
+        let place = self.places.get_mut(correlation as u32 as usize)?;
+        (place.turn == (correlation >> 32) as u32).then_some(place)
+    }
+
+    fn get(&mut self, correlation: u64) -> Option<&mut Call> {
+        self.place(correlation)?.call.as_mut()
+    }
+
+    fn unended(&mut self, correlation: u64) -> Option<&mut Call> {
+        self.get(correlation).filter(|call| call.is_open())
+    }
+
+    fn end(&mut self, correlation: u64, ending: Ending, callers: &mut Vec<Waker>) {
+        if let Some(call) = self.unended(correlation) {
+            call.news = Some(News::Ended(ending));
+            callers.extend(call.caller.take());
+            self.open -= 1;
+        }
+    }
+
+    fn remove(&mut self, correlation: u64) -> Option<Call> {
+        let call = self.place(correlation)?.call.take()?;
+        self.free.push(correlation as u32);
+        self.open -= usize::from(call.is_open());
+        Some(call)
+    }
+}
+
+fn number(turn: u32, index: u32) -> u64 {
+    u64::from(turn) << 32 | u64::from(index)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
     use super::*;
+    use crate::now::TokioNow;
+
+    fn sending(calls: &Calls, correlation: u64, link: u64) -> bool {
+        let mut batch = vec![correlation];
+        calls.sending(link, &mut batch, |correlation| Some(*correlation));
+        !batch.is_empty()
+    }
+
+    fn hear(calls: &Calls, correlation: u64, said: Said) {
+        calls.hear(&mut vec![(correlation, said)], &mut Vec::new());
+    }
+
+    fn news(calls: &Calls, correlation: u64) -> Option<News> {
+        match calls.poll_news(correlation, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(news) => Some(news),
+            Poll::Pending => None,
+        }
+    }
+
+    fn ending(calls: &Calls, correlation: u64) -> Option<Ending> {
+        match news(calls, correlation)? {
+            News::Ended(ending) => Some(ending),
+            News::Due => panic!("it is not due"),
+        }
+    }
 
     #[test]
     fn a_broken_connection_ends_only_what_it_carried() {
         let calls = Calls::new(10);
-        let (queued, mut queued_end) = calls.open().unwrap();
-        let (old, mut old_end) = calls.open().unwrap();
-        let (new, mut new_end) = calls.open().unwrap();
-        assert!(calls.sending(old, 1) && calls.sending(new, 2));
+        let [queued, old, new] = std::array::from_fn(|_| calls.open(u64::MAX).unwrap());
+        assert!(sending(&calls, old, 1) && sending(&calls, new, 2));
         calls.broken(1);
-        assert!(matches!(old_end.try_recv(), Ok(Ending::Broken)));
-        assert!(new_end.try_recv().is_err() && queued_end.try_recv().is_err());
+        assert!(matches!(ending(&calls, old), Some(Ending::Broken)));
+        assert!(ending(&calls, new).is_none() && ending(&calls, queued).is_none());
         calls.unreachable();
-        assert!(matches!(queued_end.try_recv(), Ok(Ending::Unreachable)));
-        assert!(!calls.sending(queued, 3), "an ended call is not sent");
-        calls.answered(new, Ok(Bytes::new()));
-        assert!(matches!(new_end.try_recv(), Ok(Ending::Answered(Ok(_)))));
+        assert!(!sending(&calls, queued, 3), "an ended call is not sent");
+        assert!(matches!(ending(&calls, queued), Some(Ending::Unreachable)));
+        hear(&calls, new, Said::Answer(Ok(Bytes::new())));
+        assert!(matches!(ending(&calls, new), Some(Ending::Answered(Ok(_)))));
     }
 
     #[test]
     fn only_an_unsent_call_can_be_withdrawn() {
         let calls = Calls::new(10);
-        let (sent, _sent_end) = calls.open().unwrap();
-        let (queued, _queued_end) = calls.open().unwrap();
-        assert!(calls.sending(sent, 1));
+        let [sent, queued] = std::array::from_fn(|_| calls.open(u64::MAX).unwrap());
+        assert!(sending(&calls, sent, 1));
         assert!(!calls.withdraw(sent));
         assert!(calls.withdraw(queued));
-        assert!(!calls.sending(queued, 1));
+        assert!(!sending(&calls, queued, 1));
     }
 
     #[test]
     fn calls_are_bounded_and_end_when_the_node_stops() {
         let calls = Calls::new(2);
-        let (first, mut first_end) = calls.open().unwrap();
-        let (_, mut second_end) = calls.open().unwrap();
-        assert_eq!(calls.open().unwrap_err(), OpenError::Full);
-        assert!(calls.sending(first, 1));
+        let [first, second] = std::array::from_fn(|_| calls.open(u64::MAX).unwrap());
+        assert_eq!(calls.open(u64::MAX).unwrap_err(), OpenError::Full);
+        assert!(sending(&calls, first, 1));
         calls.close();
-        assert!(matches!(first_end.try_recv(), Ok(Ending::Broken)));
-        assert!(matches!(second_end.try_recv(), Ok(Ending::Stopped)));
-        assert_eq!(calls.open().unwrap_err(), OpenError::Closed);
+        assert!(matches!(ending(&calls, first), Some(Ending::Broken)));
+        assert!(matches!(ending(&calls, second), Some(Ending::Stopped)));
+        assert_eq!(calls.open(u64::MAX).unwrap_err(), OpenError::Closed);
+    }
+
+    #[test]
+    fn a_call_that_has_ended_or_whose_caller_is_gone_takes_up_no_room() {
+        let calls = Calls::new(1);
+        let heard = calls.open(u64::MAX).unwrap();
+        hear(&calls, heard, Said::Answer(Ok(Bytes::new())));
+        assert!(ending(&calls, heard).is_some());
+        let first = calls.open(u64::MAX).unwrap();
+        hear(&calls, first, Said::Answer(Ok(Bytes::new())));
+        let second = calls.open(u64::MAX).expect("the first has ended, heard or not");
+        assert_eq!(calls.abandon(second), Some(Phase::Queued));
+        assert_eq!(calls.abandon(first), None, "it had ended");
+        let third = calls.open(u64::MAX).unwrap();
+        assert_eq!(calls.open(u64::MAX).unwrap_err(), OpenError::Full);
+        assert!(sending(&calls, third, 1));
+        assert_eq!(calls.abandon(third), Some(Phase::Sent(1)));
+    }
+
+    #[test]
+    fn a_late_answer_is_none_to_the_call_that_has_the_place_now() {
+        let calls = Calls::new(1);
+        let late = calls.open(u64::MAX).unwrap();
+        calls.abandon(late);
+        let present = calls.open(u64::MAX).unwrap();
+        hear(&calls, late, Said::Answer(Ok(Bytes::new())));
+        hear(&calls, late, Said::Alive);
+        assert!(ending(&calls, present).is_none() && !calls.was_alive(present));
+        assert!(!sending(&calls, late, 1) && !calls.withdraw(late));
     }
 
     #[test]
     fn a_sign_of_life_counts_once() {
         let calls = Calls::new(1);
-        let (call, _end) = calls.open().unwrap();
+        let call = calls.open(u64::MAX).unwrap();
         assert!(!calls.was_alive(call));
-        calls.alive(call);
+        hear(&calls, call, Said::Alive);
         assert!(calls.was_alive(call));
         assert!(!calls.was_alive(call));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_caller_hears_once_that_its_deadline_has_come_whichever_was_opened_first() {
+        let (calls, now) = (&Calls::new(10), TokioNow::start());
+        let [late, early, never] = [20, 10, 0].map(|ms| {
+            let deadline_ns = if ms == 0 { u64::MAX } else { now.deadline_in(Duration::from_millis(ms)) };
+            calls.open(deadline_ns).unwrap()
+        });
+        let due = |correlation| poll_fn(move |context| calls.poll_news(correlation, context));
+        let callers = async {
+            assert!(matches!(due(early).await, News::Due));
+            assert!(now.now_ns() < 20_000_000, "{}", now.now_ns());
+            assert!(matches!(due(late).await, News::Due));
+            assert!(now.now_ns() >= 20_000_000, "{}", now.now_ns());
+            let later = calls.open(now.deadline_in(Duration::from_millis(5))).unwrap();
+            assert!(matches!(due(later).await, News::Due));
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            for call in [early, late, later, never] {
+                assert!(news(&calls, call).is_none(), "it is told once, and the call goes on");
+            }
+        };
+        tokio::select! {
+            () = callers => {}
+            () = calls.watch_deadlines(&now) => {}
+        }
     }
 }

@@ -18,7 +18,7 @@ pub(in crate::router) const PROTOCOL_VERSION: u8 = 1;
 const LENGTH_BYTES: usize = 4;
 const HEADER_BYTES: usize = 1 + 1 + 8;
 
-/// What is shorter is copied out of the buffer that a connection reads into: a task that waits would otherwise keep all of it,
+/// A shorter frame is copied out of the buffer that a connection reads into: a task that waits would otherwise keep all of it,
 /// which is four times as much or more.
 const SHARED_BYTES: usize = READ_BYTES / 4;
 
@@ -173,9 +173,12 @@ impl Frame {
             return Ok(None);
         }
         buffer.advance(LENGTH_BYTES);
-        let mut fields = buffer.split_to(length).freeze();
-        let frame = Self::decode_fields(&mut fields)?;
-        if fields.has_remaining() { Err(FrameError::Trailing(fields.remaining())) } else { Ok(Some(frame)) }
+        if length < SHARED_BYTES {
+            let frame = Self::decode_fields(&buffer[..length])?;
+            buffer.advance(length);
+            return Ok(Some(frame));
+        }
+        Self::decode_fields(buffer.split_to(length).freeze()).map(Some)
     }
 
     /// Bytes of what it carries for others, which is nearly all of a large one.
@@ -248,7 +251,13 @@ impl Frame {
         }
     }
 
-    fn decode_fields(fields: &mut Bytes) -> Result<Self, FrameError> {
+    /// Of a whole frame, without its length. What it keeps is shared with [`Bytes`], and copied from a slice.
+    fn decode_fields(mut fields: impl Buf) -> Result<Self, FrameError> {
+        let frame = Self::decode_from(&mut fields)?;
+        if fields.has_remaining() { Err(FrameError::Trailing(fields.remaining())) } else { Ok(frame) }
+    }
+
+    fn decode_from(fields: &mut impl Buf) -> Result<Self, FrameError> {
         let version = fields.try_get_u8()?;
         if version != PROTOCOL_VERSION {
             return Err(FrameError::Version(version));
@@ -269,19 +278,15 @@ impl Frame {
                 deadline_ns: fields.try_get_u64()?,
                 key: {
                     let length = fields.try_get_u32()? as usize;
-                    text(take(fields, length)?)?
+                    text(fields, length)?
                 },
-                payload: kept(fields.split_to(fields.len())),
+                payload: rest(fields),
             }),
             4 => Self::Reply { correlation, answer: decode_answer(fields)? },
             5 => Self::Cancel { correlation },
             6 => Self::Probe { correlation },
             7 => Self::Alive { correlation },
-            8 => Self::Drain {
-                correlation,
-                epoch: fields.try_get_u64()?,
-                key: text(fields.split_to(fields.len()))?,
-            },
+            8 => Self::Drain { correlation, epoch: fields.try_get_u64()?, key: text_to_the_end(fields)? },
             value => return Err(FrameError::Unknown { what: "kind of frame", value }),
         })
     }
@@ -320,10 +325,10 @@ fn encode_answer(answer: &Result<Bytes, Refusal>, out: &mut BytesMut) {
     }
 }
 
-fn decode_answer(fields: &mut Bytes) -> Result<Result<Bytes, Refusal>, FrameError> {
+fn decode_answer(fields: &mut impl Buf) -> Result<Result<Bytes, Refusal>, FrameError> {
     let code = fields.try_get_u8()?;
     Ok(match code {
-        0 => Ok(kept(fields.split_to(fields.len()))),
+        0 => Ok(rest(fields)),
         1 => Err(Refusal::QueueFull),
         2 => Err(Refusal::TimedOut),
         3 => Err(Refusal::Shutdown),
@@ -332,29 +337,33 @@ fn decode_answer(fields: &mut Bytes) -> Result<Result<Bytes, Refusal>, FrameErro
             let owner = if fields.has_remaining() { Some(NodeId(fields.try_get_u16()?)) } else { None };
             Err(Refusal::WrongOwner { owner, epoch })
         }
-        5 => Err(Refusal::Failed(text(fields.split_to(fields.len()))?)),
-        6 => Err(Refusal::Unknown(text(fields.split_to(fields.len()))?)),
+        5 => Err(Refusal::Failed(text_to_the_end(fields)?)),
+        6 => Err(Refusal::Unknown(text_to_the_end(fields)?)),
         value => return Err(FrameError::Unknown { what: "answer", value }),
     })
 }
 
-fn secret(fields: &mut Bytes) -> Result<Secret, FrameError> {
+fn secret(fields: &mut impl Buf) -> Result<Secret, FrameError> {
     let mut secret = [0; 32];
     fields.try_copy_to_slice(&mut secret)?;
     Ok(Secret(secret))
 }
 
-fn take(fields: &mut Bytes, length: usize) -> Result<Bytes, FrameError> {
-    if length > fields.len() { Err(FrameError::Truncated) } else { Ok(fields.split_to(length)) }
+fn rest(fields: &mut impl Buf) -> Bytes {
+    fields.copy_to_bytes(fields.remaining())
 }
 
-/// As it may be kept for long.
-fn kept(bytes: Bytes) -> Bytes {
-    if bytes.len() < SHARED_BYTES { Bytes::copy_from_slice(&bytes) } else { bytes }
+fn text_to_the_end(fields: &mut impl Buf) -> Result<String, FrameError> {
+    text(fields, fields.remaining())
 }
 
-fn text(bytes: Bytes) -> Result<String, FrameError> {
-    String::from_utf8(bytes.into()).map_err(|_| FrameError::Text)
+fn text(fields: &mut impl Buf, length: usize) -> Result<String, FrameError> {
+    if length > fields.remaining() {
+        return Err(FrameError::Truncated);
+    }
+    let mut bytes = vec![0; length];
+    fields.copy_to_slice(&mut bytes);
+    String::from_utf8(bytes).map_err(|_| FrameError::Text)
 }
 
 fn len_u32(length: usize) -> u32 {

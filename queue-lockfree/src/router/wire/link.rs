@@ -11,6 +11,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::frame::{Frame, FrameError, READ_BYTES};
+use super::outbox::Outgoing;
 use crate::ring::NodeId;
 use crate::router::limits::{RouterLimits, Secret};
 
@@ -68,7 +69,7 @@ impl Identity {
     ) -> Result<(FrameReader, FrameWriter), LinkError> {
         let opening = async {
             let (mut reader, mut writer) = self.split(TcpStream::connect(address).await?)?;
-            writer.push(&Frame::Hello { secret: self.secret, from: self.id, to: node });
+            writer.push(&Frame::Hello { secret: self.secret, from: self.id, to: node }.into());
             writer.flush().await?;
             match reader.next().await? {
                 Frame::Welcome { secret, node: found } if self.secret.matches(&secret) => {
@@ -98,7 +99,7 @@ impl Identity {
                 return Err(LinkError::Stranger);
             }
             // Sent before the check, so that a node dialled by mistake is named at the other end too.
-            writer.push(&Frame::Welcome { secret: self.secret, node: self.id });
+            writer.push(&Frame::Welcome { secret: self.secret, node: self.id }.into());
             writer.flush().await?;
             if to != self.id {
                 return Err(LinkError::OtherNode { expected: to, found: self.id });
@@ -122,7 +123,7 @@ impl FrameReader {
     /// The next frame. Cancel safe: bytes that were read are kept.
     pub(in crate::router) async fn next(&mut self) -> Result<Frame, LinkError> {
         loop {
-            if let Some(frame) = Frame::decode(&mut self.buffer, self.max)? {
+            if let Some(frame) = self.ready()? {
                 return Ok(frame);
             }
             self.buffer.reserve(READ_BYTES);
@@ -131,14 +132,25 @@ impl FrameReader {
             }
         }
     }
+
+    /// The next frame, if all of it has been read.
+    pub(in crate::router) fn ready(&mut self) -> Result<Option<Frame>, LinkError> {
+        Ok(Frame::decode(&mut self.buffer, self.max)?)
+    }
 }
 
 impl FrameWriter {
-    pub(in crate::router) fn push(&mut self, frame: &Frame) {
-        frame.encode(&mut self.buffer);
+    pub(in crate::router) fn push(&mut self, what: &Outgoing) {
+        what.encode(&mut self.buffer);
     }
 
-    /// Sends all that was pushed. Not cancel safe: a half-sent frame ruins the connection.
+    /// Sends frames that are encoded already; there must be nothing to flush. Not cancel safe: a half-sent frame ruins the
+    /// connection.
+    pub(in crate::router) async fn write(&mut self, frames: &[u8]) -> Result<(), LinkError> {
+        Ok(timeout(self.timeout, self.half.write_all(frames)).await.map_err(|_| LinkError::Late)??)
+    }
+
+    /// Sends all that was pushed. Not cancel safe, as [`FrameWriter::write`].
     pub(in crate::router) async fn flush(&mut self) -> Result<(), LinkError> {
         timeout(self.timeout, self.half.write_all(&self.buffer)).await.map_err(|_| LinkError::Late)??;
         self.buffer.clear();

@@ -8,5 +8,5 @@ mod peer;
 
 pub(super) use self::frame::{FRAME_OVERHEAD, Frame, Refusal, Request};
 pub(super) use self::link::{FrameReader, FrameWriter, Identity, LinkError};
-pub(super) use self::outbox::{Inbox, Outbox, Unsent};
+pub(super) use self::outbox::{Inbox, Outbox, Outgoing, SMALL_BYTES, Unsent};
 pub(super) use self::peer::{Peer, Surroundings};

@@ -1,8 +1,9 @@
-//! Frames that wait to be written to one connection: bounded in number and in bytes, each until it is written.
+//! What waits to be written to one connection: bounded in number and in bytes, each until it is written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::BytesMut;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -10,7 +11,7 @@ use super::frame::Frame;
 use crate::router::limits::RouterLimits;
 
 /// Frames of no more bytes are bounded by their number alone: that many of them are little.
-const SMALL_BYTES: usize = 16 * 1024;
+pub(in crate::router) const SMALL_BYTES: usize = 16 * 1024;
 
 /// The end at which frames are put in.
 #[derive(Clone)]
@@ -25,17 +26,25 @@ pub(in crate::router) struct Outbox {
 /// The end at which they are taken out.
 pub(in crate::router) type Inbox = mpsc::Receiver<Waiting>;
 
-/// A frame, and its room until it is dropped: not before its bytes are written.
+/// What is to be written, and its room until it is dropped: not before its bytes are written.
 pub(in crate::router) struct Waiting {
-    pub(in crate::router) frame: Frame,
+    pub(in crate::router) what: Outgoing,
     _room: Option<OwnedSemaphorePermit>,
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(in crate::router) enum Outgoing {
+    Frame(Frame),
+    /// Small frames, encoded: what comes about together waits together.
+    Encoded(BytesMut),
 }
 
 /// Why a frame was not put in.
 #[derive(Debug)]
 pub(in crate::router) enum Unsent {
     /// There is no room now.
-    Full(Frame),
+    Full(Outgoing),
     /// Nobody takes anything out any more.
     Closed,
 }
@@ -49,8 +58,9 @@ impl Outbox {
     }
 
     /// Puts a frame in, when there is room. Cancel safe: then it was not put in.
-    pub(in crate::router) async fn send(&self, frame: Frame) -> Result<(), Unsent> {
-        let room = match self.needed(&frame) {
+    pub(in crate::router) async fn send(&self, what: impl Into<Outgoing>) -> Result<(), Unsent> {
+        let what = what.into();
+        let room = match self.needed(&what) {
             None => None,
             Some(bytes) => {
                 let _place = InLine::enter(&self.in_line);
@@ -58,29 +68,48 @@ impl Outbox {
                 Some(room.map_err(|_| Unsent::Closed)?)
             }
         };
-        self.frames.send(Waiting { frame, _room: room }).await.map_err(|_| Unsent::Closed)
+        self.frames.send(Waiting { what, _room: room }).await.map_err(|_| Unsent::Closed)
     }
 
     /// Puts a frame in, if there is room.
-    pub(in crate::router) fn try_send(&self, frame: Frame) -> Result<(), Unsent> {
-        let room = match self.needed(&frame) {
+    pub(in crate::router) fn try_send(&self, what: impl Into<Outgoing>) -> Result<(), Unsent> {
+        let what = what.into();
+        let room = match self.needed(&what) {
             None => None,
             Some(bytes) => match Arc::clone(&self.room).try_acquire_many_owned(bytes) {
                 Ok(room) => Some(room),
-                Err(_) => return Err(Unsent::Full(frame)),
+                Err(_) => return Err(Unsent::Full(what)),
             },
         };
-        self.frames.try_send(Waiting { frame, _room: room }).map_err(|error| match error {
-            TrySendError::Full(waiting) => Unsent::Full(waiting.frame),
+        self.frames.try_send(Waiting { what, _room: room }).map_err(|error| match error {
+            TrySendError::Full(waiting) => Unsent::Full(waiting.what),
             TrySendError::Closed(_) => Unsent::Closed,
         })
     }
 
-    /// The room that a frame needs, if any. One that needs more than there is takes all of it.
-    fn needed(&self, frame: &Frame) -> Option<u32> {
-        let bytes = frame.payload_bytes();
+    /// The room that it needs, if any. One that needs more than there is takes all of it.
+    fn needed(&self, what: &Outgoing) -> Option<u32> {
+        let bytes = match what {
+            Outgoing::Frame(frame) => frame.payload_bytes(),
+            Outgoing::Encoded(frames) => frames.len(),
+        };
         let bounded = bytes > SMALL_BYTES || self.in_line.load(Ordering::Relaxed) > 0;
         bounded.then(|| u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.bytes))
+    }
+}
+
+impl Outgoing {
+    pub(in crate::router) fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Frame(frame) => frame.encode(out),
+            Self::Encoded(frames) => out.extend_from_slice(frames),
+        }
+    }
+}
+
+impl From<Frame> for Outgoing {
+    fn from(frame: Frame) -> Self {
+        Self::Frame(frame)
     }
 }
 
@@ -140,8 +169,12 @@ mod tests {
         assert!(now(&mut large).unwrap().is_ok());
         assert!(now(&mut small).unwrap().is_ok());
         drop((large, small));
-        let order: Vec<_> =
-            std::iter::from_fn(|| inbox.try_recv().ok()).map(|waiting| waiting.frame).collect();
+        let order: Vec<_> = std::iter::from_fn(|| inbox.try_recv().ok())
+            .map(|waiting| match waiting.what {
+                Outgoing::Frame(frame) => frame,
+                Outgoing::Encoded(_) => panic!("frames were put in"),
+            })
+            .collect();
         assert_eq!(order, [reply(2, 100), reply(4, 20_000), reply(5, 100)]);
     }
 

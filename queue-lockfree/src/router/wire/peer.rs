@@ -1,5 +1,6 @@
 //! The way to another node: one connection, opened on demand, that carries all requests to it.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,11 +10,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::calls::{Calls, Ending, OpenError, Phase};
+use super::calls::{Calls, Ending, News, OpenError, Phase, Said};
 use super::frame::{Frame, Refusal};
 use super::link::{FrameReader, FrameWriter, Identity, LinkError};
-use super::outbox::{Inbox, Outbox, Waiting};
-use crate::now::{Now, reached};
+use super::outbox::{Inbox, Outbox, Outgoing, Unsent, Waiting};
+use crate::now::Now;
 use crate::ring::NodeId;
 use crate::router::task::SubmitError;
 
@@ -67,21 +68,25 @@ impl Peer {
         deadline_ns: u64,
         request: impl FnOnce(u64) -> Frame,
     ) -> Result<Result<Bytes, Refusal>, SubmitError> {
-        let (correlation, mut ending) = self.calls.open().map_err(|error| match error {
+        let correlation = self.calls.open(deadline_ns).map_err(|error| match error {
             OpenError::Full => SubmitError::QueueFull,
             OpenError::Closed => SubmitError::Shutdown,
         })?;
-        let _open = OpenCall { peer: self, correlation };
-        let now = &*self.around.now;
-        tokio::select! {
-            biased;
-            sent = self.outbox.send(request(correlation)) => sent.map_err(|_| SubmitError::Shutdown)?,
-            () = reached(now, deadline_ns) => return Err(SubmitError::TimedOut),
+        let mut call = OpenCall { peer: self, correlation, ended: false };
+        match self.outbox.try_send(request(correlation)) {
+            Ok(()) => {}
+            Err(Unsent::Closed) => return Err(SubmitError::Shutdown),
+            Err(Unsent::Full(request)) => tokio::select! {
+                biased;
+                sent = self.outbox.send(request) => sent.map_err(|_| SubmitError::Shutdown)?,
+                news = call.news() => return match news {
+                    News::Due => Err(SubmitError::TimedOut),
+                    News::Ended(ending) => self.conclude(ending),
+                },
+            },
         }
-        tokio::select! {
-            biased;
-            ending = &mut ending => return self.conclude(ending.unwrap_or(Ending::Broken)),
-            () = reached(now, deadline_ns) => {}
+        if let News::Ended(ending) = call.news().await {
+            return self.conclude(ending);
         }
         if self.calls.withdraw(correlation) {
             return Err(SubmitError::TimedOut);
@@ -90,8 +95,8 @@ impl Peer {
         let grace = self.around.identity.limits.grace;
         let mut asked = false;
         loop {
-            if let Ok(ending) = timeout(grace, &mut ending).await {
-                return self.conclude(ending.unwrap_or(Ending::Broken));
+            if let Ok(News::Ended(ending)) = timeout(grace, call.news()).await {
+                return self.conclude(ending);
             }
             let silent = asked && !self.calls.was_alive(correlation);
             if silent || self.outbox.try_send(Frame::Probe { correlation }).is_err() {
@@ -117,11 +122,23 @@ impl Peer {
 struct OpenCall<'a> {
     peer: &'a Peer,
     correlation: u64,
+    ended: bool,
+}
+
+impl OpenCall<'_> {
+    async fn news(&mut self) -> News {
+        let news = poll_fn(|context| self.peer.calls.poll_news(self.correlation, context)).await;
+        self.ended = matches!(news, News::Ended(_));
+        news
+    }
 }
 
 impl Drop for OpenCall<'_> {
     fn drop(&mut self) {
         let correlation = self.correlation;
+        if self.ended {
+            return;
+        }
         if let Some(Phase::Sent(_)) = self.peer.calls.abandon(correlation)
             && self.peer.outbox.try_send(Frame::Cancel { correlation }).is_err()
         {
@@ -150,9 +167,15 @@ struct Link {
 
 impl Courier {
     async fn run(mut self, mut inbox: Inbox) {
-        let closing = self.around.closing.clone();
+        let (closing, calls, now) =
+            (self.around.closing.clone(), Arc::clone(&self.calls), Arc::clone(&self.around.now));
         // A write that was cut off would ruin the connection, but then it is closing anyway.
-        closing.run_until_cancelled(self.deliver(&mut inbox)).await;
+        tokio::select! {
+            biased;
+            () = closing.cancelled() => {}
+            () = self.deliver(&mut inbox) => {}
+            () = calls.watch_deadlines(&*now) => {}
+        }
         if let Some(link) = &self.link {
             link.gone.cancel();
         }
@@ -163,7 +186,7 @@ impl Courier {
     async fn deliver(&mut self, inbox: &mut Inbox) {
         let mut batch = Vec::with_capacity(BATCH);
         while inbox.recv_many(&mut batch, BATCH).await > 0 {
-            let sent = self.send(&batch).await;
+            let sent = self.send(&mut batch).await;
             batch.clear();
             if let Err(error) = sent {
                 tracing::warn!(from = %self.around.identity.id, to = %self.node, %error, "the way to a node is broken");
@@ -172,7 +195,7 @@ impl Courier {
     }
 
     /// Writes a batch over the present connection or a new one.
-    async fn send(&mut self, batch: &[Waiting]) -> Result<(), LinkError> {
+    async fn send(&mut self, batch: &mut Vec<Waiting>) -> Result<(), LinkError> {
         if self.link.as_ref().is_none_or(|link| link.gone.is_cancelled()) {
             self.link = None;
             match self.around.identity.dial(self.node, self.address).await {
@@ -184,16 +207,12 @@ impl Courier {
             }
         }
         let link = self.link.as_mut().expect("was opened above");
-        for Waiting { frame, .. } in batch {
-            let call = match frame {
-                Frame::Request(request) => Some(request.correlation),
-                Frame::Drain { correlation, .. } => Some(*correlation),
-                _ => None,
-            };
-            if call.is_none_or(|correlation| self.calls.sending(correlation, link.number)) {
-                link.writer.push(frame);
-            }
-        }
+        self.calls.sending(link.number, batch, |waiting| match &waiting.what {
+            Outgoing::Frame(Frame::Request(request)) => Some(request.correlation),
+            Outgoing::Frame(Frame::Drain { correlation, .. }) => Some(*correlation),
+            _ => None,
+        });
+        batch.iter().for_each(|waiting| link.writer.push(&waiting.what));
         let written = link.writer.flush().await;
         if written.is_err() {
             link.gone.cancel();
@@ -217,11 +236,13 @@ impl Courier {
 /// Takes in answers until the connection ends, then ends the calls that it carried.
 async fn read(mut reader: FrameReader, calls: Arc<Calls>, link: u64, gone: CancellationToken, node: NodeId) {
     let taking_in = async {
+        let (mut said, mut callers) = (Vec::new(), Vec::new());
         loop {
-            match reader.next().await {
-                Ok(Frame::Reply { correlation, answer }) => calls.answered(correlation, answer),
-                Ok(Frame::Alive { correlation }) => calls.alive(correlation),
-                Ok(frame) => {
+            let last = hear(&mut reader, &mut said).await;
+            calls.hear(&mut said, &mut callers);
+            match last {
+                Ok(None) => {}
+                Ok(Some(frame)) => {
                     tracing::warn!(%node, ?frame, "a node sent what only a submitter may send");
                     return;
                 }
@@ -237,4 +258,19 @@ async fn read(mut reader: FrameReader, calls: Arc<Calls>, link: u64, gone: Cance
     // In this order: a courier that has seen a live connection marks its calls before it looks again.
     gone.cancel();
     calls.broken(link);
+}
+
+/// Takes in what has come, at least one frame. Also where it ends with an error or a frame that is none of an owner's, what
+/// came before has been said.
+async fn hear(reader: &mut FrameReader, said: &mut Vec<(u64, Said)>) -> Result<Option<Frame>, LinkError> {
+    let mut next = Some(reader.next().await?);
+    while let Some(frame) = next {
+        said.push(match frame {
+            Frame::Reply { correlation, answer } => (correlation, Said::Answer(answer)),
+            Frame::Alive { correlation } => (correlation, Said::Alive),
+            frame => return Ok(Some(frame)),
+        });
+        next = reader.ready()?;
+    }
+    Ok(None)
 }

@@ -206,7 +206,9 @@ fn another_version_is_refused() {
 /// What is read is read into a buffer of 64 KiB, of which every frame in it is a part.
 #[test]
 fn a_small_task_that_waits_does_not_keep_what_was_read_with_it() {
-    for (length, copied) in [(0, true), (64, true), (SHARED_BYTES - 1, true), (SHARED_BYTES, false)] {
+    for (length, copied) in
+        [(0, true), (64, true), (SHARED_BYTES - FRAME_OVERHEAD, true), (SHARED_BYTES, false)]
+    {
         let payload = Bytes::from(vec![7; length]);
         let request = Request {
             correlation: 1,

@@ -7,7 +7,7 @@ use nix::time::{ClockId, clock_gettime};
 /// Time that all threads have run.
 pub(crate) struct CpuTime;
 
-fn cpu_ns() -> f64 {
+pub(crate) fn cpu_ns() -> f64 {
     let spec = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("every process has this clock");
     spec.tv_sec() as f64 * 1e9 + spec.tv_nsec() as f64
 }
