@@ -149,6 +149,33 @@ fn in_virtual_time_the_curve_is_that_of_servers_side_by_side() {
     }
 }
 
+/// Whoever arrives while the server stands still waits for what is left of it. Of 12,000 tasks at even distances 600 do, so the
+/// longest 120 waits of all begin at four fifths of the stall; a bench that sends no more until it is answered would see one.
+#[tokio::test(start_paused = true)]
+async fn a_stall_of_three_seconds_is_in_the_99th_percentile_as_arithmetic_has_it() {
+    const STALL_NS: u64 = 3_000_000_000;
+    let resource = Resource { kind: ResourceKind::Vm, id: 0, level: 1 };
+    let arrivals = (0..12_000_u64).map(|number| {
+        let hold_ns = if number == 6_000 { STALL_NS } else { 0 };
+        let root = StepTree { resource, mode: Mode::Exclusive, hold_ns, create_ns: None, children: vec![] };
+        Arrival { kind: 0, at_ns: number * 5_000_000, entry: NodeId(0), root }
+    });
+    let settings = PlanSettings {
+        seed: 1,
+        nodes: 1,
+        window_ns: 60_000_000_000,
+        deadline_ns: 60_000_000_000,
+        holder: Holder::Checks,
+    };
+    let plan = Arc::new(Plan::new(settings, vec!["serve".to_owned()], arrivals).unwrap());
+    let run = served(&plan, Clock::virtual_time()).await;
+    let waits = run.measure().unwrap().latency.excess;
+    assert_eq!(waits.count(), 12_000);
+    let (seen, expected) = (waits.quantile_ns(0.99).unwrap() as f64, STALL_NS as f64 * 0.8);
+    assert!((seen / expected - 1.0).abs() < 0.1, "{seen} ns, by arithmetic {expected} ns");
+    assert!(waits.quantile_ns(0.9).unwrap() < 10_000_000, "nine of ten are not concerned");
+}
+
 /// Whoever holds is dropped with the run, and frees its key before the agent hears of it: what comes after is no overlap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_run_that_is_stopped_shows_no_overlap_of_its_own_making() {
