@@ -122,6 +122,11 @@ impl Calls {
         Ok(correlation)
     }
 
+    /// How many have not ended.
+    pub(in crate::router) fn open_calls(&self) -> usize {
+        self.lock().open
+    }
+
     /// What the caller has not been told yet. Of a call that is not in the table, that it is broken.
     pub(in crate::router) fn poll_news(&self, correlation: u64, context: &mut Context<'_>) -> Poll<News> {
         let mut table = self.lock();

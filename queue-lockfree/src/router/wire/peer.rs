@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -186,6 +187,15 @@ impl Courier {
     async fn deliver(&mut self, inbox: &mut Inbox) {
         let mut batch = Vec::with_capacity(BATCH);
         while inbox.recv_many(&mut batch, BATCH).await > 0 {
+            if self.calls.open_calls() > batch.len() {
+                // Where others are at it too, some are about to ask: what goes together costs one write.
+                yield_now().await;
+                while batch.len() < BATCH
+                    && let Ok(next) = inbox.try_recv()
+                {
+                    batch.push(next);
+                }
+            }
             let sent = self.send(&mut batch).await;
             batch.clear();
             if let Err(error) = sent {
