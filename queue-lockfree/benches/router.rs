@@ -2,7 +2,8 @@
 //!
 //! * `round-trip`: one caller, one task at a time; bare: a write and a read at either end, and nothing else.
 //! * `pipelined`: so many callers that each wait for their answer; bare: frames of a length, a number and bytes over one
-//!   connection, echoed as they come and given to their callers by the number, as many in one write as there are.
+//!   connection, echoed as they come and given to their callers by the number, as many in one write as there are. *Patient*, it
+//!   lets others put theirs in first, as the router does: what is left between the two is what the router does beside.
 //!
 //! Aims: a round trip ≤ 1.3 × bare, and ≥ 0.7 × the bare answers per second under load.
 //!
@@ -95,13 +96,14 @@ async fn ping_pong_peer(tasks: &mut JoinSet<()>) -> TcpStream {
 }
 
 /// Frames `length u32 | number u64 | bytes` over one connection.
+#[derive(Clone)]
 struct BareFrames {
     outbox: mpsc::Sender<(u64, Bytes)>,
     open: Arc<Mutex<HashMap<u64, oneshot::Sender<Bytes>>>>,
 }
 
 impl BareFrames {
-    async fn start(tasks: &mut JoinSet<()>) -> Self {
+    async fn start(patient: bool, tasks: &mut JoinSet<()>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
         tasks.spawn(async move {
@@ -124,6 +126,14 @@ impl BareFrames {
         tasks.spawn(async move {
             let (mut batch, mut out) = (Vec::new(), BytesMut::new());
             while inbox.recv_many(&mut batch, BATCH).await > 0 {
+                if patient {
+                    tokio::task::yield_now().await;
+                    while batch.len() < BATCH
+                        && let Ok(next) = inbox.try_recv()
+                    {
+                        batch.push(next);
+                    }
+                }
                 for (number, bytes) in batch.drain(..) {
                     encode(number, &bytes, &mut out);
                 }
@@ -289,25 +299,27 @@ fn pipelined(c: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime starts");
     let mut tasks = JoinSet::new();
     let routed = Arc::new(runtime.block_on(Routed::start()));
-    let bare = {
+    let (bare, patient) = {
         let _context = runtime.enter();
-        Arc::new(runtime.block_on(BareFrames::start(&mut tasks)))
+        let mut start = |patient| runtime.block_on(BareFrames::start(patient, &mut tasks));
+        (start(false), start(true))
     };
     let mut told = Vec::new();
     for callers in CALLERS {
-        let mut turns = Turns::default();
+        let (mut turns, mut beside_patient) = (Turns::default(), Turns::default());
         let mut group = c.benchmark_group("router/pipelined");
         group.sample_size(60).throughput(Throughput::Elements(callers as u64));
         group.bench_function(callers.to_string(), |b| {
             b.iter_custom(|calls| {
-                let (bare, routed) = (Arc::clone(&bare), Arc::clone(&routed));
-                let bare = timed(
-                    &runtime,
-                    all(callers, calls, move |caller, number| {
-                        let bare = Arc::clone(&bare);
-                        async move { bare.call(caller, number).await }
-                    }),
-                );
+                let [bare, patient] = [&bare, &patient].map(|frames| {
+                    let frames = frames.clone();
+                    let call = move |caller, number| {
+                        let frames = frames.clone();
+                        async move { frames.call(caller, number).await }
+                    };
+                    timed(&runtime, all(callers, calls, call))
+                });
+                let routed = Arc::clone(&routed);
                 let router = timed(
                     &runtime,
                     all(callers, calls, move |caller, number| {
@@ -316,14 +328,16 @@ fn pipelined(c: &mut Criterion) {
                     }),
                 );
                 turns.enter(bare, router, calls * callers as u64);
+                beside_patient.enter(patient, router, calls * callers as u64);
                 Duration::from_nanos(router.wall_ns as u64)
             });
         });
         group.finish();
-        told.push((callers, turns));
+        told.push((callers, turns, beside_patient));
     }
-    for (callers, turns) in told {
+    for (callers, turns, beside_patient) in told {
         turns.tell(&format!("pipelined, {callers} callers"));
+        beside_patient.tell(&format!("pipelined, {callers} callers, patient"));
     }
 }
 
