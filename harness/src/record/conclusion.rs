@@ -292,3 +292,20 @@ fn noop_is_off(record: &RunRecord) -> Option<String> {
         format!("measured a wait of {measured:.3} ms{tail} where {programmed:.3} ms were programmed")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_batches_the_gravest_exit_is_that_of_all() {
+        let of = |codes: &[u8]| Conclusion::gravest_exit(codes.iter().copied());
+        assert_eq!(of(&[]), 0);
+        assert_eq!(of(&[0, 0]), 0);
+        let gravest_first = [2, 130, 3, 4, 1, 5];
+        for (place, code) in gravest_first.into_iter().enumerate() {
+            let rest: Vec<u8> = gravest_first[place..].iter().rev().copied().chain([0]).collect();
+            assert_eq!(of(&rest), code);
+        }
+    }
+}

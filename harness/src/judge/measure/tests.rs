@@ -1,8 +1,12 @@
 //! Figures of histories written as tables.
 
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::judge::fixture::{Told, completed, entered, left, run};
-use crate::model::Plan;
+use crate::model::{Plan, StepTree};
 use crate::record::Quantile;
 
 const MS: u64 = 1_000_000;
@@ -23,6 +27,37 @@ fn windowed(ms: u64, table: &[(u64, u32, What)], tasks: u32) -> Figures {
     plan.settings.deadline_ns = 10_000 * MS;
     told.facts.plan = plan.into();
     figures(&told)
+}
+
+/// Tasks that are due so many ms after the origin.
+fn due(due_ms: &[u64], window_ms: u64, table: &[(u64, u32, What)]) -> Told {
+    let mut told = run(1, due_ms.len() as u32, table);
+    let plan = Arc::make_mut(&mut told.facts.plan);
+    (plan.settings.window_ns, plan.settings.deadline_ns) = (window_ms * MS, 10_000 * MS);
+    let mut due_ms = due_ms.iter();
+    plan.tasks.change(|task| task.arrival_ns = due_ms.next().unwrap() * MS);
+    told.facts.end_ns = 10_000 * MS;
+    told
+}
+
+/// Each asked for and returned, in the order of time.
+fn asked_and_returned(each: &[(u64, u64, Outcome)]) -> Vec<(u64, u32, What)> {
+    let mut table = Vec::new();
+    for (task, (asked, returned, outcome)) in each.iter().enumerate() {
+        table.push((*asked, task as u32, What::Invoked));
+        table.push((*returned, task as u32, ended(outcome.clone())));
+    }
+    table.sort_by_key(|(at, ..)| *at);
+    table
+}
+
+/// Those in a histogram, from the shortest to the longest, as far as it tells them apart.
+fn is(histogram: &Histogram, ms: &[u64]) {
+    let near = |q: f64, ms: u64| {
+        histogram.quantile_ns(q).is_some_and(|ns| ns.abs_diff(ms * MS) < MS / 10 + ms * MS / 500)
+    };
+    assert_eq!(histogram.count(), ms.len() as u64);
+    assert!(ms.is_empty() || near(0.0, ms[0]) && near(1.0, ms[ms.len() - 1]), "{:?}", histogram.max_ns());
 }
 
 fn ended(outcome: Outcome) -> What {
@@ -62,12 +97,6 @@ fn waits_lag_release_and_hand_over_count_from_where_they_begin() {
     told.facts.origin_ns = 100 * MS;
     told.facts.end_ns = 200 * MS;
     let figures = figures(&told);
-    let is = |histogram: &crate::record::Histogram, ms: &[u64]| {
-        let near =
-            |q: f64, ms: u64| histogram.quantile_ns(q).is_some_and(|ns| ns.abs_diff(ms * MS) < MS / 10);
-        assert_eq!(histogram.count(), ms.len() as u64);
-        assert!(near(0.0, ms[0]) && near(1.0, ms[ms.len() - 1]));
-    };
     let Latency { wait, lag, release, hand_over, .. } = &figures.latency;
     // From the intended start, which is the origin of the run for all three.
     is(wait, &[12, 25, 41]);
@@ -146,4 +175,233 @@ fn events_that_were_lost_or_doubled_are_not_plausible() {
 fn a_section_of_which_no_node_told_is_counted() {
     let table = [(1, 0, What::Invoked), (2, 0, entered(0, 0)), (3, 1, entered(0, 0))];
     assert_eq!(told(&table, 2).untold, 1);
+}
+
+#[test]
+fn what_returns_at_the_middle_or_the_end_of_the_window_is_no_backlog_of_it() {
+    // The window is from 100 to 2,100 ms.
+    let table = asked_and_returned(&[
+        (105, 1_100, Outcome::Completed),
+        (600, 1_101, Outcome::Completed),
+        (1_000, 2_100, Outcome::Completed),
+    ]);
+    let mut told = due(&[0, 500, 900], 2_000, &table);
+    told.facts.origin_ns = 100 * MS;
+    let figures = figures(&told);
+    assert_eq!(figures.backlog, Some(Backlog { middle: 2, end: 0 }));
+    assert!((figures.goodput_per_s - 1.5).abs() < 1e-9, "{}", figures.goodput_per_s);
+    is(&figures.latency.lag, &[0, 0, 5]);
+    is(&figures.latency.response, &[501, 1_000, 1_100]);
+}
+
+#[test]
+fn completed_tasks_are_counted_by_the_slice_in_which_they_returned() {
+    let at = |ms| (0, ms, Outcome::Completed);
+    let figures = figures(&due(&[0; 4], 1_000, &asked_and_returned(&[at(99), at(100), at(199), at(301)])));
+    assert_eq!(figures.completed_per_slice, [1, 2, 0, 1]);
+}
+
+#[test]
+fn a_burst_is_served_when_the_last_of_its_tasks_that_completed_has_returned() {
+    let table = asked_and_returned(&[
+        // Three at once, of which one failed; one alone; two, the later of which returns first; two that failed.
+        (50, 60, Outcome::Completed),
+        (50, 80, Outcome::Completed),
+        (50, 140, Outcome::TimedOut),
+        (150, 155, Outcome::Completed),
+        (250, 290, Outcome::Completed),
+        (250, 270, Outcome::Completed),
+        (350, 360, Outcome::TimedOut),
+        (350, 360, Outcome::TimedOut),
+    ]);
+    let mut told = due(&[0, 0, 0, 100, 200, 200, 300, 300], 0, &table);
+    told.facts.origin_ns = 50 * MS;
+    let figures = figures(&told);
+    is(&figures.latency.burst, &[30, 40]);
+    // Five completed, the last of them 240 ms after the origin.
+    assert!((figures.goodput_per_s - 5.0 / 0.24).abs() < 1e-9, "{}", figures.goodput_per_s);
+    assert_eq!(figures.backlog, None);
+}
+
+#[test]
+fn on_time_is_what_was_due_early_enough_and_what_of_all_took_no_longer_than_its_limit() {
+    let table = asked_and_returned(&[
+        (0, 140, Outcome::Completed),
+        (10, 500, Outcome::TimedOut),
+        (849, 1_000, Outcome::Completed),
+        (850, 1_001, Outcome::Completed),
+        (851, 1_001, Outcome::Completed),
+    ]);
+    let mut told = due(&[0, 10, 849, 850, 851], 1_000, &table);
+    assert_eq!(figures(&told).on_time, None, "nobody asked");
+    told.facts.limit_ns = Some(100 * MS);
+    // With 50 ms of work and the limit, whoever is due after 850 ms cannot be done within the second.
+    Arc::make_mut(&mut told.facts.plan).tasks.change(|task| task.steps[0].hold_ns = 50 * MS);
+    let on_time = OnTime { within: 2, due: 4, completed: 2 };
+    assert_eq!(figures(&told).on_time, Some(on_time));
+}
+
+#[test]
+fn what_has_not_ended_has_lasted_until_the_end_of_the_run_and_what_was_not_due_by_then_has_not() {
+    let mut told = due(&[0, 400, 1_000, 1_200], 2_000, &[(0, 0, What::Invoked)]);
+    told.facts.end_ns = 1_000 * MS;
+    Arc::make_mut(&mut told.facts.plan).tasks.change(|task| task.steps[0].hold_ns = 50 * MS);
+    let figures = figures(&told);
+    assert_eq!((figures.tasks.unfinished, figures.tasks.not_offered), (1, 3));
+    is(&figures.latency.excess, &[550, 950]);
+    assert_eq!(figures.latency.excess.censored(), 2);
+}
+
+#[test]
+fn who_was_due_when_a_slot_was_left_was_not_yet_waiting_for_it() {
+    let first = [(0, 0, What::Invoked), (0, 0, entered(0, 0)), (20, 0, left(1)), (21, 0, completed())];
+    let second = [(21, 1, What::Invoked), (25, 1, entered(0, 0))];
+    let hand_over = |second_due| {
+        let told = due(&[0, second_due], 1_000, &[&first[..], &second].concat());
+        figures(&told).latency.hand_over
+    };
+    is(&hand_over(19), &[5]);
+    is(&hand_over(20), &[]);
+}
+
+#[test]
+fn a_slot_that_one_step_holds_twice_is_free_when_it_has_left_twice() {
+    let table = [
+        (0, 0, What::Invoked),
+        (0, 1, What::Invoked),
+        (1, 0, entered(0, 0)),
+        (2, 0, entered(0, 0)),
+        (3, 0, left(1)),
+        (4, 0, completed()),
+        (8, 0, left(1)),
+        (10, 1, entered(0, 0)),
+    ];
+    is(&told(&table, 2).latency.hand_over, &[2]);
+}
+
+#[test]
+fn a_step_that_is_over_and_run_again_has_nothing_to_release_until_it_enters() {
+    let over = [(1, 0, What::Invoked), (2, 0, entered(0, 0))];
+    let again = [(7, 0, What::Invoked), (9, 0, ended(Outcome::Refused("full".into())))];
+    let release = |end: [(u64, u32, What); 2]| told(&[&over[..], &end, &again].concat(), 1).latency.release;
+    is(&release([(3, 0, left(1)), (5, 0, completed())]), &[2]);
+    is(&release([(4, 0, completed()), (6, 0, left(1))]), &[]);
+}
+
+#[test]
+fn steps_that_need_no_slot_and_never_entered_did_not_wait_either() {
+    let mut told = due(&[0], 1_000, &[(1, 0, What::Invoked)]);
+    assert_eq!(figures(&told).latency.wait.censored(), 1);
+    let plan = Arc::make_mut(&mut told.facts.plan);
+    let free = crate::model::Resource { id: 8, level: 0, ..plan.resources[0] };
+    plan.resources.push(free);
+    let place = plan.resources.len() as u32 - 1;
+    plan.tasks.change(|task| task.steps[0].resource = place);
+    assert_eq!(figures(&told).latency.wait.censored(), 0);
+}
+
+/// A task whose root has a child: the table says for each event whether it is the child's.
+fn with_a_child(table: &[(u64, bool, What)]) -> Told {
+    let whole: Vec<_> = table.iter().map(|(at, _, what)| (*at, 0, what.clone())).collect();
+    let mut told = run(1, 1, &whole);
+    let plan = &told.facts.plan;
+    let (resource, mode) = (plan.resources[0], crate::model::Mode::Exclusive);
+    let tree = |id, children| StepTree {
+        resource: crate::model::Resource { id, ..resource },
+        mode,
+        hold_ns: 0,
+        create_ns: None,
+        children,
+    };
+    let root = tree(7, vec![tree(8, Vec::new())]);
+    let arrival = crate::model::Arrival { kind: 0, at_ns: 0, entry: crate::model::NodeId(0), root };
+    told.facts.plan = Plan::new(plan.settings, vec!["vm".into()], [arrival]).unwrap().into();
+    for (event, (_, of_child, _)) in told.events.iter_mut().zip(table) {
+        event.step.step = u16::from(*of_child);
+    }
+    told
+}
+
+#[test]
+fn a_task_of_which_nobody_knows_is_partial_where_only_a_child_wrote() {
+    let outcome = |wrote: bool| {
+        let child = What::Left { wrote: wrote.then_some(1) };
+        let table = [
+            (1, false, What::Invoked),
+            (2, false, entered(0, 0)),
+            (3, true, What::Invoked),
+            (4, true, entered(0, 0)),
+            (5, true, child),
+            (6, true, completed()),
+            (7, false, ended(Outcome::Unknown("cut".into()))),
+        ];
+        figures(&with_a_child(&table)).tasks
+    };
+    assert_eq!((outcome(true).partial, outcome(true).unknown), (1, 0));
+    assert_eq!((outcome(false).partial, outcome(false).unknown), (0, 1));
+}
+
+#[test]
+fn little_s_law_has_a_hundredth_or_a_millisecond_of_room() {
+    // A task took so long; a second begin that no end follows is open for the rest of the run.
+    let plausible = |took_ms: u64, rest_ms: u64| {
+        let table = [(0, 0, What::Invoked), (took_ms, 0, completed()), (took_ms, 0, What::Invoked)];
+        let mut told = due(&[0], 1_000, &table);
+        told.facts.end_ns = (took_ms + rest_ms) * MS;
+        figures(&told).implausible.is_empty()
+    };
+    assert!(plausible(1, 1) && !plausible(1, 2));
+    assert!(plausible(1_000, 10) && !plausible(1_000, 11));
+}
+
+#[test]
+fn what_is_over_is_held_in_brief() {
+    let mut table = Vec::new();
+    for task in 0..100 {
+        let at = u64::from(task);
+        table.extend([(at, task, What::Invoked), (at, task, entered(0, 0))]);
+        table.extend([(at, task, left(1)), (at, task, completed())]);
+    }
+    let told = due(&(0..100).collect::<Vec<_>>(), 1_000, &table);
+    let mut measuring = Measuring::new(&told.facts);
+    told.events.iter().for_each(|event| measuring.see(event));
+    assert!(measuring.lives.whole().count() <= 2, "steps");
+    assert!(measuring.ends.whole().len() <= 2, "tasks");
+    assert_eq!(measuring.ends.get(99).asked.ns(), Some(99 * MS));
+    assert_eq!(End::default().brief(), Some(0), "nor is what has not begun held whole");
+}
+
+fn stamp() -> impl Strategy<Value = Stamp> {
+    let edge = prop::sample::select(vec![0, 1, (1 << 30) - 1, 1 << 30, (1 << 61) - 1, 1 << 61, u64::MAX - 1]);
+    prop_oneof![Just(Stamp::default()), edge.prop_map(Stamp::at), (0_u64..1 << 40).prop_map(Stamp::at)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_096))]
+
+    #[test]
+    fn a_step_is_the_same_in_brief(
+        asked_after in stamp(), left in stamp(), flags in any::<[bool; 3]>(), inside in 0_u32..2, slot in prop::option::of(0_u32..2),
+    ) {
+        let [entered, wrote, returned] = flags;
+        let life = Life { asked_after, entered, inside, left, slot, wrote, returned };
+        let told = |life: Life| {
+            let Life { asked_after, entered, inside, left, slot, wrote, returned } = life;
+            (asked_after.ns(), (entered, wrote, returned), inside, left.ns(), slot)
+        };
+        if let Some(brief) = life.brief() {
+            prop_assert_eq!(told(Life::from_brief(brief)), told(life));
+        }
+    }
+
+    #[test]
+    fn an_end_is_the_same_in_brief(asked in stamp(), at in stamp(), ended in prop::sample::select(ENDED.to_vec())) {
+        let end = End { asked, returned: at.ns().map(|at_ns| (at_ns, ended)) };
+        if let Some(brief) = end.brief() {
+            let same = End::from_brief(brief);
+            prop_assert_eq!(same.returned, end.returned);
+            // What is returned again took from the first time on: that is all that is asked of it.
+            prop_assert_eq!(same.asked.ns(), asked.ns().and(at.ns()));
+        }
+    }
 }
