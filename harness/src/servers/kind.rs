@@ -7,8 +7,10 @@ use std::str::FromStr;
 
 use super::error::ServerError;
 use super::options::Durability;
+use super::parameters::Parameters;
 use super::product::Product;
 use super::products::ALL as PRODUCTS;
+use super::tls::TlsFiles;
 
 /// A server product that lockbench can start and ask: a line of the registry, known by its name.
 #[derive(Clone, Copy)]
@@ -51,6 +53,19 @@ impl ServerKind {
     #[must_use]
     pub fn url(self) -> &'static str {
         self.0.about().url
+    }
+
+    /// The URL over TLS with these files, checked in full where it does not say how much is to be checked.
+    #[must_use]
+    pub fn certified(self, url: &str, files: &TlsFiles) -> String {
+        let checked = self.0.about().checked.and_then(|checked| checked.split_once('='));
+        let mut parameters = Parameters::of(url);
+        if let Some((name, value)) = checked.filter(|_| files.ca.is_some())
+            && ["sslmode", "ssl-mode"].iter().all(|name| parameters.get(name).is_none())
+        {
+            parameters.set(name, value);
+        }
+        files.on(&parameters.url())
     }
 
     /// Whether it can be started as several members that agree by majority.

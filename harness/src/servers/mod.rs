@@ -17,10 +17,13 @@
 //! ```
 
 // From the ground up: what a server is asked for and may answer, what a product has to say, the products, the servers.
+mod parameters;
+mod tls;
 mod url;
 mod endpoint;
 mod error;
 mod options;
+mod secured;
 mod wire;
 mod about;
 mod folder;
@@ -45,4 +48,5 @@ pub use leftovers::{abandon, sweep_leftovers};
 pub use member::Member;
 pub use options::{Durability, ServerOptions, Topology};
 pub use server::Server;
+pub use tls::{Tls, TlsFiles};
 pub use url::redact;

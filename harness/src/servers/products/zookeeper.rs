@@ -8,7 +8,6 @@ use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 
 use crate::child;
-use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::error::ServerError;
 use crate::servers::options::{Durability, ServerOptions};
@@ -20,13 +19,14 @@ const ABOUT: About = About {
     name: "zookeeper",
     title: "ZooKeeper",
     packages: "libzookeeper-java default-jre-headless",
-    url: "host[:port],…",
+    url: "[zookeeper://][user:password@]host[:port],…, zookeeper+tls:// over TLS",
     replicated: true,
     warms_s: 4.0,
     accounts: &["zookeeper", "nobody"],
     processes: &["java"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    checked: None,
 };
 
 /// Where Debian keeps jars. The server's names the others that it needs.
@@ -80,8 +80,8 @@ impl Product for Zookeeper {
         Box::pin(async move { start(seats, place, options) })
     }
 
-    fn endpoint(&self, address: SocketAddr, _secret: &Secret) -> String {
-        address.to_string()
+    fn endpoint(&self, address: SocketAddr, seat: &Seat) -> String {
+        if seat.tls.is_some() { format!("zookeeper+tls://{address}") } else { address.to_string() }
     }
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
@@ -161,14 +161,13 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     })
 }
 
+fn spoken(address: Address) -> Result<Address, String> {
+    address.spoken(&["", "zookeeper", "zk"], &["zookeeper+tls", "zk+tls"], ABOUT.url)
+}
+
 async fn ask(list: &str) -> Result<Answer, AskError> {
-    // A path after the last server is a client's root node.
-    let servers = list.split_once('/').map_or(list, |(servers, _)| servers);
-    if list.contains("://") {
-        return Err(AskError::Url(format!("{} without a scheme is expected", ABOUT.url)));
-    }
     let mut answer = None;
-    for address in wire::addresses(servers, 2181)? {
+    for address in wire::addresses(list, 2181, spoken)? {
         let status = Status::ask(&address).await?;
         let version = status.line("Zookeeper version:").and_then(|text| text.split(['-', ',']).next());
         let mut this = Answer { version: version.unwrap_or("unknown").to_owned(), ..Answer::default() };
@@ -189,7 +188,8 @@ async fn ask(list: &str) -> Result<Answer, AskError> {
 
 /// The epoch in which a member leads; `None` where it follows.
 async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
-    let status = Status::ask(&Address::parse(endpoint, 2181).map_err(AskError::Url)?).await?;
+    let status =
+        Status::ask(&Address::parse(endpoint, 2181).and_then(spoken).map_err(AskError::Url)?).await?;
     if status.mode() != "leader" {
         return Ok(None);
     }
