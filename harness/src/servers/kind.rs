@@ -55,6 +55,24 @@ impl ServerKind {
         self.0.about().url
     }
 
+    /// What of TLS a client does that is told this URL, for records; nothing where there is none.
+    pub(super) fn tls(self, url: &str) -> Option<&'static str> {
+        let about = self.0.about();
+        if about.checked.is_none() {
+            let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+            return about.secured.contains(&scheme).then_some("certificate and host checked");
+        }
+        let parameters = Parameters::of(url);
+        let mode = ["sslmode", "ssl-mode"].into_iter().find_map(|name| parameters.get(name));
+        match mode.map(|mode| mode.to_ascii_lowercase()).as_deref() {
+            Some("verify-full" | "verify_identity") => Some("certificate and host checked"),
+            Some("verify-ca" | "verify_ca") => Some("certificate checked, not its host"),
+            Some("require" | "required") => Some("on, nothing checked"),
+            Some("disable" | "disabled") => None,
+            _ => Some("where the server has it, nothing checked"),
+        }
+    }
+
     /// The URL over TLS with these files, checked in full where it does not say how much is to be checked.
     #[must_use]
     pub fn certified(self, url: &str, files: &TlsFiles) -> String {

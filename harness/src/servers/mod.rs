@@ -19,6 +19,7 @@
 // From the ground up: what a server is asked for and may answer, what a product has to say, the products, the servers.
 mod parameters;
 mod tls;
+mod authority;
 mod url;
 mod endpoint;
 mod error;
@@ -39,6 +40,7 @@ mod leader;
 mod launch;
 mod server;
 
+pub use authority::{Authority, CertificateFiles, Valid};
 pub use endpoint::Endpoint;
 pub use error::{ServerError, UnknownWord};
 pub use find::{Finding, find};

@@ -44,6 +44,9 @@ impl Server {
         let (members, answer) = launch(kind, options).await?;
         let mut settings = answer.settings;
         settings.insert("data".to_owned(), members[0].folder().medium().to_owned());
+        if let Some(tls) = kind.tls(members[0].endpoint()).filter(|_| options.tls.is_some()) {
+            settings.insert("tls".to_owned(), tls.to_owned());
+        }
         let endpoint = Member::endpoint_over(members.iter().map(|member| (member, member.address()))).into();
         Ok(Self { kind, endpoint, version: answer.version, settings, members })
     }
@@ -58,7 +61,11 @@ impl Server {
     pub async fn attach(kind: ServerKind, url: &str) -> Result<Self, ServerError> {
         let asked = kind.product().ask(url).await;
         let answer = asked.map_err(|reason| reason.into_error(kind.title(), url))?;
-        let Answer { version, settings, .. } = answer;
+        let Answer { version, mut settings, .. } = answer;
+        // Without TLS nothing is said, as in records of versions that knew none.
+        if let Some(tls) = kind.tls(url) {
+            settings.insert("tls".to_owned(), tls.to_owned());
+        }
         Ok(Self { kind, endpoint: url.to_owned().into(), version, settings, members: Vec::new() })
     }
 

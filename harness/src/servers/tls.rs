@@ -125,6 +125,10 @@ pub(super) fn remedy(text: &str) -> Option<&'static str> {
         "doesn't support ssl",
     ]) {
         Some("it does not speak TLS on this port: use another port, or the URL without TLS")
+    } else if says(&["access denied for user"]) {
+        Some(
+            "another user or password, or the account asks for TLS, or for a certificate of the client's: ssl-cert and ssl-key",
+        )
     } else {
         None
     }

@@ -74,6 +74,10 @@ const REMEDIES: &[(&[&str], &str)] = &[
         "nobody who is trusted here signed the server's certificate: give that authority's certificate as ssl-ca",
     ),
     (
+        &["access denied for user"],
+        "another user or password, or the account asks for TLS, or for a certificate of the client's: ssl-cert and ssl-key",
+    ),
+    (
         &["corrupt message", "invalidcontenttype", "does not support tls"],
         "the server does not speak TLS on this port: use another port, or the URL without TLS",
     ),

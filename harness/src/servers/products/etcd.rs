@@ -27,6 +27,7 @@ const ABOUT: About = About {
     processes: &["etcd"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    secured: &["https", "etcds"],
     checked: None,
 };
 
@@ -103,10 +104,11 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
         format!("--initial-cluster-token={token}"),
     ];
     if let Some([ca, cert, key]) = seat.certificates(&ABOUT)? {
-        for (name, path) in [("trusted-ca-file", ca), ("cert-file", cert), ("key-file", key)] {
-            args.push(format!("--{name}={}", path.display()));
-        }
+        args.push(format!("--cert-file={}", cert.display()));
+        args.push(format!("--key-file={}", key.display()));
+        // With it alone it asks for certificates already.
         if seat.asks_for_certificates() {
+            args.push(format!("--trusted-ca-file={}", ca.display()));
             args.push("--client-cert-auth".to_owned());
         }
     }
@@ -127,7 +129,7 @@ fn scheme(seat: &Seat) -> &'static str {
 }
 
 fn spoken(address: Address) -> Result<Address, String> {
-    address.spoken(&["", "http", "etcd"], &["https", "etcds"], ABOUT.url)
+    address.spoken(&["", "http", "etcd"], ABOUT.secured, ABOUT.url)
 }
 
 async fn ask(list: &str) -> Result<Answer, AskError> {

@@ -36,6 +36,7 @@ const ABOUT: About = About {
     processes: &["mariadbd"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    secured: &[],
     checked: Some(CHECKED),
 };
 

@@ -36,6 +36,7 @@ const ABOUT: About = About {
     processes: &["nats-server"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    secured: &["tls"],
     checked: None,
 };
 
@@ -167,7 +168,7 @@ fn config(seats: &[Seat], place: usize) -> String {
 }
 
 fn spoken(address: Address) -> Result<Address, String> {
-    address.spoken(&["", "nats"], &["tls"], ABOUT.url)
+    address.spoken(&["", "nats"], ABOUT.secured, ABOUT.url)
 }
 
 async fn ask(list: &str) -> Result<Answer, AskError> {

@@ -39,6 +39,7 @@ const ABOUT: About = About {
     // The fast shutdown: does not wait for clients to leave.
     stop: Signal::SIGINT,
     clean_up: remove_segment,
+    secured: &[],
     checked: Some(CHECKED),
 };
 

@@ -30,6 +30,7 @@ const ABOUT: About = About {
     processes: &["redis-server"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    secured: &["rediss"],
     checked: None,
 };
 
@@ -127,7 +128,7 @@ fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
 
 async fn ask(url: &str) -> Result<Answer, AskError> {
     let address = Address::parse(url, 6379);
-    let address = address.and_then(|address| address.spoken(&["redis"], &["rediss"], ABOUT.url));
+    let address = address.and_then(|address| address.spoken(&["redis"], ABOUT.secured, ABOUT.url));
     let address = address.map_err(AskError::Url)?;
     let mut connection = Connection { stream: BufReader::new(wire::open(&address).await?) };
     if let Some(password) = &address.password {

@@ -26,6 +26,7 @@ const ABOUT: About = About {
     processes: &["java"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    secured: &["zookeeper+tls", "zk+tls"],
     checked: None,
 };
 
@@ -118,9 +119,13 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     let data = folder.data().display().to_string();
     let tick_ms = (options.detect.as_millis() / 10).max(1);
     let mut config = format!(
-        "dataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\ntickTime={tick_ms}\n\
-         maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr,ruok,conf,mntr\n"
+        "dataDir={data}\ntickTime={tick_ms}\nmaxClientCnxns=0\nadmin.enableServer=false\n\
+         4lw.commands.whitelist=srvr,ruok,conf,mntr\n"
     );
+    config += &match seats[place].certificates(&ABOUT)? {
+        Some([ca, cert, key]) => over_tls(&seats[place], &ca, &cert, &key)?,
+        None => format!("clientPort={port}\nclientPortAddress=127.0.0.1\n"),
+    };
     let replicated = seats.len() > 1;
     if replicated {
         config += &format!("initLimit={INIT_LIMIT}\nsyncLimit={SYNC_LIMIT}\n");
@@ -135,7 +140,9 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     let config_file = seats[place].confide(&ABOUT, "zoo.cfg", &config)?;
     let force_sync = if options.durability == Durability::Durable { "yes" } else { "no" };
     // slf4j-simple is there so that the reason of a failed start reaches the log, and nothing below a warning.
-    let class_path = format!("{}:{JARS}/slf4j-simple.jar", jar.display());
+    // What speaks TLS is Netty, of which the server's jar does not name all parts that it takes.
+    let class_path =
+        format!("{}:{JARS}/slf4j-simple.jar:{JARS}/netty-codec.jar:{JARS}/netty-resolver.jar", jar.display());
     let args = [
         "-Xms256m",
         "-Xmx256m",
@@ -161,8 +168,26 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     })
 }
 
+/// The part of its configuration that has a member speak TLS with its clients. It reads certificate and key in one file.
+fn over_tls(seat: &Seat, ca: &Path, cert: &Path, key: &Path) -> Result<String, ServerError> {
+    let read = |path: &Path| {
+        let (product, action, path) = (ABOUT.title, "read", path.to_owned());
+        fs::read_to_string(&path).map_err(|source| ServerError::Folder { product, action, path, source })
+    };
+    let both = seat.confide(&ABOUT, "both.pem", &(read(key)? + &read(cert)?))?;
+    let (port, ca, both) = (seat.ports[0], ca.display(), both.display());
+    let clients = if seat.asks_for_certificates() { "need" } else { "none" };
+    Ok(format!(
+        "secureClientPort={port}\nsecureClientPortAddress=127.0.0.1\n\
+         serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
+         ssl.keyStore.location={both}\nssl.keyStore.type=PEM\n\
+         ssl.trustStore.location={ca}\nssl.trustStore.type=PEM\n\
+         ssl.clientAuth={clients}\nssl.hostnameVerification=false\n"
+    ))
+}
+
 fn spoken(address: Address) -> Result<Address, String> {
-    address.spoken(&["", "zookeeper", "zk"], &["zookeeper+tls", "zk+tls"], ABOUT.url)
+    address.spoken(&["", "zookeeper", "zk"], ABOUT.secured, ABOUT.url)
 }
 
 async fn ask(list: &str) -> Result<Answer, AskError> {

@@ -21,7 +21,10 @@ impl Etcd {
         let cluster = super::url::cluster(endpoint)?;
         let options = cluster.options(ConnectOptions::new())?;
         let client = Client::connect(cluster.urls(), Some(options)).await.map_err(unavailable)?;
-        Ok(Self(client.kv_client()))
+        let etcd = Self(client.kv_client());
+        // The library connects with the first request.
+        etcd.ping().await?;
+        Ok(etcd)
     }
 }
 

@@ -4,8 +4,9 @@ use std::fs;
 
 use zookeeper_client::{Acls, Client, Connector, Error, TlsOptions};
 
+use super::handshake;
 use crate::backends::common::{self, Form, system_authorities};
-use crate::session::{Endpoint, LockError, unavailable};
+use crate::session::{Certificates, Endpoint, LockError, unavailable};
 
 pub(super) const URL: &str =
     "zookeeper://[user:password@]host[:port][,host[:port] …][/root], zookeeper+tls:// over TLS";
@@ -49,21 +50,29 @@ impl Ensemble {
         if !self.0.secured {
             return connector.connect(&cluster).await.map_err(unavailable);
         }
-        let connector = connector.with_tls(self.tls()?);
-        connector.secure_connect(&cluster).await.map_err(unavailable)
-    }
-
-    fn tls(&self) -> Result<TlsOptions, LockError> {
-        let read = self.0.files.read()?;
+        let Certificates { ca, client } = self.0.files.read()?;
         // The library trusts nobody of itself.
-        let ca = read.ca.or_else(|| fs::read_to_string(system_authorities()?).ok());
-        let ca =
-            ca.ok_or_else(|| LockError::Unavailable("this machine trusts nobody: give ssl-ca".to_owned()))?;
-        let named = |error: Error| LockError::Unavailable(format!("the certificates of the URL: {error}"));
-        let tls = TlsOptions::new().with_pem_ca(&ca).map_err(named)?;
-        match read.client {
-            Some((cert, key)) => tls.with_pem_identity(&cert, &key).map_err(named),
-            None => Ok(tls),
-        }
+        let ca = ca.or_else(|| fs::read_to_string(system_authorities()?).ok());
+        let nobody = || LockError::Unavailable("this machine trusts nobody: give ssl-ca".to_owned());
+        let ca = ca.ok_or_else(nobody)?;
+        let connector = connector.with_tls(tls(&ca, client.as_ref())?);
+        let error = match connector.secure_connect(&cluster).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        let place = self.0.hosts.first().map_or("", |place| place);
+        Err(match handshake::failure(place, &ca, client.as_ref()).await {
+            Some(failure) => LockError::Unavailable(failure),
+            None => unavailable(error),
+        })
+    }
+}
+
+fn tls(ca: &str, client: Option<&(String, String)>) -> Result<TlsOptions, LockError> {
+    let named = |error: Error| LockError::Unavailable(format!("the certificates of the URL: {error}"));
+    let tls = TlsOptions::new().with_pem_ca(ca).map_err(named)?;
+    match client {
+        Some((cert, key)) => tls.with_pem_identity(cert, key).map_err(named),
+        None => Ok(tls),
     }
 }
