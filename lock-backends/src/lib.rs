@@ -43,5 +43,5 @@ pub use client::{ClientOptions, Counts, Guard, LockClient};
 pub use session::{
     Bare, BoxFuture, Capabilities, Endpoint, Grant, Least, LocalFifo, LockBackend, LockError, LockSession,
     Mode, Now, Operations, OwnerId, Purpose, ReleaseRet, Renewal, Request, SafetyClass, Server,
-    SessionOptions, SinceStart, Survives, Token, Validity, Variant, slot_key, split_slot,
+    SessionOptions, SinceStart, Survives, TlsFiles, Token, Validity, Variant, slot_key, split_slot,
 };

@@ -15,8 +15,8 @@ mod server;
 
 pub use self::backend::{BoxFuture, LockBackend, LockSession, SessionOptions};
 pub use self::clock::{Now, SinceStart, sleep_until};
-pub use self::endpoint::Endpoint;
-pub use self::error::{LockError, unavailable};
+pub use self::endpoint::{Certificates, Endpoint, TlsFiles, decoded};
+pub use self::error::{LockError, remedy, told, unavailable};
 pub use self::grant::{Grant, ReleaseRet, Renewal, Token, Validity, valid_until};
 pub use self::operations::{Operations, Purpose};
 pub use self::owner::OwnerId;

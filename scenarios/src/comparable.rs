@@ -1,6 +1,8 @@
 //! Whether batches may stand side by side: figures of different work, settings or machines are no comparison.
 
-use harness::record::RunRecord;
+use std::collections::BTreeSet;
+
+use harness::record::{RunRecord, ServerFacts};
 use reports::{Comparison, Side};
 
 use crate::spec::{Scenario, ScenarioSpec};
@@ -68,9 +70,12 @@ fn between(one: &Comparison, other: &Comparison) -> Vec<Mismatch> {
         let Some(twin) = other.rows.iter().filter_map(|row| row.records.first()).find(same) else { continue };
         let (Some(mine), Some(theirs)) = (&run.server, &twin.server) else { continue };
         differs(&format!("version of {}", mine.name), mine.version.clone(), theirs.version.clone());
-        for (setting, value) in &mine.settings {
-            let theirs = theirs.settings.get(setting).map_or("not set", String::as_str);
-            differs(&format!("{setting} of {}", mine.name), value.clone(), theirs.to_owned());
+        let settings: BTreeSet<&String> = mine.settings.keys().chain(theirs.settings.keys()).collect();
+        for setting in settings {
+            let of = |server: &ServerFacts| {
+                server.settings.get(setting).map_or("not set", String::as_str).to_owned()
+            };
+            differs(&format!("{setting} of {}", mine.name), of(mine), of(theirs));
         }
     }
     all.extend(of_specs(&a.spec_toml, &b.spec_toml));

@@ -27,4 +27,8 @@ pub(super) struct About {
     pub(super) stop: Signal,
     /// Removes what it leaves outside its data folder when it is killed; the server is gone by then.
     pub(super) clean_up: fn(data: &Path),
+    /// The schemes of its URL with which TLS is spoken; none where a parameter says so.
+    pub(super) secured: &'static [&'static str],
+    /// The parameter of its URL that has a client check the server's certificate, where no scheme says so.
+    pub(super) checked: Option<&'static str>,
 }

@@ -7,8 +7,10 @@ use std::str::FromStr;
 
 use super::error::ServerError;
 use super::options::Durability;
+use super::parameters::Parameters;
 use super::product::Product;
 use super::products::ALL as PRODUCTS;
+use super::tls::TlsFiles;
 
 /// A server product that lockbench can start and ask: a line of the registry, known by its name.
 #[derive(Clone, Copy)]
@@ -51,6 +53,37 @@ impl ServerKind {
     #[must_use]
     pub fn url(self) -> &'static str {
         self.0.about().url
+    }
+
+    /// What of TLS a client does that is told this URL, for records; nothing where there is none.
+    pub(super) fn tls(self, url: &str) -> Option<&'static str> {
+        let about = self.0.about();
+        if about.checked.is_none() {
+            let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+            return about.secured.contains(&scheme).then_some("certificate and host checked");
+        }
+        let parameters = Parameters::of(url);
+        let mode = ["sslmode", "ssl-mode"].into_iter().find_map(|name| parameters.get(name));
+        match mode.map(|mode| mode.to_ascii_lowercase()).as_deref() {
+            Some("verify-full" | "verify_identity") => Some("certificate and host checked"),
+            Some("verify-ca" | "verify_ca") => Some("certificate checked, not its host"),
+            Some("require" | "required") => Some("on, nothing checked"),
+            Some("disable" | "disabled") => None,
+            _ => Some("where the server has it, nothing checked"),
+        }
+    }
+
+    /// The URL over TLS with these files, checked in full where it does not say how much is to be checked.
+    #[must_use]
+    pub fn certified(self, url: &str, files: &TlsFiles) -> String {
+        let checked = self.0.about().checked.and_then(|checked| checked.split_once('='));
+        let mut parameters = Parameters::of(url);
+        if let Some((name, value)) = checked.filter(|_| files.ca.is_some())
+            && ["sslmode", "ssl-mode"].iter().all(|name| parameters.get(name).is_none())
+        {
+            parameters.set(name, value);
+        }
+        files.on(&parameters.url())
     }
 
     /// Whether it can be started as several members that agree by majority.

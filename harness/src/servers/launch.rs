@@ -82,7 +82,8 @@ fn seats(kind: ServerKind, options: &ServerOptions) -> Result<Vec<Seat>, ServerE
     let seat = |(place, ports)| {
         let folder = Folder::create(about, options, user.as_ref())?;
         let processors = options.processors.get(place).cloned();
-        Ok(Seat { folder, ports, secret: secret.clone(), user: user.clone(), processors })
+        let tls = options.tls.clone();
+        Ok(Seat { folder, ports, secret: secret.clone(), user: user.clone(), processors, tls })
     };
     let ports = free_ports(options.topology.members()).map_err(no_ports)?;
     ports.into_iter().enumerate().map(seat).collect()

@@ -46,7 +46,7 @@ impl Member {
         start: Start,
     ) -> Result<Self, ServerError> {
         let process = spawn(product, &seat, &start).await?;
-        let endpoint = product.endpoint(address(&seat), &seat.secret).into();
+        let endpoint = certified(&seat, &product.endpoint(address(&seat), &seat)).into();
         Ok(Self { product, start, endpoint, process, seat, former_cpu_ns: 0 })
     }
 
@@ -103,9 +103,14 @@ impl Member {
         address(&self.seat)
     }
 
-    /// The endpoint over a link that takes the address's place.
-    pub(super) fn endpoint_over(&self, link: SocketAddr) -> String {
-        self.product.endpoint(link, &self.seat.secret)
+    /// The endpoint of several members over links that take the places of their addresses.
+    pub(super) fn endpoint_over<'a>(members: impl Iterator<Item = (&'a Self, SocketAddr)>) -> String {
+        let (mut places, mut seat) = (Vec::new(), None);
+        for (member, link) in members {
+            places.push(member.product.endpoint(link, &member.seat));
+            seat.get_or_insert(&member.seat);
+        }
+        seat.map_or_else(String::new, |seat| certified(seat, &places.join(",")))
     }
 
     /// The term in which it leads; `None`: it does not, or does not answer.
@@ -217,4 +222,9 @@ async fn spawn(product: &dyn Product, seat: &Seat, start: &Start) -> Result<Proc
 
 fn address(seat: &Seat) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, seat.ports[0]).into()
+}
+
+/// The URL with the files that a client needs.
+fn certified(seat: &Seat, url: &str) -> String {
+    seat.tls.as_ref().map_or_else(|| url.to_owned(), |tls| tls.of_clients().on(url))
 }

@@ -17,10 +17,14 @@
 //! ```
 
 // From the ground up: what a server is asked for and may answer, what a product has to say, the products, the servers.
+mod parameters;
+mod tls;
+mod authority;
 mod url;
 mod endpoint;
 mod error;
 mod options;
+mod secured;
 mod wire;
 mod about;
 mod folder;
@@ -36,6 +40,7 @@ mod leader;
 mod launch;
 mod server;
 
+pub use authority::{Authority, CertificateFiles, Valid};
 pub use endpoint::Endpoint;
 pub use error::{ServerError, UnknownWord};
 pub use find::{Finding, find};
@@ -45,4 +50,5 @@ pub use leftovers::{abandon, sweep_leftovers};
 pub use member::Member;
 pub use options::{Durability, ServerOptions, Topology};
 pub use server::Server;
+pub use tls::{Tls, TlsFiles};
 pub use url::redact;

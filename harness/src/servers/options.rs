@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::UnknownWord;
+use super::tls::Tls;
 use crate::processors::Processors;
 
 /// What an acknowledged write of a private server survives.
@@ -101,6 +102,8 @@ pub struct ServerOptions {
     pub data_root: Option<PathBuf>,
     /// Those of each member, in their order; a member that has none here may use all.
     pub processors: Vec<Processors>,
+    /// What it speaks TLS with; nothing: it speaks none.
+    pub tls: Option<Tls>,
 }
 
 impl Default for ServerOptions {
@@ -111,6 +114,7 @@ impl Default for ServerOptions {
             detect: Duration::from_secs(2),
             data_root: None,
             processors: Vec::new(),
+            tls: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::about::About;
 use super::error::ServerError;
 use super::folder::Folder;
 use super::options::{Durability, ServerOptions};
+use super::tls::Tls;
 use super::wire::AskError;
 use crate::processors::Processors;
 use crate::secret::Secret;
@@ -50,8 +52,8 @@ pub(super) trait Product: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<Start, ServerError>>;
 
     /// The URL by which clients reach a private member at an address, its own or that of a link before it, with what lets
-    /// them in.
-    fn endpoint(&self, address: SocketAddr, secret: &Secret) -> String;
+    /// them in; files of certificates are added to it.
+    fn endpoint(&self, address: SocketAddr, seat: &Seat) -> String;
 
     /// Asks the server at a URL for its version and settings, within [`PATIENCE`](super::wire::PATIENCE) a question. Where it
     /// takes a list, every server of it has to answer, and the first one's answer counts. It answers only when it serves.
@@ -86,6 +88,8 @@ pub(super) struct Seat {
     pub(super) user: Option<User>,
     /// Those that it may use, if not all.
     pub(super) processors: Option<Processors>,
+    /// What it speaks TLS with.
+    pub(super) tls: Option<Tls>,
 }
 
 impl Seat {
@@ -97,6 +101,27 @@ impl Seat {
         let (product, path) = (about.title, self.folder.path().join(name));
         let confided = self.folder.confide(name, text, self.user.as_ref());
         confided.map_err(|source| ServerError::Folder { product, action: "write", path, source })
+    }
+
+    /// Copies of the authority's certificate, the server's and its key, which only its server can read; nothing where it speaks
+    /// no TLS.
+    ///
+    /// # Errors
+    /// When one cannot be read or written.
+    pub(super) fn certificates(&self, about: &About) -> Result<Option<[PathBuf; 3]>, ServerError> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let mut copies = [const { PathBuf::new() }; 3];
+        for (copy, (name, path)) in copies.iter_mut().zip(tls.of_server()) {
+            let (product, action) = (about.title, "read");
+            let failed = |source| ServerError::Folder { product, action, path: path.to_owned(), source };
+            *copy = self.confide(about, name, &fs::read_to_string(path).map_err(failed)?)?;
+        }
+        Ok(Some(copies))
+    }
+
+    /// Whether clients need a certificate.
+    pub(super) fn asks_for_certificates(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client.is_some())
     }
 }
 

@@ -44,8 +44,11 @@ impl Server {
         let (members, answer) = launch(kind, options).await?;
         let mut settings = answer.settings;
         settings.insert("data".to_owned(), members[0].folder().medium().to_owned());
-        let endpoints: Vec<&str> = members.iter().map(Member::endpoint).collect();
-        Ok(Self { kind, endpoint: endpoints.join(",").into(), version: answer.version, settings, members })
+        if let Some(tls) = kind.tls(members[0].endpoint()).filter(|_| options.tls.is_some()) {
+            settings.insert("tls".to_owned(), tls.to_owned());
+        }
+        let endpoint = Member::endpoint_over(members.iter().map(|member| (member, member.address()))).into();
+        Ok(Self { kind, endpoint, version: answer.version, settings, members })
     }
 
     /// Asks a server that already runs for its version and settings. etcd, ZooKeeper and NATS take a comma-separated
@@ -58,7 +61,11 @@ impl Server {
     pub async fn attach(kind: ServerKind, url: &str) -> Result<Self, ServerError> {
         let asked = kind.product().ask(url).await;
         let answer = asked.map_err(|reason| reason.into_error(kind.title(), url))?;
-        let Answer { version, settings, .. } = answer;
+        let Answer { version, mut settings, .. } = answer;
+        // Without TLS nothing is said, as in records of versions that knew none.
+        if let Some(tls) = kind.tls(url) {
+            settings.insert("tls".to_owned(), tls.to_owned());
+        }
         Ok(Self { kind, endpoint: url.to_owned().into(), version, settings, members: Vec::new() })
     }
 
@@ -76,8 +83,7 @@ impl Server {
     /// The endpoint of a private server over links, one a member in their order, that take the places of the addresses.
     #[must_use]
     pub fn endpoint_over(&self, links: &[SocketAddr]) -> String {
-        let over = self.members.iter().zip(links).map(|(member, link)| member.endpoint_over(*link));
-        over.collect::<Vec<_>>().join(",")
+        Member::endpoint_over(self.members.iter().zip(links.iter().copied()))
     }
 
     /// The version that the server reports.

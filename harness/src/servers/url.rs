@@ -1,5 +1,8 @@
 //! URLs of servers: taken apart, and shown without their passwords.
 
+use super::parameters::decoded;
+use super::tls::TlsFiles;
+
 /// The URL, or comma-separated list of URLs, with every password replaced by `***`.
 ///
 /// Whatever shows a URL to somebody calls this. It rather hides too much than too little.
@@ -38,6 +41,9 @@ pub fn redact(url: &str) -> String {
 pub(super) struct Address {
     /// Empty when there is none.
     pub(super) scheme: String,
+    /// Whether it is spoken to over TLS.
+    pub(super) secured: bool,
+    pub(super) files: TlsFiles,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
     /// As a socket wants it: an IPv6 host keeps its brackets.
@@ -49,6 +55,7 @@ impl Address {
     /// # Errors
     /// What is wrong, in words.
     pub(super) fn parse(url: &str, default_port: u16) -> Result<Self, String> {
+        let files = TlsFiles::of(url);
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let (login, place) = authority.rsplit_once('@').map_or((None, authority), |(l, p)| (Some(l), p));
@@ -65,11 +72,30 @@ impl Address {
         if host.is_empty() {
             return Err("it names no host".to_owned());
         }
-        Ok(Self { scheme: scheme.to_owned(), user, password, host: host.to_owned(), port })
+        let (scheme, host) = (scheme.to_owned(), host.to_owned());
+        Ok(Self { scheme, secured: false, files, user, password, host, port })
+    }
+
+    /// The same, with what its scheme says: TLS or not.
+    ///
+    /// # Errors
+    /// Of another scheme, and of files for TLS where the scheme means none, in words.
+    pub(super) fn spoken(self, plain: &[&str], secured: &[&str], form: &str) -> Result<Self, String> {
+        let scheme = self.scheme.as_str();
+        if secured.contains(&scheme) {
+            return Ok(Self { secured: true, ..self });
+        }
+        if !plain.contains(&scheme) {
+            return Err(self.expected(form));
+        }
+        if !self.files.is_empty() {
+            return Err(format!("certificates are given and this is no URL of TLS: {}://…", secured[0]));
+        }
+        Ok(self)
     }
 
     /// What is wrong with the scheme, in words.
-    pub(super) fn expected(&self, form: &str) -> String {
+    fn expected(&self, form: &str) -> String {
         match self.scheme.as_str() {
             "" => format!("it has no scheme; {form} is expected"),
             scheme => format!("{form} is expected, not `{scheme}://`"),
@@ -79,25 +105,6 @@ impl Address {
     pub(super) fn socket(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
-}
-
-/// Undoes percent-encoding; None of an empty text.
-fn decoded(text: &str) -> Result<Option<String>, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = [rest.next(), rest.next()].map(|digit| digit.and_then(|d| char::from(d).to_digit(16)));
-        let [Some(high), Some(low)] = digits else {
-            return Err("a `%` is not followed by two digits".to_owned());
-        };
-        bytes.push(u8::try_from(high * 16 + low).map_err(|_| "a percent code is no byte".to_owned())?);
-    }
-    let text = String::from_utf8(bytes).map_err(|_| "the login is no UTF-8".to_owned())?;
-    Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 #[cfg(test)]
@@ -129,6 +136,16 @@ mod tests {
         assert_eq!(address.socket(), "db:7000");
         assert_eq!(Address::parse("redis://:p@[::1]", 6379).unwrap().socket(), "[::1]:6379");
         assert_eq!(Address::parse("localhost:2181", 2181).unwrap().scheme, "");
+    }
+
+    #[test]
+    fn a_scheme_says_whether_tls_is_spoken_and_certificates_without_it_are_refused() {
+        let spoken = |url| Address::parse(url, 1).unwrap().spoken(&["redis"], &["rediss"], "redis://host");
+        assert!(!spoken("redis://db").unwrap().secured);
+        let address = spoken("rediss://db?ssl-ca=/ca.pem").unwrap();
+        assert!(address.secured && address.files.ca == Some("/ca.pem".into()));
+        assert!(spoken("redis://db?ssl-ca=/ca.pem").unwrap_err().contains("rediss://"));
+        assert!(spoken("http://db").is_err());
     }
 
     #[test]

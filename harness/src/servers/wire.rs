@@ -8,6 +8,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::error::ServerError;
+use super::secured::{Stream, secured};
+use super::tls::remedy;
 use super::url::{Address, redact};
 
 /// How long one question may take.
@@ -33,7 +35,13 @@ impl AskError {
         match self {
             Self::Url(reason) => ServerError::BadUrl { product, url, reason },
             Self::Missing(error) => error,
-            Self::Silent(reason) => ServerError::Unreachable { product, url, reason },
+            Self::Silent(reason) => {
+                let reason = match remedy(&reason) {
+                    Some(remedy) => format!("{reason}: {remedy}"),
+                    None => reason,
+                };
+                ServerError::Unreachable { product, url, reason }
+            }
         }
     }
 }
@@ -53,14 +61,32 @@ pub(super) async fn connect(address: &Address) -> Result<TcpStream, AskError> {
     }
 }
 
+/// As [`connect`], over TLS where the address is spoken to so.
+pub(super) async fn open(address: &Address) -> Result<Box<dyn Stream>, AskError> {
+    let stream = connect(address).await?;
+    if !address.secured {
+        return Ok(Box::new(stream));
+    }
+    secure(stream, address).await
+}
+
+/// Goes over to TLS.
+pub(super) async fn secure(stream: TcpStream, address: &Address) -> Result<Box<dyn Stream>, AskError> {
+    let secured = timeout(PATIENCE, secured(stream, address)).await.map_err(|_| no_answer())?;
+    secured.map_err(AskError::Silent)
+}
+
 /// Sends the question on a connection of its own and reads until the server closes it.
 pub(super) async fn exchange(address: &Address, question: &[u8]) -> Result<String, AskError> {
-    let mut stream = connect(address).await?;
+    let mut stream = open(address).await?;
     let answer = async {
         stream.write_all(question).await?;
         let mut answer = Vec::new();
-        stream.take(LONGEST_ANSWER).read_to_end(&mut answer).await?;
-        Ok::<_, io::Error>(answer)
+        match stream.take(LONGEST_ANSWER).read_to_end(&mut answer).await {
+            // Not every server says goodbye by the rules of TLS.
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof || answer.is_empty() => Err(error),
+            _ => Ok(answer),
+        }
     };
     let answer = timeout(PATIENCE, answer).await.map_err(|_| no_answer())??;
     Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -70,7 +96,27 @@ pub(super) fn no_answer() -> AskError {
     AskError::Silent(format!("connected, but no answer within {} s", PATIENCE.as_secs()))
 }
 
-/// The addresses of a comma-separated list of URLs.
-pub(super) fn addresses(list: &str, default_port: u16) -> Result<Vec<Address>, AskError> {
-    list.split(',').map(|url| Address::parse(url.trim(), default_port).map_err(AskError::Url)).collect()
+/// The addresses of a comma-separated list of URLs, whose parameters stand at its end, and whose schemes, if not all have one,
+/// before the first.
+pub(super) fn addresses(
+    list: &str,
+    default_port: u16,
+    spoken: impl Fn(Address) -> Result<Address, String>,
+) -> Result<Vec<Address>, AskError> {
+    let (places, parameters) = list.split_once('?').map_or((list, None), |(p, q)| (p, Some(q)));
+    let mut scheme = "";
+    let mut addresses = Vec::new();
+    for place in places.split(',').map(str::trim) {
+        let url = match place.split_once("://") {
+            Some((own, _)) => {
+                scheme = own;
+                place.to_owned()
+            }
+            None if scheme.is_empty() => place.to_owned(),
+            None => format!("{scheme}://{place}"),
+        };
+        let url = parameters.map_or_else(|| url.clone(), |parameters| format!("{url}?{parameters}"));
+        addresses.push(Address::parse(&url, default_port).and_then(&spoken).map_err(AskError::Url)?);
+    }
+    Ok(addresses)
 }

@@ -21,7 +21,7 @@ use super::shared::{Patience, Shared};
 use super::slots;
 use crate::session::{
     Capabilities, Endpoint, LocalFifo, LockBackend, LockError, LockSession, OwnerId, Request, SessionOptions,
-    Variant,
+    Variant, remedy,
 };
 
 /// All locks of one node, on its one session.
@@ -98,6 +98,10 @@ impl LockClient {
         let opened = backend.connect(session.clone()).await.map_err(|error| match error {
             // Who has no session holds nothing.
             LockError::Unknown(what) => LockError::Protocol(what),
+            LockError::Unavailable(why) => LockError::Unavailable(match remedy(&why) {
+                Some(remedy) => format!("{why}: {remedy}"),
+                None => why,
+            }),
             error => error,
         })?;
         Ok(Self::over(opened, &session, capabilities, options))

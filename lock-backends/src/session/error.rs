@@ -1,7 +1,5 @@
 //! Why there is no lock.
 
-use std::fmt;
-
 /// Why a lock operation did not do what was asked. Being held by another is not an error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LockError {
@@ -32,6 +30,74 @@ pub enum LockError {
 }
 
 /// An error of a client crate that says that the server cannot be reached.
-pub fn unavailable(error: impl fmt::Display) -> LockError {
-    LockError::Unavailable(error.to_string())
+pub fn unavailable(error: impl std::error::Error) -> LockError {
+    LockError::Unavailable(told(&error))
+}
+
+/// An error with all that caused it: client crates say what went wrong in their last cause, and not always above.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let (mut all, mut next) = (error.to_string(), error.source());
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !all.contains(&text) {
+            all = format!("{all}: {text}");
+        }
+        next = cause.source();
+    }
+    all
+}
+
+/// What to do about an error of TLS, or of a login, where its text says what it is: in the words of rustls and of the servers.
+pub fn remedy(text: &str) -> Option<&'static str> {
+    let text = text.to_ascii_lowercase();
+    REMEDIES.iter().find(|(words, _)| words.iter().any(|word| text.contains(word))).map(|(_, remedy)| *remedy)
+}
+
+const REMEDIES: &[(&[&str], &str)] = &[
+    (
+        &[
+            "certificaterequired",
+            "certificate required",
+            "valid client certificate",
+            "badcertificate",
+            "bad certificate",
+        ],
+        "the server asks for a certificate of its clients: give one that it trusts as ssl-cert and ssl-key",
+    ),
+    (&["expired"], "the server's certificate has expired, or a clock is wrong: it needs a new one"),
+    (
+        &["not valid for", "notvalidforname"],
+        "the server's certificate is for another host: use a name that stands in it, or have one made for this name",
+    ),
+    (
+        &["unknownissuer"],
+        "nobody who is trusted here signed the server's certificate: give that authority's certificate as ssl-ca",
+    ),
+    (
+        &["access denied for user"],
+        "another user or password, or the account asks for TLS, or for a certificate of the client's: ssl-cert and ssl-key",
+    ),
+    (
+        &["corrupt message", "invalidcontenttype", "does not support tls"],
+        "the server does not speak TLS on this port: use another port, or the URL without TLS",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rustls_says_of_a_certificate_has_a_remedy() {
+        for (text, remedied) in [
+            ("invalid peer certificate: UnknownIssuer", "ssl-ca"),
+            ("invalid peer certificate: certificate expired: verification time 1", "expired"),
+            ("certificate not valid for name \"a\"", "another host"),
+            ("received fatal alert: CertificateRequired", "ssl-cert"),
+            ("received corrupt message of type InvalidContentType", "without TLS"),
+        ] {
+            assert!(remedy(text).unwrap().contains(remedied), "{text}");
+        }
+        assert_eq!(remedy("connection refused"), None);
+    }
 }

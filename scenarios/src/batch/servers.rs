@@ -17,7 +17,7 @@ impl Batch {
         let (durability, topology) = (spec.durability, spec.topology);
         let detect = Duration::from_secs_f64(spec.detect_ms / 1e3);
         let processors = self.pinning.as_ref().map(|pinning| pinning.members.clone()).unwrap_or_default();
-        let options = ServerOptions { durability, topology, detect, data_root: None, processors };
+        let options = ServerOptions { durability, topology, detect, data_root: None, processors, tls: None };
         Ok(Server::start(kind, &options).await?)
     }
 }

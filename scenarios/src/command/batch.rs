@@ -18,7 +18,7 @@ use super::signals::watch_signals;
 use crate::batch::{self, Batch, Pinning, Ran, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
-use crate::spec::{Scenario, ShapeWord, did_you_mean};
+use crate::spec::{Scenario, ShapeWord, did_you_mean, servers_told};
 use crate::{calibration, catalog, workload};
 
 /// Which batch.
@@ -126,12 +126,9 @@ impl BatchArgs {
         // Before the first child of ours is started, if only to be asked for its version.
         let mut signals = tokio::task::JoinSet::new();
         signals.spawn(watch_signals(stop.clone())?);
-        for (kind, url) in self.urls.by_kind() {
-            Server::attach(*kind, url).await?.stop().await?;
-        }
         let display = Display::default();
         let begun = match &self.resume {
-            Some(directory) => self.taken_up(directory, aim, stop)?,
+            Some(directory) => self.taken_up(directory, aim, stop).await?,
             None => self.begun(aim, stop, &display).await?,
         };
         let neighbours = batch::twins::warnings();
@@ -183,7 +180,7 @@ impl BatchArgs {
         let wanted = wanted(self, &scenario)?;
         let seed = self.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed);
         let looks = aim.until_decided.then(|| Looks::planned(scenario.spec.blocks));
-        let batch = Batch { looks, ..self.batch(scenario, wanted, seed, level, aim, stop)? };
+        let batch = Batch { looks, ..self.batch(scenario, wanted, seed, level, aim, stop).await? };
         if aim.until_decided && batch.contenders.iter().filter(|one| one.role == Role::Contender).count() < 2
         {
             anyhow::bail!("--until-decided: nothing is to be decided of fewer than two contenders");
@@ -200,7 +197,7 @@ impl BatchArgs {
     }
 
     /// A batch that was stopped, with what it has.
-    fn taken_up(&self, directory: &Path, aim: Aim, stop: CancellationToken) -> anyhow::Result<Begun> {
+    async fn taken_up(&self, directory: &Path, aim: Aim, stop: CancellationToken) -> anyhow::Result<Begun> {
         let former = reports::load(directory)?;
         let mut records: Vec<RunRecord> = former.records().chain(&former.probes).cloned().collect();
         records.sort_by_key(|record| record.order);
@@ -229,7 +226,7 @@ impl BatchArgs {
         let took_part = |contender: &Contender| manifest.contenders.iter().any(|name| name == contender.name);
         let wanted = contenders::all().into_iter().filter(took_part);
         let wanted = wanted.map(|contender| contender.with_members(members)).collect();
-        let batch = self.batch(scenario, wanted, manifest.seed, manifest.service_level, aim, stop)?;
+        let batch = self.batch(scenario, wanted, manifest.seed, manifest.service_level, aim, stop).await?;
         if let Some(skip) = batch.skipped.first() {
             anyhow::bail!("{} cannot run any more: {}", skip.contender, skip.reason);
         }
@@ -239,7 +236,7 @@ impl BatchArgs {
         Ok(Begun { batch, directory: directory.to_owned(), manifest, ran })
     }
 
-    fn batch(
+    async fn batch(
         &self,
         scenario: Scenario,
         wanted: Vec<Contender>,
@@ -248,7 +245,12 @@ impl BatchArgs {
         aim: Aim,
         stop: CancellationToken,
     ) -> anyhow::Result<Batch> {
-        let attached = self.urls.by_kind().clone();
+        let mut attached = servers_told(&scenario.spec.servers).map_err(anyhow::Error::msg)?;
+        attached.extend(self.urls.by_kind().clone());
+        // A server that does not answer is told before anything runs.
+        for (kind, url) in &attached {
+            Server::attach(*kind, url).await?.stop().await?;
+        }
         let (mut taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
         if aim.twice {
             let compared = |contender: &&Contender| contender.role == Role::Contender;

@@ -1,12 +1,14 @@
 //! Servers on the command line: an option for each product of the registry.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::error::Error;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use harness::servers::ServerKind;
+use harness::servers::{ServerKind, TlsFiles};
 
-/// Servers that already run, instead of private ones: `--redis URL` or `LOCKBENCH_REDIS`, and so on.
+/// Servers that already run, instead of private ones: `--redis URL` or `LOCKBENCH_REDIS`, and so on; with `--redis-ca`,
+/// `--redis-cert` and `--redis-key`, or `LOCKBENCH_REDIS_CA` and so on, the certificates for TLS, which become part of the URL.
 #[derive(Debug)]
 pub(super) struct ServerUrls(BTreeMap<ServerKind, String>);
 
@@ -19,7 +21,10 @@ impl ServerUrls {
 
 impl Args for ServerUrls {
     fn augment_args(command: Command) -> Command {
-        command.args(ServerKind::ALL.iter().map(|kind| option(*kind)))
+        ServerKind::ALL.iter().fold(command, |command, kind| {
+            let files = FILES.iter().map(|(what, help)| file(*kind, what, help));
+            command.arg(option(*kind)).args(files)
+        })
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -36,9 +41,32 @@ fn option(kind: ServerKind) -> Arg {
         .help(format!("Uses {kind} where it already runs: {}", kind.url()))
 }
 
+/// What TLS takes beside the URL, each an option of every product.
+const FILES: [(&str, &str); 3] = [
+    ("ca", "Trusts the authorities in this PEM file to sign the server's certificate"),
+    ("cert", "Shows the server this certificate, in PEM"),
+    ("key", "The key of that certificate, in PEM"),
+];
+
+fn file(kind: ServerKind, what: &'static str, help: &'static str) -> Arg {
+    let name = format!("{}-{what}", kind.name());
+    Arg::new(name.clone())
+        .env(format!("LOCKBENCH_{}", name.to_ascii_uppercase().replace('-', "_")))
+        .long(name)
+        .value_name("PATH")
+        .requires(kind.name())
+        .value_parser(clap::value_parser!(PathBuf))
+        .hide_short_help(true)
+        .help(help)
+}
+
 impl FromArgMatches for ServerUrls {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let given = |kind: &ServerKind| Some((*kind, matches.get_one::<String>(kind.name())?.clone()));
+        let given = |kind: &ServerKind| {
+            let file = |what| matches.get_one::<PathBuf>(&format!("{}-{what}", kind.name())).cloned();
+            let files = TlsFiles { ca: file("ca"), cert: file("cert"), key: file("key") };
+            Some((*kind, kind.certified(matches.get_one::<String>(kind.name())?, &files)))
+        };
         Ok(Self(ServerKind::ALL.iter().filter_map(given).collect()))
     }
 
@@ -64,6 +92,22 @@ mod tests {
             let variable = option.get_env().unwrap().to_str().unwrap();
             assert_eq!(variable, format!("LOCKBENCH_{}", kind.name().to_uppercase()));
             assert!(option.is_hide_env_values_set());
+        }
+    }
+
+    #[test]
+    fn certificates_are_said_in_one_way_for_every_product_and_become_part_of_the_url() {
+        let command = ServerUrls::augment_args(Command::new("lockbench"));
+        for kind in ServerKind::ALL {
+            let name = kind.name();
+            let words = [format!("--{name}=u://h"), format!("--{name}-ca=/ca"), format!("--{name}-cert=c")];
+            let words = words.into_iter().chain([format!("--{name}-key=k")]);
+            let given = command.clone().get_matches_from(["lockbench".to_owned()].into_iter().chain(words));
+            let urls = ServerUrls::from_arg_matches(&given).unwrap();
+            let files = TlsFiles { ca: Some("/ca".into()), cert: Some("c".into()), key: Some("k".into()) };
+            assert_eq!(TlsFiles::of(&urls.by_kind()[kind]), files, "{kind}");
+            let alone = command.clone().try_get_matches_from(["lockbench", &format!("--{name}-ca=/ca")]);
+            assert!(alone.is_err(), "{kind}: a certificate of no server");
         }
     }
 }

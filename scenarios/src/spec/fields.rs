@@ -13,6 +13,7 @@ use super::expect::ExpectSpec;
 use super::faults::FaultSpec;
 use super::level::LevelSpec;
 use super::placement::{Members, Placement};
+use super::servers::ServerSpec;
 use super::tasks::{ResourceSpec, TaskSpec};
 use super::word::word;
 
@@ -104,6 +105,9 @@ pub struct ScenarioSpec {
     pub contenders: Vec<Spanned<String>>,
     /// How many resources of each kind there are.
     pub resources: BTreeMap<ResourceKind, ResourceSpec>,
+    /// Servers that already run, by the name of the product, instead of private ones.
+    #[serde(default)]
+    pub servers: BTreeMap<String, ServerSpec>,
     /// Kinds of task.
     pub tasks: Vec<TaskSpec>,
 }

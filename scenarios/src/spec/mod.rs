@@ -15,6 +15,7 @@ mod arrivals;
 mod expect;
 mod faults;
 mod level;
+mod servers;
 mod tasks;
 
 mod fields;
@@ -33,5 +34,6 @@ pub use self::level::LevelSpec;
 pub use self::load::{Load, Poisson, SHAPES, Shape, Start};
 pub use self::placement::{Members, Placement};
 pub use self::scenario::Scenario;
+pub use self::servers::{ServerSpec, told as servers_told};
 pub use self::tasks::{Duration, ResourceSpec, StepSpec, TaskSpec};
 pub use self::units::nanos;

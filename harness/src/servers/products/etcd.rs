@@ -8,7 +8,6 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::child;
-use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
@@ -21,13 +20,15 @@ const ABOUT: About = About {
     name: "etcd",
     title: "etcd",
     packages: "etcd-server",
-    url: "http://host[:port],…",
+    url: "http://[user:password@]host[:port],…, https:// over TLS",
     replicated: true,
     warms_s: 0.0,
     accounts: &["etcd", "nobody"],
     processes: &["etcd"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    secured: &["https", "etcds"],
+    checked: None,
 };
 
 /// The setting that is a flag alone: it cannot be asked for.
@@ -58,8 +59,8 @@ impl Product for Etcd {
         Box::pin(async move { start(seats, place, options) })
     }
 
-    fn endpoint(&self, address: SocketAddr, _secret: &Secret) -> String {
-        format!("http://{address}")
+    fn endpoint(&self, address: SocketAddr, seat: &Seat) -> String {
+        format!("{}://{address}", scheme(seat))
     }
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
@@ -91,7 +92,7 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     let cluster: Vec<String> = seats.iter().map(|seat| format!("{}={}", name(seat), peer(seat))).collect();
     let (token, seat) = (name(&seats[0]), &seats[place]);
     let (name, peer, folder) = (name(seat), peer(seat), &seat.folder);
-    let client = format!("http://127.0.0.1:{}", seat.ports[0]);
+    let client = format!("{}://127.0.0.1:{}", scheme(seat), seat.ports[0]);
     let mut args = vec![
         format!("--name={name}"),
         format!("--data-dir={}", folder.data().display()),
@@ -102,6 +103,15 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
         format!("--initial-cluster={}", cluster.join(",")),
         format!("--initial-cluster-token={token}"),
     ];
+    if let Some([ca, cert, key]) = seat.certificates(&ABOUT)? {
+        args.push(format!("--cert-file={}", cert.display()));
+        args.push(format!("--key-file={}", key.display()));
+        // With it alone it asks for certificates already.
+        if seat.asks_for_certificates() {
+            args.push(format!("--trusted-ca-file={}", ca.display()));
+            args.push("--client-cert-auth".to_owned());
+        }
+    }
     let no_fsync = options.durability == Durability::Memory;
     if no_fsync {
         args.push(format!("--{NO_FSYNC}"));
@@ -114,12 +124,17 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     })
 }
 
+fn scheme(seat: &Seat) -> &'static str {
+    if seat.tls.is_some() { "https" } else { "http" }
+}
+
+fn spoken(address: Address) -> Result<Address, String> {
+    address.spoken(&["", "http", "etcd"], ABOUT.secured, ABOUT.url)
+}
+
 async fn ask(list: &str) -> Result<Answer, AskError> {
     let mut answer = None;
-    for address in wire::addresses(list, 2379)? {
-        if !matches!(address.scheme.as_str(), "" | "http") {
-            return Err(AskError::Url(address.expected(ABOUT.url)));
-        }
+    for address in wire::addresses(list, 2379, spoken)? {
         let this = ask_member(&address).await?;
         answer.get_or_insert(this);
     }
@@ -147,7 +162,7 @@ async fn ask_member(address: &Address) -> Result<Answer, AskError> {
 
 /// The term in which a member leads; `None` where it follows.
 async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
-    let address = Address::parse(endpoint, 2379).map_err(AskError::Url)?;
+    let address = Address::parse(endpoint, 2379).and_then(spoken).map_err(AskError::Url)?;
     let status = http(&address, "POST /v3/maintenance/status", "{}").await?;
     let strange = || AskError::Silent(format!("maintenance/status: {status}"));
     let term = status["raftTerm"].as_str().and_then(|term| term.parse().ok()).ok_or_else(strange)?;

@@ -13,13 +13,14 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::child;
-use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
 use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::parameters::Parameters;
 use crate::servers::product::{Answer, Product, Seat, Start};
 use crate::servers::template::Template;
+use crate::servers::tls::TlsFiles;
 use crate::servers::url::Address;
 use crate::servers::wire::{self, AskError};
 
@@ -27,7 +28,7 @@ const ABOUT: About = About {
     name: "mariadb",
     title: "MariaDB",
     packages: "mariadb-server",
-    url: "mysql://user[:password]@host[:port]/database",
+    url: "mysql://user[:password]@host[:port]/database[?ssl-mode=VERIFY_IDENTITY]",
     replicated: false,
     warms_s: 0.0,
     // It refuses to run as root.
@@ -35,10 +36,15 @@ const ABOUT: About = About {
     processes: &["mariadbd"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    secured: &[],
+    checked: Some(CHECKED),
 };
 
 /// Account and database of a private server.
 const NAME: &str = "lockbench";
+
+/// With it a client checks the server's certificate and the host name in it.
+const CHECKED: &str = "ssl-mode=VERIFY_IDENTITY";
 
 /// Of the redo log: small, so that a data folder is copied quickly.
 const LOG_FILE_SIZE: &str = "--innodb-log-file-size=8M";
@@ -69,8 +75,9 @@ impl Product for Mariadb {
         Box::pin(start(&seats[place], options))
     }
 
-    fn endpoint(&self, address: SocketAddr, secret: &Secret) -> String {
-        format!("mysql://{NAME}:{}@{address}/{NAME}", secret.text())
+    fn endpoint(&self, address: SocketAddr, seat: &Seat) -> String {
+        let checked = if seat.tls.is_some() { format!("?{CHECKED}") } else { String::new() };
+        format!("mysql://{NAME}:{}@{address}/{NAME}{checked}", seat.secret.text())
     }
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
@@ -110,8 +117,15 @@ async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerErro
     let account = format!("{NAME}@127.0.0.1");
     let (create, grant) = ("CREATE OR REPLACE USER", "GRANT ALL PRIVILEGES ON *.* TO");
     let password = seat.secret.text();
-    let init =
-        format!("{create} {account} IDENTIFIED BY '{password}';\n{grant} {account} WITH GRANT OPTION;\n");
+    let certificates = seat.certificates(&ABOUT)?;
+    let way = match &certificates {
+        Some(_) if seat.asks_for_certificates() => " REQUIRE X509",
+        Some(_) => " REQUIRE SSL",
+        None => "",
+    };
+    let init = format!(
+        "{create} {account} IDENTIFIED BY '{password}'{way};\n{grant} {account} WITH GRANT OPTION;\n"
+    );
     let init = seat.confide(&ABOUT, "init.sql", &init)?;
     let (flush, doublewrite) = match options.durability {
         Durability::Durable => ("1", "ON"),
@@ -135,6 +149,9 @@ async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerErro
     let mut args = words(&data);
     args.push("--skip-name-resolve".into());
     args.extend(settings.iter().map(|(name, value)| format!("--{name}={value}").into()));
+    for (name, path) in ["ssl-ca", "ssl-cert", "ssl-key"].iter().zip(certificates.into_iter().flatten()) {
+        args.push(format!("--{name}={}", path.display()).into());
+    }
     // It shows its data folder with a slash at the end.
     let identity = format!("{}/", data.display());
     Ok(Start { program: program("mariadbd")?, args, flags: [].into(), identity })
@@ -177,11 +194,32 @@ const QUESTION: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version',
      'innodb_flush_log_at_trx_commit', 'innodb_doublewrite', 'innodb_flush_method', 'log_bin', 'max_connections', \
      'wait_timeout', 'tcp_keepalive_time')";
 
-async fn ask(url: &str) -> Result<Answer, AskError> {
-    let address = Address::parse(url, 3306).map_err(AskError::Url)?;
-    if !["mysql", "mariadb"].contains(&address.scheme.as_str()) {
-        return Err(AskError::Url(address.expected(ABOUT.url)));
+/// What tells the client program what the URL tells a library.
+fn over_tls(url: &str, files: &TlsFiles) -> Vec<OsString> {
+    let parameters = Parameters::of(url);
+    let mode = ["ssl-mode", "sslmode"].into_iter().find_map(|name| parameters.get(name));
+    let mode = mode.map(|mode| mode.to_ascii_uppercase());
+    let mut args: Vec<OsString> = match mode.as_deref() {
+        Some("DISABLED") => vec!["--skip-ssl".into()],
+        Some("REQUIRED" | "VERIFY_CA") => vec!["--ssl".into()],
+        Some("VERIFY_IDENTITY") => vec!["--ssl".into(), "--ssl-verify-server-cert".into()],
+        // As the library: without checking whom it speaks to.
+        _ => Vec::new(),
+    };
+    for (name, path) in [("--ssl-ca=", &files.ca), ("--ssl-cert=", &files.cert), ("--ssl-key=", &files.key)] {
+        if let Some(path) = path {
+            let mut arg = OsString::from(name);
+            arg.push(path);
+            args.push(arg);
+        }
     }
+    args
+}
+
+async fn ask(url: &str) -> Result<Answer, AskError> {
+    let address = Address::parse(url, 3306);
+    let both = ["mysql", "mariadb"];
+    let address = address.and_then(|address| address.spoken(&[], &both, ABOUT.url)).map_err(AskError::Url)?;
     // Cheaper than a program that finds out that nobody listens.
     drop(wire::connect(&address).await?);
     let mut command = tokio::process::Command::new(program("mariadb").map_err(AskError::Missing)?);
@@ -199,6 +237,7 @@ async fn ask(url: &str) -> Result<Answer, AskError> {
     ]);
     command.args(["--host", host, "--port", &address.port.to_string()]);
     command.args(["--user", address.user.as_deref().unwrap_or("root"), "--execute", QUESTION]);
+    command.args(over_tls(url, &address.files));
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(wire::PATIENCE, command.output()).await.map_err(|_| wire::no_answer())??;
     if !output.status.success() {

@@ -17,7 +17,6 @@ use tokio::time::timeout;
 
 use self::protocol::Connection;
 use crate::child;
-use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
@@ -30,13 +29,15 @@ const ABOUT: About = About {
     name: "nats",
     title: "NATS",
     packages: "nats-server",
-    url: "nats://host[:port],…",
+    url: "nats://[user:password@|token@]host[:port],…, tls:// over TLS",
     replicated: true,
     warms_s: 0.0,
     accounts: &["nats", "nobody"],
     processes: &["nats-server"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    secured: &["tls"],
+    checked: None,
 };
 
 /// The user of a private server for its clients, and the one that is told what members say of themselves alone.
@@ -78,8 +79,9 @@ impl Product for Nats {
         Box::pin(async move { start(seats, place, options) })
     }
 
-    fn endpoint(&self, address: SocketAddr, secret: &Secret) -> String {
-        format!("nats://{USER}:{}@{address}", secret.text())
+    fn endpoint(&self, address: SocketAddr, seat: &Seat) -> String {
+        let scheme = if seat.tls.is_some() { "tls" } else { "nats" };
+        format!("{scheme}://{USER}:{}@{address}", seat.secret.text())
     }
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
@@ -108,7 +110,15 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     let seat = &seats[place];
     let name = name(seat);
     let (port, data) = (seat.ports[0].to_string(), seat.folder.data().display().to_string());
-    let config = seat.confide(&ABOUT, "nats.conf", &config(seats, place))?.display().to_string();
+    let mut config = config(seats, place);
+    if let Some([ca, cert, key]) = seat.certificates(&ABOUT)? {
+        let [ca, cert, key] = [ca, cert, key].map(|path| path.display().to_string());
+        config += &format!(
+            "tls {{\n  ca_file: \"{ca}\"\n  cert_file: \"{cert}\"\n  key_file: \"{key}\"\n  verify: {}\n}}\n",
+            seat.asks_for_certificates()
+        );
+    }
+    let config = seat.confide(&ABOUT, "nats.conf", &config)?.display().to_string();
     let args = [
         "--config",
         &config,
@@ -157,12 +167,13 @@ fn config(seats: &[Seat], place: usize) -> String {
     config
 }
 
+fn spoken(address: Address) -> Result<Address, String> {
+    address.spoken(&["", "nats"], ABOUT.secured, ABOUT.url)
+}
+
 async fn ask(list: &str) -> Result<Answer, AskError> {
     let mut answer = None;
-    for address in wire::addresses(list, 4222)? {
-        if !matches!(address.scheme.as_str(), "" | "nats") {
-            return Err(AskError::Url(address.expected(ABOUT.url)));
-        }
+    for address in wire::addresses(list, 4222, spoken)? {
         let this = timeout(wire::PATIENCE, ask_member(&address)).await.map_err(|_| wire::no_answer())??;
         answer.get_or_insert(this);
     }
@@ -194,7 +205,7 @@ async fn ask_member(address: &Address) -> Result<Answer, AskError> {
 /// Whether the member leads the stream that is there, or the members where none is. It cannot be asked for the term: a
 /// former leader is told by what it has heard of the others, since those that elect another have not answered it for as long.
 async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
-    let address = Address::parse(endpoint, 4222).map_err(AskError::Url)?;
+    let address = Address::parse(endpoint, 4222).and_then(spoken).map_err(AskError::Url)?;
     let mut connection = Connection::open(&address).await?;
     let (Some(name), Some(id)) =
         (connection.info["server_name"].as_str(), connection.info["server_id"].as_str())

@@ -13,14 +13,15 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::child;
-use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
 use crate::servers::folder::Folder;
 use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::parameters::Parameters;
 use crate::servers::product::{Answer, Product, Seat, Start};
 use crate::servers::template::Template;
+use crate::servers::tls::TlsFiles;
 use crate::servers::url::Address;
 use crate::servers::wire::{self, AskError};
 
@@ -28,7 +29,7 @@ const ABOUT: About = About {
     name: "postgres",
     title: "PostgreSQL",
     packages: "postgresql",
-    url: "postgres://[user[:password]@]host[:port]/database",
+    url: "postgres://[user[:password]@]host[:port]/database[?sslmode=verify-full]",
     replicated: false,
     warms_s: 0.0,
     // It refuses to run as root.
@@ -38,10 +39,15 @@ const ABOUT: About = About {
     // The fast shutdown: does not wait for clients to leave.
     stop: Signal::SIGINT,
     clean_up: remove_segment,
+    secured: &[],
+    checked: Some(CHECKED),
 };
 
 /// Role and database of a private server.
 const NAME: &str = "lockbench";
+
+/// With it a client checks the server's certificate and the host name in it.
+const CHECKED: &str = "sslmode=verify-full";
 
 /// Where Debian keeps one folder per major version.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -70,8 +76,9 @@ impl Product for Postgres {
         Box::pin(start(&seats[place], options))
     }
 
-    fn endpoint(&self, address: SocketAddr, secret: &Secret) -> String {
-        format!("postgres://{NAME}:{}@{address}/{NAME}", secret.text())
+    fn endpoint(&self, address: SocketAddr, seat: &Seat) -> String {
+        let checked = if seat.tls.is_some() { format!("?{CHECKED}") } else { String::new() };
+        format!("postgres://{NAME}:{}@{address}/{NAME}{checked}", seat.secret.text())
     }
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
@@ -134,6 +141,23 @@ async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerErro
     let mut args = vec![OsString::from("-D"), data.clone().into()];
     for (name, value) in settings {
         args.extend(["-c".into(), format!("{name}={value}").into()]);
+    }
+    if let Some([ca, cert, key]) = seat.certificates(&ABOUT)? {
+        let files = [("ssl_ca_file", ca), ("ssl_cert_file", cert), ("ssl_key_file", key)];
+        args.extend(["-c".into(), "ssl=on".into()]);
+        for (name, path) in files {
+            args.extend(["-c".into(), format!("{name}={}", path.display()).into()]);
+        }
+        let clients = if seat.asks_for_certificates() { " clientcert=verify-ca" } else { "" };
+        let who = format!("hostssl all all 127.0.0.1/32 scram-sha-256{clients}\n");
+        let path = data.join("pg_hba.conf");
+        let failed = |source| ServerError::Folder {
+            product: ABOUT.title,
+            action: "write",
+            path: path.clone(),
+            source,
+        };
+        fs::write(&path, who).map_err(failed)?;
     }
     Ok(Start { program: bin.join("postgres"), args, flags: [].into(), identity: data.display().to_string() })
 }
@@ -206,12 +230,21 @@ async fn ask(url: &str) -> Result<Answer, AskError> {
         AskError::Missing(ServerError::Missing { product: ABOUT.title, what, package: "postgresql-client" })
     })?;
     let mut command = tokio::process::Command::new(psql);
+    let files = TlsFiles::of(url);
+    let named = [("PGSSLROOTCERT", &files.ca), ("PGSSLCERT", &files.cert), ("PGSSLKEY", &files.key)];
+    for (name, path) in named {
+        if let Some(path) = path {
+            command.env(name, path);
+        }
+    }
     // Not in the arguments, which every user of the machine can read.
     if let Some(password) = address.and_then(|address| address.password) {
         command.env("PGPASSWORD", password);
     }
     command.args(["--no-psqlrc", "--no-password", "--quiet", "--no-align", "--tuples-only"]);
-    command.args(["--command", QUESTION, "--dbname", &without_password(url)]).env("PGCONNECT_TIMEOUT", "3");
+    command
+        .args(["--command", QUESTION, "--dbname", &without_files(&without_password(url))])
+        .env("PGCONNECT_TIMEOUT", "3");
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(wire::PATIENCE, command.output()).await.map_err(|_| wire::no_answer())??;
     if !output.status.success() {
@@ -230,6 +263,13 @@ async fn ask(url: &str) -> Result<Answer, AskError> {
         }
     }
     Ok(answer)
+}
+
+/// Under names that `psql` does not know it would refuse them.
+fn without_files(url: &str) -> String {
+    let mut parameters = Parameters::of(url);
+    parameters.drop_all("ssl-");
+    parameters.url()
 }
 
 fn without_password(url: &str) -> String {

@@ -7,16 +7,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::child;
-use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
 use crate::servers::options::{Durability, ServerOptions};
 use crate::servers::product::{Answer, Product, Seat, Start};
+use crate::servers::secured::Stream;
 use crate::servers::url::Address;
 use crate::servers::wire::{self, AskError};
 
@@ -24,13 +23,15 @@ const ABOUT: About = About {
     name: "redis",
     title: "Redis",
     packages: "redis-server",
-    url: "redis://[[user]:password@]host[:port]",
+    url: "redis://[[user]:password@]host[:port], rediss:// over TLS",
     replicated: false,
     warms_s: 0.0,
     accounts: &["redis", "nobody"],
     processes: &["redis-server"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    secured: &["rediss"],
+    checked: None,
 };
 
 /// What decides which acknowledged writes are still there after a crash, or whether a lock's key may be evicted.
@@ -62,8 +63,9 @@ impl Product for Redis {
         Box::pin(async move { start(&seats[place], options) })
     }
 
-    fn endpoint(&self, address: SocketAddr, secret: &Secret) -> String {
-        format!("redis://:{}@{address}", secret.text())
+    fn endpoint(&self, address: SocketAddr, seat: &Seat) -> String {
+        let scheme = if seat.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://:{}@{address}", seat.secret.text())
     }
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
@@ -92,9 +94,30 @@ fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
         Durability::Memory => &["--appendonly", "no", "--save", ""],
     };
     // The one setting that is not for the arguments, which every user of the machine can read.
-    let config = seat.confide(&ABOUT, "redis.conf", &format!("requirepass {}\n", seat.secret.text()))?;
-    let config = config.display().to_string();
-    let common = [&config, "--bind", "127.0.0.1", "--port", &port, "--dir", &data, "--daemonize", "no"];
+    let mut config = format!("requirepass {}\n", seat.secret.text());
+    let mut ports = ["--port", &port, "--tls-port", "0"];
+    if let Some([ca, cert, key]) = seat.certificates(&ABOUT)? {
+        ports = ["--port", "0", "--tls-port", &port];
+        let [ca, cert, key] = [ca, cert, key].map(|path| path.display().to_string());
+        let clients = if seat.asks_for_certificates() { "yes" } else { "no" };
+        config += &format!("tls-ca-cert-file {ca}\ntls-cert-file {cert}\ntls-key-file {key}\n");
+        config += &format!("tls-auth-clients {clients}\n");
+    }
+    let config = seat.confide(&ABOUT, "redis.conf", &config)?.display().to_string();
+    let [port, tls] = [&ports[..2], &ports[2..]];
+    let common = [
+        &config,
+        "--bind",
+        "127.0.0.1",
+        port[0],
+        port[1],
+        tls[0],
+        tls[1],
+        "--dir",
+        &data,
+        "--daemonize",
+        "no",
+    ];
     Ok(Start {
         program: program()?,
         args: common.iter().chain(persistence).map(Into::into).collect(),
@@ -104,11 +127,10 @@ fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
 }
 
 async fn ask(url: &str) -> Result<Answer, AskError> {
-    let address = Address::parse(url, 6379).map_err(AskError::Url)?;
-    if address.scheme != "redis" {
-        return Err(AskError::Url(address.expected(ABOUT.url)));
-    }
-    let mut connection = Connection { stream: BufReader::new(wire::connect(&address).await?) };
+    let address = Address::parse(url, 6379);
+    let address = address.and_then(|address| address.spoken(&["redis"], ABOUT.secured, ABOUT.url));
+    let address = address.map_err(AskError::Url)?;
+    let mut connection = Connection { stream: BufReader::new(wire::open(&address).await?) };
     if let Some(password) = &address.password {
         let login = [Some("AUTH"), address.user.as_deref(), Some(password.as_str())];
         connection.call(&login.into_iter().flatten().collect::<Vec<_>>()).await?;
@@ -133,7 +155,7 @@ async fn ask(url: &str) -> Result<Answer, AskError> {
 
 /// Enough of the Redis protocol to ask a few questions.
 struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 impl Connection {

@@ -8,7 +8,6 @@ use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 
 use crate::child;
-use crate::secret::Secret;
 use crate::servers::about::About;
 use crate::servers::error::ServerError;
 use crate::servers::options::{Durability, ServerOptions};
@@ -20,13 +19,15 @@ const ABOUT: About = About {
     name: "zookeeper",
     title: "ZooKeeper",
     packages: "libzookeeper-java default-jre-headless",
-    url: "host[:port],…",
+    url: "[zookeeper://][user:password@]host[:port],…, zookeeper+tls:// over TLS",
     replicated: true,
     warms_s: 4.0,
     accounts: &["zookeeper", "nobody"],
     processes: &["java"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
+    secured: &["zookeeper+tls", "zk+tls"],
+    checked: None,
 };
 
 /// Where Debian keeps jars. The server's names the others that it needs.
@@ -80,8 +81,8 @@ impl Product for Zookeeper {
         Box::pin(async move { start(seats, place, options) })
     }
 
-    fn endpoint(&self, address: SocketAddr, _secret: &Secret) -> String {
-        address.to_string()
+    fn endpoint(&self, address: SocketAddr, seat: &Seat) -> String {
+        if seat.tls.is_some() { format!("zookeeper+tls://{address}") } else { address.to_string() }
     }
 
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
@@ -118,9 +119,13 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     let data = folder.data().display().to_string();
     let tick_ms = (options.detect.as_millis() / 10).max(1);
     let mut config = format!(
-        "dataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\ntickTime={tick_ms}\n\
-         maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr,ruok,conf,mntr\n"
+        "dataDir={data}\ntickTime={tick_ms}\nmaxClientCnxns=0\nadmin.enableServer=false\n\
+         4lw.commands.whitelist=srvr,ruok,conf,mntr\n"
     );
+    config += &match seats[place].certificates(&ABOUT)? {
+        Some([ca, cert, key]) => over_tls(&seats[place], &ca, &cert, &key)?,
+        None => format!("clientPort={port}\nclientPortAddress=127.0.0.1\n"),
+    };
     let replicated = seats.len() > 1;
     if replicated {
         config += &format!("initLimit={INIT_LIMIT}\nsyncLimit={SYNC_LIMIT}\n");
@@ -135,7 +140,9 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     let config_file = seats[place].confide(&ABOUT, "zoo.cfg", &config)?;
     let force_sync = if options.durability == Durability::Durable { "yes" } else { "no" };
     // slf4j-simple is there so that the reason of a failed start reaches the log, and nothing below a warning.
-    let class_path = format!("{}:{JARS}/slf4j-simple.jar", jar.display());
+    // What speaks TLS is Netty, of which the server's jar does not name all parts that it takes.
+    let class_path =
+        format!("{}:{JARS}/slf4j-simple.jar:{JARS}/netty-codec.jar:{JARS}/netty-resolver.jar", jar.display());
     let args = [
         "-Xms256m",
         "-Xmx256m",
@@ -161,14 +168,31 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     })
 }
 
+/// The part of its configuration that has a member speak TLS with its clients. It reads certificate and key in one file.
+fn over_tls(seat: &Seat, ca: &Path, cert: &Path, key: &Path) -> Result<String, ServerError> {
+    let read = |path: &Path| {
+        let (product, action, path) = (ABOUT.title, "read", path.to_owned());
+        fs::read_to_string(&path).map_err(|source| ServerError::Folder { product, action, path, source })
+    };
+    let both = seat.confide(&ABOUT, "both.pem", &(read(key)? + &read(cert)?))?;
+    let (port, ca, both) = (seat.ports[0], ca.display(), both.display());
+    let clients = if seat.asks_for_certificates() { "need" } else { "none" };
+    Ok(format!(
+        "secureClientPort={port}\nsecureClientPortAddress=127.0.0.1\n\
+         serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
+         ssl.keyStore.location={both}\nssl.keyStore.type=PEM\n\
+         ssl.trustStore.location={ca}\nssl.trustStore.type=PEM\n\
+         ssl.clientAuth={clients}\nssl.hostnameVerification=false\n"
+    ))
+}
+
+fn spoken(address: Address) -> Result<Address, String> {
+    address.spoken(&["", "zookeeper", "zk"], ABOUT.secured, ABOUT.url)
+}
+
 async fn ask(list: &str) -> Result<Answer, AskError> {
-    // A path after the last server is a client's root node.
-    let servers = list.split_once('/').map_or(list, |(servers, _)| servers);
-    if list.contains("://") {
-        return Err(AskError::Url(format!("{} without a scheme is expected", ABOUT.url)));
-    }
     let mut answer = None;
-    for address in wire::addresses(servers, 2181)? {
+    for address in wire::addresses(list, 2181, spoken)? {
         let status = Status::ask(&address).await?;
         let version = status.line("Zookeeper version:").and_then(|text| text.split(['-', ',']).next());
         let mut this = Answer { version: version.unwrap_or("unknown").to_owned(), ..Answer::default() };
@@ -189,7 +213,8 @@ async fn ask(list: &str) -> Result<Answer, AskError> {
 
 /// The epoch in which a member leads; `None` where it follows.
 async fn leads(endpoint: &str) -> Result<Option<u64>, AskError> {
-    let status = Status::ask(&Address::parse(endpoint, 2181).map_err(AskError::Url)?).await?;
+    let status =
+        Status::ask(&Address::parse(endpoint, 2181).and_then(spoken).map_err(AskError::Url)?).await?;
     if status.mode() != "leader" {
         return Ok(None);
     }

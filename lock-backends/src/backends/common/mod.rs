@@ -4,6 +4,7 @@
 
 mod poison;
 mod asked;
+mod authorities;
 mod members;
 mod patience;
 mod one_key;
@@ -12,8 +13,9 @@ mod tasks;
 mod recipe;
 
 pub(super) use self::asked::{Panicked, asked};
+pub(super) use self::authorities::system_authorities;
 pub(super) use self::lease_end::LeaseEnd;
-pub(super) use self::members::{Members, members};
+pub(super) use self::members::{Form, Login, Members, members};
 pub(super) use self::one_key::{exclusive_key, single_key};
 pub(super) use self::patience::{CONNECT_TIMEOUT, RELISTEN_DELAY, answer_within};
 pub(super) use self::poison::lock;

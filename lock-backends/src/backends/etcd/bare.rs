@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use etcd_client::{Client, GetOptions, KvClient};
+use etcd_client::{Client, ConnectOptions, GetOptions, KvClient};
 
 use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
 
@@ -18,8 +18,13 @@ impl fmt::Debug for Etcd {
 
 impl Etcd {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
-        let client = Client::connect(super::url::urls(endpoint)?, None).await.map_err(unavailable)?;
-        Ok(Self(client.kv_client()))
+        let cluster = super::url::cluster(endpoint)?;
+        let options = cluster.options(ConnectOptions::new())?;
+        let client = Client::connect(cluster.urls(), Some(options)).await.map_err(unavailable)?;
+        let etcd = Self(client.kv_client());
+        // The library connects with the first request.
+        etcd.ping().await?;
+        Ok(etcd)
     }
 }
 

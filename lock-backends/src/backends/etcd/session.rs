@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::node::Node;
 use super::requests::{Compare, TXN_MAX};
-use super::url::urls;
+use super::url::{Cluster, cluster};
 use super::wire;
 use crate::backends::common::{CONNECT_TIMEOUT, Recipe, Tasks, exclusive_key};
 use crate::session::{
@@ -30,7 +30,7 @@ const TTL_MIN_S: u64 = 2;
 
 /// The backend of every variant here: a session on the node's one lease, and a recipe on it.
 pub(super) struct Etcd {
-    endpoints: Vec<String>,
+    cluster: Cluster,
     recipe: fn() -> Box<dyn KeyRecipe>,
 }
 
@@ -39,7 +39,7 @@ impl Etcd {
         endpoint: &Endpoint,
         recipe: fn() -> Box<dyn KeyRecipe>,
     ) -> Result<Box<dyn LockBackend>, LockError> {
-        Ok(Box::new(Self { endpoints: urls(endpoint)?, recipe }))
+        Ok(Box::new(Self { cluster: cluster(endpoint)?, recipe }))
     }
 }
 
@@ -102,7 +102,7 @@ impl LockBackend for Etcd {
             let ttl_s = options.ttl.as_secs_f64().ceil().max(TTL_MIN_S as f64) as i64;
             let ttl = Duration::from_secs(ttl_s.unsigned_abs());
             let (lost, tasks) = (CancellationToken::new(), Tasks::default());
-            let requests = wire::connect(&self.endpoints, &options.node, ttl, &lost, &tasks).await?;
+            let requests = wire::connect(&self.cluster, &options.node, ttl, &lost, &tasks).await?;
             let node = timeout(CONNECT_TIMEOUT, Node::open(requests, ttl_s, options, lost, tasks))
                 .await
                 .map_err(|_| LockError::Unavailable("no answer from etcd".to_owned()))??;

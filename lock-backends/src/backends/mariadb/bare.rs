@@ -3,7 +3,7 @@
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection};
 use tokio::sync::Mutex;
 
-use super::client;
+use super::url;
 use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS lockbench_bare (id bigint PRIMARY KEY, n bigint NOT NULL) \
@@ -17,8 +17,7 @@ pub(super) struct Mariadb(Mutex<MySqlConnection>);
 
 impl Mariadb {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
-        let mut connection: MySqlConnection =
-            client::options(endpoint)?.connect().await.map_err(unavailable)?;
+        let mut connection: MySqlConnection = url::options(endpoint)?.connect().await.map_err(unavailable)?;
         for sql in [TABLE, ROW] {
             sqlx::raw_sql(sql).execute(&mut connection).await.map_err(unavailable)?;
         }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +10,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection};
 use tokio::time::{sleep, timeout};
 
-use super::requests::{Mariadb, URL};
-use super::statements;
+use super::requests::Mariadb;
+use super::{statements, url};
 use crate::backends::common::{CONNECT_TIMEOUT, asked};
 use crate::backends::sql::{
     Announcements, Answer, Backend, Connected, Connection, Failure, HoldServer, Holding, LeaseServer, Leases,
@@ -46,15 +45,7 @@ impl fmt::Debug for Server {
 
 /// The server at that URL.
 pub(super) fn at(endpoint: &Endpoint) -> Result<Arc<dyn Mariadb>, LockError> {
-    Ok(Arc::new(Server(options(endpoint)?)))
-}
-
-/// How to reach the server at that URL.
-pub(super) fn options(endpoint: &Endpoint) -> Result<MySqlConnectOptions, LockError> {
-    // The library takes any scheme, and its error could repeat the password.
-    let ours = ["mysql://", "mariadb://"].iter().any(|scheme| endpoint.0.starts_with(scheme));
-    let options = MySqlConnectOptions::from_str(&endpoint.0).ok().filter(|_| ours);
-    options.ok_or(LockError::BadUrl(URL))
+    Ok(Arc::new(Server(url::options(endpoint)?)))
 }
 
 /// A connection for one lock, and its number at the server.

@@ -1,7 +1,8 @@
 //! MariaDB. From the ground up: what can be asked of the server ([`requests`], beside what can be asked of several SQL
-//! servers), who asks (`statements`, `client`), and the variants.
+//! servers), how it is named (`url`), who asks (`statements`, `client`), and the variants.
 
 mod requests;
+mod url;
 mod statements;
 mod client;
 

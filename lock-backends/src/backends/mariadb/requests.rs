@@ -5,7 +5,7 @@
 use crate::backends::sql::{HoldServer, LeaseServer};
 
 /// Form of the URL under which a server is reached.
-pub(super) const URL: &str = "mysql://user[:password]@host[:port]/database";
+pub(super) const URL: &str = "mysql://user[:password]@host[:port]/database[?ssl-mode=VERIFY_IDENTITY]";
 
 /// A server that can be reached.
 pub(super) trait Mariadb: HoldServer + LeaseServer {}

@@ -1,8 +1,5 @@
 //! PostgreSQL: one statement at a time on a connection that whoever asks drives.
 
-use std::str::FromStr;
-
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
 use tokio::sync::Mutex;
 
@@ -19,9 +16,8 @@ pub(super) struct Postgres(Mutex<PgConnection>);
 
 impl Postgres {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
-        let malformed = |_| LockError::Protocol("malformed postgres URL".to_owned());
-        let options = PgConnectOptions::from_str(&endpoint.0).map_err(malformed)?;
-        let mut connection: PgConnection = options.connect().await.map_err(unavailable)?;
+        let mut connection: PgConnection =
+            super::url::options(endpoint)?.connect().await.map_err(unavailable)?;
         sqlx::raw_sql(TABLE).execute(&mut connection).await.map_err(unavailable)?;
         Ok(Self(Mutex::new(connection)))
     }

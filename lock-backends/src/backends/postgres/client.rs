@@ -1,7 +1,6 @@
 //! The requests, sent by the client crate `sqlx`.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +8,8 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow}
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row};
 use tokio::time::timeout;
 
-use super::requests::{Advisory, Multiplexed, MuxAction, MuxOp, MuxRet, Postgres, Scope, URL};
-use super::{pooler, statements};
+use super::requests::{Advisory, Multiplexed, MuxAction, MuxOp, MuxRet, Postgres, Scope};
+use super::{pooler, statements, url};
 use crate::backends::common::{CONNECT_TIMEOUT, asked};
 use crate::backends::sql::{
     Announcements, Answer, Backend, Connected, Connection, Failure, Holding, LeaseServer, Leases,
@@ -35,10 +34,7 @@ impl fmt::Debug for Server {
 
 /// The server at that URL.
 pub(super) fn at(endpoint: &Endpoint) -> Result<Arc<dyn Postgres>, LockError> {
-    // The library takes any scheme, and its error could repeat the password.
-    let ours = ["postgres://", "postgresql://"].iter().any(|scheme| endpoint.0.starts_with(scheme));
-    let options = PgConnectOptions::from_str(&endpoint.0).ok().filter(|_| ours);
-    Ok(Arc::new(Server(options.ok_or(LockError::BadUrl(URL))?)))
+    Ok(Arc::new(Server(url::options(endpoint)?)))
 }
 
 /// A plain connection, and the server's process behind it.

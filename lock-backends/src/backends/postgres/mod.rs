@@ -1,8 +1,9 @@
 //! PostgreSQL. From the ground up: what can be asked of the server ([`requests`], beside what can be asked of several SQL
-//! servers), what a grant is worth (`worth`), who asks (`statements`, `pooler`,
+//! servers), how it is named (`url`), what a grant is worth (`worth`), who asks (`statements`, `pooler`,
 //! `client`), and the variants.
 
 mod requests;
+mod url;
 mod worth;
 mod statements;
 mod pooler;

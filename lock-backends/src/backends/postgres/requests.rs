@@ -11,7 +11,7 @@ use crate::backends::sql::{Answer, Connected, Connection, HoldServer, Holding, L
 use crate::session::{BoxFuture, LockError, Mode, SessionOptions, Token};
 
 /// Form of the URL under which a server is reached.
-pub(super) const URL: &str = "postgres://user[:password]@host[:port]/database";
+pub(super) const URL: &str = "postgres://user[:password]@host[:port]/database[?sslmode=verify-full]";
 
 /// A server that can be reached: opens the connections of a node, each a session of the server's. What the variants need
 /// in the database is there once [`Connection::set_up`] was answered.

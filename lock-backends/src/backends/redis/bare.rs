@@ -1,8 +1,8 @@
 //! Redis: `PING` and `SET` on one multiplexed connection.
 
 use redis::aio::MultiplexedConnection;
+use redis::cmd;
 use redis::io::tcp::TcpSettings;
-use redis::{IntoConnectionInfo, cmd};
 
 use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
 
@@ -11,10 +11,8 @@ pub(super) struct Redis(MultiplexedConnection);
 
 impl Redis {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
-        let info = endpoint.0.as_str().into_connection_info();
-        let info = info.map_err(|_| LockError::BadUrl(super::requests::URL))?;
-        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let client = redis::Client::open(info).map_err(unavailable)?;
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let client = super::url::client(endpoint, None, tcp)?;
         client.get_multiplexed_async_connection().await.map(Self).map_err(unavailable)
     }
 }

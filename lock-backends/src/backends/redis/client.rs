@@ -8,16 +8,16 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, SendError};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncCommands, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisError,
-    ServerErrorKind, Value,
+    AsyncCommands, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind, Value,
 };
 
 use super::requests::{
-    Announce, AskRet, Channel, Heard, Hears, IfHeld, Redis, RenewRet, Requests, Tokens, URL, Wanted,
+    Announce, AskRet, Channel, Heard, Hears, IfHeld, Redis, RenewRet, Requests, Tokens, Wanted,
 };
 use super::scripts::{self, Scripts, lock_key, node_channel};
+use super::url;
 use crate::backends::common::asked;
-use crate::session::{BoxFuture, Endpoint, Grant, LockError, OwnerId};
+use crate::session::{BoxFuture, Endpoint, Grant, LockError, OwnerId, told};
 
 /// Commands that may wait in the connection; the crate's 50 makes callers queue.
 const PIPELINE_BUFFER: usize = 4096;
@@ -48,14 +48,11 @@ impl Redis for Server {
         hears: Arc<dyn Hears>,
     ) -> BoxFuture<'a, Result<Box<dyn Requests>, LockError>> {
         asked(async move {
-            let info = self.0.0.as_str().into_connection_info().map_err(|_| LockError::BadUrl(URL))?;
-            let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
             // A black-holed connection is given up after the user timeout; without it the kernel goes on for a
             // quarter of an hour.
             let tcp =
                 TcpSettings::default().set_nodelay(true).set_user_timeout(ttl.max(Duration::from_secs(1)));
-            let client = redis::Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp))
-                .map_err(|error| fault(&error))?;
+            let client = url::client(&self.0, Some(ProtocolVersion::RESP3), tcp)?;
             let config = ConnectionManagerConfig::new()
                 .set_push_sender(move |push| push_to(&*hears, &push))
                 .set_automatic_resubscription()
@@ -191,7 +188,7 @@ impl fmt::Debug for Connection {
 
 /// What an error of the crate means for a request.
 fn fault(error: &RedisError) -> LockError {
-    let text = error.to_string();
+    let text = told(error);
     match error.kind() {
         // Nothing was sent.
         ErrorKind::Io if error.is_connection_refusal() => LockError::Unavailable(text),

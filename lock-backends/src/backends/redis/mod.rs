@@ -3,6 +3,7 @@
 //! variants.
 
 mod requests;
+mod url;
 mod scripts;
 mod client;
 mod node;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::session::{BoxFuture, Grant, LockError, OwnerId, Token};
 
 /// Form of the URL under which a server is reached.
-pub(super) const URL: &str = "redis://[user:password@]host[:port][/database]";
+pub(super) const URL: &str = "redis://[user:password@]host[:port][/database], rediss:// over TLS";
 
 /// A server that can be reached.
 pub(super) trait Redis: Send + Sync + fmt::Debug {

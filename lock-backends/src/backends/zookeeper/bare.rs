@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use zookeeper_client::{Acls, Client, CreateMode, Error};
+use zookeeper_client::{Client, CreateMode, Error};
 
 use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
 
@@ -18,8 +18,9 @@ impl fmt::Debug for Zookeeper {
 
 impl Zookeeper {
     pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LockError> {
-        let client = Client::connect(&super::url::cluster(endpoint)?).await.map_err(unavailable)?;
-        let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+        let ensemble = super::url::ensemble(endpoint)?;
+        let client = ensemble.connect(Client::connector()).await?;
+        let options = CreateMode::Persistent.with_acls(ensemble.acls());
         match client.create(NODE, b"", &options).await {
             Ok(_) | Err(Error::NodeExists) => Ok(Self(client)),
             Err(error) => Err(unavailable(error)),

@@ -9,6 +9,7 @@
 
 use crate::session::Server;
 
+mod handshake;
 mod url;
 mod bare;
 mod requests;

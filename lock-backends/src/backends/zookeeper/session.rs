@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::node::Node;
-use super::url::cluster;
+use super::url::{Ensemble, ensemble};
 use super::wire;
 use crate::backends::common::{Recipe, exclusive_key};
 use crate::session::{
@@ -24,7 +24,7 @@ pub(super) const SURVIVES: Survives = Survives {
 
 /// The backend of every variant here.
 pub(super) struct Zookeeper {
-    cluster: String,
+    ensemble: Ensemble,
     recipe: fn() -> Box<dyn Recipe<Node>>,
 }
 
@@ -33,7 +33,7 @@ impl Zookeeper {
         endpoint: &Endpoint,
         recipe: fn() -> Box<dyn Recipe<Node>>,
     ) -> Result<Box<dyn LockBackend>, LockError> {
-        Ok(Box::new(Self { cluster: cluster(endpoint)?, recipe }))
+        Ok(Box::new(Self { ensemble: ensemble(endpoint)?, recipe }))
     }
 }
 
@@ -47,7 +47,7 @@ impl LockBackend for Zookeeper {
     fn connect(&self, options: SessionOptions) -> BoxFuture<'_, Result<Arc<dyn LockSession>, LockError>> {
         Box::pin(async move {
             let sent_ns = options.now.now_ns();
-            let opened = wire::connect(&self.cluster, options.ttl).await?;
+            let opened = wire::connect(&self.ensemble, options.ttl).await?;
             let node = Node::new(opened, sent_ns, options.now);
             Ok(Arc::new(ZkSession { node, recipe: (self.recipe)() }) as Arc<dyn LockSession>)
         })

@@ -10,21 +10,26 @@ use zookeeper_client::{Acls, Client, CreateMode, Error, EventType, LockOptions, 
 
 use super::no_delay::no_delay;
 use super::requests::{Created, Event, Failure, Opened, Reply, Requests, Watch};
+use super::url::Ensemble;
 use crate::backends::common::{CONNECT_TIMEOUT, asked};
 use crate::session::LockError;
 
 /// The library keeps a session alive as long as a client exists.
-struct Wire(Client);
+struct Wire {
+    client: Client,
+    /// Of what it creates.
+    acls: Acls<'static>,
+}
 
 /// Opens a session with that timeout, or the nearest that the server grants.
-pub(super) async fn connect(cluster: &str, session_timeout: Duration) -> Result<Opened, LockError> {
+pub(super) async fn connect(ensemble: &Ensemble, session_timeout: Duration) -> Result<Opened, LockError> {
     let connector = Client::connector().with_session_timeout(session_timeout).with_fail_eagerly();
-    let client = timeout(CONNECT_TIMEOUT, connector.connect(cluster))
+    let client = timeout(CONNECT_TIMEOUT, ensemble.connect(connector))
         .await
-        .map_err(|_| LockError::Unavailable("no answer from zookeeper".to_owned()))?
-        .map_err(|error| LockError::Unavailable(error.to_string()))?;
-    no_delay(cluster).await;
-    let (mut states, cluster) = (client.state_watcher(), cluster.to_owned());
+        .map_err(|_| LockError::Unavailable("no answer from zookeeper".to_owned()))??;
+    let cluster = ensemble.cluster();
+    no_delay(&cluster).await;
+    let mut states = client.state_watcher();
     let ended = Box::pin(async move {
         loop {
             match states.changed().await {
@@ -35,13 +40,17 @@ pub(super) async fn connect(cluster: &str, session_timeout: Duration) -> Result<
             }
         }
     });
-    Ok(Opened { timeout: client.session_timeout(), requests: Arc::new(Wire(client)), ended })
+    Ok(Opened {
+        timeout: client.session_timeout(),
+        requests: Arc::new(Wire { client, acls: ensemble.acls() }),
+        ended,
+    })
 }
 
 impl Requests for Wire {
     fn create<'a>(&'a self, prefix: &'a str, data: &'a [u8]) -> Reply<'a, Created> {
-        let options = CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
-        let created = self.0.create(prefix, data, &options);
+        let options = CreateMode::EphemeralSequential.with_acls(self.acls);
+        let created = self.client.create(prefix, data, &options);
         asked(async move {
             let (stat, sequence) = created.await.map_err(failure)?;
             let path = format!("{prefix}{sequence}");
@@ -51,28 +60,28 @@ impl Requests for Wire {
 
     fn mkdir<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
         asked(async move {
-            let container = CreateMode::Container.with_acls(Acls::anyone_all());
-            self.0.mkdir(path, &container).await.map_err(failure)
+            let container = CreateMode::Container.with_acls(self.acls);
+            self.client.mkdir(path, &container).await.map_err(failure)
         })
     }
 
     fn children<'a>(&'a self, path: &'a str) -> Reply<'a, Vec<String>> {
-        let listed = self.0.list_children(path);
+        let listed = self.client.list_children(path);
         asked(async move { listed.await.map_err(failure) })
     }
 
     fn exists<'a>(&'a self, path: &'a str) -> Reply<'a, Option<i64>> {
-        let stat = self.0.check_stat(path);
+        let stat = self.client.check_stat(path);
         asked(async move { Ok(stat.await.map_err(failure)?.map(|stat| stat.czxid)) })
     }
 
     fn data<'a>(&'a self, path: &'a str) -> Reply<'a, Vec<u8>> {
-        let read = self.0.get_data(path);
+        let read = self.client.get_data(path);
         asked(async move { Ok(read.await.map_err(failure)?.0) })
     }
 
     fn watch<'a>(&'a self, path: &'a str) -> Reply<'a, Watch> {
-        let read = self.0.get_and_watch_data(path);
+        let read = self.client.get_and_watch_data(path);
         asked(async move {
             let (_, _, watcher) = read.await.map_err(failure)?;
             let happened = async {
@@ -88,21 +97,21 @@ impl Requests for Wire {
     }
 
     fn delete<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
-        let deleted = self.0.delete(path, None);
+        let deleted = self.client.delete(path, None);
         asked(async move { deleted.await.map_err(failure) })
     }
 
     fn sync<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
-        let synced = self.0.sync(path);
+        let synced = self.client.sync(path);
         asked(async move { synced.await.map_err(failure) })
     }
 
     fn lock<'a>(&'a self, prefix: &'a str, data: &'a [u8]) -> Reply<'a, String> {
         asked(async move {
-            let parents = CreateMode::Container.with_acls(Acls::anyone_all());
-            let options = LockOptions::new(Acls::anyone_all()).with_ancestor_options(parents);
+            let parents = CreateMode::Container.with_acls(self.acls);
+            let options = LockOptions::new(self.acls).with_ancestor_options(parents);
             let prefix = LockPrefix::new_custom(prefix.to_owned(), "").map_err(failure)?;
-            let lock = self.0.lock(prefix, data, options.map_err(failure)?).await.map_err(failure)?;
+            let lock = self.client.lock(prefix, data, options.map_err(failure)?).await.map_err(failure)?;
             let path = lock.lock_path().to_owned();
             // Its drop would delete the node.
             forget(lock);

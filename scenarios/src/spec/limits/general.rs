@@ -38,6 +38,9 @@ pub(super) fn general(scenario: &Scenario) -> Result<(), SpecError> {
     ] {
         within(key, value, least, most).map_err(at_field)?;
     }
+    for (name, server) in &spec.servers {
+        server.validate(name).map_err(|what| scenario.error_of("url", format!("servers.{name}: {what}")))?;
+    }
     if spec.fencing && spec.when_busy == WhenBusy::Serialise {
         return Err(scenario.error_of(
             "when_busy",

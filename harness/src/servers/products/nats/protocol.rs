@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use crate::servers::secured::Stream;
 use crate::servers::url::Address;
 use crate::servers::wire::{self, AskError};
 
@@ -12,16 +13,17 @@ const LONGEST_ANSWER: usize = 1 << 20;
 
 /// A connection that nobody is logged in on yet.
 pub(super) struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
     /// What the server says of itself to whoever connects.
     pub(super) info: Value,
 }
 
 impl Connection {
     pub(super) async fn open(address: &Address) -> Result<Self, AskError> {
-        let stream = BufReader::new(wire::connect(address).await?);
-        let mut connection = Self { stream, info: Value::Null };
-        let line = connection.line().await?;
+        let mut stream = wire::connect(address).await?;
+        let line = greeting(&mut stream).await?;
+        let stream = if address.secured { wire::secure(stream, address).await? } else { Box::new(stream) };
+        let mut connection = Self { stream: BufReader::new(stream), info: Value::Null };
         let info = line.strip_prefix("INFO ").and_then(|info| serde_json::from_str(info).ok());
         let strange = || AskError::Silent(format!("this is no greeting of NATS: {line:?}"));
         connection.info = info.ok_or_else(strange)?;
@@ -76,6 +78,20 @@ impl Connection {
         match self.stream.read_line(&mut line).await? {
             0 => Err(AskError::Silent("it closed the connection".to_owned())),
             _ => Ok(line.trim_end().to_owned()),
+        }
+    }
+}
+
+/// The first line, and no byte more: what follows may be TLS.
+async fn greeting(stream: &mut TcpStream) -> Result<String, AskError> {
+    let mut line = Vec::new();
+    loop {
+        match stream.read_u8().await? {
+            b'\n' => return Ok(String::from_utf8_lossy(&line).trim_end().to_owned()),
+            _ if line.len() > LONGEST_ANSWER => {
+                return Err(AskError::Silent("its greeting has no end".to_owned()));
+            }
+            byte => line.push(byte),
         }
     }
 }

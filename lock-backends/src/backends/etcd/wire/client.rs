@@ -15,7 +15,8 @@ use super::watches::Watches;
 use super::words;
 use crate::backends::common::{CONNECT_TIMEOUT, Tasks};
 use crate::backends::etcd::requests::{Answer, Failure, KeyValue, Lease, Read, Reply, Requests, Txn, Watch};
-use crate::session::{BoxFuture, LockError, Operations};
+use crate::backends::etcd::url::Cluster;
+use crate::session::{BoxFuture, LockError, Operations, unavailable};
 
 /// One watch stream, one keep-alive stream, one connection to each member that was talked to.
 struct Wire {
@@ -28,7 +29,7 @@ struct Wire {
 
 /// Connects to nobody yet: that comes with the first request. What goes on beside the requests goes on in `tasks`, which end when `lost` fires.
 pub(in crate::backends::etcd) async fn connect(
-    endpoints: &[String],
+    cluster: &Cluster,
     node: &str,
     ttl: Duration,
     lost: &CancellationToken,
@@ -39,8 +40,8 @@ pub(in crate::backends::etcd) async fn connect(
         .with_keep_alive(ttl / 2, ttl / 2)
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_require_leader(true);
-    let members = Members::new(endpoints, &options, node).await;
-    let members = Arc::new(members.map_err(|error| LockError::Unavailable(error.to_string()))?);
+    let members = Members::new(&cluster.urls(), &cluster.options(options)?, node).await;
+    let members = Arc::new(members.map_err(unavailable)?);
     let operations = Arc::<Operations>::default();
     let (watches, inbox) = Watches::new(operations.clone());
     tasks.spawn(watches.clone().run(members.clone(), inbox, lost.clone()));

@@ -6,6 +6,7 @@ use etcd_client::{CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, TxnO
 use crate::backends::etcd::requests::{
     Answer, Compare, Content, Failure, KeyValue, Keys, Op, Order, Part, Read, Txn,
 };
+use crate::session::told;
 
 pub(super) fn txn(Txn { when, then, or_else }: Txn) -> theirs::Txn {
     let ops = |ops: Vec<Op>| ops.into_iter().map(op).collect::<Vec<_>>();
@@ -89,6 +90,6 @@ pub(super) fn failure(error: &theirs::Error) -> Failure {
         theirs::Error::GRpcStatus(status) if status.message().contains("requested lease not found") => {
             Failure::LeaseGone
         }
-        error => Failure::Unanswered(error.to_string()),
+        error => Failure::Unanswered(told(error)),
     }
 }
