@@ -250,6 +250,8 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         order,
         plan_digest: "5f0c2a".to_owned(),
         rate_per_s: None,
+        cell: Vec::new(),
+        carries: None,
         probe: None,
         invalid: Vec::new(),
         repeated: Vec::new(),
@@ -377,6 +379,7 @@ fn manifest(blocks: u32) -> Manifest {
             control_hold_ns: 0,
         },
         blocks,
+        cell: Vec::new(),
         harness: HarnessCost {
             rate_per_s: 5_000.0,
             cpu_per_task_ns: 4_100,

@@ -1,7 +1,7 @@
 //! What contenders are compared by: figures of a run, each with a name, a unit and a direction. One line in [`METRICS`] each;
 //! thresholds, comparisons, calibration, history and the formats of other tools walk it.
 
-use super::run::RunRecord;
+use super::run::{Carries, RunRecord};
 use super::unit::Unit;
 use crate::model::{Histogram, Quantile};
 
@@ -104,6 +104,11 @@ const fn primary(metric: Metric) -> Metric {
 
 /// All metrics, in the order in which they are shown.
 pub const METRICS: &[Metric] = &[
+    Metric {
+        unit: Unit::PerS,
+        better: Better::More,
+        ..ns("capacity", "Capacity", |run| run.carries.map(carried))
+    },
     primary(Metric {
         unit: Unit::PerS,
         better: Better::More,
@@ -149,6 +154,10 @@ fn quantile(histogram: &Histogram, q: f64) -> Option<Reading> {
         Quantile::Is(ns) => Reading::Is(ns as f64),
         Quantile::AtLeast(ns) => Reading::AtLeast(ns as f64),
     })
+}
+
+fn carried(of: Carries) -> Reading {
+    if of.own { Reading::Is(of.per_s) } else { Reading::AtLeast(of.per_s) }
 }
 
 fn counted(count: u64) -> Reading {

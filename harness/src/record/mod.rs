@@ -5,6 +5,7 @@ mod file;
 mod history;
 mod calibration;
 mod probe;
+mod sweep;
 mod manifest;
 mod plausible;
 mod verdict;
@@ -35,8 +36,9 @@ pub use manifest::{End, HarnessCost, Machine, Manifest, Pinning, PlanFacts, SCHE
 pub use metric::{Better, Kind, METRICS, Metric, Reading};
 pub use plausible::{GREATEST, implausible};
 pub use probe::{OnTime, Probe, ServiceLevel};
-pub use run::{Others, Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives, TOO_BUSY};
+pub use run::{Carries, Others, Peak, Role, RunRecord, SLICE_NS, ServerFacts, Survives, TOO_BUSY};
 pub use standing::{Deed, Promise, Standing, must_be_caught, programmed_ns};
+pub use sweep::{CellValues, SweepAxis, SweepCell, SweepRecord};
 pub use trend::{TrendPoint, digest};
 pub use unit::Unit;
 pub use verdict::{Amount, CheckFigure, CheckVerdict, Expected, Verdict};

@@ -9,6 +9,7 @@ use crate::model::Operations;
 
 use super::figures::{Awareness, Backlog, Latency, Tally};
 use super::probe::Probe;
+use super::sweep::CellValues;
 use super::verdict::CheckVerdict;
 
 /// Whether a row is compared or checks the bench itself.
@@ -39,6 +40,9 @@ pub struct RunRecord {
     pub order: u32,
     /// Digest of the plan, hex.
     pub plan_digest: String,
+    /// Its place in a sweep, where it is of a cell of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cell: CellValues,
     /// Reasons why the run proves nothing; empty = valid.
     pub invalid: Vec<String>,
     /// Former attempts at this run that only a moment's standstill of the machine spoiled: why, and where they are kept.
@@ -54,6 +58,10 @@ pub struct RunRecord {
     /// What it has besides where it is a probe for the capacity; such a run is judged, and is none of the rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// What its contender carries by the probes of its block. Follows from the probes, so it is not stored; `None` where none
+    /// were made, or they do not tell.
+    #[serde(skip)]
+    pub carries: Option<Carries>,
     /// Length of the arrival window; rates are over it.
     pub window_ns: u64,
     /// Tasks per second of the arrival window that completed within it; what the drain completes is backlog. Where all arrive
@@ -106,6 +114,15 @@ pub struct Peak {
     pub connections: Option<u64>,
     /// Threads of the processes that the nodes live in, together; `None` in virtual time.
     pub threads: Option<u64>,
+}
+
+/// What a contender carries by the probes of one block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Carries {
+    /// Tasks per second.
+    pub per_s: f64,
+    /// Whether that is its own, and not of a ceiling that it is near to; else it carries that much at least.
+    pub own: bool,
 }
 
 /// How the reasons of invalid runs begin of which only the machine is to blame.

@@ -51,6 +51,8 @@ pub(super) fn record(
         block: place.block,
         order: place.order,
         plan_digest: run.facts.plan.digest(),
+        cell: scenario.cell.clone(),
+        carries: None,
         rate_per_s: asked.rate_per_s,
         probe,
         invalid,

@@ -89,6 +89,8 @@ fn record(turn: &Turn, order: u32, waits: &[f64]) -> RunRecord {
         order,
         plan_digest: String::new(),
         rate_per_s: None,
+        cell: Vec::new(),
+        carries: None,
         probe,
         invalid: Vec::new(),
         repeated: Vec::new(),
