@@ -14,8 +14,10 @@ use harness::record::{
 use crate::Comparison;
 
 mod probed;
+mod swept;
 
 pub(crate) use probed::probed;
+pub(crate) use swept::swept;
 
 /// Two contenders, one of them violated, two controls, one skipped, three blocks.
 pub(crate) fn small() -> Comparison {

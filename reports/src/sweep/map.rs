@@ -113,7 +113,14 @@ pub(super) fn answers(told: &Told<'_>, metric: usize) -> Vec<Map> {
             None => Square::default(),
         }
     };
-    lay_out(&sides, told.others.iter().copied(), square)
+    let mut maps = lay_out(&sides, told.others.iter().copied(), square);
+    for map in &mut maps {
+        map.title = match map.title.as_str() {
+            "" => format!("beside {reference}"),
+            own => format!("{own} beside {reference}"),
+        };
+    }
+    maps
 }
 
 fn lay_out<'a>(

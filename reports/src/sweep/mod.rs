@@ -13,3 +13,6 @@ mod page;
 
 pub use self::cells::Sweep;
 pub(crate) use self::page::LOOKS;
+
+#[cfg(test)]
+mod tests;

@@ -42,8 +42,13 @@ pub(super) enum Side {
 
 impl<'a> Told<'a> {
     pub(super) fn of(sweep: &'a Sweep) -> Self {
-        let metrics = metrics(sweep.record.capacity);
         let (contenders, reference) = (sweep.contenders(), sweep.reference());
+        let mut metrics = metrics(sweep.record.capacity);
+        // What nobody has anywhere tells nothing: too few tasks for a 99th percentile.
+        metrics.retain(|metric| {
+            (0..sweep.batches.len())
+                .any(|cell| contenders.iter().any(|name| figure(metric, &sweep.runs(cell, name)).is_some()))
+        });
         let others: Vec<&str> =
             contenders.iter().copied().filter(|name| reference.is_some_and(|other| other != *name)).collect();
         let subjects: Vec<Subject<'_>> = (0..sweep.batches.len())

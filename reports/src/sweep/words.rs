@@ -49,7 +49,7 @@ impl Pair<'_> {
             let better = self.better(side);
             let from = answers.len() - tail;
             if from == 0 {
-                return format!("{better} at every {field}");
+                return format!("{better} whatever {field} is");
             }
             let opposite = if side == Side::Own { Side::Reference } else { Side::Own };
             let head = answers.iter().take_while(is(opposite)).count();
@@ -84,11 +84,16 @@ impl Pair<'_> {
         match (told.is_empty(), answers.iter().all(|answer| *answer == Side::Same)) {
             (false, _) => format!("{}; nowhere else is a difference told", told.join("; ")),
             (true, true) => {
-                format!("{} and {} have the same {} at every {field}", self.own, self.reference, self.title())
+                format!(
+                    "{} and {} have the same {} whatever {field} is",
+                    self.own,
+                    self.reference,
+                    self.title()
+                )
             }
             (true, false) => {
                 format!(
-                    "no difference in {} between {} and {} is told at any {field}",
+                    "no difference in {} between {} and {} is told, whatever {field} is",
                     self.title(),
                     self.own,
                     self.reference
@@ -127,7 +132,10 @@ mod tests {
 
     #[test]
     fn where_one_overtakes_the_other_is_told_and_nothing_that_is_not_shown() {
-        assert_eq!(course("capacity", &[Own; 4]), "ring-queue carries more than redis-fenced at every nodes");
+        assert_eq!(
+            course("capacity", &[Own; 4]),
+            "ring-queue carries more than redis-fenced whatever nodes is"
+        );
         assert_eq!(
             course("capacity", &[Reference, Reference, Own, Own]),
             "ring-queue carries more than redis-fenced from nodes = 5 on; up to nodes = 3 it is the other way round"
@@ -152,11 +160,11 @@ mod tests {
         );
         assert_eq!(
             course("capacity", &[Same, Untold]),
-            "no difference in capacity between ring-queue and redis-fenced is told at any nodes"
+            "no difference in capacity between ring-queue and redis-fenced is told, whatever nodes is"
         );
         assert_eq!(
             course("capacity", &[Same; 2]),
-            "ring-queue and redis-fenced have the same capacity at every nodes"
+            "ring-queue and redis-fenced have the same capacity whatever nodes is"
         );
     }
 }

@@ -303,7 +303,11 @@ fn settings(args: &BatchArgs, aim: Aim) -> Vec<(String, String)> {
     let mut settings = args.set.clone();
     let mut short =
         |key: &str, value: Option<String>| settings.extend(value.map(|value| (key.to_owned(), value)));
-    let float = |value: f64| toml::Value::Float(value).to_string();
+    // Whole numbers as they were written: a field that has fractions takes them too.
+    let float = |value: f64| match value.fract() == 0.0 && value.abs() < 1e15 {
+        true => format!("{value:.0}"),
+        false => toml::Value::Float(value).to_string(),
+    };
     short("nodes", one_or_list(args.nodes.iter().map(u16::to_string)));
     short("rate_per_s", one_or_list(args.rate.iter().copied().map(float)));
     short("hold_ms", one_or_list(args.hold.iter().copied().map(float)));

@@ -249,7 +249,7 @@ mod tests {
             specs.collect::<Vec<_>>(),
             [(50.0, 5), (50.0, 50), (100.0, 5), (100.0, 50), (200.0, 5), (200.0, 50)]
         );
-        assert_eq!(named(&grid.cells[5].cell), "rate_per_s = 200.0, resources.vm.count = 50");
+        assert_eq!(named(&grid.cells[5].cell), "rate_per_s = 200, resources.vm.count = 50");
     }
 
     fn vms(cell: &Scenario) -> u32 {

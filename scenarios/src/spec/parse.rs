@@ -73,17 +73,10 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), SpecError>
             _ => return Err(wrong(&format!("`{part}` is not a table"))),
         };
     }
-    // 5 means 5.0 where a number with a fraction stood before, alone or in a list.
-    let float = |value: toml::Value| match value {
-        toml::Value::Integer(whole) => toml::Value::Float(whole as f64),
-        other => other,
-    };
-    let parsed = match (parsed, place.get(last)) {
-        (toml::Value::Array(values), Some(toml::Value::Float(_))) => {
-            toml::Value::Array(values.into_iter().map(float).collect())
-        }
-        (value, Some(toml::Value::Float(_))) => float(value),
-        (value, _) => value,
+    // 5 means 5.0 where a number with a fraction stood before.
+    let parsed = match (&parsed, place.get(last)) {
+        (toml::Value::Integer(whole), Some(toml::Value::Float(_))) => toml::Value::Float(*whole as f64),
+        _ => parsed,
     };
     place.insert(last.to_owned(), parsed);
     Ok(())
