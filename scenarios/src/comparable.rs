@@ -3,7 +3,7 @@
 use harness::record::RunRecord;
 use reports::{Comparison, Side};
 
-use crate::spec::{Scenario, ScenarioSpec};
+use crate::spec::{Scenario, ScenarioSpec, named};
 
 /// Something in which two batches differ that their figures depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,12 @@ fn between(one: &Comparison, other: &Comparison) -> Vec<Mismatch> {
             differs(&format!("{setting} of {}", mine.name), value.clone(), theirs.to_owned());
         }
     }
+    let looked = |batch: &Comparison| match batch.manifest.service_level {
+        Some(_) => "the capacity of each (`lockbench capacity`)",
+        None => "one load (`lockbench run`)",
+    };
+    differs("what was looked for", looked(one).to_owned(), looked(other).to_owned());
+    differs("cell of a sweep", named(&a.cell), named(&b.cell));
     all.extend(of_specs(&a.spec_toml, &b.spec_toml));
     all
 }

@@ -81,6 +81,17 @@ impl Metric {
         METRICS.iter().filter(|metric| metric.primary)
     }
 
+    /// Whether several batches can be compared by it. Those that looked for capacities measured all else at half the least capacity of
+    /// each, which is a rate of its own.
+    #[must_use]
+    pub fn goes_across(&self, looked_for_capacity: bool) -> bool {
+        !looked_for_capacity || self.name == "capacity"
+    }
+
+    /// Why not.
+    pub const RATE_OF_ITS_OWN: &str = "`lockbench capacity` measures it at half the least capacity of the batch, which is another rate in \
+                                       each; batches of it can be compared by `capacity`, or run the scenario at one rate with `lockbench run`";
+
     /// Its reading where it is known whole.
     #[must_use]
     pub fn known(&self, run: &RunRecord) -> Option<f64> {
