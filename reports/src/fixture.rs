@@ -274,6 +274,12 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         latency,
         awareness: Awareness::default(),
         completed_per_slice,
+        excess_per_slice_ns: (0..100)
+            .map(|at: u32| {
+                Some((1e6 * (1.0 + 4.0 * (-f64::from(at) / 8.0).exp())) as u64 + u64::from(at % 7) * 10_000)
+            })
+            .collect(),
+        warm_up_ns: 500_000_000,
         verdicts: answers(shape),
         survives: Survives {
             node_crash: "the lease ends after 2 s".to_owned(),

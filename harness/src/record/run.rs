@@ -76,6 +76,13 @@ pub struct RunRecord {
     pub awareness: Awareness,
     /// Completed tasks in each slice of [`SLICE_NS`] from the start.
     pub completed_per_slice: Vec<u64>,
+    /// What the tasks that were due in each slice of [`SLICE_NS`] took beyond their own planned work, the mean, in ns; `None` where
+    /// none was due. What has not ended is in it with what it had lasted at least.
+    #[serde(default)]
+    pub excess_per_slice_ns: Vec<Option<u64>>,
+    /// How long the run before it was, which is not measured.
+    #[serde(default)]
+    pub warm_up_ns: u64,
     /// Answers of the checks.
     pub verdicts: Vec<CheckVerdict>,
     /// What a grant survives.

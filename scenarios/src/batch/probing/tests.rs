@@ -101,6 +101,8 @@ fn record(turn: &Turn, order: u32, waits: &[f64]) -> RunRecord {
         backlog: None,
         latency,
         awareness: Awareness::default(),
+        excess_per_slice_ns: Vec::new(),
+        warm_up_ns: 0,
         completed_per_slice: Vec::new(),
         verdicts: Vec::new(),
         survives: Survives::default(),
