@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use harness::record::capacity::{Carried, carried};
-use harness::record::{GateRecord, Latency, Manifest, Role, RunRecord, SCHEMA_VERSION, implausible};
+use harness::record::{Carries, GateRecord, Latency, Manifest, Role, RunRecord, SCHEMA_VERSION, implausible};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -86,7 +86,21 @@ impl Comparison {
         let mut rows: Vec<Row> = groups.into_iter().map(Row::new).collect();
         // Stable: the order of first appearance stays within each role.
         rows.sort_by_key(|row| row.role == Role::Control);
-        Self { manifest, rows, probes, gate: None }
+        let mut comparison = Self { manifest, rows, probes, gate: None };
+        comparison.tell_runs_what_is_carried();
+        comparison
+    }
+
+    /// A run has the capacity that the probes of its block tell, so that it is a figure like others.
+    fn tell_runs_what_is_carried(&mut self) {
+        for of in self.carried() {
+            let own = of.limited.is_none();
+            let rows = self.rows.iter_mut().filter(|row| row.contender == of.contender);
+            for run in rows.flat_map(|row| &mut row.records) {
+                let found = of.blocks.iter().find(|(block, _)| *block == run.block);
+                run.carries = found.map(|(_, per_s)| Carries { per_s: *per_s, own });
+            }
+        }
     }
 
     /// The rows that are compared.
@@ -229,7 +243,7 @@ const MOST_BLOCKS: u32 = 1_000;
 /// The longest record; those of a week's run are shorter.
 const MOST_BYTES: u64 = 256 << 20;
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ReportError> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ReportError> {
     #[derive(Deserialize)]
     struct Version {
         schema_version: u32,

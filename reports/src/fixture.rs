@@ -14,8 +14,10 @@ use harness::record::{
 use crate::Comparison;
 
 mod probed;
+mod swept;
 
 pub(crate) use probed::probed;
+pub(crate) use swept::swept;
 
 /// Two contenders, one of them violated, two controls, one skipped, three blocks.
 pub(crate) fn small() -> Comparison {
@@ -250,6 +252,8 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         order,
         plan_digest: "5f0c2a".to_owned(),
         rate_per_s: None,
+        cell: Vec::new(),
+        carries: None,
         probe: None,
         invalid: Vec::new(),
         repeated: Vec::new(),
@@ -270,6 +274,12 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         latency,
         awareness: Awareness::default(),
         completed_per_slice,
+        excess_per_slice_ns: (0..100)
+            .map(|at: u32| {
+                Some((1e6 * (1.0 + 4.0 * (-f64::from(at) / 8.0).exp())) as u64 + u64::from(at % 7) * 10_000)
+            })
+            .collect(),
+        warm_up_ns: 500_000_000,
         verdicts: answers(shape),
         survives: Survives {
             node_crash: "the lease ends after 2 s".to_owned(),
@@ -377,6 +387,7 @@ fn manifest(blocks: u32) -> Manifest {
             control_hold_ns: 0,
         },
         blocks,
+        cell: Vec::new(),
         harness: HarnessCost {
             rate_per_s: 5_000.0,
             cpu_per_task_ns: 4_100,

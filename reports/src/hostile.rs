@@ -48,7 +48,7 @@ fn no_damage_to_a_batch_makes_it_panic() {
         fs::create_dir_all(name.parent().unwrap()).unwrap();
         fs::write(name, part.to_string()).unwrap();
     }
-    render::write_all(folder.path()).unwrap();
+    crate::write_all(folder.path()).unwrap();
     let (mut rendered, mut refused) = (0, 0);
     damage::inputs("batches", 5_000, |damage| {
         let which = damage.below(whole.len());

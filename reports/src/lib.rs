@@ -35,6 +35,8 @@ pub mod render;
 mod side;
 mod versus;
 mod trend;
+mod sweep;
+mod written;
 
 #[cfg(test)]
 mod fixture;
@@ -45,8 +47,10 @@ pub use comparison::{Comparison, Row, Spread, load};
 pub use error::ReportError;
 pub use gated::gate_table;
 pub use noise::noise_table;
-pub use render::{Renderer, write_all};
+pub use render::Renderer;
 pub use side::Side;
+pub use sweep::Sweep;
 pub use terminal::terminal_table;
 pub use trend::Trends;
 pub use versus::{Asked, Versus};
+pub use written::write_all;

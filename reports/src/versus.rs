@@ -2,7 +2,7 @@
 
 use askama::Template;
 use harness::record::difference::{Decided, How, Rule, Subject, Together, family};
-use harness::record::{Metric, Role, RunRecord};
+use harness::record::{METRICS, Metric, Role, RunRecord};
 
 use crate::chart::palette;
 use crate::markup::{self, escape, line};
@@ -53,10 +53,7 @@ impl Versus {
     pub fn new(sides: &[Side], asked: &Asked) -> Result<Self, String> {
         let pairs = pairs(sides, asked)?;
         let subjects: Vec<Subject<'_>> = pairs.iter().map(|pair| pair.subject(sides)).collect();
-        let metrics = match asked.metrics.is_empty() {
-            true => Metric::primary().collect(),
-            false => asked.metrics.clone(),
-        };
+        let metrics = metrics(sides, &asked.metrics)?;
         let decided = family(&subjects, &metrics, &Rule::default());
         let rows = pairs.iter().zip(&subjects).zip(decided).map(|((pair, subject), decided)| Beside {
             name: pair.name(sides),
@@ -204,6 +201,22 @@ impl Pair {
             true => self.own.1.clone(),
             false => format!("{own} beside {reference}"),
         }
+    }
+}
+
+/// Those asked for. Batches that looked for capacities have each a rate of its own at which all else was measured, so that of several
+/// the capacity alone can be compared.
+fn metrics(sides: &[Side], asked: &[&'static Metric]) -> Result<Vec<&'static Metric>, String> {
+    let batches = || sides.iter().flat_map(|side| &side.batches);
+    let looked_for = batches().any(|batch| batch.manifest.service_level.is_some());
+    let across = looked_for && batches().count() > 1;
+    if let Some(metric) = asked.iter().find(|metric| !metric.goes_across(across)) {
+        return Err(format!("{}: {}", metric.name, Metric::RATE_OF_ITS_OWN));
+    }
+    let usual = METRICS.iter().filter(|metric| metric.primary || looked_for && metric.goes_across(true));
+    match asked {
+        [] => Ok(usual.filter(|metric| metric.goes_across(across)).collect()),
+        asked => Ok(asked.to_vec()),
     }
 }
 
@@ -382,6 +395,23 @@ mod tests {
         assert!(Versus::new(&sides, &asked).unwrap_err().contains("a has ring-queue, redis-naive"));
         let asked = Asked { reference: Some("redis".to_owned()), ..Asked::default() };
         assert!(Versus::new(&sides, &asked).unwrap_err().contains("no `redis`"));
+    }
+
+    #[test]
+    fn batches_that_looked_for_capacities_are_compared_by_them_and_by_nothing_at_a_rate_of_its_own() {
+        let probed = |label: &str| Side { batches: vec![fixture::probed()], ..side(label, "p", 1.0) };
+        let sides = [probed("a"), probed("b")];
+        let versus = Versus::new(&sides, &Asked::default()).unwrap();
+        assert_eq!(versus.metrics.iter().map(|metric| metric.name).collect::<Vec<_>>(), ["capacity"]);
+        assert!(goodput(&versus, 0).starts_with("the same: "), "{}", goodput(&versus, 0));
+        let asked = Asked { metrics: vec![Metric::named("response_p99").unwrap()], ..Asked::default() };
+        let why = Versus::new(&sides, &asked).unwrap_err();
+        assert!(why.contains("another rate in each") && why.contains("lockbench run"), "{why}");
+        // Within one they are all at the same rate.
+        let one = Versus::new(&sides[..1], &Asked::default()).unwrap();
+        assert_eq!(one.metrics.len(), 4);
+        assert_eq!(one.metrics[0].name, "capacity");
+        Versus::new(&sides[..1], &asked).unwrap();
     }
 
     #[test]

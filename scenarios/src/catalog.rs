@@ -1,8 +1,9 @@
 //! The scenarios that come with lockbench: one file each in `catalog/`.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use crate::spec::{Scenario, SpecError, did_you_mean};
+use crate::spec::{Grid, Scenario, SpecError, did_you_mean};
 
 /// Names and texts, in the order in which they are listed.
 pub const ALL: &[(&str, &str)] = &[
@@ -30,8 +31,23 @@ pub const ALL: &[(&str, &str)] = &[
 /// # Errors
 /// When there is neither, the file cannot be read, or the scenario is not valid.
 pub fn load(name: &str, settings: &[(String, String)]) -> Result<Scenario, SpecError> {
+    let (origin, text) = find(name)?;
+    Scenario::parse(&origin, &text, settings)
+}
+
+/// The same where fields may be lists of values to sweep.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_grid(name: &str, settings: &[(String, String)]) -> Result<Grid, SpecError> {
+    let (origin, text) = find(name)?;
+    Grid::parse(&origin, &text, settings)
+}
+
+/// Where a scenario is, and its text.
+fn find(name: &str) -> Result<(String, Cow<'static, str>), SpecError> {
     if let Some((name, text)) = ALL.iter().find(|(listed, _)| *listed == name) {
-        return Scenario::parse(&format!("catalog/{name}.toml"), text, settings);
+        return Ok((format!("catalog/{name}.toml"), Cow::Borrowed(text)));
     }
     let wrong = |what: String| SpecError { place: name.to_owned(), what };
     if Path::new(name).extension().is_none_or(|extension| extension != "toml") {
@@ -44,7 +60,7 @@ pub fn load(name: &str, settings: &[(String, String)]) -> Result<Scenario, SpecE
     }
     let text =
         std::fs::read_to_string(name).map_err(|error| wrong(format!("cannot read the scenario: {error}")))?;
-    Scenario::parse(name, &text, settings)
+    Ok((name.to_owned(), Cow::Owned(text)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use harness::record::{RunRecord, ServerFacts};
 use reports::{Comparison, Side};
 
-use crate::spec::{Scenario, ScenarioSpec};
+use crate::spec::{Scenario, ScenarioSpec, named};
 
 /// Something in which two batches differ that their figures depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,12 @@ fn between(one: &Comparison, other: &Comparison) -> Vec<Mismatch> {
             differs(&format!("{setting} of {}", mine.name), of(mine), of(theirs));
         }
     }
+    let looked = |batch: &Comparison| match batch.manifest.service_level {
+        Some(_) => "the capacity of each (`lockbench capacity`)",
+        None => "one load (`lockbench run`)",
+    };
+    differs("what was looked for", looked(one).to_owned(), looked(other).to_owned());
+    differs("cell of a sweep", named(&a.cell), named(&b.cell));
     all.extend(of_specs(&a.spec_toml, &b.spec_toml));
     all
 }

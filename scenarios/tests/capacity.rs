@@ -15,7 +15,8 @@ use std::time::Duration;
 use harness::engine::{Clock, Progress};
 use harness::judge::checks;
 use harness::model::{
-    Arrival, Histogram, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree,
+    Arrival, Events as _, Histogram, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind,
+    StepTree, What,
 };
 use harness::placement::{Run, RunOptions, single};
 use harness::record::Verdict;
@@ -174,6 +175,78 @@ async fn a_stall_of_three_seconds_is_in_the_99th_percentile_as_arithmetic_has_it
     let (seen, expected) = (waits.quantile_ns(0.99).unwrap() as f64, STALL_NS as f64 * 0.8);
     assert!((seen / expected - 1.0).abs() < 0.1, "{seen} ns, by arithmetic {expected} ns");
     assert!(waits.quantile_ns(0.9).unwrap() < 10_000_000, "nine of ten are not concerned");
+}
+
+/// What the bench recorded of a run in real time: of each task when it was asked for, let in and left, and when it was due.
+fn recorded(run: &Run) -> Vec<(u64, u64, u64, u64)> {
+    let mut times = vec![(None, None, None); run.facts.plan.tasks.len()];
+    run.history
+        .pass(&mut |_, event| {
+            let Some(of) = times.get_mut(event.step.task.0 as usize) else { return };
+            match event.what {
+                What::Invoked => of.0 = Some(event.at_ns),
+                What::Entered { .. } => of.1 = Some(event.at_ns),
+                What::Left { .. } => of.2 = Some(event.at_ns),
+                _ => {}
+            }
+        })
+        .unwrap();
+    let due = run.facts.plan.tasks.iter().map(|task| run.facts.origin_ns + task.arrival_ns);
+    times
+        .into_iter()
+        .zip(due)
+        .map(|((asked, entered, left), due)| (asked.unwrap(), entered.unwrap(), left.unwrap(), due))
+        .collect()
+}
+
+/// In real time the machine is late now and then, so that nothing is asked of the clock: who is served when follows from when each was
+/// asked for and how long it was inside, as it was recorded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_real_time_each_task_follows_the_recursion_of_its_queue() {
+    for servers in [1_u32, 8] {
+        // 600 tasks of 4 ms at a load of 0.8.
+        let plan = plan(600, 200.0 * f64::from(servers), servers, 0.004, 23);
+        let run = served(&plan, Clock::real().unwrap()).await;
+        let mut tasks = recorded(&run);
+        // Few ask in the same moment; in which order they came to the queue the record does not say.
+        tasks.sort_unstable();
+        let mut free: BinaryHeap<Reverse<u64>> = (0..servers).map(|_| Reverse(0)).collect();
+        let (mut followed, mut early, mut expected) = (0, 0, Histogram::default());
+        for (asked_ns, entered_ns, left_ns, due_ns) in &tasks {
+            assert!(asked_ns <= entered_ns && entered_ns <= left_ns);
+            let Reverse(free_ns) = free.pop().unwrap();
+            let begins_ns = free_ns.max(*asked_ns);
+            early += u32::from(*entered_ns < begins_ns);
+            followed += u32::from(entered_ns.abs_diff(begins_ns) <= 2_000_000);
+            free.push(Reverse(*left_ns));
+            expected.record_ns(begins_ns - due_ns);
+        }
+        let count = tasks.len() as u32;
+        println!("{servers} servers: {followed} of {count} within 2 ms of the recursion, {early} before it");
+        // The other way round only where two changed places within the time that a thread takes to run.
+        assert!(early <= count / 20, "{servers} servers: {early} of {count}");
+        // Never more than there are servers, and never one idle while somebody waits: who left freed the place of who came next.
+        let mut moves: Vec<(u64, i32)> =
+            tasks.iter().flat_map(|(_, entered, left, _)| [(*entered, 1), (*left, -1)]).collect();
+        moves.sort_unstable();
+        let mut inside = 0;
+        for (_, by) in moves {
+            inside += by;
+            assert!(inside <= servers as i32, "{inside} of {servers}");
+        }
+        // And as a whole, on a machine that has nothing else to do: the figures of the run are those of the recursion.
+        if std::env::var_os("LOCKBENCH_SERVED").is_none() {
+            continue;
+        }
+        assert!(followed >= count * 9 / 10, "{servers} servers: {followed} of {count}");
+        let measured = run.measure().unwrap().latency.wait;
+        assert_eq!(measured.count(), u64::from(count));
+        for q in [0.5, 0.9, 0.99] {
+            let [measured, expected] = [&measured, &expected].map(|of| of.quantile_ns(q).unwrap());
+            let off = measured.abs_diff(expected) as f64;
+            assert!(off <= 0.05 * expected as f64 + 1e6, "{servers}, {q}: {measured} {expected}");
+        }
+    }
 }
 
 /// Whoever holds is dropped with the run, and frees its key before the agent hears of it: what comes after is no overlap.

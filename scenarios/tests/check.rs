@@ -79,7 +79,8 @@ fn the_exit_code_is_that_of_the_worst_file_and_every_file_is_judged() {
 fn a_run_s_own_history_is_judged_where_it_lies() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::cargo_bin("lockbench").unwrap();
-    let run = ["run", "smoke", "--duration", "1", "--seed", "3", "--contenders", "ring-queue"];
+    let run =
+        ["run", "smoke", "--blocks", "1", "--duration", "1", "--seed", "3", "--contenders", "ring-queue"];
     command.current_dir(folder.path()).args(run).output().unwrap();
     let batch = std::fs::read_dir(folder.path().join("out")).unwrap().next().unwrap().unwrap().path();
     let history = |run: &str| batch.join(run).join("history.ndjson.zst").to_str().unwrap().to_owned();

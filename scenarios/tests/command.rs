@@ -25,8 +25,10 @@ fn refused(arguments: &[&str]) -> String {
 #[test]
 fn smoke_runs_without_servers_and_leaves_a_whole_batch() {
     let folder = tempfile::tempdir().unwrap();
-    let output =
-        lockbench(folder.path()).args(["run", "smoke", "--duration", "1.5", "--seed", "7"]).output().unwrap();
+    let output = lockbench(folder.path())
+        .args(["run", "smoke", "--duration", "1.5", "--blocks", "1", "--seed", "7"])
+        .output()
+        .unwrap();
     let (told, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(error.contains("smoke, seed 7"), "{error}");
     // A machine that is busy with other tests may be too late for a valid run, but never wrong.
@@ -123,7 +125,8 @@ fn switches_of_the_agents_that_contradict_each_other_are_refused_with_the_way_ou
 #[test]
 fn agents_that_let_overlaps_wait_do_not_hide_the_control_that_excludes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["run", "smoke", "--duration", "1.5", "--seed", "7", "--contenders", "noop,none"];
+    let arguments =
+        ["run", "smoke", "--duration", "1.5", "--blocks", "1", "--seed", "7", "--contenders", "noop,none"];
     let output = lockbench(folder.path()).args(arguments).args(["--set", "when_busy=serialise"]).output();
     let output = output.unwrap();
     let error = String::from_utf8_lossy(&output.stderr);

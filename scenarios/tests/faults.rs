@@ -272,7 +272,18 @@ fn a_promise_of_a_violation_that_did_not_show_is_exit_3() {
     // The ring promises what only a lease can break.
     let expect = r#"expect=[{check="exclusion",class="ring",verdict="violated"}]"#;
     let output = Command::new(env!("CARGO_BIN_EXE_lockbench"))
-        .args(["run", "smoke", "--placement", "process", "--duration", "0.5", "--set", expect])
+        .args([
+            "run",
+            "smoke",
+            "--placement",
+            "process",
+            "--blocks",
+            "1",
+            "--duration",
+            "0.5",
+            "--set",
+            expect,
+        ])
         .args(["--set", r#"contenders=["ring-queue"]"#])
         .current_dir(folder.path())
         .output()

@@ -64,6 +64,29 @@ impl Stored {
         self
     }
 
+    /// The same with probes in each block: the ring carries so many tasks a second.
+    fn capacity(&self, name: &str, per_s: &[f64]) -> &Self {
+        self.batch(name, "p", &STEADY);
+        let level = serde_json::json!({ "excess_ns": 50_000_000, "completed": 0.98, "least_tasks": 100 });
+        self.change(&format!("{name}/manifest.json"), |manifest| manifest["service_level"] = level);
+        for block in 1..=6 {
+            for (place, part) in [0.8, 0.95, 1.1].into_iter().enumerate() {
+                let mut record = json(&self.path(&format!("{name}/{block}-ring-queue/record.json")));
+                let planned = record["tasks"]["planned"].as_u64().unwrap();
+                let late = if part > 1.0 { planned / 4 } else { 0 };
+                record["order"] = (100 * block + place).into();
+                record["tasks"] = serde_json::json!({ "planned": planned, "completed": planned, "not_offered": 0, "partial": 0,
+                    "rejected": 0, "refused": 0, "failed": 0, "timed_out": 0, "unknown": 0, "unfinished": 0 });
+                record["probe"] = serde_json::json!({ "rate_per_s": part * per_s[(block - 1) % per_s.len()], "cut_ns": null, "busiest": 0.0,
+                    "on_time": { "within": planned - late, "due": planned, "completed": planned } });
+                let folder = self.path(&format!("{name}/{block}-ring-queue-probe-{place}"));
+                std::fs::create_dir_all(&folder).unwrap();
+                put(&folder.join("record.json"), &record);
+            }
+        }
+        self
+    }
+
     fn change(&self, file: &str, change: impl FnOnce(&mut Value)) {
         let mut value = json(&self.path(file));
         change(&mut value);
@@ -239,6 +262,40 @@ fn what_the_batch_itself_did_outweighs_its_gate() {
     assert_eq!(stored.gate(&[]).0, 130, "an interrupted batch");
     stored.change("a/manifest.json", |manifest| manifest["end"]["exit_code"] = 2.into());
     assert_eq!(stored.gate(&[]).0, 2, "a batch that could not be run");
+}
+
+#[test]
+fn capacities_are_compared_gated_and_kept_in_a_history_and_mixes_are_refused_in_words() {
+    let stored = Stored::new();
+    stored
+        .capacity("a", &[1000.0, 1010.0, 990.0])
+        .capacity("b", &[1500.0, 1490.0, 1510.0])
+        .batch("c", "q", &STEADY);
+    let (code, told) = stored.run(&["compare", "a", "b"]);
+    assert!(code == 0 && told.contains("Capacity") && told.contains("better"), "{told}");
+    assert!(!told.contains("Goodput"), "at another rate in each: {told}");
+    let (code, told) = stored.run(&["compare", "a", "b", "--metrics", "response_p99"]);
+    assert!(code == 2 && told.contains("response_p99: `lockbench capacity` measures it at half"), "{told}");
+    let (code, told) = stored.run(&["compare", "a", "c"]);
+    assert!(code == 2 && told.contains("what was looked for: the capacity of each"), "{told}");
+
+    let limit = |limit: &str| format!("[[threshold]]\ncontender = \"ring-queue\"\nmetric = {limit}\n");
+    stored.thresholds(&limit("\"capacity\"\nmin = \"900 /s\""));
+    let (code, told) = stored.gate(&[]);
+    assert!(code == 0 && told.contains("kept"), "{told}");
+    stored.thresholds(&limit("\"capacity\"\nagainst = \"baseline\"\nmargin = \"10 %\""));
+    let (code, told) = stored.gate(&["--baseline", "b"]);
+    assert!(code == 1 && told.contains("BROKEN"), "a third less: {told}");
+    stored.thresholds(&limit("\"response_p99\"\nagainst = \"baseline\"\nmargin = \"10 %\""));
+    let (code, told) = stored.gate(&["--baseline", "b"]);
+    assert!(code == 2 && told.contains("another rate in each"), "{told}");
+
+    let (code, told) = stored.run(&["history", "--append", "a", "--append", "b"]);
+    assert_eq!(code, 0, "{told}");
+    let lines = std::fs::read_to_string(stored.path("history.ndjson")).unwrap();
+    let metrics: Vec<_> =
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["metric"].clone()).collect();
+    assert_eq!(metrics, ["capacity", "capacity"]);
 }
 
 #[test]

@@ -19,8 +19,18 @@ fn batch(folder: &Path) -> (Manifest, Vec<RunRecord>) {
     (manifest, records.map(|bytes| serde_json::from_slice(&bytes).unwrap()).collect())
 }
 
-const SHORT: [&str; 8] =
-    ["run", "smoke", "--duration", "1", "--set", "contenders=[\"noop\",\"ring-local\"]", "--seed", "5"];
+const SHORT: [&str; 10] = [
+    "run",
+    "smoke",
+    "--blocks",
+    "1",
+    "--duration",
+    "1",
+    "--set",
+    "contenders=[\"noop\",\"ring-local\"]",
+    "--seed",
+    "5",
+];
 
 #[test]
 fn another_lockbench_is_named_before_the_run_and_in_its_record() {
@@ -121,7 +131,18 @@ fn a_machine_that_is_another_one_in_the_middle_makes_the_run_invalid() {
     };
     let folder = tempfile::tempdir().unwrap();
     let mut running = Command::new(env!("CARGO_BIN_EXE_lockbench"))
-        .args(["run", "smoke", "--duration", "4", "--set", "contenders=[\"noop\",\"none\"]", "--seed", "5"])
+        .args([
+            "run",
+            "smoke",
+            "--blocks",
+            "1",
+            "--duration",
+            "4",
+            "--set",
+            "contenders=[\"noop\",\"none\"]",
+            "--seed",
+            "5",
+        ])
         .current_dir(folder.path())
         .stderr(Stdio::piped())
         .stdout(Stdio::null())

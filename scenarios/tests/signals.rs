@@ -150,7 +150,7 @@ impl Drop for Stranger {
 async fn stood_still(strangers: u32) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let mut lockbench = Command::new(env!("CARGO_BIN_EXE_lockbench"))
-        .args(["run", "smoke", "--rate", "50", "--duration", "4", "--set", "warm_up_s=0"])
+        .args(["run", "smoke", "--blocks", "1", "--rate", "50", "--duration", "4", "--set", "warm_up_s=0"])
         .current_dir(folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -24,6 +24,8 @@ pub struct Figures {
     pub awareness: Awareness,
     /// Completed tasks by slice of time.
     pub completed_per_slice: Vec<u64>,
+    /// What the tasks that were due in each slice took beyond their own planned work, the mean.
+    pub excess_per_slice_ns: Vec<Option<u64>>,
     /// Steps that were granted.
     pub grants: u64,
     /// Steps that the agent let in and of which no node has told that it was asked for: their events are missing.
@@ -297,6 +299,7 @@ impl<'a> Measuring<'a> {
         let (mut burst_ns, mut burst, mut served_ns) = (None, 0_u64, 0);
         let (mut backlog, mut in_window, mut last_ns) = (Backlog::default(), 0_u64, 0);
         let mut on_time = facts.limit_ns.map(|_| OnTime::default());
+        let mut excess = PerSlice::default();
         let tasks = &mut figures.tasks;
         tasks.planned = facts.plan.tasks.len() as u64;
         for ((number, task), mut steps) in facts.plan.tasks.iter().enumerate().zip(lives.tasks()) {
@@ -322,7 +325,9 @@ impl<'a> Measuring<'a> {
                 *if end.asked.ns().is_some() { &mut tasks.unfinished } else { &mut tasks.not_offered } += 1;
                 figures.latency.response.censor_ns(settings.deadline_ns);
                 if intended_ns < facts.end_ns {
-                    figures.latency.excess.censor_ns((facts.end_ns - intended_ns).saturating_sub(work_ns));
+                    let excess_ns = (facts.end_ns - intended_ns).saturating_sub(work_ns);
+                    figures.latency.excess.censor_ns(excess_ns);
+                    excess.add(task.arrival_ns, excess_ns);
                 }
                 continue;
             };
@@ -336,6 +341,7 @@ impl<'a> Measuring<'a> {
                 figures.latency.response.record_ns(response_ns);
                 let excess_ns = response_ns.saturating_sub(work_ns);
                 figures.latency.excess.record_ns(excess_ns);
+                excess.add(task.arrival_ns, excess_ns);
                 if let Some((on_time, limit_ns)) = on_time.as_mut().zip(facts.limit_ns) {
                     on_time.within += u64::from(excess_ns <= limit_ns);
                 }
@@ -361,9 +367,11 @@ impl<'a> Measuring<'a> {
             } += 1;
             figures.latency.response.censor_ns(settings.deadline_ns);
             figures.latency.excess.censor_ns(settings.deadline_ns);
+            excess.add(task.arrival_ns, settings.deadline_ns);
             figures.latency.response_failed.record_ns(response_ns);
         }
         figures.on_time = on_time;
+        figures.excess_per_slice_ns = excess.means();
         record_burst(&mut figures.latency.burst, burst, served_ns);
         (figures.goodput_per_s, figures.backlog) = match burst_only {
             true => (tasks.completed as f64 / (last_ns.max(1) as f64 / 1e9), None),
@@ -407,6 +415,26 @@ impl<'a> Measuring<'a> {
             ));
         }
         reasons
+    }
+}
+
+/// Sums and counts by slice of time.
+#[derive(Default)]
+struct PerSlice(Vec<(u128, u64)>);
+
+impl PerSlice {
+    fn add(&mut self, at_ns: u64, ns: u64) {
+        let slice = (at_ns / SLICE_NS) as usize;
+        if self.0.len() <= slice {
+            self.0.resize(slice + 1, (0, 0));
+        }
+        let (sum, count) = &mut self.0[slice];
+        (*sum, *count) = (*sum + u128::from(ns), *count + 1);
+    }
+
+    fn means(self) -> Vec<Option<u64>> {
+        let mean = |(sum, count): (u128, u64)| (count > 0).then(|| (sum / u128::from(count)) as u64);
+        self.0.into_iter().map(mean).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
 use super::probe::ServiceLevel;
+use super::sweep::CellValues;
 
 /// Version of the stored format; a reader refuses any other.
 pub const SCHEMA_VERSION: u32 = 3;
@@ -58,6 +59,9 @@ pub struct Manifest {
     /// What a rate must meet to be carried, where that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_level: Option<ServiceLevel>,
+    /// Its place in a sweep, where it is a cell of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cell: CellValues,
     /// Cost of the harness itself, measured before the first run.
     pub harness: HarnessCost,
     /// Contenders that could not run, and how to get them.

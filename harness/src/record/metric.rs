@@ -1,7 +1,7 @@
 //! What contenders are compared by: figures of a run, each with a name, a unit and a direction. One line in [`METRICS`] each;
 //! thresholds, comparisons, calibration, history and the formats of other tools walk it.
 
-use super::run::RunRecord;
+use super::run::{Carries, RunRecord};
 use super::unit::Unit;
 use crate::model::{Histogram, Quantile};
 
@@ -81,6 +81,17 @@ impl Metric {
         METRICS.iter().filter(|metric| metric.primary)
     }
 
+    /// Whether several batches can be compared by it. Those that looked for capacities measured all else at half the least capacity of
+    /// each, which is a rate of its own.
+    #[must_use]
+    pub fn goes_across(&self, looked_for_capacity: bool) -> bool {
+        !looked_for_capacity || self.name == "capacity"
+    }
+
+    /// Why not.
+    pub const RATE_OF_ITS_OWN: &str = "`lockbench capacity` measures it at half the least capacity of the batch, which is another rate in \
+                                       each; batches of it can be compared by `capacity`, or run the scenario at one rate with `lockbench run`";
+
     /// Its reading where it is known whole.
     #[must_use]
     pub fn known(&self, run: &RunRecord) -> Option<f64> {
@@ -104,6 +115,11 @@ const fn primary(metric: Metric) -> Metric {
 
 /// All metrics, in the order in which they are shown.
 pub const METRICS: &[Metric] = &[
+    Metric {
+        unit: Unit::PerS,
+        better: Better::More,
+        ..ns("capacity", "Capacity", |run| run.carries.map(carried))
+    },
     primary(Metric {
         unit: Unit::PerS,
         better: Better::More,
@@ -149,6 +165,10 @@ fn quantile(histogram: &Histogram, q: f64) -> Option<Reading> {
         Quantile::Is(ns) => Reading::Is(ns as f64),
         Quantile::AtLeast(ns) => Reading::AtLeast(ns as f64),
     })
+}
+
+fn carried(of: Carries) -> Reading {
+    if of.own { Reading::Is(of.per_s) } else { Reading::AtLeast(of.per_s) }
 }
 
 fn counted(count: u64) -> Reading {

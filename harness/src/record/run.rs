@@ -9,6 +9,7 @@ use crate::model::Operations;
 
 use super::figures::{Awareness, Backlog, Latency, Tally};
 use super::probe::Probe;
+use super::sweep::CellValues;
 use super::verdict::CheckVerdict;
 
 /// Whether a row is compared or checks the bench itself.
@@ -39,6 +40,9 @@ pub struct RunRecord {
     pub order: u32,
     /// Digest of the plan, hex.
     pub plan_digest: String,
+    /// Its place in a sweep, where it is of a cell of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cell: CellValues,
     /// Reasons why the run proves nothing; empty = valid.
     pub invalid: Vec<String>,
     /// Former attempts at this run that only a moment's standstill of the machine spoiled: why, and where they are kept.
@@ -54,6 +58,10 @@ pub struct RunRecord {
     /// What it has besides where it is a probe for the capacity; such a run is judged, and is none of the rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// What its contender carries by the probes of its block. Follows from the probes, so it is not stored; `None` where none
+    /// were made, or they do not tell.
+    #[serde(skip)]
+    pub carries: Option<Carries>,
     /// Length of the arrival window; rates are over it.
     pub window_ns: u64,
     /// Tasks per second of the arrival window that completed within it; what the drain completes is backlog. Where all arrive
@@ -68,6 +76,13 @@ pub struct RunRecord {
     pub awareness: Awareness,
     /// Completed tasks in each slice of [`SLICE_NS`] from the start.
     pub completed_per_slice: Vec<u64>,
+    /// What the tasks that were due in each slice of [`SLICE_NS`] took beyond their own planned work, the mean, in ns; `None` where
+    /// none was due. What has not ended is in it with what it had lasted at least.
+    #[serde(default)]
+    pub excess_per_slice_ns: Vec<Option<u64>>,
+    /// How long the run before it was, which is not measured.
+    #[serde(default)]
+    pub warm_up_ns: u64,
     /// Answers of the checks.
     pub verdicts: Vec<CheckVerdict>,
     /// What a grant survives.
@@ -106,6 +121,15 @@ pub struct Peak {
     pub connections: Option<u64>,
     /// Threads of the processes that the nodes live in, together; `None` in virtual time.
     pub threads: Option<u64>,
+}
+
+/// What a contender carries by the probes of one block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Carries {
+    /// Tasks per second.
+    pub per_s: f64,
+    /// Whether that is its own, and not of a ceiling that it is near to; else it carries that much at least.
+    pub own: bool,
 }
 
 /// How the reasons of invalid runs begin of which only the machine is to blame.

@@ -11,6 +11,7 @@ mod curve;
 mod goodput;
 mod tail;
 mod throughput;
+mod steady;
 mod bystander;
 
 mod trend;
@@ -25,8 +26,15 @@ pub(crate) use trend::{TrendLine, trend_image};
 type Draw = fn(&Comparison, &[Look]) -> Result<Option<Chart>, ReportError>;
 
 /// All charts, in the order of the page.
-const ALL: &[Draw] =
-    &[capacity::draw, curve::draw, goodput::draw, tail::draw, throughput::draw, bystander::draw];
+const ALL: &[Draw] = &[
+    capacity::draw,
+    curve::draw,
+    goodput::draw,
+    tail::draw,
+    throughput::draw,
+    steady::draw,
+    bystander::draw,
+];
 
 /// All charts that the data allow.
 pub(crate) fn all(comparison: &Comparison) -> Result<Vec<Chart>, ReportError> {

@@ -90,7 +90,7 @@ fn quantile(histogram: &Histogram, q: f64) -> Option<String> {
 }
 
 /// A field as RFC 4180 has it.
-fn quoted(field: &str) -> String {
+pub(crate) fn quoted(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {

@@ -16,7 +16,7 @@ use super::asked::Asked;
 use super::doubts::doubts;
 use super::place::Place;
 use crate::contenders::{Contender, Proof};
-use crate::spec::{Scenario, ScenarioSpec};
+use crate::spec::{Scenario, ScenarioSpec, nanos};
 
 /// The record of a run, its server's part aside; an error where its history cannot be read. `cut`: it was a probe that was stopped,
 /// since it could no longer meet the service level.
@@ -51,6 +51,8 @@ pub(super) fn record(
         block: place.block,
         order: place.order,
         plan_digest: run.facts.plan.digest(),
+        cell: scenario.cell.clone(),
+        carries: None,
         rate_per_s: asked.rate_per_s,
         probe,
         invalid,
@@ -63,6 +65,8 @@ pub(super) fn record(
         latency: figures.latency,
         awareness: figures.awareness,
         completed_per_slice: figures.completed_per_slice,
+        excess_per_slice_ns: figures.excess_per_slice_ns,
+        warm_up_ns: nanos(scenario.spec.warm_up_s),
         verdicts,
         survives: contender.survives.clone(),
         detection: run.detection.clone(),

@@ -3,7 +3,7 @@
 use harness::judge::Figures;
 use harness::model::{Outage, Standstill};
 use harness::placement::Run;
-use harness::record::{FaultFacts, TOO_BUSY};
+use harness::record::{FaultFacts, Steadiness, TOO_BUSY};
 
 use super::asked::Asked;
 use super::lateness::{Worth, worth};
@@ -60,11 +60,39 @@ pub(super) fn doubts(
             false => invalid.push(format!("{untold}: events are missing")),
         }
     }
+    warnings.extend(unsteady(asked, figures, faults));
     warnings.extend(contender.caveats(&asked.scenario.spec, &run.facts.plan));
     if run.bystander_failed > 0 {
         warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
     }
     (invalid, warnings)
+}
+
+/// What the figures over time say against a run whose load does not change: the warm-up was too short, or it went up or down all along.
+fn unsteady(asked: &Asked, figures: &Figures, faults: &FaultFacts) -> Vec<String> {
+    let spec = &asked.scenario.spec;
+    let even = spec.load().is_some_and(|load| load.is_steady()) && !spec.saturating;
+    if !even || asked.probe.is_some() || faults.planned > 0 {
+        return Vec::new();
+    }
+    let Some(steady) = Steadiness::of(&figures.excess_per_slice_ns) else { return Vec::new() };
+    let mut told = Vec::new();
+    if let Some(times) = steady.cold {
+        let cut_s = steady.cut_ns as f64 / 1e9;
+        told.push(format!(
+            "the warm-up of {} s was too short by the data: tasks of the first {cut_s:.1} s took {times:.1} times as long beyond their own work \
+             as those after (MSER-5); warm_up_s = {:.1} leaves that out",
+            spec.warm_up_s,
+            spec.warm_up_s + cut_s
+        ));
+    }
+    if let Some(times) = steady.drift {
+        told.push(format!(
+            "not steady: what tasks took beyond their own work went to {times:.1} times as much from the beginning to the end (Mann's test of \
+             trend, 0.5 %); a longer run would tell another figure"
+        ));
+    }
+    told
 }
 
 #[cfg(test)]
@@ -164,6 +192,25 @@ mod tests {
             ran.run.others = Some(Others { stolen_ns: 30, foreign_ns: 0, capacity_ns: 100 });
         });
         assert!(busy.starts_with(harness::record::TOO_BUSY), "{busy}");
+    }
+
+    #[test]
+    fn a_warm_up_that_was_too_short_and_waits_that_grow_are_told_where_the_load_is_even() {
+        let mut ran = Ran::new();
+        let told = |ran: &Ran| unsteady(&ran.asked, &ran.figures, &ran.faults);
+        let slices = |of: fn(u64) -> u64| (0..60).map(|at| Some(of(at) + at % 5 * 10_000)).collect();
+        ran.figures.excess_per_slice_ns = slices(|_| 1_000_000);
+        assert_eq!(told(&ran), Vec::<String>::new());
+        ran.figures.excess_per_slice_ns = slices(|at| if at < 10 { 3_000_000 } else { 1_000_000 });
+        let [cold] = &told(&ran)[..] else { panic!("{:?}", told(&ran)) };
+        assert!(
+            cold.starts_with("the warm-up of 0.5 s was too short") && cold.contains("warm_up_s = 1.5"),
+            "{cold}"
+        );
+        ran.figures.excess_per_slice_ns = slices(|at| 1_000_000 + at * 50_000);
+        assert!(told(&ran).iter().any(|told| told.starts_with("not steady")), "{:?}", told(&ran));
+        ran.asked.scenario.spec.saturating = true;
+        assert_eq!(told(&ran), Vec::<String>::new());
     }
 
     #[test]

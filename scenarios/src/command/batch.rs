@@ -1,4 +1,4 @@
-//! A batch, from the command line to its report: what the verbs that measure share.
+//! A batch, as the command line asks for it: what the verbs that measure share.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,19 +6,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use harness::record::difference::Looks;
-use harness::record::{BatchEnd, Conclusion, End, Manifest, Role, RunRecord, ServiceLevel, write_json};
+use harness::record::{Role, RunRecord, ServiceLevel};
 use harness::servers::{self, Server};
-use reports::Comparison;
 use tokio_util::sync::CancellationToken;
 
-use super::manifest::{as_it_was, manifest};
-use super::print::print;
+use super::measured::Begun;
 use super::servers::ServerUrls;
-use super::signals::watch_signals;
-use crate::batch::{self, Batch, Pinning, Ran, Show as _};
+use crate::batch::{self, Batch, Pinning, Ran};
 use crate::contenders::{self, Contender};
-use crate::progress::Display;
-use crate::spec::{Scenario, ShapeWord, did_you_mean, servers_told};
+use crate::spec::{Grid, Scenario, ShapeWord, did_you_mean, servers_told};
 use crate::{calibration, catalog, workload};
 
 /// Which batch.
@@ -31,21 +27,22 @@ pub(super) struct BatchArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["scenario", "set", "nodes", "rate", "hold", "detect", "duration", "blocks", "seed",
         "contenders", "rtt", "placement", "durability", "topology", "out"])]
     resume: Option<PathBuf>,
-    /// Set any field of the scenario: `--set resources.vm.count=10`. May be given more than once.
+    /// Set any field of the scenario: `--set resources.vm.count=10`, `--set tasks.start-vm.step.hold_s=0.5`. May be given more than
+    /// once. A list of values sweeps the field: `--set nodes=[1,3,9]`.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
-    /// Management nodes.
-    #[arg(long)]
-    nodes: Option<u16>,
-    /// Tasks per second.
-    #[arg(long, value_name = "PER_S", allow_negative_numbers = true)]
-    rate: Option<f64>,
-    /// Own hold of every step, instead of the scenario's durations.
-    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
-    hold: Option<f64>,
-    /// Time to live of leases, session timeout and suspicion alike.
-    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
-    detect: Option<f64>,
+    /// Management nodes; several, separated by commas, make a sweep.
+    #[arg(long, value_delimiter = ',')]
+    nodes: Vec<u16>,
+    /// Tasks per second; several make a sweep.
+    #[arg(long, value_delimiter = ',', value_name = "PER_S", allow_negative_numbers = true)]
+    rate: Vec<f64>,
+    /// Own hold of every step, instead of the scenario's durations; several make a sweep.
+    #[arg(long, value_delimiter = ',', value_name = "MS", allow_negative_numbers = true)]
+    hold: Vec<f64>,
+    /// Time to live of leases, session timeout and suspicion alike; several make a sweep.
+    #[arg(long, value_delimiter = ',', value_name = "MS", allow_negative_numbers = true)]
+    detect: Vec<f64>,
     /// Length of the arrival window of each run.
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     duration: Option<f64>,
@@ -60,9 +57,9 @@ pub(super) struct BatchArgs {
     contenders: Vec<String>,
     /// Round trip added to every link between a node and its server, another node of the ring, and, with --placement process,
     /// the agent: loopback hides it. The controls noop and none cross one such link for each grant, local-mutex and ring-local
-    /// none: they tell what exclusion takes where the network is free.
-    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
-    rtt: Option<f64>,
+    /// none: they tell what exclusion takes where the network is free. Several make a sweep.
+    #[arg(long, value_delimiter = ',', value_name = "MS", allow_negative_numbers = true)]
+    rtt: Vec<f64>,
     /// Where the nodes live: all in this process, or each in one of its own.
     #[arg(long, value_name = "single|process")]
     placement: Option<String>,
@@ -120,84 +117,76 @@ impl BatchArgs {
         self.store.clone().or_else(calibration::default_store)
     }
 
-    /// Runs it, and writes the report. Returns the exit code, and where the batch is.
-    pub(super) async fn run(self, aim: Aim) -> anyhow::Result<(u8, PathBuf)> {
-        let stop = CancellationToken::new();
-        // Before the first child of ours is started, if only to be asked for its version.
-        let mut signals = tokio::task::JoinSet::new();
-        signals.spawn(watch_signals(stop.clone())?);
-        let display = Display::default();
-        let begun = match &self.resume {
-            Some(directory) => self.taken_up(directory, aim, stop).await?,
-            None => self.begun(aim, stop, &display).await?,
-        };
-        let neighbours = batch::twins::warnings();
-        for neighbour in &neighbours {
-            display.line(neighbour);
-        }
-        let Begun { batch, directory, mut manifest, mut ran } = begun;
-        manifest.threats.extend(neighbours);
-        manifest.end = None;
-        write_json(&directory.join("manifest.json"), &manifest)?;
-        // What ran before a failure is kept; the batch as a whole proves nothing.
-        let failure = batch.run(&directory, &display, &mut ran).await.err();
-        as_it_was(&batch, &ran, &mut manifest)?;
-        let Ran { records, failed, .. } = ran;
-        manifest.failed = failed;
-        let end = match &failure {
-            _ if batch.stop.is_cancelled() => BatchEnd::Interrupted,
-            Some(error) => BatchEnd::Failed(format!("{error:#}")),
-            None => BatchEnd::Complete,
-        };
-        let comparison = Comparison::new(manifest.clone(), records);
-        let Conclusion { exit_code, reasons, .. } = comparison.concluded(&end);
-        let ended_utc = jiff::Timestamp::now().to_string();
-        manifest.end = Some(End { exit_code, reasons: reasons.clone(), ended_utc });
-        write_json(&directory.join("manifest.json"), &manifest)?;
-        if !comparison.rows.is_empty() || !comparison.probes.is_empty() {
-            let files = reports::write_all(&directory)?;
-            print(&reports::terminal_table(&reports::load(&directory)?));
-            if let Some(page) =
-                files.iter().find(|file| file.extension().is_some_and(|ending| ending == "html"))
-            {
-                print(&format!("report: {}", page.display()));
-            }
-        }
-        for reason in &reasons {
-            display.line(reason);
-        }
-        if end == BatchEnd::Interrupted {
-            display.line(&format!("the rest of it: --resume {}", directory.display()));
-        }
-        Ok((exit_code, directory))
+    /// The scenario, or several where fields are lists.
+    pub(super) fn grid(&self, aim: Aim) -> anyhow::Result<Grid> {
+        let named = self.scenario.as_deref().expect("required unless a batch is taken up");
+        Ok(catalog::load_grid(named, &settings(self, aim))?)
     }
 
-    /// A batch that begins.
-    async fn begun(&self, aim: Aim, stop: CancellationToken, display: &Display) -> anyhow::Result<Begun> {
-        let named = self.scenario.as_deref().expect("required unless a batch is taken up");
-        let scenario = catalog::load(named, &settings(self, aim))?;
+    /// The batch that is to be taken up.
+    pub(super) fn resumes(&self) -> Option<&Path> {
+        self.resume.as_deref()
+    }
+
+    /// The seed of all that is drawn.
+    pub(super) fn seed(&self, scenario: &Scenario) -> u64 {
+        self.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed)
+    }
+
+    /// Who alone takes part, besides controls; empty: whoever the scenario names.
+    pub(super) fn contenders(&self) -> &[String] {
+        &self.contenders
+    }
+
+    /// The same with these alone.
+    pub(super) fn of_contenders(mut self, names: &[String]) -> Self {
+        self.contenders = names.to_vec();
+        self
+    }
+
+    /// Where batches are made.
+    pub(super) fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// Whether parties have processors of their own.
+    pub(super) fn pins(&self) -> bool {
+        self.pin
+    }
+
+    /// What a scenario asks for; nothing has been written yet.
+    ///
+    /// # Errors
+    /// When it cannot be run as it is.
+    pub(super) async fn asked(
+        &self,
+        scenario: Scenario,
+        seed: u64,
+        aim: Aim,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Batch> {
         let level = aim.capacity.then(|| level(&scenario)).transpose()?;
         let wanted = wanted(self, &scenario)?;
-        let seed = self.seed.or(scenario.spec.seed).unwrap_or_else(workload::fresh_seed);
         let looks = aim.until_decided.then(|| Looks::planned(scenario.spec.blocks));
-        let batch = Batch { looks, ..self.batch(scenario, wanted, seed, level, aim, stop).await? };
+        let batch = Batch { looks, ..self.batch(scenario, wanted, seed, level, aim, stop.clone()).await? };
         if aim.until_decided && batch.contenders.iter().filter(|one| one.role == Role::Contender).count() < 2
         {
             anyhow::bail!("--until-decided: nothing is to be decided of fewer than two contenders");
         }
         batch.can_be_drawn()?;
-        let started = jiff::Timestamp::now();
-        let directory = batch::new_directory(&batch.out, &batch.scenario.spec.name, started)?;
-        display.line(&format!("{}, seed {seed}, into {}", batch.scenario.spec.name, directory.display()));
-        for skip in &batch.skipped {
-            display.line(&format!("skipped: {}: {}", skip.contender, skip.reason));
-        }
-        let manifest = manifest(&batch, started).await?;
-        Ok(Begun { batch, directory, manifest, ran: Ran::default() })
+        Ok(batch)
     }
 
     /// A batch that was stopped, with what it has.
-    async fn taken_up(&self, directory: &Path, aim: Aim, stop: CancellationToken) -> anyhow::Result<Begun> {
+    ///
+    /// # Errors
+    /// When it was begun by another verb, version or machine, or somebody cannot take part any more.
+    pub(super) async fn taken_up(
+        &self,
+        directory: &Path,
+        aim: Aim,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Begun> {
         let former = reports::load(directory)?;
         let mut records: Vec<RunRecord> = former.records().chain(&former.probes).cloned().collect();
         records.sort_by_key(|record| record.order);
@@ -222,11 +211,13 @@ impl BatchArgs {
             manifest.machine.cores
         );
         let scenario = Scenario::parse(&format!("{place}/manifest.json"), &manifest.spec_toml, &[])?;
+        let scenario = Scenario { cell: manifest.cell.clone(), ..scenario };
         let members = scenario.spec.membership;
         let took_part = |contender: &Contender| manifest.contenders.iter().any(|name| name == contender.name);
         let wanted = contenders::all().into_iter().filter(took_part);
         let wanted = wanted.map(|contender| contender.with_members(members)).collect();
-        let batch = self.batch(scenario, wanted, manifest.seed, manifest.service_level, aim, stop).await?;
+        let batch =
+            self.batch(scenario, wanted, manifest.seed, manifest.service_level, aim, stop.clone()).await?;
         if let Some(skip) = batch.skipped.first() {
             anyhow::bail!("{} cannot run any more: {}", skip.contender, skip.reason);
         }
@@ -288,14 +279,6 @@ impl BatchArgs {
     }
 }
 
-/// A batch that is about to run, or to go on.
-struct Begun {
-    batch: Batch,
-    directory: PathBuf,
-    manifest: Manifest,
-    ran: Ran,
-}
-
 /// The service level of a scenario whose capacity can be looked for.
 fn level(scenario: &Scenario) -> anyhow::Result<ServiceLevel> {
     let spec = &scenario.spec;
@@ -321,19 +304,33 @@ fn settings(args: &BatchArgs, aim: Aim) -> Vec<(String, String)> {
     let mut settings = args.set.clone();
     let mut short =
         |key: &str, value: Option<String>| settings.extend(value.map(|value| (key.to_owned(), value)));
-    let float = |value: Option<f64>| value.map(|value| toml::Value::Float(value).to_string());
-    short("nodes", args.nodes.map(|nodes| nodes.to_string()));
-    short("rate_per_s", float(args.rate));
-    short("hold_ms", float(args.hold));
-    short("detect_ms", float(args.detect));
-    short("duration_s", float(args.duration));
-    short("rtt_ms", float(args.rtt));
+    // Whole numbers as they were written: a field that has fractions takes them too.
+    let float = |value: f64| match value.fract() == 0.0 && value.abs() < 1e15 {
+        true => format!("{value:.0}"),
+        false => toml::Value::Float(value).to_string(),
+    };
+    short("nodes", one_or_list(args.nodes.iter().map(u16::to_string)));
+    short("rate_per_s", one_or_list(args.rate.iter().copied().map(float)));
+    short("hold_ms", one_or_list(args.hold.iter().copied().map(float)));
+    short("detect_ms", one_or_list(args.detect.iter().copied().map(float)));
+    short("duration_s", args.duration.map(float));
+    short("rtt_ms", one_or_list(args.rtt.iter().copied().map(float)));
     let usual = (aim.twice || aim.until_decided).then_some(REVIEW_BLOCKS);
     short("blocks", args.blocks.or(usual).map(|blocks| blocks.to_string()));
     short("placement", args.placement.as_ref().map(|placement| format!("{placement:?}")));
     short("topology", args.topology.as_ref().map(|topology| format!("{topology:?}")));
     short("durability", args.durability.as_ref().map(|durability| format!("{durability:?}")));
     settings
+}
+
+/// A value, or a list of several to sweep; `None` of none.
+fn one_or_list(values: impl Iterator<Item = String>) -> Option<String> {
+    let values: Vec<String> = values.collect();
+    match &values[..] {
+        [] => None,
+        [one] => Some(one.clone()),
+        several => Some(format!("[{}]", several.join(", "))),
+    }
 }
 
 fn wanted(args: &BatchArgs, scenario: &Scenario) -> anyhow::Result<Vec<Contender>> {

@@ -27,7 +27,8 @@ pub(super) struct Compare {
     /// Only these, separated by commas; controls only where they are named here.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     contenders: Vec<String>,
-    /// By these, separated by commas, instead of goodput, wait_p50 and response_p99; all of them make up one family.
+    /// By these, separated by commas, instead of goodput, wait_p50 and response_p99, or, of batches of `capacity`, instead of capacity;
+    /// all of them make up one family.
     #[arg(long, value_delimiter = ',', value_name = "METRIC", value_parser = metric)]
     metrics: Vec<&'static Metric>,
     /// Compare what is not comparable; everything that is shown says so.

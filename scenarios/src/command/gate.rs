@@ -6,7 +6,8 @@ use anyhow::bail;
 use clap::Args;
 use harness::record::difference::Together;
 use harness::record::{
-    Asked, Conclusion, GateRecord, Role, RunRecord, SCHEMA_VERSION, Threshold, judge_thresholds, write_json,
+    Asked, Conclusion, GateRecord, Metric, Role, RunRecord, SCHEMA_VERSION, Threshold, judge_thresholds,
+    write_json,
 };
 use reports::Side;
 
@@ -63,7 +64,12 @@ impl Work for Gate {
         let side = Side::load(&self.batch)?;
         let mut banners = Vec::new();
         let mut others: Vec<(Against, Side)> = Vec::new();
+        let looked_for = side.batches.iter().any(|batch| batch.manifest.service_level.is_some());
         for asked in &thresholds.asked {
+            let elsewhere = matches!(asked.against, Some(Against::Baseline | Against::Batch(_)));
+            if elsewhere && !asked.metric.goes_across(looked_for) {
+                bail!("{}: {}: {}", asked.place, asked.metric.name, Metric::RATE_OF_ITS_OWN);
+            }
             let Some(against) =
                 asked.against.as_ref().filter(|against| others.iter().all(|(known, _)| known != *against))
             else {

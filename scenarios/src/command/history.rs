@@ -32,7 +32,8 @@ pub(super) struct History {
 }
 
 const HELP: &str = "\
-A line a batch, contender and metric: commit, date, class of machine, scenario, value, 99 % interval. Lines are only ever added, so \
+A line a batch, contender and metric: commit, date, class of machine, scenario, value, 99 % interval; of a batch of `capacity` that \
+alone, since all else was at a rate of its own. Lines are only ever added, so \
 that the file can be kept on a branch of its own. A batch that proves nothing (exit code 2, 4 or 130) is not added.
 
 Exit codes: 0 shown, 2 a file cannot be read or written, or a batch cannot be added.";
@@ -99,7 +100,9 @@ impl History {
         let mut points = Vec::new();
         for row in batch.contenders() {
             let runs: Vec<_> = row.records.iter().filter(|run| run.invalid.is_empty()).collect();
-            let figures = METRICS.iter().filter_map(|metric| Some((metric, Estimate::of(metric, &runs)?)));
+            let looked_for = manifest.service_level.is_some();
+            let across = METRICS.iter().filter(|metric| metric.goes_across(looked_for));
+            let figures = across.filter_map(|metric| Some((metric, Estimate::of(metric, &runs)?)));
             points.extend(figures.map(|(metric, of)| point(&row.contender, metric, of)));
         }
         points

@@ -42,6 +42,7 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         looks: batch.looks.as_ref().map(|looks| looks.at().to_vec()).unwrap_or_default(),
         calibration,
         service_level: batch.level,
+        cell: batch.scenario.cell.clone(),
         harness,
         skipped: batch.skipped.clone(),
         failed: Vec::new(),

@@ -1,7 +1,7 @@
 //! The command line: a file for each verb, one line for it in `verbs`.
 //!
 //! What a verb is (`verb`); what several verbs need (`print`, `servers`, `signals`, and for a `batch` what is told of it: `manifest`
-//! and `harness_cost`); the verbs; and the command line that they make up (`verbs`).
+//! and `harness_cost`, how it goes: `measured`; a `sweep` is many); the verbs; and the command line that they make up (`verbs`).
 
 mod print;
 mod servers;
@@ -10,7 +10,9 @@ mod verb;
 
 mod harness_cost;
 mod manifest;
+mod measured;
 mod batch;
+mod sweep;
 
 mod capacity;
 mod check;

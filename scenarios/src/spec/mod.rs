@@ -2,7 +2,8 @@
 //! [`crate::workload`].
 //!
 //! The sections of a file first, then the file as a whole ([`ScenarioSpec`]), shapes of load (`load`), the file with its
-//! text ([`Scenario`]), what it must keep to (`limits`), and the way there from a text (`parse`).
+//! text ([`Scenario`]), what it must keep to (`limits`), the way there from a text (`parse`), and many scenarios of one
+//! text ([`Grid`]).
 
 mod units;
 
@@ -24,12 +25,14 @@ mod scenario;
 
 mod limits;
 mod parse;
+mod grid;
 
 pub use self::arrivals::{ArrivalsSpec, ShapeWord};
 pub use self::error::{SpecError, Wrong, did_you_mean};
 pub use self::expect::{Class, ExpectSpec};
 pub use self::faults::{FaultSpec, VerbSpec};
 pub use self::fields::ScenarioSpec;
+pub use self::grid::{Grid, named};
 pub use self::level::LevelSpec;
 pub use self::load::{Load, Poisson, SHAPES, Shape, Start};
 pub use self::placement::{Members, Placement};

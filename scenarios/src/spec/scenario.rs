@@ -2,7 +2,7 @@
 
 use harness::engine::Ways;
 use harness::model::LinkTo;
-use harness::record::Expected;
+use harness::record::{CellValues, Expected};
 
 use super::error::SpecError;
 use super::expect::{Class, ExpectSpec};
@@ -18,6 +18,8 @@ pub struct Scenario {
     pub text: String,
     /// Where it came from.
     pub origin: String,
+    /// Its place in a sweep; empty where it is none of one.
+    pub cell: CellValues,
 }
 
 impl Scenario {

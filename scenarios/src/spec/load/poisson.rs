@@ -41,6 +41,10 @@ impl Load for Poisson {
         true
     }
 
+    fn is_steady(&self) -> bool {
+        true
+    }
+
     fn starts<'a>(&'a self, rng: &'a mut ChaCha8Rng) -> Box<dyn Iterator<Item = Start> + 'a> {
         let gap = Exp::new(self.rate_per_s).expect("the rate was found to be within");
         let mut at_s = 0.0;

@@ -33,6 +33,11 @@ pub trait Load: fmt::Debug {
     /// Whether each task has a time of its own. The tasks of a burst are late by nature: they are started one after the other.
     fn is_paced(&self) -> bool;
 
+    /// Whether the load is the same from the beginning to the end, so that figures that change are the contender's.
+    fn is_steady(&self) -> bool {
+        false
+    }
+
     /// The starts, in the order of time, drawn one by one. The same generator gives the same starts, and is left at the same
     /// place once all are drawn.
     fn starts<'a>(&'a self, rng: &'a mut ChaCha8Rng) -> Box<dyn Iterator<Item = Start> + 'a>;

@@ -1,0 +1,18 @@
+//! A sweep: batches at every point of a grid, side by side.
+//!
+//! What there is (`cells`), what it tells by metric (`told`), as words (`words`), as maps (`map`), and the files that it is
+//! shown in (`csv`, `text`, `page`).
+
+mod cells;
+mod told;
+mod words;
+mod map;
+mod csv;
+mod text;
+mod page;
+
+pub use self::cells::Sweep;
+pub(crate) use self::page::LOOKS;
+
+#[cfg(test)]
+mod tests;
