@@ -179,6 +179,41 @@ async fn tasks_of_one_submitter_start_in_order() {
     cluster.shutdown().await;
 }
 
+/// Handlers that take their time on the spot hold up those behind them, and nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answer_does_not_wait_for_all_that_came_with_its_request() {
+    const TASKS: u32 = 40;
+    let answered = Arc::new(AtomicU32::new(0));
+    let answered_before_the_last = Arc::new(AtomicU32::new(0));
+    let cluster = Cluster::start(2, |_| {
+        let (answered, before) = (answered.clone(), answered_before_the_last.clone());
+        let started = Arc::new(AtomicU32::new(0));
+        Arc::new(handler_fn(move |_| {
+            std::thread::sleep(Duration::from_millis(5));
+            if started.fetch_add(1, Ordering::Relaxed) + 1 == TASKS {
+                before.store(answered.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            async { Bytes::new() }
+        }))
+    })
+    .await;
+    let cluster = Arc::new(cluster);
+    let mut asking = JoinSet::new();
+    for number in 0..TASKS as usize {
+        let (key, answered, cluster) = (cluster.key_of(1, number), answered.clone(), cluster.clone());
+        asking.spawn(async move {
+            cluster.nodes[0].submit(&key, 1, Bytes::new(), cluster.in_time()).await.unwrap();
+            answered.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    asking.join_all().await;
+    assert!(
+        answered_before_the_last.load(Ordering::Relaxed) > 0,
+        "nobody was answered before the last began"
+    );
+    Arc::into_inner(cluster).unwrap().shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nested_tasks_hold_their_slots_across_three_nodes() {
     let nodes: Arc<OnceLock<Vec<Weak<Node>>>> = Arc::default();

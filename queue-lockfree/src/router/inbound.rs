@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::{Drained, Errand};
@@ -22,6 +23,10 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// Frames that are written together at most.
 const BATCH: usize = 256;
+
+/// How long the answers to requests that were read together wait for each other: handlers that take time without suspending
+/// would make one wait for all.
+const TOGETHER: Duration = Duration::from_micros(100);
 
 /// Pause after an accept that failed, which happens when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -87,18 +92,19 @@ struct Inbound {
 }
 
 impl Inbound {
+    /// Answers wait for those that have come with them, so that they are written together, but not for long.
     async fn take_in(self: &Arc<Self>, mut reader: FrameReader) -> Result<(), LinkError> {
         let mut answers = BytesMut::new();
         loop {
             let mut next = Some(reader.next().await?);
+            let begun = Instant::now();
             while let Some(frame) = next {
                 self.take(frame, &mut answers).await?;
-                if answers.len() > SMALL_BYTES {
+                if answers.len() > SMALL_BYTES || begun.elapsed() > TOGETHER {
                     self.flush(&mut answers).await?;
                 }
                 next = reader.ready()?;
             }
-            // They wait for all that has come with their requests, so that they are written together.
             self.flush(&mut answers).await?;
         }
     }
