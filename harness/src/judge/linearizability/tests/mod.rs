@@ -9,6 +9,7 @@ use super::*;
 mod models;
 mod oracle;
 mod readers;
+mod verdicts;
 
 /// The outside test data, or `None` with the reason printed.
 fn data(folder: &str) -> Option<PathBuf> {
