@@ -9,6 +9,7 @@ use super::*;
 mod models;
 mod oracle;
 mod readers;
+mod forms;
 mod verdicts;
 
 /// The outside test data, or `None` with the reason printed.
