@@ -158,6 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn a_grant_at_the_stamp_of_asking_is_no_silence() {
+        let silent = |granted_ms, asked_ms| {
+            let mut table = vec![(granted_ms, 0, granted(1)), (asked_ms, 1, What::Invoked)];
+            table.sort_by_key(|(at, ..)| *at);
+            table.push((100, 1, timed_out()));
+            told(2, &table).silent
+        };
+        assert_eq!((silent(5, 6), silent(5, 5), silent(6, 5)), (1, 0, 0));
+    }
+
+    #[test]
     fn an_error_is_no_silence_and_no_answer_at_all_is() {
         let refused = What::Returned { outcome: Outcome::Refused("down".into()) };
         let told = told(2, &[(1, 0, What::Invoked), (1, 1, What::Invoked), (9, 0, refused)]);
@@ -167,8 +178,8 @@ mod tests {
     #[test]
     fn a_lease_that_had_ended_when_it_was_granted_is_counted() {
         let until = |ms: u64| What::Granted { slot: None, token: None, valid_until_ns: Some(ms * MS) };
-        let told = told(2, &[(10, 0, until(110)), (20, 1, until(20))]);
-        assert_eq!((told.validity.count(), told.expired), (2, 1));
+        let told = told(3, &[(10, 0, until(110)), (20, 1, until(20)), (30, 2, until(40))]);
+        assert_eq!((told.validity.count(), told.expired), (3, 1));
         assert!(told.validity.quantile_ns(0.5).is_some_and(|ns| ns <= 100 * MS));
     }
 

@@ -50,3 +50,29 @@ pub(crate) fn breakages(facts: &Facts) -> Vec<Breakage> {
     all.sort_by_key(|breakage| breakage.from_ns);
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::fixture::run;
+    use crate::model::{Direction, Fault, FaultTarget, Injected, LinkTo};
+
+    #[test]
+    fn servers_are_killed_or_stand_still_or_go_on_without_their_leader() {
+        let blow = |verb, member: Option<usize>| {
+            let mut facts = run(1, 1, &[]).facts;
+            let fault =
+                Fault { at_ns: 0, for_ns: 9, verb, target: FaultTarget::Server, link: LinkTo::Server };
+            let (lasted_ns, node, hit, misses, failure) = (Some((5, 14)), None, Vec::new(), 0, None);
+            facts.injected.push(Injected { fault, lasted_ns, node, member, hit, misses, failure });
+            let all = breakages(&facts);
+            assert_eq!((all.len(), all[0].node, all[0].from_ns, all[0].until_ns), (1, None, 5, Some(14)));
+            all[0].blow
+        };
+        assert_eq!(blow(FaultVerb::Kill, None), Blow::Kill);
+        assert_eq!(blow(FaultVerb::Pause, None), Blow::Stall);
+        assert_eq!(blow(FaultVerb::Kill, Some(0)), Blow::Leader);
+        assert_eq!(blow(FaultVerb::Pause, Some(2)), Blow::Leader);
+        assert_eq!(blow(FaultVerb::Cut { way: Direction::Both }, None), Blow::Stall);
+    }
+}

@@ -86,6 +86,27 @@ pub(crate) fn run_of(level: u32, modes: &[Mode], table: &[(u64, u32, What)]) -> 
     Told { facts, events }
 }
 
+/// One task whose root has a child over another resource; the table says of each event whether it is the child's.
+pub(crate) fn with_a_child(table: &[(u64, bool, What)]) -> Told {
+    let whole: Vec<_> = table.iter().map(|(ms, _, what)| (*ms, 0, what.clone())).collect();
+    let mut run = run(1, 1, &whole);
+    let plan = &run.facts.plan;
+    let tree = |id, children| StepTree {
+        resource: Resource { id, ..plan.resources[0] },
+        mode: Mode::Exclusive,
+        hold_ns: 0,
+        create_ns: None,
+        children,
+    };
+    let root = tree(7, vec![tree(8, Vec::new())]);
+    let arrival = Arrival { kind: 0, at_ns: 0, entry: NodeId(0), root };
+    run.facts.plan = Arc::new(Plan::new(plan.settings, vec!["vm".into()], [arrival]).unwrap());
+    for (event, (_, of_child, _)) in run.events.iter_mut().zip(table) {
+        event.step.step = u16::from(*of_child);
+    }
+    run
+}
+
 /// Tasks that find or create the resource.
 pub(crate) fn creating(tasks: u32, table: &[(u64, u32, What)]) -> Told {
     let mut run = run(1, tasks, table);

@@ -219,11 +219,14 @@ fn a_control_that_was_not_caught_in_every_block_is_no_fault_of_the_machine() {
     for answer in &mut runs(&mut comparison, "none")[1].verdicts {
         answer.verdict = Verdict::Holds;
     }
+    // Whatever the machine is to blame for comes last.
+    comparison.manifest.end = None;
     let reasons = [
         UNPROVEN,
         "none, block 2: exclusion did not catch it",
         "none, block 2: lost-update did not catch it",
         "the control none was caught in 2 of 3 blocks: the bench is in doubt",
+        "the batch still runs or was killed",
     ];
     assert_eq!(told(&comparison), (4, reasons.map(str::to_owned).to_vec()));
 }

@@ -96,3 +96,32 @@ impl<S: Clone + Eq + Hash> Memo<S> {
             + self.table.capacity() * size_of::<Slot>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_were_seen_are_compared_and_counted() {
+        let mut memo = Memo::<u64>::new(1, 1);
+        assert!(memo.visit(3, &[0b1], &7, &[0b01]).is_some());
+        assert_eq!(memo.compared, 0);
+        assert!(memo.visit(3, &[0b1], &7, &[0b11]).is_none(), "no better, since it used more");
+        assert!(memo.visit(3, &[0b1], &7, &[0b10]).is_some(), "used another");
+        assert_eq!(memo.compared, 2);
+    }
+
+    #[test]
+    fn what_is_held_is_counted_by_the_byte() {
+        let mut memo = Memo::<u64>::new(1, 1);
+        for place in 0..1_000 {
+            assert!(memo.visit(place, &[0], &0, &[0]).is_some());
+        }
+        // Two words, a state and a front each; vectors hold up to twice of what is in them.
+        let each = 2 * 8 + 8 + 4;
+        let table = memo.table.capacity() * size_of::<Slot>();
+        let held = memo.bytes() - table;
+        assert!((1_000 * each..=2_100 * each).contains(&held), "{held} bytes");
+        assert!(table >= 16_000, "{table} bytes");
+    }
+}

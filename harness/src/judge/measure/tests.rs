@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::judge::fixture::{Told, completed, entered, left, run};
-use crate::model::{Plan, StepTree};
+use crate::judge::fixture::{Told, completed, entered, left, run, with_a_child};
+use crate::model::Plan;
 use crate::record::Quantile;
 
 const MS: u64 = 1_000_000;
@@ -228,16 +228,17 @@ fn on_time_is_what_was_due_early_enough_and_what_of_all_took_no_longer_than_its_
     let table = asked_and_returned(&[
         (0, 140, Outcome::Completed),
         (10, 500, Outcome::TimedOut),
+        (20, 150, Outcome::Completed),
         (849, 1_000, Outcome::Completed),
         (850, 1_001, Outcome::Completed),
         (851, 1_001, Outcome::Completed),
     ]);
-    let mut told = due(&[0, 10, 849, 850, 851], 1_000, &table);
+    let mut told = due(&[0, 10, 20, 849, 850, 851], 1_000, &table);
     assert_eq!(figures(&told).on_time, None, "nobody asked");
     told.facts.limit_ns = Some(100 * MS);
     // With 50 ms of work and the limit, whoever is due after 850 ms cannot be done within the second.
     Arc::make_mut(&mut told.facts.plan).tasks.change(|task| task.steps[0].hold_ns = 50 * MS);
-    let on_time = OnTime { within: 2, due: 4, completed: 2 };
+    let on_time = OnTime { within: 3, due: 5, completed: 3 };
     assert_eq!(figures(&told).on_time, Some(on_time));
 }
 
@@ -298,28 +299,6 @@ fn steps_that_need_no_slot_and_never_entered_did_not_wait_either() {
     let place = plan.resources.len() as u32 - 1;
     plan.tasks.change(|task| task.steps[0].resource = place);
     assert_eq!(figures(&told).latency.wait.censored(), 0);
-}
-
-/// A task whose root has a child: the table says for each event whether it is the child's.
-fn with_a_child(table: &[(u64, bool, What)]) -> Told {
-    let whole: Vec<_> = table.iter().map(|(at, _, what)| (*at, 0, what.clone())).collect();
-    let mut told = run(1, 1, &whole);
-    let plan = &told.facts.plan;
-    let (resource, mode) = (plan.resources[0], crate::model::Mode::Exclusive);
-    let tree = |id, children| StepTree {
-        resource: crate::model::Resource { id, ..resource },
-        mode,
-        hold_ns: 0,
-        create_ns: None,
-        children,
-    };
-    let root = tree(7, vec![tree(8, Vec::new())]);
-    let arrival = crate::model::Arrival { kind: 0, at_ns: 0, entry: crate::model::NodeId(0), root };
-    told.facts.plan = Plan::new(plan.settings, vec!["vm".into()], [arrival]).unwrap().into();
-    for (event, (_, of_child, _)) in told.events.iter_mut().zip(table) {
-        event.step.step = u16::from(*of_child);
-    }
-    told
 }
 
 #[test]

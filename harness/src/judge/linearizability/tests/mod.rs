@@ -9,6 +9,8 @@ use super::*;
 mod models;
 mod oracle;
 mod readers;
+mod forms;
+mod verdicts;
 
 /// The outside test data, or `None` with the reason printed.
 fn data(folder: &str) -> Option<PathBuf> {

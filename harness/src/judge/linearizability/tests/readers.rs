@@ -76,6 +76,7 @@ fn fences_make_a_fenced_mutex() {
 fn what_makes_no_sense_is_refused_with_its_line_and_the_remedy() {
     for (text, line, word) in [
         ("hello\n", 1, "not a history"),
+        (" \n\n hello\n", 3, "not a history"),
         ("INFO  jepsen.util - 0 :invoke :read nil\nhello\n", 2, "must be `INFO"),
         ("INFO  jepsen.util - 0 invoke read nil\n", 1, "must be `INFO"),
         ("INFO  jepsen.util - 0 :invoke :jump 3\n", 1, "unknown operation `jump`; there are read"),
@@ -84,7 +85,8 @@ fn what_makes_no_sense_is_refused_with_its_line_and_the_remedy() {
         ("INFO  jepsen.util - 0 :ok :read nil\n", 1, "never called"),
         ("{:process 0 :type :invoke :f :read}\n\n{:process 0 :type :ok :f :write}", 3, "is `read`"),
         ("{:process 0 :type :invoke :f :read}\n{:process 0 :type :invoke :f :read}", 2, "calls again"),
-        ("[{:process 0 :type :invoke :f :read}\n", 2, "cut off"),
+        ("[{:process 0 :type :invoke :f :read}\n", 2, "ends before its `]`"),
+        ("({:process 0 :type :invoke :f :read}\n", 2, "ends before its `)`"),
         ("[{:process 0 :type :invoke :f :read}]\n{}", 2, "something follows"),
         ("{:process 0\n :type :invoke", 2, "cut off"),
         ("{:process \"a\" :type :invoke :f :read}", 1, "`:process`"),
@@ -360,7 +362,7 @@ fn a_history_of_another_plan_is_refused() {
         ..run.events[0].clone()
     }];
     let error = read::locks(&events, &run.facts.plan, LockObject::Slot).unwrap_err();
-    assert!(error.what.contains("not in the plan"), "{error}");
+    assert!(error.line == 1 && error.what.contains("not in the plan"), "{error}");
 }
 
 #[test]
