@@ -15,6 +15,7 @@ use super::manifest::{as_it_was, manifest};
 use super::print::print;
 use super::servers::ServerUrls;
 use super::signals::watch_signals;
+use crate::batch::care::Sharing;
 use crate::batch::{self, Batch, Pinning, Ran, Show as _};
 use crate::contenders::{self, Contender};
 use crate::progress::Display;
@@ -83,6 +84,9 @@ pub(super) struct BatchArgs {
     /// Where batch directories are made.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,
+    /// Uses servers of --redis and so on that others use too. What they hold is never touched, but a run loads them.
+    #[arg(long)]
+    shared_server: bool,
     #[command(flatten)]
     urls: ServerUrls,
 }
@@ -131,6 +135,16 @@ impl BatchArgs {
             Some(directory) => self.taken_up(directory, aim, stop).await?,
             None => self.begun(aim, stop, &display).await?,
         };
+        let attached = begun.batch.attached.clone();
+        let measured = self.measured(begun, &display).await;
+        // Also after a failure or Ctrl-C.
+        for kept in batch::care::give_back(&attached).await {
+            display.line(&kept);
+        }
+        measured
+    }
+
+    async fn measured(&self, begun: Begun, display: &Display) -> anyhow::Result<(u8, PathBuf)> {
         let neighbours = batch::twins::warnings();
         for neighbour in &neighbours {
             display.line(neighbour);
@@ -140,7 +154,7 @@ impl BatchArgs {
         manifest.end = None;
         write_json(&directory.join("manifest.json"), &manifest)?;
         // What ran before a failure is kept; the batch as a whole proves nothing.
-        let failure = batch.run(&directory, &display, &mut ran).await.err();
+        let failure = batch.run(&directory, display, &mut ran).await.err();
         as_it_was(&batch, &ran, &mut manifest)?;
         let Ran { records, failed, .. } = ran;
         manifest.failed = failed;
@@ -251,6 +265,8 @@ impl BatchArgs {
         for (kind, url) in &attached {
             Server::attach(*kind, url).await?.stop().await?;
         }
+        let sharing = if self.shared_server { Sharing::Shared } else { Sharing::Alone };
+        batch::care::may_be_used(&attached, sharing).await?;
         let (mut taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
         if aim.twice {
             let compared = |contender: &&Contender| contender.role == Role::Contender;

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use clap::Args;
 use harness::servers::{self, Finding, Server, ServerKind};
-use lock_backends::{ClientOptions, Endpoint, LockClient, SessionOptions, Variant, backends};
+use lock_backends::{ClientOptions, Endpoint, Held, LockClient, SessionOptions, Variant, backends};
 
 use super::print::print;
 use super::servers::ServerUrls;
 use super::verb::{Group, Work};
+use crate::batch::care;
 
 /// Say which servers were found, which are missing and how to get them; of a URL that is given, also which locks do not
 /// work over it, as behind a pooler that lends sessions.
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
+    /// Removes from the servers that are given what a killed run left there: all that is called lockbench…, and nothing else.
+    #[arg(long)]
+    clean: bool,
     #[command(flatten)]
     urls: ServerUrls,
 }
@@ -51,6 +55,14 @@ impl Work for Doctor {
             };
             print(&line);
             if let Some(url) = self.urls.by_kind().get(kind) {
+                match self.held(*kind, url).await {
+                    Ok(said) => print(&format!("{:<12} {said}", "")),
+                    Err(error) => {
+                        missing = true;
+                        print(&format!("{:<12} {}", "", servers::redact(&format!("{error:#}"))));
+                        continue;
+                    }
+                }
                 for variant in backends::server(kind.name()).map_or(&[][..], |server| server.variants) {
                     if let Some(why) = unusable(variant, url).await {
                         print(&format!("{:<12} not with {}: {why}", "", variant.name));
@@ -60,6 +72,29 @@ impl Work for Doctor {
         }
         print(if missing { "\n`make setup` installs what is missing." } else { "\nEverything is there." });
         Ok(if missing { 2 } else { 0 })
+    }
+}
+
+impl Doctor {
+    /// What is on a server, without what was left there if that was asked for.
+    async fn held(&self, kind: ServerKind, url: &str) -> anyhow::Result<String> {
+        let contents = care::contents(kind, url).await?;
+        let before = contents.held().await?;
+        if self.clean {
+            contents.clear().await?;
+        }
+        let Held { ours, others } = if self.clean { contents.held().await? } else { before };
+        let removed = if self.clean {
+            format!("{} of lockbench's removed, ", before.ours - ours)
+        } else {
+            String::new()
+        };
+        Ok(match others {
+            Some(others) => format!("holds {removed}{ours} of lockbench's and {others} others"),
+            None => format!(
+                "holds {removed}{ours} of lockbench's; whether others use it, this account may not see"
+            ),
+        })
     }
 }
 

@@ -6,8 +6,8 @@ use zookeeper_client::{Client, Error};
 
 use crate::session::{BoxFuture, Contents, Endpoint, Held, LockError, unavailable};
 
-/// What nodes of ours begin with, and the server's own node.
-const OURS: &str = "lockbench";
+/// Nodes of ours, and the server's own.
+const OURS: [&str; 2] = ["lockbench", "lockbench-bare"];
 const ITS_OWN: &str = "zookeeper";
 
 pub(super) struct Zookeeper(Client);
@@ -38,7 +38,7 @@ impl Contents for Zookeeper {
     fn held(&self) -> BoxFuture<'_, Result<Held, LockError>> {
         Box::pin(async {
             let top = self.top().await?;
-            let ours = top.iter().filter(|name| name.starts_with(OURS)).count() as u64;
+            let ours = top.iter().filter(|name| OURS.contains(&name.as_str())).count() as u64;
             let its_own = u64::from(top.iter().any(|name| name == ITS_OWN));
             Ok(Held { ours, others: Some(top.len() as u64 - ours - its_own) })
         })
@@ -46,7 +46,7 @@ impl Contents for Zookeeper {
 
     fn clear(&self) -> BoxFuture<'_, Result<(), LockError>> {
         Box::pin(async {
-            let ours = self.top().await?.into_iter().filter(|name| name.starts_with(OURS));
+            let ours = self.top().await?.into_iter().filter(|name| OURS.contains(&name.as_str()));
             // A node goes after all that is below it.
             let mut left: Vec<(String, bool)> = ours.map(|name| (format!("/{name}"), false)).collect();
             while let Some((path, emptied)) = left.pop() {
