@@ -91,6 +91,16 @@ async fn what_others_have_on_a_server_stays_as_it_is_however_a_run_ends() {
     );
     assert!(!folder.path().join("out").exists());
 
+    for broken in [
+        "rtt_ms=1.0",
+        r#"faults=[{ verb = "kill", target = "server", for_ms = 100.0, every_s = 1.0, quiet_s = 0.0 }]"#,
+    ] {
+        let faults = [&RUN[..], &["--shared-server", "--set", broken]].concat();
+        let refused = lockbench(&server, folder.path(), &faults).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(said(&refused).contains("need a private one"), "{}", said(&refused));
+    }
+
     let short = [&RUN[..], &["--duration", "1", "--shared-server"]].concat();
     let ran = lockbench(&server, folder.path(), &short).output().unwrap();
     assert_eq!(ran.status.code(), Some(4), "without controls nothing is proven: {}", said(&ran));
@@ -117,6 +127,9 @@ async fn what_others_have_on_a_server_stays_as_it_is_however_a_run_ends() {
     assert!(said(&refused).contains("doctor --clean"), "{}", said(&refused));
     let cleaned = lockbench(&server, folder.path(), &["doctor", "--clean"]).output().unwrap();
     assert!(said(&cleaned).contains("removed, 0 of lockbench's and 5 others"), "{}", said(&cleaned));
+    for told in ["version 7", "appendfsync=", "round trip ", "works with redis-poll, redis-pubsub"] {
+        assert!(said(&cleaned).contains(told), "{told}: {}", said(&cleaned));
+    }
     assert_eq!(theirs(&server).await, before, "after it was cleaned");
     assert!(keys(&server).await.contains(":4\r\n"), "after it was cleaned: {}", keys(&server).await);
     server.stop().await.unwrap();

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::contenders::Contender;
+use crate::spec::{FaultSpec, Scenario};
 use anyhow::Context as _;
+use harness::model::FaultTarget;
 use harness::servers::ServerKind;
 use lock_backends::{BoxFuture, Contents, Endpoint, Held, backends};
 
@@ -42,6 +45,31 @@ pub async fn may_be_used(servers: &BTreeMap<ServerKind, String>, sharing: Sharin
         );
     }
     Ok(())
+}
+
+/// Faults, and links that stand in the way, are for servers that lockbench started.
+///
+/// # Errors
+/// When the scenario asks for either and a contender's server is another one.
+pub fn none_is_broken(
+    scenario: &Scenario,
+    contenders: &[Contender],
+    servers: &BTreeMap<ServerKind, String>,
+) -> anyhow::Result<()> {
+    let at_server =
+        |fault: &FaultSpec| matches!(fault.aim(), Some(FaultTarget::Server | FaultTarget::Leader));
+    if scenario.links().is_none() && !scenario.spec.faults.iter().any(at_server) {
+        return Ok(());
+    }
+    let foreign =
+        contenders.iter().find_map(|contender| contender.server.filter(|kind| servers.contains_key(kind)));
+    match foreign {
+        None => Ok(()),
+        Some(kind) => anyhow::bail!(
+            "{kind}: links (rtt_ms, cut, slow, reset) and faults of a server need a private one, not one that already runs: leave its URL \
+             out, or the faults with `--set faults=[]` and rtt_ms"
+        ),
+    }
 }
 
 /// Removes what was put on servers that held nothing of lockbench's before, and says of which it could not.

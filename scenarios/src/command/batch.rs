@@ -273,6 +273,7 @@ impl BatchArgs {
             let again: Vec<_> = taking_part.iter().filter(compared).map(Contender::again).collect();
             taking_part.extend(again);
         }
+        batch::care::none_is_broken(&scenario, &taking_part, &attached)?;
         if let Some(skip) = skipped.iter().find(|skip| self.contenders.contains(&skip.contender)) {
             anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
         }
