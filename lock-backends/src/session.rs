@@ -11,10 +11,12 @@ mod endpoint;
 mod operations;
 mod backend;
 mod variant;
+mod contents;
 mod server;
 
 pub use self::backend::{BoxFuture, LockBackend, LockSession, SessionOptions};
 pub use self::clock::{Now, SinceStart, sleep_until};
+pub use self::contents::{Contents, ContentsRet, Held};
 pub use self::endpoint::{Certificates, Endpoint, TlsFiles, decoded};
 pub use self::error::{LockError, remedy, told, unavailable};
 pub use self::grant::{Grant, ReleaseRet, Renewal, Token, Validity, valid_until};

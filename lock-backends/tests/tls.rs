@@ -1,5 +1,7 @@
 //! TLS, on every server: the right certificates let a client in, and each wrong one ends with an error that says what to do.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -82,57 +82,52 @@ impl Tls {
     }
 }
 
-/// What to do about an error of TLS, where its text says what it is: in the words of rustls and of OpenSSL.
+/// What to do about an error of TLS, or of a login, where its text says what it is: in the words of rustls, of OpenSSL and of the
+/// servers.
 pub(super) fn remedy(text: &str) -> Option<&'static str> {
     let text = text.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if says(&[
-        "certificate required",
-        "certificaterequired",
-        "valid client certificate",
-        "bad certificate",
-        "badcertificate",
-    ]) {
-        Some("it asks for a certificate of its clients: give one that it trusts as ssl-cert and ssl-key")
-    } else if says(&["expired"]) {
-        Some("its certificate has expired, or a clock is wrong: the server needs a new one")
-    } else if says(&[
-        "not valid for",
-        "notvalidforname",
-        "does not match host",
-        "host name verification",
-        "hostname",
-    ]) {
-        Some(
-            "its certificate is for another host: use a name that stands in it, or have one made for this name",
-        )
-    } else if says(&[
-        "unknownissuer",
-        "unknown issuer",
-        "certificate verify failed",
-        "self-signed",
-        "self signed",
-        "caused by other",
-    ]) {
-        Some(
-            "nobody whom this machine trusts signed its certificate: give that authority's certificate as ssl-ca",
-        )
-    } else if says(&[
-        "corrupt message",
-        "invalidcontenttype",
-        "wrong version number",
-        "does not support ssl",
-        "doesn't support ssl",
-    ]) {
-        Some("it does not speak TLS on this port: use another port, or the URL without TLS")
-    } else if says(&["access denied for user"]) {
-        Some(
-            "another user or password, or the account asks for TLS, or for a certificate of the client's: ssl-cert and ssl-key",
-        )
-    } else {
-        None
-    }
+    REMEDIES.iter().find(|(words, _)| words.iter().any(|word| text.contains(word))).map(|(_, remedy)| *remedy)
 }
+
+const REMEDIES: &[(&[&str], &str)] = &[
+    (
+        &[
+            "certificate required",
+            "certificaterequired",
+            "valid client certificate",
+            "bad certificate",
+            "badcertificate",
+        ],
+        "it asks for a certificate of its clients: give one that it trusts as ssl-cert and ssl-key",
+    ),
+    (&["expired"], "its certificate has expired, or a clock is wrong: the server needs a new one"),
+    (
+        &["not valid for", "notvalidforname", "does not match host", "host name verification", "hostname"],
+        "its certificate is for another host: use a name that stands in it, or have one made for this name",
+    ),
+    (
+        &["unknownissuer", "unknown issuer", "certificate verify failed", "self-signed", "self signed"],
+        "nobody whom this machine trusts signed its certificate: give that authority's certificate as ssl-ca",
+    ),
+    (
+        &["access denied for user"],
+        "another user or password, or the account asks for TLS, or for a certificate of the client's: ssl-cert and ssl-key",
+    ),
+    (
+        &["wrongpass", "noauth", "authentication failed", "authorization violation", "authentication error"],
+        "it asks for another user or password than the URL has before its @",
+    ),
+    (
+        &[
+            "corrupt message",
+            "invalidcontenttype",
+            "wrong version number",
+            "does not support ssl",
+            "doesn't support ssl",
+        ],
+        "it does not speak TLS on this port: use another port, or the URL without TLS",
+    ),
+];
 
 #[cfg(test)]
 mod tests {

@@ -69,6 +69,14 @@ struct Open {
     keeper: TaskTracker,
 }
 
+/// What went wrong, and what to do about it where that is known.
+fn with_remedy(why: String) -> String {
+    match remedy(&why) {
+        Some(remedy) => format!("{why}: {remedy}"),
+        None => why,
+    }
+}
+
 impl LockClient {
     /// Opens a node's session with the variant's server.
     ///
@@ -98,10 +106,8 @@ impl LockClient {
         let opened = backend.connect(session.clone()).await.map_err(|error| match error {
             // Who has no session holds nothing.
             LockError::Unknown(what) => LockError::Protocol(what),
-            LockError::Unavailable(why) => LockError::Unavailable(match remedy(&why) {
-                Some(remedy) => format!("{why}: {remedy}"),
-                None => why,
-            }),
+            LockError::Unavailable(why) => LockError::Unavailable(with_remedy(why)),
+            LockError::Protocol(why) => LockError::Protocol(with_remedy(why)),
             error => error,
         })?;
         Ok(Self::over(opened, &session, capabilities, options))

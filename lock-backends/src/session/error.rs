@@ -78,6 +78,17 @@ const REMEDIES: &[(&[&str], &str)] = &[
         "another user or password, or the account asks for TLS, or for a certificate of the client's: ssl-cert and ssl-key",
     ),
     (
+        &[
+            "wrongpass",
+            "noauth",
+            "authentication failed",
+            "authorization violation",
+            "authentication error",
+            "not authorized",
+        ],
+        "it asks for another user or password than the URL has before its @",
+    ),
+    (
         &["corrupt message", "invalidcontenttype", "does not support tls"],
         "the server does not speak TLS on this port: use another port, or the URL without TLS",
     ),

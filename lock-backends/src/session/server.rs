@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::backend::BoxFuture;
+use super::contents::ContentsRet;
 use super::endpoint::Endpoint;
 use super::error::LockError;
 use super::variant::Variant;
@@ -22,6 +23,8 @@ pub struct Server {
     /// Connects a client that only asks. Leaves a small key or table of its own on the server. The error says that the
     /// server cannot be reached.
     pub bare: fn(&Endpoint) -> BoxFuture<'_, BareRet>,
+    /// Connects to look what is on the server, and to remove what is ours.
+    pub contents: fn(&Endpoint) -> BoxFuture<'_, ContentsRet>,
 }
 
 /// A client that only asks, or why there is none.

@@ -1,9 +1,10 @@
 //! A batch: every contender in every block, interleaved in seeded random order, each on a server of its own.
 //!
-//! What is to run (`wanted`) and where it is kept (`store`); what else is on the machine (`disks`, [`twins`]); a run (`one_run`) on its server (`servers`), and its record
+//! What is to run (`wanted`) and where it is kept (`store`); what else is on the machine (`disks`, [`twins`]) and on servers that are not ours ([`care`]); a run (`one_run`) on its server (`servers`), and its record
 //! (`assemble`), cut short where a probe is `hopeless`. Whose turn it is (`order`; `probing` and `search` where capacities are looked for), servers between
 //! their turns (`standing`), whether all is told (`decided`), and all turns (`schedule`). What the records together mean is for [`harness::record::conclude`] to say.
 
+pub mod care;
 mod lateness;
 mod place;
 mod show;

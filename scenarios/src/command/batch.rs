@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::measured::Begun;
 use super::servers::ServerUrls;
+use crate::batch::care::Sharing;
 use crate::batch::{self, Batch, Pinning, Ran};
 use crate::contenders::{self, Contender};
 use crate::spec::{Grid, Scenario, ShapeWord, did_you_mean, servers_told};
@@ -80,6 +81,9 @@ pub(super) struct BatchArgs {
     /// Where batch directories are made.
     #[arg(long, default_value = "out", value_name = "DIR")]
     out: PathBuf,
+    /// Uses servers of --redis and so on that others use too. What they hold is never touched, but a run loads them.
+    #[arg(long)]
+    shared_server: bool,
     #[command(flatten)]
     urls: ServerUrls,
 }
@@ -242,12 +246,15 @@ impl BatchArgs {
         for (kind, url) in &attached {
             Server::attach(*kind, url).await?.stop().await?;
         }
+        let sharing = if self.shared_server { Sharing::Shared } else { Sharing::Alone };
+        batch::care::may_be_used(&attached, sharing).await?;
         let (mut taking_part, skipped) = batch::sort(wanted, &attached, &scenario.spec);
         if aim.twice {
             let compared = |contender: &&Contender| contender.role == Role::Contender;
             let again: Vec<_> = taking_part.iter().filter(compared).map(Contender::again).collect();
             taking_part.extend(again);
         }
+        batch::care::none_is_broken(&scenario, &taking_part, &attached)?;
         if let Some(skip) = skipped.iter().find(|skip| self.contenders.contains(&skip.contender)) {
             anyhow::bail!("{} cannot run: {}", skip.contender, skip.reason);
         }

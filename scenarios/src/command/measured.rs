@@ -43,6 +43,16 @@ impl Begun {
     /// # Errors
     /// When its folder cannot be written.
     pub(super) async fn measured(self, display: &Display) -> anyhow::Result<u8> {
+        let attached = self.batch.attached.clone();
+        let measured = self.runs(display).await;
+        // Also after a failure or Ctrl-C.
+        for kept in batch::care::give_back(&attached).await {
+            display.line(&kept);
+        }
+        measured
+    }
+
+    async fn runs(self, display: &Display) -> anyhow::Result<u8> {
         let neighbours = batch::twins::warnings();
         for neighbour in &neighbours {
             display.line(neighbour);

@@ -11,6 +11,7 @@ use crate::session::Server;
 
 mod url;
 mod bare;
+mod contents;
 mod requests;
 mod wire;
 mod deletion;
@@ -32,4 +33,5 @@ pub(super) const SERVER: Server = Server {
         ("--heartbeat-interval, --election-timeout", "how soon a new leader serves, and the least ttl"),
     ],
     bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Etcd::connect(endpoint).await?) as _) }),
+    contents: |endpoint| Box::pin(async { Ok(Box::new(contents::Etcd::connect(endpoint).await?) as _) }),
 };

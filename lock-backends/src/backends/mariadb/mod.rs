@@ -10,6 +10,7 @@ mod mysql_get_lock;
 mod mysql_lease;
 
 mod bare;
+mod contents;
 
 use crate::session::Server;
 
@@ -28,4 +29,5 @@ pub(super) const SERVER: Server = Server {
         ("max_connections", "how many holders a variant with a session each can have"),
     ],
     bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Mariadb::connect(endpoint).await?) as _) }),
+    contents: |endpoint| Box::pin(async { Ok(Box::new(contents::Mariadb::connect(endpoint).await?) as _) }),
 };

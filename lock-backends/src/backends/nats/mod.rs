@@ -14,6 +14,7 @@ mod names;
 mod requests;
 mod wire;
 mod bare;
+mod contents;
 mod marks;
 mod node;
 
@@ -33,4 +34,5 @@ pub(super) const SERVER: Server = Server {
         ("max_control_line", "how long a lock's name may be"),
     ],
     bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Nats::connect(endpoint).await?) as _) }),
+    contents: |endpoint| Box::pin(async { Ok(Box::new(contents::Nats::connect(endpoint).await?) as _) }),
 };

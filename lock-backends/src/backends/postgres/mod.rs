@@ -15,6 +15,7 @@ mod pg_xact;
 mod pg_lease;
 
 mod bare;
+mod contents;
 
 use crate::session::Server;
 
@@ -29,4 +30,5 @@ pub(super) const SERVER: Server = Server {
         ("max_connections", "how many holders a variant with a session each can have"),
     ],
     bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Postgres::connect(endpoint).await?) as _) }),
+    contents: |endpoint| Box::pin(async { Ok(Box::new(contents::Postgres::connect(endpoint).await?) as _) }),
 };

@@ -19,6 +19,7 @@ mod redis_fenced;
 mod redis_queue;
 
 mod bare;
+mod contents;
 #[cfg(test)]
 mod model;
 
@@ -35,4 +36,5 @@ pub(super) const SERVER: Server = Server {
         ("timeout", "whether an idle session is closed"),
     ],
     bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Redis::connect(endpoint).await?) as _) }),
+    contents: |endpoint| Box::pin(async { Ok(Box::new(contents::Redis::connect(endpoint).await?) as _) }),
 };

@@ -12,6 +12,7 @@ use crate::session::Server;
 mod handshake;
 mod url;
 mod bare;
+mod contents;
 mod requests;
 mod no_delay;
 mod wire;
@@ -38,4 +39,5 @@ pub(super) const SERVER: Server = Server {
         ("tickTime", "the least and the longest session timeout: 2 and 20 ticks"),
     ],
     bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Zookeeper::connect(endpoint).await?) as _) }),
+    contents: |endpoint| Box::pin(async { Ok(Box::new(contents::Zookeeper::connect(endpoint).await?) as _) }),
 };
