@@ -102,9 +102,11 @@ fn all_tries_to_shrink_a_violation_share_one_budget() {
     let tried = |steps: u64| {
         let tried = Cell::new(0);
         let core = witness(&Counted(&tried), &ops, 13, Budget { steps, ..Budget::default() });
-        assert!(core.must.contains(&13));
-        tried.get()
+        (tried.get(), core.must)
     };
-    let (all, within) = (tried(u64::MAX), tried(30_000));
+    let (all, alone) = tried(u64::MAX);
+    assert_eq!(alone, [13]);
+    let (within, must) = tried(30_000);
     assert!(within < 35_000 && all > 100_000, "{within} steps of 30,000, {all} of as many as it takes");
+    assert!(must.contains(&13), "{must:?}");
 }
