@@ -86,7 +86,7 @@ setup: ## install the servers and what the build needs, where missing
 
 # Hours, so a part at a time: `make mutants MUTANTS=harness/src/judge/checks/order.rs`. What nobody could notice is in
 # .cargo/mutants.toml; `cargo install cargo-mutants --locked` installs it.
-MUTANTS ?= harness/src/judge/**/*.rs harness/src/record/conclusion.rs
+MUTANTS ?= harness/src/judge/**/*.rs harness/src/record/conclusion.rs harness/src/record/standing.rs
 
 mutants: ## which changes to checks, figures and verdicts no test notices (hours)
 	cargo mutants --package harness --test-package harness,reports $(MUTANTS:%=--file '%') -- --lib --test cheats

@@ -110,4 +110,16 @@ mod tests {
         }
         assert!(settled.live.len() <= FEW, "{}", settled.live.len());
     }
+
+    #[test]
+    fn those_that_are_over_are_not_held_whole_beside_some_that_are_under_way() {
+        const UNDER_WAY: usize = 10;
+        let mut settled = Settled::<Count>::new(100_000);
+        (0..UNDER_WAY).for_each(|place| settled.at(place).0 = 1);
+        for place in UNDER_WAY..100_000 {
+            settled.at(place).0 = 1;
+            settled.at(place).0 = 2;
+        }
+        assert!(settled.live.len() <= FEW.max(3 * UNDER_WAY), "{}", settled.live.len());
+    }
 }

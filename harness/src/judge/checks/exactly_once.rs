@@ -305,4 +305,23 @@ mod tests {
         plan.tasks.change(|task| task.steps[0].create_ns = None);
         assert_eq!(judge(&run).violations, 1);
     }
+
+    #[test]
+    fn a_life_without_nodes_and_stamps_is_the_same_in_brief() {
+        let node = Some(NodeId(3));
+        for section in [Entry::None, Entry::Once, Entry::Since(7, node), Entry::Since(7, None)] {
+            for outcome in [super::Told::Nothing, super::Told::Ended, super::Told::Withdrawn] {
+                for (disturbed, effect) in [(false, false), (false, true), (true, false)] {
+                    let life = Life { node: None, section, disturbed, effect, outcome };
+                    let brief = life.brief();
+                    assert_eq!(brief.is_some(), matches!(section, Entry::None | Entry::Once));
+                    assert!(Life { node, ..life }.brief().is_none(), "where it was let in would be lost");
+                    let Some(brief) = brief else { continue };
+                    let same = Life::from_brief(brief);
+                    assert_eq!((same.node, same.section, same.outcome), (None, section, outcome));
+                    assert_eq!((same.disturbed, same.effect), (disturbed, effect));
+                }
+            }
+        }
+    }
 }

@@ -297,4 +297,25 @@ mod tests {
             assert_eq!(held(&robbery(5, until_ms, 7, ret)), (Verdict::Holds, 1, 0));
         }
     }
+
+    #[test]
+    fn a_section_without_victims_is_the_same_in_brief() {
+        const HIGHEST: u32 = (1 << 29) - 2;
+        for slot in [None, Some(0), Some(1), Some(6), Some(HIGHEST), Some(HIGHEST + 1), Some(u32::MAX)] {
+            for (lost, ret) in [false, true]
+                .into_iter()
+                .flat_map(|lost| [Answer::Awaited, Answer::Success, Answer::Other].map(|ret| (lost, ret)))
+            {
+                let brief = Section { slot, lost, ret, victims: None }.brief();
+                assert_eq!(brief.is_some(), slot.is_none_or(|slot| slot <= HIGHEST), "{slot:?}");
+                if let Some(brief) = brief {
+                    let same = Section::from_brief(brief);
+                    assert_eq!((same.slot, same.lost, same.ret), (slot, lost, ret));
+                    assert!(same.victims.is_none());
+                }
+            }
+        }
+        let step = StepRef { task: crate::model::TaskId(0), step: 0 };
+        assert!(Section { victims: Some((step, None)), ..Section::default() }.brief().is_none());
+    }
 }

@@ -8,6 +8,7 @@ use super::*;
 
 mod models;
 mod oracle;
+mod steps;
 mod readers;
 mod forms;
 mod verdicts;

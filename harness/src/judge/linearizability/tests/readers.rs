@@ -76,7 +76,7 @@ fn fences_make_a_fenced_mutex() {
 fn what_makes_no_sense_is_refused_with_its_line_and_the_remedy() {
     for (text, line, word) in [
         ("hello\n", 1, "not a history"),
-        (" \n\n hello\n", 3, "not a history"),
+        (" \n\n  hello\n", 3, "not a history"),
         ("INFO  jepsen.util - 0 :invoke :read nil\nhello\n", 2, "must be `INFO"),
         ("INFO  jepsen.util - 0 invoke read nil\n", 1, "must be `INFO"),
         ("INFO  jepsen.util - 0 :invoke :jump 3\n", 1, "unknown operation `jump`; there are read"),
