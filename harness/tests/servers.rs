@@ -400,9 +400,12 @@ async fn this_process_starts_every_server_and_is_killed() {
 
 /// The URL of a server on this port with a login, where its form has room for one.
 fn url(kind: ServerKind, port: u16) -> String {
-    match kind.url().split_once("://") {
+    // What follows says what else there is.
+    let form = kind.url().split([',', ' ']).next().unwrap_or_default();
+    match form.split_once("://") {
         Some((scheme, rest)) => {
-            let path = rest.split_once('/').map_or("", |(_, path)| path);
+            let path =
+                rest.split_once('/').map_or("", |(_, path)| path.split('[').next().unwrap_or_default());
             format!("{scheme}://me:s3cret@127.0.0.1:{port}/{path}")
         }
         None => format!("127.0.0.1:{port}"),

@@ -6,6 +6,7 @@
 //! cargo bench -p lock-backends -- pair            # an uncontended pair, one caller, beside the bare requests
 //! cargo bench -p lock-backends -- distinct redis  # 512 callers, distinct keys, one session; on Redis alone
 //! cargo bench -p lock-backends -- hot             # 8 sessions with 100 waiters each on one key, with and without local FIFO
+//! cargo bench -p lock-backends -- tls             # a pair over TLS beside the same without, in turns
 //! cargo bench -p lock-backends -- waiters         # thousands of waiters on one key and one session: memory, and how they drain
 //! ```
 //!
@@ -19,6 +20,7 @@
 
 mod lane;
 mod bare;
+mod tls;
 mod waiters;
 
 use std::sync::Arc;
@@ -46,7 +48,7 @@ impl Asked {
     }
 
     fn table(&self, table: &str) -> bool {
-        self.of_kind(table, |word| ["pair", "distinct", "hot", "waiters"].contains(&word))
+        self.of_kind(table, |word| ["pair", "distinct", "hot", "waiters", "tls"].contains(&word))
     }
 
     fn server(&self, name: &str) -> bool {
@@ -84,12 +86,20 @@ fn main() {
             if asked.table("hot") {
                 hot(&server, yardstick, &asked).await;
             }
+            if asked.table("tls") {
+                tls::tls(&server, yardstick, &asked).await;
+            }
             if asked.table("waiters") {
                 waiters::waiters(&server, yardstick, &asked).await;
             }
             server.stop().await.unwrap();
         }
     });
+}
+
+/// Rounds in which lanes of one caller take turns, and how long each turn is.
+pub(crate) fn of_pairs() -> (usize, Duration) {
+    (25, Duration::from_millis(100))
 }
 
 /// One caller, one key: acquire and release, one after the other.
@@ -101,7 +111,8 @@ async fn pair(server: &Server, yardstick: &Yardstick, asked: &Asked) {
             Crowd::on_distinct_keys(vec![client(variant, server, true).await]),
         ));
     }
-    interleave(&mut lanes, 1, 25, Duration::from_millis(100)).await;
+    let (rounds, each) = of_pairs();
+    interleave(&mut lanes, 1, rounds, each).await;
     table(&format!("{}: one caller, one key", server.kind().title()), &lanes);
     close(lanes).await;
 }
@@ -146,13 +157,13 @@ async fn hot(server: &Server, yardstick: &Yardstick, asked: &Asked) {
     close(lanes).await;
 }
 
-async fn close(lanes: Vec<Lane>) {
+pub(crate) async fn close(lanes: Vec<Lane>) {
     for lane in lanes {
         lane.close().await;
     }
 }
 
-async fn client(variant: &Variant, server: &Server, local_fifo: bool) -> LockClient {
+pub(crate) async fn client(variant: &Variant, server: &Server, local_fifo: bool) -> LockClient {
     let session = SessionOptions {
         node: format!("bench-{}", number()),
         ttl: Duration::from_secs(10),

@@ -19,7 +19,7 @@ const ABOUT: About = About {
     name: "zookeeper",
     title: "ZooKeeper",
     packages: "libzookeeper-java default-jre-headless",
-    url: "[zookeeper://][user:password@]host[:port],…, zookeeper+tls:// over TLS",
+    url: "zookeeper://[user:password@]host[:port],…, zookeeper+tls:// over TLS",
     replicated: true,
     warms_s: 4.0,
     accounts: &["zookeeper", "nobody"],
