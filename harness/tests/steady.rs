@@ -68,13 +68,13 @@ fn a_run_that_does_not_change_is_hardly_ever_called_unsteady() {
 
 #[test]
 fn a_warm_up_that_was_too_short_is_found_with_its_length() {
-    // Three times as slow at first, and warm by a quarter of the run.
+    // Three times as slow at first, within a tenth of warm after 1.5 s of 6.
     let cold = |slice: usize| 1.0 + 2.0 * (-(slice as f64) / 5.0).exp();
     let told: Vec<Steadiness> =
         (0..100).map(|seed| Steadiness::of(&series(seed, 60, 0.1, 0.0, false, cold)).unwrap()).collect();
     let found = told.iter().filter(|of| of.cold.is_some_and(|times| times > 1.25)).count();
     assert!(found >= 95, "{found} of 100");
-    let near = told.iter().filter(|of| (400_000_000..=2_500_000_000).contains(&of.cut_ns)).count();
+    let near = told.iter().filter(|of| (1_000_000_000..=3_000_000_000).contains(&of.cut_ns)).count();
     assert!(near >= 90, "{near} of 100: {told:?}");
 }
 

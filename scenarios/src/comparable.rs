@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use harness::record::{RunRecord, ServerFacts};
 use reports::{Comparison, Side};
 
-use crate::spec::{Scenario, ScenarioSpec, named};
+use crate::spec::{Scenario, ScenarioSpec};
 
 /// Something in which two batches differ that their figures depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,6 @@ fn between(one: &Comparison, other: &Comparison) -> Vec<Mismatch> {
         None => "one load (`lockbench run`)",
     };
     differs("what was looked for", looked(one).to_owned(), looked(other).to_owned());
-    differs("cell of a sweep", named(&a.cell), named(&b.cell));
     all.extend(of_specs(&a.spec_toml, &b.spec_toml));
     all
 }

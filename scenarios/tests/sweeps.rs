@@ -31,9 +31,20 @@ fn each_cell_of_a_grid_is_a_batch_whose_records_carry_its_values() {
     let folder = tempfile::tempdir().unwrap();
     let settings =
         ["--set", "resources.vm.count=[5,50]", "--rate", "40,20", "--duration", "0.5", "--blocks", "1"];
-    let settings =
-        [&settings[..], &["--set", "warm_up_s=0.0", "--contenders", "ring-queue,ring-local", "--seed", "7"]]
-            .concat();
+    let settings = [
+        &settings[..],
+        &[
+            "--set",
+            "warm_up_s=0.0",
+            "--set",
+            "contenders=[\"ring-queue\",\"redis-fenced\"]",
+            "--contenders",
+            "ring-queue",
+            "--seed",
+            "7",
+        ],
+    ]
+    .concat();
     let output = lockbench(folder.path(), &[&["run", "smoke"], &settings[..]].concat());
     // A busy machine may make a run INVALID; nothing else may happen.
     assert!(matches!(output.status.code(), Some(0 | 4)), "{}", said(&output));

@@ -134,7 +134,7 @@ mod tests {
         let cells = &chart.data.groups[0].rows[0].cells;
         assert_eq!(cells[0].text, "0.5 s");
         let cut_s: f64 = cells[1].text.trim_end_matches(" s").parse().unwrap();
-        assert!((1.0..=4.0).contains(&cut_s), "{cut_s}");
+        assert!((1.5..=2.0).contains(&cut_s), "{cut_s}");
         assert_eq!(cells[2].text, "3 of 3 blocks");
         assert!(chart.svg.contains("stroke-dasharray"));
         let mut old = fixture::small();

@@ -183,7 +183,7 @@ mod tests {
         let names: Vec<&'static str> = (0..12).map(|n| &*format!("contender-{n}").leak()).collect();
         let html = render(&fixture::named(&names, 5)).unwrap();
         assert!(html.len() <= 1_000_000, "{} bytes", html.len());
-        assert_eq!(html.matches("</svg>").count() - html.matches("class=\"key\"").count(), 4, "four charts");
+        assert_eq!(html.matches("</svg>").count() - html.matches("class=\"key\"").count(), 5, "five charts");
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
         let html = render(&fixture::small()).unwrap();
         let figures: Vec<_> =
             html.split("<figure").skip(1).map(|rest| rest.split("</figure>").next().unwrap()).collect();
-        assert_eq!(figures.len(), 4);
+        assert_eq!(figures.len(), 5);
         for figure in figures {
             for part in ["role=\"img\"", "<title id=", "<desc id=", "<details", "<table"] {
                 assert!(figure.contains(part), "{part} in {figure}");

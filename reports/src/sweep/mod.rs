@@ -1,12 +1,12 @@
 //! A sweep: batches at every point of a grid, side by side.
 //!
-//! What there is (`cells`), what it tells by metric (`told`), as words (`words`), as maps (`map`), and the files that it is
+//! What there is (`cells`), what it tells by metric (`told`), as maps (`map`), in words (`words`), and the files that it is
 //! shown in (`csv`, `text`, `page`).
 
 mod cells;
 mod told;
-mod words;
 mod map;
+mod words;
 mod csv;
 mod text;
 mod page;
