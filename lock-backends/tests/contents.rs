@@ -49,7 +49,10 @@ async fn put_something(name: &str, running: &Server) {
         "postgres" => {
             use sqlx::{Connection as _, PgConnection};
             let mut connection = PgConnection::connect(url).await.unwrap();
-            sqlx::raw_sql("CREATE TABLE lockbenches (n int)").execute(&mut connection).await.unwrap();
+            sqlx::raw_sql("CREATE SCHEMA jobs; CREATE TABLE jobs.job (n int)")
+                .execute(&mut connection)
+                .await
+                .unwrap();
         }
         "mariadb" => {
             use sqlx::{Connection as _, MySqlConnection};

@@ -5,16 +5,18 @@ use tokio::sync::Mutex;
 
 use crate::session::{BoxFuture, Contents, Endpoint, Held, LockError, unavailable};
 
-/// Ours, and all others with the other databases.
+/// Ours, and all others with the other databases. A schema that somebody else has called `jobs` has not the tables of the job queue.
 const HELD: &str = "WITH things AS ( \
         SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'), \
-    sorted AS (SELECT relname LIKE 'lockbench\\_%' OR nspname = 'jobs' AS ours FROM things) \
+    sorted AS (SELECT relname LIKE 'lockbench\\_%' OR nspname = 'jobs' AND to_regclass('jobs.migration') IS NOT NULL \
+        AND to_regclass('jobs.job') IS NOT NULL AS ours FROM things) \
     SELECT (SELECT count(*) FROM sorted WHERE ours), (SELECT count(*) FROM sorted WHERE NOT ours) \
         + (SELECT count(*) FROM pg_database WHERE NOT datistemplate AND datname NOT IN ('postgres', current_database()))";
 
 /// One command a row. Tables take the sequences of their own along, and none takes what others made of it.
 const CLEAR: &str = "SELECT format('DROP SCHEMA %I CASCADE', nspname) AS sql, 0 AS place FROM pg_namespace WHERE nspname = 'jobs' \
+        AND to_regclass('jobs.migration') IS NOT NULL AND to_regclass('jobs.job') IS NOT NULL \
     UNION ALL SELECT format('DROP %s IF EXISTS %I.%I', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, c.relname), \
         CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
