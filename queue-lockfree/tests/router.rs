@@ -180,6 +180,7 @@ async fn tasks_of_one_submitter_start_in_order() {
 }
 
 /// Handlers that take their time on the spot hold up those behind them, and nobody else.
+#[allow(clippy::disallowed_methods, reason = "they hold up their thread")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_answer_does_not_wait_for_all_that_came_with_its_request() {
     const TASKS: u32 = 40;
