@@ -276,7 +276,8 @@ async fn end(end: &End) -> Result<(), String> {
 
     let killed = end.signal == Signal::SIGKILL;
     let gone = timeout(if killed { PATIENCE } else { Duration::ZERO }, async {
-        while !those_in(folder).is_empty() {
+        // Whoever is killed lets go of its folder a moment before it does of its sockets.
+        while !(those_in(folder).is_empty() && seen.ports_left().is_empty()) {
             sleep(Duration::from_millis(5)).await;
         }
     });
@@ -288,8 +289,9 @@ async fn end(end: &End) -> Result<(), String> {
             return Err(format!("processes are left: {left:?}"));
         }
     }
-    if !seen.ports_left().is_empty() {
-        return Err(format!("somebody listens at {:?}", seen.ports_left()));
+    let ports = seen.ports_left();
+    if !ports.is_empty() {
+        return Err(format!("somebody listens at {ports:?}"));
     }
     if killed {
         for path in left_in(folder).iter().filter(|path| !path.join("owner").exists()) {
