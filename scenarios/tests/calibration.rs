@@ -106,10 +106,15 @@ fn a_batch_that_has_told_everything_ends_at_a_planned_look() {
 
 #[test]
 fn a_history_grows_by_lines_and_tells_the_commit_that_made_it_slower() {
-    let folder = tempfile::tempdir().unwrap();
-    let (code, told) =
-        lockbench(folder.path(), &["run", "smoke", "--duration", "0.5", "--seed", "7", "--blocks", "1"]);
-    assert!(matches!(code, 0 | 4), "{told}");
+    // What proves nothing is not added, and on a machine with much to do not each run proves something.
+    let run = || {
+        let folder = tempfile::tempdir().unwrap();
+        let (code, told) =
+            lockbench(folder.path(), &["run", "smoke", "--duration", "0.5", "--seed", "7", "--blocks", "1"]);
+        assert!(matches!(code, 0 | 4), "{told}");
+        (code == 0).then_some(folder)
+    };
+    let folder = (0..12).find_map(|_| run()).expect("one run in twelve proves something");
     let (ran, kept) = (batch(folder.path()), folder.path().join("kept"));
     for place in 0..24 {
         let batch = kept.join(format!("{place:02}"));

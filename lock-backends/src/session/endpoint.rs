@@ -11,7 +11,7 @@ use super::error::LockError;
 /// Whether TLS is spoken stands in the URL, in the words of each product: `rediss://`, `https://` (etcd), `zookeeper+tls://`,
 /// `tls://` (NATS), `?sslmode=verify-full` (PostgreSQL), `?ssl-mode=VERIFY_IDENTITY` (MariaDB). Which files it takes is said in
 /// one way for all, by parameters of the URL: `ssl-ca`, `ssl-cert` and `ssl-key`, paths of PEM files. Without `ssl-ca` the
-/// authorities count that the machine trusts.
+/// authorities count that the machine trusts; for PostgreSQL and MariaDB Mozilla's list, which sqlx carries.
 ///
 /// ```
 /// use lock_backends::Endpoint;
