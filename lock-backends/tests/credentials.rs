@@ -4,14 +4,9 @@
 
 mod support;
 
-use std::time::Duration;
-
 use harness::servers::{Authority, Server, ServerError, ServerKind, ServerOptions};
-use lock_backends::{ClientOptions, Endpoint, LockClient, LockError, SessionOptions, Variant, server};
-use support::{PATIENCE, of_each_server, unique};
-
-/// A server in Java that has just started needs a second for its first handshakes, and more on a machine with much to do.
-const TTL: Duration = Duration::from_secs(12);
+use lock_backends::server;
+use support::{LET_IN_TTL, of_each_server, take};
 
 of_each_server!(logins_are_asked_for);
 
@@ -27,7 +22,7 @@ fn logins_are_asked_for(name: &str) {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::create(folder.path(), "authority").unwrap();
         for tls in [None, Some(authority.tls().unwrap())] {
-            let options = ServerOptions { detect: TTL, tls, ..ServerOptions::default() };
+            let options = ServerOptions { detect: LET_IN_TTL, tls, ..ServerOptions::default() };
             let mut running = match Server::start(ServerKind::named(name), &options).await {
                 Ok(running) => running,
                 Err(missing @ ServerError::Missing { .. }) if std::env::var_os("CI").is_none() => {
@@ -142,22 +137,4 @@ fn with_login(url: &str, login: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("zookeeper", url));
     let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
     format!("{scheme}://{login}@{place}")
-}
-
-/// Takes a lock, is refused it by another session, and gives it back.
-async fn take(variant: &'static Variant, url: &str) -> Result<(), LockError> {
-    let node = connect(variant, url).await?;
-    let other = connect(variant, url).await?;
-    let key = unique("key");
-    let guard = node.acquire(&key, PATIENCE).await?;
-    assert!(other.try_acquire(&key).await?.is_none(), "{}: two hold one lock", variant.name);
-    guard.release().await?;
-    other.close().await;
-    node.close().await;
-    Ok(())
-}
-
-async fn connect(variant: &'static Variant, url: &str) -> Result<LockClient, LockError> {
-    let session = SessionOptions::new(&unique("node"), TTL);
-    LockClient::connect(variant, &Endpoint::from(url), session, ClientOptions::default()).await
 }

@@ -7,8 +7,8 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use harness::servers::{Authority, Server, ServerError, ServerKind, ServerOptions, Tls, TlsFiles, Valid};
-use lock_backends::{ClientOptions, Endpoint, LockClient, LockError, SessionOptions, Variant, server};
-use support::{PATIENCE, TTL, of_each_server, unique};
+use lock_backends::{Endpoint, server};
+use support::{LET_IN_TTL, let_in, of_each_server, take};
 
 of_each_server!(certificates_are_checked);
 
@@ -66,31 +66,13 @@ async fn checked(name: &str) {
     running.stop().await.unwrap();
 }
 
-/// Takes a lock, is refused it by another session, and gives it back.
-async fn take(variant: &'static Variant, url: &str) -> Result<(), LockError> {
-    let node = connect(variant, url).await?;
-    let other = connect(variant, url).await?;
-    let key = unique("key");
-    let guard = node.acquire(&key, PATIENCE).await?;
-    assert!(other.try_acquire(&key).await?.is_none(), "{}: two hold one lock", variant.name);
-    guard.release().await?;
-    other.close().await;
-    node.close().await;
-    Ok(())
-}
-
-async fn connect(variant: &'static Variant, url: &str) -> Result<LockClient, LockError> {
-    let session = SessionOptions::new(&unique("node"), TTL);
-    LockClient::connect(variant, &Endpoint::from(url), session, ClientOptions::default()).await
-}
-
 /// Neither its first variant nor its bare client is let in at this URL, and the error says all of these words. It may still be about
 /// to start.
 async fn refused(name: &str, url: &str, words: &[&str]) {
     let server = server(name).unwrap();
     let told = async {
         loop {
-            let error = match connect(server.variants[0], url).await {
+            let error = match let_in(server.variants[0], url).await {
                 Ok(_) => panic!("{name}: let in at {url}, where {words:?} was to be said"),
                 Err(error) => error.to_string(),
             };
@@ -115,7 +97,7 @@ fn without_client(url: &str) -> String {
 }
 
 async fn start(name: &str, tls: Tls) -> Option<Server> {
-    let options = ServerOptions { detect: TTL, tls: Some(tls), ..ServerOptions::default() };
+    let options = ServerOptions { detect: LET_IN_TTL, tls: Some(tls), ..ServerOptions::default() };
     match Server::start(ServerKind::named(name), &options).await {
         Ok(server) => Some(server),
         Err(missing @ ServerError::Missing { .. }) if std::env::var_os("CI").is_none() => {

@@ -185,3 +185,26 @@ pub(crate) fn balanced(client: &LockClient) -> bool {
     c.attempts == c.grants + c.refused + c.timed_out + c.withdrawn + c.failed + c.unknown
         && c.grants == c.released + c.already_lost + c.release_unknown
 }
+
+/// The lease of whoever is only let in or not. A server in Java that has just started needs a second for its first handshakes, and
+/// more on a machine with much to do.
+pub(crate) const LET_IN_TTL: Duration = Duration::from_secs(12);
+
+/// Takes a lock, is refused it by another session, and gives it back.
+pub(crate) async fn take(variant: &'static Variant, url: &str) -> Result<(), LockError> {
+    let node = let_in(variant, url).await?;
+    let other = let_in(variant, url).await?;
+    let key = unique("key");
+    let guard = node.acquire(&key, PATIENCE).await?;
+    assert!(other.try_acquire(&key).await?.is_none(), "{}: two hold one lock", variant.name);
+    guard.release().await?;
+    other.close().await;
+    node.close().await;
+    Ok(())
+}
+
+/// A session of its own there.
+pub(crate) async fn let_in(variant: &'static Variant, url: &str) -> Result<LockClient, LockError> {
+    let session = SessionOptions::new(&unique("node"), LET_IN_TTL);
+    LockClient::connect(variant, &Endpoint::from(url), session, ClientOptions::default()).await
+}
