@@ -30,8 +30,10 @@ missing_packages() {
     have_any /usr/share/java/zookeeper.jar || echo libzookeeper-java
     have_any /usr/lib/postgresql/*/bin/initdb || echo postgresql
     have_any /usr/sbin/pgbouncer /usr/bin/pgbouncer || echo pgbouncer
+    have_any /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib64/faketime/libfaketimeMT.so.1 || echo libfaketime
     have_any /usr/sbin/mariadbd || echo mariadb-server
     have java || echo default-jre-headless
+    have valgrind || echo valgrind
 }
 
 # Becomes root and starts over with the packages as arguments.
@@ -110,6 +112,9 @@ if ! have apt-get; then
     say 'this script knows only Debian and Ubuntu. Install what these packages hold, or set SETUP=skip to go on without.'
     exit 1
 fi
+# Large, and needed by nothing but tests.
+have chromium || have google-chrome ||
+    say 'no Chromium here: tests that open a report in a browser will be skipped (apt-get install chromium).'
 say 'installing that with apt-get; no service is left running or enabled. SETUP=skip leaves this machine alone.'
 if ((EUID == 0)); then install_packages "${packages[@]}"; exit; fi
 as_root "${packages[@]}" || { say "no root rights. As root: apt-get install ${packages[*]}"; exit 1; }

@@ -132,6 +132,7 @@ fn history(tasks: u32) -> Result<Told, PlanError> {
         outages: Vec::new(),
         injected: Vec::new(),
         limit_ns: None,
+        audit: None,
     };
     Ok(Told { facts, events })
 }

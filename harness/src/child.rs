@@ -4,12 +4,12 @@
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User};
 use procfs::process::{Stat, all_processes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -68,6 +68,11 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its standard input and output, where the command has pipes for them; once.
+    pub(crate) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        self.child.stdin.take().zip(self.child.stdout.take())
     }
 
     /// Sends a signal to this process alone.
@@ -174,7 +179,18 @@ fn spawn_on(command: &mut Command, processors: &Processors) -> io::Result<Child>
 /// A command that dies with the thread that spawns it. Its own process group keeps a Ctrl-C at the terminal from it:
 /// lockbench ends it. `None` where the program `setpriv` is missing, which ties the two lives without unsafe code.
 pub(crate) fn tied(program: &Path) -> Option<Command> {
-    let mut command = Command::new(on_path(SETPRIV)?);
+    tied_as(program, None)
+}
+
+/// The same, run by that user where one is given. A change of user clears the death signal, so `setpriv` is nested: the outer
+/// one changes the user, the inner one sets the signal.
+pub(crate) fn tied_as(program: &Path, user: Option<&User>) -> Option<Command> {
+    let setpriv = on_path(SETPRIV)?;
+    let mut command = Command::new(&setpriv);
+    if let Some(user) = user {
+        command.args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)]);
+        command.args(["--init-groups", "--"]).arg(&setpriv);
+    }
     run_while_alive(&mut command, std::process::id(), program);
     command.process_group(0);
     Some(command)
@@ -182,7 +198,7 @@ pub(crate) fn tied(program: &Path) -> Option<Command> {
 
 /// Appends to a `setpriv` that it sets the death signal and runs the program, unless this parent is gone by then: whoever was
 /// killed before the signal was set would leave a process that nothing ends.
-pub(crate) fn run_while_alive(setpriv: &mut Command, parent: u32, program: &Path) {
+fn run_while_alive(setpriv: &mut Command, parent: u32, program: &Path) {
     const IF_ALIVE: &str = r#"[ "$PPID" = "$0" ] || exit 1; exec "$@""#;
     setpriv.args(["--pdeathsig", "KILL", "--", "/bin/sh", "-c", IF_ALIVE, &parent.to_string()]).arg(program);
 }

@@ -12,7 +12,7 @@
 //! * [`model`]: the words. What will run (a plan, drawn by whoever makes it) and what happened (events). Data only.
 //! * [`record`]: what is stored, and the only module that `reports` reads.
 //! * [`judge`]: figures and verdicts from a history, whoever made it.
-//! * [`processors`]: who may use which; `child`: processes that cannot outlive this one; [`secret`]: what only some may know; [`damage`]: what hostile bytes look like, for tests; [`servers`]: the real servers that contenders run against.
+//! * [`processors`]: who may use which; `child`: processes that cannot outlive this one; [`fingerprint`]: what programs are made of; [`program`]: those of others, which speak over pipes; [`secret`]: what only some may know; [`damage`]: what hostile bytes look like, for tests; [`servers`]: the real servers that contenders run against.
 //! * [`engine`]: what a run is made of: clock, agent, nodes, links, and the contract of everything that is compared.
 //! * [`faults`]: breaks what a plan says, while a run goes on.
 //! * [`placement`]: a whole run, with its nodes in one process or each in its own.
@@ -23,6 +23,8 @@ pub mod record;
 pub mod judge;
 pub mod processors;
 mod child;
+pub mod fingerprint;
+pub mod program;
 pub mod secret;
 pub mod damage;
 pub mod servers;

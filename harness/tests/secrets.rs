@@ -60,7 +60,8 @@ async fn without_the_password_of_this_very_server_nobody_gets_in() {
         let foreign = format!(":{}@", self::secret(&other));
         for url in [with("@"), with(":guessed@"), with(&foreign)] {
             let error = Server::attach(kind, &url).await.unwrap_err();
-            assert!(matches!(error, ServerError::Unreachable { .. }), "{kind}: {error}");
+            let kept_out = matches!(error, ServerError::Unreachable { .. } | ServerError::Refused { .. });
+            assert!(kept_out, "{kind}: {error}");
         }
         assert!(Server::attach(kind, server.endpoint()).await.is_ok(), "{kind}");
     }

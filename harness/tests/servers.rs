@@ -512,3 +512,22 @@ async fn a_server_stays_on_the_processors_that_it_was_given_also_when_it_is_star
         assert_eq!(allowed(other.pid().unwrap()), all.to_string(), "{kind}");
     }
 }
+
+#[tokio::test]
+async fn a_server_of_a_program_that_is_named_is_that_one_and_says_so() {
+    for kind in installed() {
+        let Finding::Found { path, version } = find(kind) else { panic!("{kind}") };
+        let named = ServerOptions { program: Some(path.clone()), ..options(Durability::Memory) };
+        let server = Server::start(kind, &named).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        assert_eq!(server.version(), version, "{kind}");
+        let program = &server.settings()["program"];
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(program.starts_with(&format!("{name}, digest ")), "{kind}: {program}");
+        server.stop().await.unwrap();
+
+        let nowhere =
+            ServerOptions { program: Some("/no/such/server".into()), ..options(Durability::Memory) };
+        let error = Server::start(kind, &nowhere).await.unwrap_err();
+        assert!(matches!(error, ServerError::Program { .. }), "{kind}: {error}");
+    }
+}

@@ -41,7 +41,8 @@ pub mod backends;
 pub use backends::{NoVariant, server, server_of, variant};
 pub use client::{ClientOptions, Counts, Guard, LockClient};
 pub use session::{
-    Bare, BoxFuture, Capabilities, Contents, Endpoint, Grant, Held, Least, LocalFifo, LockBackend, LockError,
-    LockSession, Mode, Now, Operations, OwnerId, Purpose, ReleaseRet, Renewal, Request, SafetyClass, Server,
-    SessionOptions, SinceStart, Survives, TlsFiles, Token, Validity, Variant, slot_key, split_slot,
+    AtKill, Bare, BoxFuture, Capabilities, Carried, Contents, Endpoint, Grant, Held, Least, LocalFifo,
+    LockBackend, LockError, LockSession, Member, Mode, Modelled, Now, Operations, OwnerId, Passage, Purpose,
+    ReleaseRet, Renewal, Request, SafetyClass, Server, ServerTime, SessionOptions, SinceStart, Survives,
+    TlsFiles, Token, Validity, Variant, slot_key, split_slot,
 };

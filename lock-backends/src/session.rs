@@ -12,6 +12,7 @@ mod operations;
 mod backend;
 mod variant;
 mod contents;
+mod passage;
 mod server;
 
 pub use self::backend::{BoxFuture, LockBackend, LockSession, SessionOptions};
@@ -22,7 +23,8 @@ pub use self::error::{LockError, remedy, told, unavailable};
 pub use self::grant::{Grant, ReleaseRet, Renewal, Token, Validity, valid_until};
 pub use self::operations::{Operations, Purpose};
 pub use self::owner::OwnerId;
+pub use self::passage::{AtKill, Carried, Modelled, Passage};
 pub use self::request::{Mode, Request};
-pub use self::server::{Bare, BareRet, Server};
+pub use self::server::{Bare, BareRet, Member, MembersRet, Server, ServerTime};
 pub use self::slot::{slot_key, split_slot};
 pub use self::variant::{Capabilities, Least, LocalFifo, SafetyClass, Survives, Variant};

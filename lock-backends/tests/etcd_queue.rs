@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use support::{Bench, PATIENCE, balanced, eventually};
 
+/// No renewal comes while a test runs.
+const LASTING: Duration = Duration::from_secs(600);
+
 const QUEUES: &str = "lockbench/queue/";
 
 async fn bench(ttl: Duration) -> Option<(Server, Bench)> {
@@ -79,6 +82,30 @@ async fn four_callers_need_four_names_however_often_they_come() {
     let (names, puts) = names(&mut client, watched).await;
     assert_eq!(puts, 100);
     assert!(names.len() <= 4, "{} names", names.len());
+    server.stop().await.unwrap();
+}
+
+/// Each session follows the queue, and whoever is next hears that it is: a grant costs what puts its key and what deletes it.
+#[tokio::test]
+async fn a_grant_of_a_hot_lock_is_two_requests() {
+    const NODES: usize = 4;
+    const CALLERS: usize = 8;
+    const TURNS: usize = 10;
+    let Some((server, bench)) = bench(LASTING).await else { return };
+    let nodes = join_all((0..NODES).map(|_| bench.node())).await;
+    let asked = || -> u64 { nodes.iter().map(|node| node.counts().operations).sum() };
+    let before = asked();
+    join_all(nodes.iter().flat_map(|node| [node; CALLERS]).map(|node| async {
+        for _ in 0..TURNS {
+            node.acquire_request(bench.ask("hot")).await.unwrap().release().await.unwrap();
+        }
+    }))
+    .await;
+    let asked = asked() - before;
+    let grants = (NODES * CALLERS * TURNS) as u64;
+    eprintln!("{asked} requests for {grants} grants");
+    // And for each node two watches, of its session's own key and of the queue, and a read with which each begins.
+    assert!(asked <= 2 * grants + 4 * NODES as u64, "{asked}");
     server.stop().await.unwrap();
 }
 

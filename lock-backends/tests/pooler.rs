@@ -11,6 +11,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use lock_backends::{LockError, variant};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
@@ -119,6 +121,64 @@ async fn locks_of_a_session_are_served_where_a_pooler_hands_sessions_out_whole()
         guard.release().await.unwrap();
         a.close().await;
         b.close().await;
+    }
+    server.stop().await.unwrap();
+}
+
+/// P5 of the matrix, by clients that do not ask who is behind the URL. A session's lock is counted, and both are of one session.
+#[tokio::test]
+async fn two_clients_behind_a_pooler_that_lends_sessions_hold_one_lock_together() {
+    let Some(server) = support::start("postgres").await else { return };
+    let Some(pooler) = Pooler::before(server.endpoint(), "transaction", LENIENT).await else { return };
+    let mut a = PgConnection::connect(&pooler.url).await.unwrap();
+    let mut b = PgConnection::connect(&pooler.url).await.unwrap();
+    let mut beside = PgConnection::connect(server.endpoint()).await.unwrap();
+    for key in 0..10 {
+        assert!(
+            is_locked_by(&mut a, key).await && is_locked_by(&mut b, key).await,
+            "both are told that they hold {key}"
+        );
+        assert!(!is_locked_by(&mut beside, key).await, "and nobody else is");
+    }
+    server.stop().await.unwrap();
+}
+
+/// P6: whoever forgets the lock gives it back with the connection, to the pool and to the next who asks it for one.
+#[tokio::test]
+async fn a_pool_hands_a_lock_that_was_forgotten_to_the_next_of_its_callers_and_to_nobody_else() {
+    let Some(server) = support::start("postgres").await else { return };
+    let pool = PgPoolOptions::new().max_connections(1).connect(server.endpoint()).await.unwrap();
+    assert!(is_locked_by(&mut pool.acquire().await.unwrap(), 1).await);
+    assert!(is_locked_by(&mut pool.acquire().await.unwrap(), 1).await, "re-entered by another task");
+    let mut beside = PgConnection::connect(server.endpoint()).await.unwrap();
+    assert!(!is_locked_by(&mut beside, 1).await, "leaked for as long as the pool keeps the connection");
+    pool.close().await;
+    server.stop().await.unwrap();
+}
+
+/// Tries to take the advisory lock of that number for the session, in the form that poolers understand.
+async fn is_locked_by(connection: &mut PgConnection, key: i64) -> bool {
+    let asked = sqlx::raw_sql(AssertSqlSafe(format!("SELECT pg_try_advisory_lock({key})")));
+    asked.fetch_one(connection).await.unwrap().try_get(0).unwrap()
+}
+
+/// P2: a restart ends every session and its locks, at once. Whoever does not watch its connection goes on beside the next; whoever
+/// does is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_lets_somebody_in_beside_whoever_does_not_watch_its_connection_each_time() {
+    let Some(mut server) = support::start("postgres").await else { return };
+    let bench = Bench::with_ttl(variant("pg-session").unwrap(), server.endpoint(), TTL);
+    for restart in 0..10 {
+        let (holder, key) = (bench.node().await, unique("restart"));
+        let guard = holder.acquire_request(bench.ask(&key)).await.unwrap();
+        server.kill().await.unwrap();
+        server.restart().await.unwrap();
+        let next = bench.node().await;
+        let beside = next.try_acquire_request(bench.ask(&key)).await.unwrap();
+        assert!(beside.is_some(), "restart {restart}: its lock outlived the session");
+        timeout(PATIENCE, guard.lost().cancelled()).await.expect("whoever watches is told");
+        holder.close().await;
+        next.close().await;
     }
     server.stop().await.unwrap();
 }

@@ -8,9 +8,10 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use harness::servers::Server;
 use lock_backends::{
-    ClientOptions, Endpoint, LockClient, OwnerId, Request, SessionOptions, SinceStart, variant,
+    ClientOptions, Endpoint, LockClient, LockError, OwnerId, Request, SessionOptions, SinceStart, variant,
 };
 use tokio::time::timeout;
 
@@ -48,6 +49,85 @@ async fn an_uncontended_pair_is_two_requests() {
     }
     assert_eq!(a.counts().operations, 20);
     a.close().await;
+    server.stop().await.unwrap();
+}
+
+/// Script calls that the server has served.
+async fn script_calls(server: &Server) -> u64 {
+    let stats = say(server, "INFO commandstats").await;
+    let calls = stats.split_once("cmdstat_evalsha:calls=").map_or("0", |(_, calls)| calls);
+    calls.split_once(',').map_or(calls, |(calls, _)| calls).parse().unwrap()
+}
+
+/// What waits while others are on their way goes together: counted by the server itself, and by the client.
+#[tokio::test]
+async fn many_callers_share_their_requests() {
+    const CALLERS: usize = 128;
+    const PAIRS: usize = 20;
+    let Some(server) = server().await else { return };
+    let a = node(&server, "a").await;
+    let before = script_calls(&server).await;
+    let tokens = join_all((0..CALLERS).map(|caller| {
+        let a = &a;
+        async move {
+            let mut tokens = Vec::new();
+            for pair in 0..PAIRS {
+                let owner = OwnerId(format!("a:{caller}:{pair}").into());
+                let key = format!("vm-{caller}");
+                let guard = a.acquire_request(Request::exclusive(&key, owner, u64::MAX)).await.unwrap();
+                tokens.push(guard.token().unwrap());
+                guard.release().await.unwrap();
+            }
+            assert!(tokens.is_sorted_by(|one, next| one < next));
+            tokens
+        }
+    }))
+    .await;
+    let calls = script_calls(&server).await - before;
+    eprintln!("{calls} script calls for {} pairs", CALLERS * PAIRS);
+    // One by one they are two a pair; of 128 callers 64 go in one call.
+    assert!(calls < (CALLERS * PAIRS / 4) as u64, "{calls}");
+    assert_eq!(a.counts().operations, calls);
+    let all: std::collections::BTreeSet<_> = tokens.iter().flatten().collect();
+    assert_eq!(all.len(), CALLERS * PAIRS);
+    a.close().await;
+    server.stop().await.unwrap();
+}
+
+/// A value of somebody else's where a lock should be fails whoever asks for that lock, and nobody else in the call.
+#[tokio::test]
+async fn what_cannot_be_done_fails_alone() {
+    let Some(server) = server().await else { return };
+    let (a, b) = (node(&server, "a").await, node(&server, "b").await);
+    assert!(say(&server, "LPUSH lockbench:lock:odd stranger").await.starts_with(":1"));
+    let held = b.acquire_request(Request::exclusive("held", OwnerId("b:1".into()), u64::MAX)).await.unwrap();
+    let asked = join_all((0..40).map(|caller| {
+        let (a, owner) = (&a, OwnerId(format!("a:{caller}").into()));
+        async move {
+            match caller % 4 {
+                0 => a.try_acquire_request(Request::exclusive("odd", owner, u64::MAX)).await.map(|_| "none"),
+                1 => {
+                    let refused = a.try_acquire_request(Request::exclusive("held", owner, u64::MAX)).await?;
+                    Ok(refused.map_or("refused", |_| "granted"))
+                }
+                _ => {
+                    let level = Request::exclusive(&format!("free-{caller}"), owner, u64::MAX).at_level(3);
+                    let guard = a.try_acquire_request(level).await?.expect("free");
+                    guard.release().await.map(|_| "released")
+                }
+            }
+        }
+    }))
+    .await;
+    for (caller, outcome) in asked.into_iter().enumerate() {
+        match (caller % 4, outcome) {
+            // Those of one node try one after the other, and are refused while another of it tries.
+            (0, Err(LockError::Protocol(why))) => assert!(why.contains("WRONGTYPE"), "{why}"),
+            (0, Ok("none")) | (1, Ok("refused")) | (2 | 3, Ok("released")) => {}
+            (kind, outcome) => panic!("{kind}: {outcome:?}"),
+        }
+    }
+    held.release().await.unwrap();
     server.stop().await.unwrap();
 }
 

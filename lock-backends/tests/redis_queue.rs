@@ -69,6 +69,39 @@ async fn a_contended_grant_costs_two_commands_and_its_token_rises() {
     server.stop().await.unwrap();
 }
 
+/// Two nodes fight for each of many keys: what waits in a node goes together, and each line is kept all the same.
+#[tokio::test]
+async fn many_callers_share_their_requests_and_the_line_is_kept() {
+    const CALLERS: usize = 64;
+    const TURNS: usize = 10;
+    let Some((server, bench)) = bench(LONG).await else { return };
+    let nodes = join_all((0..2).map(|_| bench.node())).await;
+    let keys: Vec<String> = (0..CALLERS).map(|_| unique("shared")).collect();
+    let served: Vec<_> = keys.iter().map(|_| std::sync::Mutex::new(Vec::new())).collect();
+    join_all(nodes.iter().flat_map(|node| keys.iter().zip(&served).map(move |of| (node, of))).map(
+        |(node, (key, served))| {
+            let bench = &bench;
+            async move {
+                for _ in 0..TURNS {
+                    let guard = node.acquire_request(bench.ask(key)).await.unwrap();
+                    served.lock().unwrap().push(guard.token());
+                    guard.release().await.unwrap();
+                }
+            }
+        },
+    ))
+    .await;
+    let operations: u64 = nodes.iter().map(|node| node.counts().operations).sum();
+    eprintln!("{operations} requests for {} pairs", nodes.len() * CALLERS * TURNS);
+    assert!(operations < (nodes.len() * CALLERS * TURNS / 2) as u64, "{operations}");
+    for served in served {
+        let served = served.into_inner().unwrap();
+        assert_eq!(served.len(), nodes.len() * TURNS);
+        assert!(served.is_sorted_by(|one, next| one < next), "tokens in the order of the grants");
+    }
+    server.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_node_that_is_gone_is_passed_over_in_the_same_script() {
     let Some((server, bench)) = bench(LONG).await else { return };

@@ -30,8 +30,10 @@ async fn three(kind: ServerKind) -> Option<Running> {
     }
 }
 
+/// Those that are there to be used.
 fn variants(of: &str) -> impl Iterator<Item = &'static Variant> {
-    backends::server(of).into_iter().flat_map(|server| server.variants).copied()
+    let all = backends::server(of).into_iter().flat_map(|server| server.variants).copied();
+    all.filter(|variant| !variant.is_unsafe())
 }
 
 /// Takes the key and gives it back, in a new session where the last was lost on the way.

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use allocation_counter::measure;
+use bytes::Bytes;
 use queue_lockfree::{
-    HashKind, Member, Membership, NodeId, QueueLimits, Ring, Submission, Task, TokioNow, WorkQueues,
+    HashKind, Member, Membership, Node, NodeId, NodeOptions, QueueLimits, Ring, Secret, Submission, Task,
+    TokioNow, WorkQueues, handler_fn,
 };
 
 #[test]
@@ -70,4 +73,31 @@ fn an_idle_key_takes_nothing() {
     // What the 64 tables keep for the next keys depends on the shards, not on how many keys there were.
     assert!(counted.bytes_current < 64 * 64 * 512, "{} bytes are left", counted.bytes_current);
     assert!(counted.bytes_max > 100_000 * 100, "the counter counts");
+}
+
+/// What a node keeps of a task that waits for its turn, its submitter's future included.
+#[test]
+fn a_task_that_waits_at_its_owner_takes_less_than_three_kibibytes() {
+    const TASKS: u64 = 1 << 10;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let membership = Membership::new();
+        let secret = Secret::new([7; 32]);
+        let options =
+            NodeOptions::new(NodeId(0), "node-0", membership.clone(), secret, Arc::new(TokioNow::start()));
+        let never = handler_fn(|_| std::future::pending::<Bytes>());
+        let node = Node::start(options, Arc::new(never)).await.unwrap();
+        membership.install(Ring::new(1, HashKind::Mixed, [node.member()]));
+        let mut open = Vec::with_capacity(TASKS as usize + 1);
+        let mut submit = || {
+            let mut task = Box::pin(node.submit("volume-1", 1, Bytes::new(), u64::MAX));
+            assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            open.push(task);
+        };
+        submit();
+        let counted = measure(|| (0..TASKS).for_each(|_| submit()));
+        let bytes = u64::try_from(counted.bytes_current).unwrap() / TASKS;
+        println!("{bytes} bytes a task that waits at its owner");
+        assert!(bytes < 3072, "{bytes} bytes");
+    });
 }

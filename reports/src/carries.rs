@@ -58,5 +58,10 @@ pub(crate) fn sentences(comparison: &Comparison) -> Option<Vec<String>> {
         let ends = limit(carried).map_or_else(String::new, |limit| format!(", ends at {limit}"));
         format!("{} {text} ({note}{ends})", carried.contender)
     });
-    Some(vec![format!("Tasks a second: {}.", figures.collect::<Vec<_>>().join("; "))])
+    let level = comparison.manifest.service_level.unwrap_or_default();
+    Some(vec![format!(
+        "Tasks a second at which the 99th percentile of what they take beyond their own work stays within {}: {}.",
+        duration(level.excess_ns as f64),
+        figures.collect::<Vec<_>>().join("; ")
+    )])
 }

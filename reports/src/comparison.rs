@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use harness::record::capacity::{Carried, carried};
+use harness::record::difference::Rule;
 use harness::record::{Carries, GateRecord, Latency, Manifest, Role, RunRecord, SCHEMA_VERSION, implausible};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -137,6 +138,19 @@ impl Comparison {
         all
     }
 
+    /// Whether no contender's goodput is apart from another's: all ranges of the blocks overlap.
+    pub(crate) fn ranges_of_goodput_meet(&self) -> bool {
+        let spreads: Vec<Spread> = self.contenders().filter_map(|row| row.goodput_per_s).collect();
+        spreads.iter().all(|a| spreads.iter().all(|b| a.overlaps(b)))
+    }
+
+    /// Whether there is nothing to see in it: that is so, or all medians are within what would matter.
+    pub(crate) fn goodput_is_alike(&self) -> bool {
+        let medians = || self.contenders().filter_map(|row| row.goodput_per_s).map(|of| of.median);
+        let (least, greatest) = (medians().fold(f64::MAX, f64::min), medians().fold(0.0, f64::max));
+        self.ranges_of_goodput_meet() || greatest <= least * (1.0 + Rule::default().least)
+    }
+
     /// Runs asked for, as far as known: each row that appears, once per block.
     pub(crate) fn runs_expected(&self) -> usize {
         self.rows.len() * self.manifest.blocks as usize
@@ -201,13 +215,39 @@ impl Row {
     }
 }
 
-/// Reads `manifest.json`, every `*/record.json` and, where there is one, the `gate.json` of a batch directory. A batch that was killed has no `end` and maybe
-/// fewer records; it loads all the same.
+/// A batch as it is stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// What was asked for and where it ran.
+    pub manifest: Manifest,
+    /// Every run with its folder, probes included.
+    pub runs: Vec<(PathBuf, RunRecord)>,
+    /// What a gate said of it, if it was put to one.
+    pub gate: Option<GateRecord>,
+}
+
+impl From<Stored> for Comparison {
+    fn from(stored: Stored) -> Self {
+        let Stored { manifest, runs, gate } = stored;
+        Self { gate, ..Self::new(manifest, runs.into_iter().map(|(_, record)| record).collect()) }
+    }
+}
+
+/// The rows of a batch directory, side by side. A batch that was killed has no `end` and maybe fewer records; it loads all the same.
+///
+/// # Errors
+///
+/// Those of [`stored`].
+pub fn load(dir: &Path) -> Result<Comparison, ReportError> {
+    Ok(stored(dir)?.into())
+}
+
+/// Reads `manifest.json`, every `*/record.json` and, where there is one, the `gate.json` of a batch directory.
 ///
 /// # Errors
 ///
 /// A file that cannot be read, is no such JSON, or has another schema version; the error names the file.
-pub fn load(dir: &Path) -> Result<Comparison, ReportError> {
+pub fn stored(dir: &Path) -> Result<Stored, ReportError> {
     let path = dir.join("manifest.json");
     let manifest: Manifest = read_json(&path)?;
     if manifest.blocks > MOST_BLOCKS {
@@ -223,18 +263,18 @@ pub fn load(dir: &Path) -> Result<Comparison, ReportError> {
         }
     }
     paths.sort();
-    let mut records = Vec::new();
+    let mut runs = Vec::new();
     for path in paths {
         let record: RunRecord = read_json(&path)?;
         if !(1..=manifest.blocks).contains(&record.block) {
             let what = format!(".block: {} of {}", record.block, manifest.blocks);
             return Err(ReportError::Implausible { path, what });
         }
-        records.push(record);
+        runs.push((path.parent().unwrap_or(dir).to_owned(), record));
     }
     let gate = dir.join("gate.json");
     let gate = if gate.is_file() { Some(read_json(&gate)?) } else { None };
-    Ok(Comparison { gate, ..Comparison::new(manifest, records) })
+    Ok(Stored { manifest, runs, gate })
 }
 
 /// The most blocks of a batch, as scenarios have them at most; the reports have a place for each.

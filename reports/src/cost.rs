@@ -14,15 +14,23 @@ pub(crate) fn held(comparison: &Comparison) -> Table {
         Head::number("Server CPU / task", "of a task that completed"),
         Head::number("Connections", "to the server, at most; looked at every 200 ms"),
         Head::number("Threads", "of the processes that the nodes live in, together, at most"),
+        Head::number(
+            "Memory of nodes",
+            "that the processes which the nodes live in have to themselves, together, at most",
+        ),
+        Head::number("Memory of server", "that its processes have to themselves, together, at most"),
     ];
     by_role(comparison, head, |row| {
         let most = |of: fn(&Peak) -> Option<u64>| row.records.iter().filter_map(|run| of(&run.peak)).max();
+        let bytes = |most: Option<u64>| Cell::number(most.map_or_else(|| MISSING.to_owned(), format::bytes));
         let count = |most: Option<u64>| most.map_or_else(|| Cell::number(MISSING), Cell::count);
         vec![
             per_task(row, RunRecord::load_operations, format::significant),
             per_task(row, RunRecord::load_cpu_ns, format::duration),
             count(most(|peak| peak.connections)),
             count(most(|peak| peak.threads)),
+            bytes(most(|peak| peak.node_bytes)),
+            bytes(most(|peak| peak.server_bytes)),
         ]
     })
 }
@@ -42,7 +50,7 @@ pub(crate) fn bursts(comparison: &Comparison) -> Option<Table> {
     let head = vec![
         Head::number("Bursts", "of which a task completed"),
         Head::number("Last task served: p50", "from the burst to its return"),
-        Head::number("Longest", ""),
+        Head::number("Last task served: longest", ""),
     ];
     Some(by_role(comparison, head, |row| {
         let burst = &row.latency.burst;
@@ -62,12 +70,16 @@ mod tests {
     #[test]
     fn costs_are_per_completed_task_and_what_has_no_server_costs_none() {
         let table = held(&fixture::small());
-        assert_eq!(texts(&table, 0), [MISSING, MISSING, MISSING, "18"], "a ring has no server");
+        assert_eq!(
+            texts(&table, 0),
+            [MISSING, MISSING, MISSING, "18", MISSING, MISSING],
+            "a ring has no server"
+        );
         // 3 × 16,310 operations and their share of 3 × 96 ms, of 12,000 tasks less 12 + 17 + 22.
-        let [operations, cpu, rest @ ..] = &texts(&table, 1)[..] else { panic!("four cells") };
+        let [operations, cpu, rest @ ..] = &texts(&table, 1)[..] else { panic!("six cells") };
         assert!(operations.starts_with("4.0") || operations.starts_with("4.1"), "{operations}");
         assert!(cpu.starts_with("23.4"), "{cpu}");
-        assert_eq!(rest, ["12", "18"]);
+        assert_eq!(rest, ["12", "18", MISSING, MISSING]);
     }
 
     #[test]

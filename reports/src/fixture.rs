@@ -6,18 +6,19 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use harness::record::{
-    Awareness, Calibration, CheckVerdict, End, Expected, FaultFacts, FaultRecord, GateAnswer, GateRecord,
-    HarnessCost, Histogram, Kept, Latency, Machine, Manifest, NoiseFloor, Operations, Peak, PlanFacts, Role,
-    RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally, Verdict,
+    Awareness, Calibration, CheckVerdict, Elsewhere, End, Expected, FaultFacts, FaultRecord, GateAnswer,
+    GateRecord, HarnessCost, Histogram, Kept, Latency, Machine, Manifest, NoiseFloor, Operations, Peak,
+    PlanFacts, Role, RunRecord, SCHEMA_VERSION, ServerFacts, Skipped, Survives, Tally, Verdict,
 };
 
 use crate::Comparison;
 
+mod brief;
+mod overtaken;
 mod probed;
 mod swept;
 
-pub(crate) use probed::probed;
-pub(crate) use swept::swept;
+pub(crate) use self::{brief::brief, overtaken::overtaken, probed::probed, swept::swept};
 
 /// Two contenders, one of them violated, two controls, one skipped, three blocks.
 pub(crate) fn small() -> Comparison {
@@ -273,6 +274,8 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         goodput_per_s: tasks.completed as f64 / 10.0 + draw.normal() * 1.5,
         latency,
         awareness: Awareness::default(),
+        elsewhere: Elsewhere::default(),
+        closed: None,
         completed_per_slice,
         // Cold for a second and a half.
         excess_per_slice_ns: (0..100)
@@ -292,9 +295,11 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
         server_cpu_ns: shape.server.map(|_| 96_000_000),
         process_cpu_ns: 61_000_000,
         timer_cpu_ns: 800_000_000,
-        peak: Peak { connections: shape.server.map(|_| 12), threads: Some(18) },
+        peak: Peak { connections: shape.server.map(|_| 12), threads: Some(18), ..Peak::default() },
         programmed_delay_ns: (shape.answer == Answer::Exempt).then_some(5_000_000),
         faults: FaultFacts::default(),
+        timeline: None,
+        evidence: None,
     }
 }
 
@@ -343,6 +348,7 @@ fn server(name: &str) -> ServerFacts {
             ("save".to_owned(), "\"\" <none> & 'off'".to_owned()),
         ]),
         origin: "started for this run".to_owned(),
+        members: Vec::new(),
     }
 }
 
@@ -360,6 +366,7 @@ fn manifest(blocks: u32) -> Manifest {
         lockbench_version: "0.1.0".to_owned(),
         commit: Some("4be1c02-dirty".to_owned()),
         clients: BTreeMap::from([("etcd-client".to_owned(), "0.21.1".to_owned()), ("redis".to_owned(), "1.8.1".to_owned())]),
+        programs: BTreeMap::new(),
         machine: Machine {
             cpu: "Example CPU 3.0 GHz".to_owned(),
             cores: 2,
@@ -380,12 +387,14 @@ fn manifest(blocks: u32) -> Manifest {
             kinds: vec![("snapshot".to_owned(), 3_000), ("start-vm".to_owned(), 1_000)],
             busiest: Some(("volume/3".to_owned(), 0.62)),
             saturating: false,
+            closed: None,
             unlimited: false,
             overlaps_predicted: 118,
             control_fold: 4,
             control_hold_ns: 0,
         },
         blocks,
+        prices: None,
         cell: Vec::new(),
         harness: HarnessCost {
             rate_per_s: 5_000.0,

@@ -57,11 +57,32 @@ pub(crate) fn count(value: u64) -> String {
 pub(crate) fn bytes(value: u64) -> String {
     const MIB: f64 = 1024.0 * 1024.0;
     let mib = value as f64 / MIB;
-    if mib < 1024.0 {
+    if value > 0 && mib < 1.0 {
+        format!("{}{THIN}KiB", significant(mib * 1024.0))
+    } else if mib < 1024.0 {
         format!("{}{THIN}MiB", significant(mib))
     } else {
         format!("{}{THIN}GiB", significant(mib / 1024.0))
     }
+}
+
+/// `1 update lost`, `3 updates lost`: what a check counts has its noun, in the plural, as the first word that ends so.
+pub(crate) fn counted(n: u64, what: &str) -> String {
+    let (mut before, mut noun) = (Vec::new(), n == 1);
+    for word in what.split(' ') {
+        let one = match word.strip_suffix("ies").map(|stem| format!("{stem}y")) {
+            Some(one) => Some(one),
+            None => word.strip_suffix('s').map(str::to_owned),
+        };
+        match one.filter(|_| noun) {
+            Some(one) => {
+                before.push(one);
+                noun = false;
+            }
+            None => before.push(word.to_owned()),
+        }
+    }
+    format!("{} {}", count(n), before.join(" "))
 }
 
 /// "1 block", "3 blocks".
@@ -119,6 +140,15 @@ mod tests {
     fn ticks_carry_no_needless_zeros() {
         let shown = [1e6, 1e7, 2e8, 5e4].map(|ns| tick(ns).replace(THIN, " "));
         assert_eq!(shown, ["1 ms", "10 ms", "200 ms", "50 µs"]);
+    }
+
+    #[test]
+    fn one_is_told_in_the_singular() {
+        assert_eq!(counted(1, "updates lost"), "1 update lost");
+        assert_eq!(counted(1, "stale tokens"), "1 stale token");
+        assert_eq!(counted(1, "entries out of order"), "1 entry out of order");
+        assert_eq!(counted(1, "steps not done exactly once"), "1 step not done exactly once");
+        assert_eq!(counted(1_200, "updates lost"), format!("{} updates lost", count(1_200)));
     }
 
     #[test]

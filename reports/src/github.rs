@@ -4,6 +4,7 @@ use harness::record::Better;
 use serde::Serialize;
 
 use crate::Comparison;
+use crate::callers;
 use crate::estimates::estimates;
 
 /// A figure: how the action reads one.
@@ -19,7 +20,7 @@ struct Entry {
 
 /// Every figure of which this way is better.
 pub(crate) fn entries(comparison: &Comparison, better: Better) -> Result<String, serde_json::Error> {
-    let scenario = &comparison.manifest.scenario;
+    let scenario = callers::title(comparison);
     let entries: Vec<Entry> = estimates(comparison)
         .filter(|(_, metric, _)| metric.better == better)
         .map(|(row, metric, of)| Entry {

@@ -20,7 +20,9 @@ fn batch() -> Vec<Value> {
     let latency = Latency { response: histogram.clone(), wait: histogram, ..Latency::default() };
     let mut records: Vec<_> =
         rows.into_iter().map(|row| row.records.into_iter().next().unwrap()).take(1).collect();
+    let overtaken = fixture::overtaken().rows[1].records[0].timeline.clone();
     for record in &mut records {
+        record.timeline.clone_from(&overtaken);
         record.latency = latency.clone();
         record.completed_per_slice.truncate(5);
     }

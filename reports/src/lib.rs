@@ -13,6 +13,7 @@ mod comparison;
 mod concluded;
 
 mod format;
+mod callers;
 mod table;
 mod aligned;
 mod markup;
@@ -21,33 +22,50 @@ mod github;
 mod noise;
 mod gated;
 mod carries;
+mod beside;
+mod folded;
 mod sentences;
+mod threats;
+mod ranks;
 mod matrix;
 
 mod cost;
+mod prices;
 mod moves;
 mod sections;
 mod terminal;
 
 mod chart;
+mod sealed;
 pub mod render;
 
 mod side;
 mod versus;
 mod trend;
 mod sweep;
+mod known;
+mod review;
+mod peers;
+mod index;
 mod written;
 
+#[cfg(test)]
+mod browser;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod hostile;
 
-pub use comparison::{Comparison, Row, Spread, load};
+pub use chart::KNOWN_LOOKS;
+pub use comparison::{Comparison, Row, Spread, Stored, load, stored};
 pub use error::ReportError;
 pub use gated::gate_table;
+pub use known::KnownFailures;
 pub use noise::noise_table;
+pub use peers::Peers;
 pub use render::Renderer;
+pub use review::Review;
+pub use sealed::{Sealed, SealedRun};
 pub use side::Side;
 pub use sweep::Sweep;
 pub use terminal::terminal_table;

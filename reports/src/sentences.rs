@@ -1,14 +1,14 @@
 //! One sentence per question, made from the data, each with its condition. No sentence ranks.
 
-use harness::record::{Conclusion, Expected, Promise, Quantile, Standing, Verdict};
+use harness::record::difference::Answer;
+use harness::record::{CheckVerdict, Conclusion, Expected, Promise, Quantile, Standing, Verdict};
 
+use crate::beside::Beside;
+use crate::folded::folded;
 use crate::format::{self, duration, plural, significant};
 use crate::gated;
-use crate::table::{Cell, Mark};
-use crate::{Comparison, Row, Spread, carries};
-
-/// Blocks below which ranges are shown, but no difference is claimed.
-const FEW_BLOCKS: u32 = 5;
+use crate::table::{Cell, Mark, counted};
+use crate::{Comparison, Row, callers, carries};
 
 /// The answer to one question about the batch.
 #[derive(Debug)]
@@ -22,7 +22,9 @@ pub(crate) struct Finding {
 pub(crate) fn findings(comparison: &Comparison) -> Vec<Finding> {
     let mut all = vec![correctness(comparison), validity(comparison), controls(comparison)];
     all.extend(capacity(comparison));
-    all.extend([cost(comparison), end(comparison)]);
+    all.push(cost(comparison));
+    all.extend(differences(comparison));
+    all.push(end(comparison));
     all.extend(gate(comparison));
     all.extend(failed(comparison));
     all.extend(skipped(comparison));
@@ -32,6 +34,16 @@ pub(crate) fn findings(comparison: &Comparison) -> Vec<Finding> {
 /// The whole batch in one sentence.
 pub(crate) fn overview(comparison: &Comparison) -> String {
     let plan = &comparison.manifest.plan;
+    if let Some(who) = callers::who(comparison) {
+        return format!(
+            "{} and {} under {who}, on {}, {} of {} at most.",
+            plural(comparison.contenders().count() as u64, "contender"),
+            plural(comparison.controls().count() as u64, "control"),
+            plural(plan.nodes.into(), "node"),
+            plural(comparison.manifest.blocks.into(), "block"),
+            duration(plan.window_ns as f64),
+        );
+    }
     format!(
         "{} and {} under the same {} on {}, {} of {}.",
         plural(comparison.contenders().count() as u64, "contender"),
@@ -43,43 +55,6 @@ pub(crate) fn overview(comparison: &Comparison) -> String {
     )
 }
 
-/// What stands against trusting the figures: what the run noticed, and what follows from its shape.
-pub(crate) fn threats(comparison: &Comparison) -> Vec<String> {
-    let manifest = &comparison.manifest;
-    let mut all = manifest.threats.clone();
-    all.push(format!(
-        "Nodes, servers and load share one machine ({}) and its loopback: no network lies between them, and they take \
-         processor time from each other.",
-        plural(manifest.machine.cores.into(), "core")
-    ));
-    if manifest.blocks < FEW_BLOCKS {
-        all.push(format!(
-            "{} per contender: the ranges show how runs differ, but are too few for an interval.",
-            plural(manifest.blocks.into(), "block")
-        ));
-    }
-    if manifest.plan.saturating {
-        all.push(
-            "The scenario saturates a resource on purpose: waits grow with the length of the run.".to_owned(),
-        );
-    }
-    for row in &comparison.rows {
-        let mut seen: Vec<(&str, Vec<u32>)> = Vec::new();
-        for run in &row.records {
-            for warning in &run.warnings {
-                match seen.iter_mut().find(|(text, _)| text == warning) {
-                    Some((_, blocks)) => blocks.push(run.block),
-                    None => seen.push((warning, vec![run.block])),
-                }
-            }
-        }
-        all.extend(
-            seen.iter().map(|(text, blocks)| format!("{}, {}: {text}", row.contender, blocks_named(blocks))),
-        );
-    }
-    all
-}
-
 fn correctness(comparison: &Comparison) -> Finding {
     let standing = comparison.conclusion().standing;
     let mut sentences = Vec::new();
@@ -87,41 +62,35 @@ fn correctness(comparison: &Comparison) -> Finding {
         for (promised, verb) in
             [(Expected::Holds, "violated"), (Expected::Violated, "did not show the promised violation of")]
         {
+            let broken =
+                |answer: &&CheckVerdict| answer.expected == promised && answer.promise() == Promise::Broken;
             let mut checks: Vec<&str> = Vec::new();
-            let mut blocks = Vec::new();
-            for run in &row.records {
-                for answer in &run.verdicts {
-                    if answer.expected == promised && answer.promise() == Promise::Broken {
-                        checks.push(&answer.check);
-                        blocks.push(run.block);
-                    }
+            for answer in row.records.iter().flat_map(|run| &run.verdicts).filter(broken) {
+                if !checks.contains(&answer.check.as_str()) {
+                    checks.push(&answer.check);
                 }
             }
-            checks.dedup();
-            blocks.dedup();
-            if !blocks.is_empty() {
+            let runs = row.records.iter().filter(|run| run.verdicts.iter().any(|answer| broken(&answer)));
+            if !checks.is_empty() {
                 sentences.push(format!(
                     "{} {verb} {} in {} of {}.",
                     row.contender,
                     list(&checks),
-                    blocks.len(),
+                    runs.count(),
                     plural(row.records.len() as u64, "run")
                 ));
             }
         }
     }
     for row in comparison.contenders() {
-        if let standing @ Standing::Foretold(_) = comparison.standing_of(row) {
-            sentences.push(format!(
-                "{} did what was foretold: {}.",
-                row.contender,
-                Cell::from(standing).text
-            ));
+        if let Standing::Foretold(deeds) = comparison.standing_of(row) {
+            let deeds: Vec<String> = deeds.iter().map(counted).collect();
+            sentences.push(format!("{} did what was foretold: {}.", row.contender, deeds.join(", ")));
         }
     }
     let held: Vec<&str> = standing_names(comparison, Standing::Pass);
     if !held.is_empty() {
-        sentences.push(format!("Everything asked holds for {}.", list(&held)));
+        sentences.push(format!("Everything asked holds for {}, {}.", list(&held), condition(comparison)));
     }
     let untold = standing_names(comparison, Standing::Unknown);
     if !untold.is_empty() {
@@ -140,6 +109,22 @@ fn correctness(comparison: &Comparison) -> Finding {
     Finding { question: "Correctness", badge: standing.into(), sentences }
 }
 
+/// Under what a contender's answers were given.
+fn condition(comparison: &Comparison) -> String {
+    let mut kinds: Vec<String> = Vec::new();
+    let faults = || comparison.contenders().flat_map(|row| &row.records).flat_map(|run| &run.faults.faults);
+    for fault in faults().filter(|fault| fault.effective) {
+        let kind = format!("{} {}", fault.verb, fault.target);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    match faults().filter(|fault| fault.effective).count() as u64 {
+        0 => "while nothing was broken on purpose".to_owned(),
+        n => format!("under {} that took effect ({})", plural(n, "fault"), kinds.join(", ")),
+    }
+}
+
 fn standing_names(comparison: &Comparison, standing: Standing) -> Vec<&str> {
     let rows = comparison.contenders().filter(|row| comparison.standing_of(row) == standing);
     rows.map(|row| row.contender.as_str()).collect()
@@ -147,12 +132,13 @@ fn standing_names(comparison: &Comparison, standing: Standing) -> Vec<&str> {
 
 fn validity(comparison: &Comparison) -> Finding {
     let (recorded, expected) = (comparison.records().count(), comparison.runs_expected());
-    let mut sentences: Vec<String> = comparison
+    let each: Vec<String> = comparison
         .records()
         .filter(|run| !run.invalid.is_empty())
         .map(|run| format!("{}, block {}: {}.", run.contender, run.block, run.invalid.join("; ")))
         .collect();
-    let invalid = sentences.len();
+    let invalid = each.len();
+    let mut sentences = folded(&each);
     if recorded < expected {
         sentences.push(format!("{recorded} of {expected} runs were recorded."));
     }
@@ -217,12 +203,15 @@ fn controls(comparison: &Comparison) -> Finding {
 
 /// What a control promised and what was measured.
 pub(crate) fn programmed(row: &Row) -> String {
-    format!(
-        "{} was programmed to wait {}; the measured median, start lag taken off, is {}.",
-        row.contender,
-        format::duration_or_missing(row.programmed_ns()),
-        format::duration_or_missing(row.latency.delay_ns()),
-    )
+    let programmed = format::duration_or_missing(row.programmed_ns());
+    match row.latency.delay_ns() {
+        Some(ns) => format!(
+            "{} was programmed to wait {programmed}; the measured median, start lag taken off, is {}.",
+            row.contender,
+            format::duration(ns as f64)
+        ),
+        None => format!("{} was programmed to wait {programmed}; nothing valid was measured.", row.contender),
+    }
 }
 
 fn capacity(comparison: &Comparison) -> Option<Finding> {
@@ -234,6 +223,7 @@ fn capacity(comparison: &Comparison) -> Option<Finding> {
 fn cost(comparison: &Comparison) -> Finding {
     let plan = &comparison.manifest.plan;
     let offered = plan.tasks as f64 * 1e9 / plan.window_ns.max(1) as f64;
+    let several = comparison.contenders().count() > 1;
     let mut sentences = Vec::new();
     let span = |figure: fn(&Row) -> Option<f64>, show: fn(f64) -> String| {
         let mut known: Vec<(&str, f64)> =
@@ -249,11 +239,18 @@ fn cost(comparison: &Comparison) -> Finding {
     if let Some(goodput) =
         span(|row| row.goodput_per_s.map(|of| of.median), |rate| format!("{} /s", significant(rate)))
     {
+        let asked = match callers::who(comparison) {
+            None => format!("At {} tasks/s offered", significant(offered)),
+            Some(who) => format!("Of {who},"),
+        };
         sentences.push(format!(
-            "At {} tasks/s offered on {}, median goodput {goodput}{}.",
-            significant(offered),
+            "{asked} on {}, median goodput {goodput}{}.",
             plural(plan.nodes.into(), "node"),
-            if ranges_meet(comparison) { "; all ranges of the blocks overlap" } else { "" },
+            if several && comparison.ranges_of_goodput_meet() {
+                "; all ranges of the blocks overlap"
+            } else {
+                ""
+            },
         ));
     }
     // Nothing is said of one that so few waits do not support, or that what did not finish hides.
@@ -272,9 +269,37 @@ fn cost(comparison: &Comparison) -> Finding {
     Finding { question: "Cost", badge: Cell::text(blocks), sentences }
 }
 
-fn ranges_meet(comparison: &Comparison) -> bool {
-    let spreads: Vec<Spread> = comparison.contenders().filter_map(|row| row.goodput_per_s).collect();
-    spreads.len() > 1 && spreads.iter().all(|a| spreads.iter().all(|b| a.overlaps(b)))
+/// What differs from the reference, what does not, and what cannot be told, figure by figure.
+fn differences(comparison: &Comparison) -> Option<Finding> {
+    let beside = Beside::of(comparison)?;
+    let mut sentences = Vec::new();
+    for (at, metric) in beside.metrics.iter().enumerate() {
+        let of = |answer: Answer| {
+            let decided = beside.others.iter().filter_map(move |(row, all)| Some((*row, all[at]?)));
+            decided.filter(move |(_, decided)| decided.answer == answer)
+        };
+        let names = |answer| of(answer).map(|(row, _)| row.contender.as_str()).collect::<Vec<_>>();
+        let apart: Vec<String> = of(Answer::Different)
+            .map(|(row, decided)| {
+                let (low, high) = decided.ratio.interval(0.99);
+                let [ratio, low, high] = [decided.ratio.ratio(), low, high].map(significant);
+                format!("{ratio} ({low}–{high}) times as much for {}", row.contender)
+            })
+            .collect();
+        let mut parts = apart;
+        let (same, untold) = (names(Answer::Same), names(Answer::CannotTell));
+        if !same.is_empty() {
+            parts.push(format!("the same for {}", list(&same)));
+        }
+        if !untold.is_empty() {
+            parts.push(format!("no difference can be told for {}", list(&untold)));
+        }
+        if !parts.is_empty() {
+            sentences.push(format!("{}, beside {}: {}.", metric.title, beside.reference, parts.join("; ")));
+        }
+    }
+    let blocks = plural(comparison.manifest.blocks.into(), "block");
+    (!sentences.is_empty()).then(|| Finding { question: "Differences", badge: Cell::text(blocks), sentences })
 }
 
 fn gate(comparison: &Comparison) -> Option<Finding> {
@@ -300,7 +325,7 @@ fn end(comparison: &Comparison) -> Finding {
             sentences: if end.reasons.is_empty() {
                 vec!["Nothing speaks against this batch: its runs are valid and every check answered as promised.".to_owned()]
             } else {
-                end.reasons
+                folded(&end.reasons)
             },
         },
         None => Finding {
@@ -371,79 +396,4 @@ fn list(names: &[&str]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture;
-
-    fn text(comparison: &Comparison) -> String {
-        let lines = findings(comparison)
-            .into_iter()
-            .map(|f| format!("{}: {} {}", f.question, f.badge.text, f.sentences.join(" ")));
-        lines.collect::<Vec<_>>().join("\n").replace('\u{202f}', " ")
-    }
-
-    #[test]
-    fn each_question_is_answered_from_the_data() {
-        let text = text(&fixture::small());
-        for part in [
-            "Correctness: 3 exclusion broken redis-naive violated exclusion in 3 of 3 runs. Everything asked holds for ring-queue.",
-            "Validity: VALID None of 12 runs has a reason to be set aside.",
-            "Controls: CONTROLS HOLD none excludes nothing and was caught in 3 of 3 blocks. noop was programmed to wait 5.00 ms; the measured median, start lag taken off, is ",
-            "Cost: 3 blocks At 400 tasks/s offered on 4 nodes, median goodput went from ",
-            "Exit code: EXIT 3 redis-naive violated exclusion, which had to hold",
-            "Skipped: SKIPPED 1 zk-seq: no ZooKeeper on this machine",
-        ] {
-            assert!(text.contains(part), "{part}\nis not in\n{text}");
-        }
-    }
-
-    #[test]
-    fn no_sentence_ranks() {
-        let text = text(&fixture::rich()).to_lowercase();
-        for word in ["fastest", "slowest", "best", "worst", "winner", "faster", "slower", "better"] {
-            assert!(!text.contains(word), "{word} in {text}");
-        }
-    }
-
-    #[test]
-    fn a_killed_batch_says_so() {
-        let mut killed = fixture::small();
-        killed.manifest.end = None;
-        killed.rows[0].records.pop();
-        let text = text(&killed);
-        assert!(text.contains("Exit code: NO END The batch still runs or was killed"), "{text}");
-        assert!(text.contains("11 of 12 runs were recorded"), "{text}");
-        assert!(text.contains("proves nothing here"), "{text}");
-    }
-
-    #[test]
-    fn an_invalid_run_is_named_with_its_reason() {
-        let mut comparison = fixture::small();
-        comparison.rows[1].records[2].invalid.push("the generator was late".to_owned());
-        assert!(
-            text(&comparison)
-                .contains("Validity: INVALID 1 of 12 redis-naive, block 3: the generator was late")
-        );
-    }
-
-    #[test]
-    fn an_attempt_that_was_not_counted_is_disclosed() {
-        let mut comparison = fixture::small();
-        comparison.rows[1].records[2].repeated.push("20 ms late; kept in late/3-redis-naive-1".to_owned());
-        let text = text(&comparison);
-        assert!(
-            text.contains("redis-naive, block 3: 1 attempt before this one not counted: 20 ms late"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn few_blocks_and_warnings_of_runs_are_threats() {
-        let threats = threats(&fixture::small()).join("\n");
-        assert!(threats.starts_with("The processor frequency is not pinned."), "{threats}");
-        assert!(
-            threats.contains("3 blocks per contender") && threats.contains("redis-naive, block 2: 17 tasks"),
-            "{threats}"
-        );
-    }
-}
+mod tests;

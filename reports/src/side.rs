@@ -73,11 +73,11 @@ impl Side {
     }
 }
 
-fn is_batch(folder: &Path) -> bool {
+pub(crate) fn is_batch(folder: &Path) -> bool {
     folder.join("manifest.json").is_file()
 }
 
-fn batches_in(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+pub(crate) fn batches_in(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let mut found = Vec::new();
     for inner in folders_in(folder)? {
         if is_batch(&inner) {

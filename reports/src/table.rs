@@ -8,6 +8,8 @@ use crate::format::{self, MISSING};
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) caption: String,
+    /// Where there is no room for its columns, each row is a card: of rows that stand for somebody.
+    pub(crate) cards: bool,
     pub(crate) head: Vec<Head>,
     pub(crate) groups: Vec<Group>,
 }
@@ -86,7 +88,37 @@ impl Head {
     }
 }
 
+impl Table {
+    /// Without the columns in which nobody has anything; all of them, if that is so of all.
+    pub(crate) fn without_empty_columns(mut self) -> Self {
+        let rows = || self.groups.iter().flat_map(|group| &group.rows);
+        let told: Vec<bool> = (0..self.head.len())
+            .map(|column| rows().any(|row| row.cells.get(column).is_some_and(Cell::says_anything)))
+            .collect();
+        if !told.contains(&true) {
+            return self;
+        }
+        let mut kept = told.iter();
+        self.head.retain(|_| kept.next() == Some(&true));
+        for row in self.groups.iter_mut().flat_map(|group| &mut group.rows) {
+            let mut kept = told.iter();
+            row.cells.retain(|_| kept.next() == Some(&true));
+        }
+        self
+    }
+}
+
 impl Cell {
+    /// Whether there is more in it than that something is missing.
+    fn says_anything(&self) -> bool {
+        // So many that they are too few is no figure either.
+        let too_few = self.text == MISSING && self.note.starts_with("n = ");
+        !(self.text.is_empty() || self.text == MISSING)
+            || !(self.note.is_empty() || too_few)
+            || self.mark.is_some()
+            || !self.witness.is_empty()
+    }
+
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
     }
@@ -142,11 +174,44 @@ impl From<Standing> for Cell {
     }
 }
 
-/// `36 updates lost (foretold), 2 entries out of order`.
+/// `36 updates lost (foretold), 2 entries out of order`; where several and all were foretold, that is said once.
 fn told(deeds: &[Deed]) -> String {
+    let all = deeds.len() > 1 && deeds.iter().all(|deed| deed.foretold);
     let each = |deed: &Deed| {
-        let foretold = if deed.foretold { " (foretold)" } else { "" };
-        format!("{} {}{foretold}", format::count(deed.times), deed.counted)
+        let foretold = if deed.foretold && !all { " (foretold)" } else { "" };
+        format!("{}{foretold}", counted(deed))
     };
-    deeds.iter().map(each).collect::<Vec<_>>().join(", ")
+    let each = deeds.iter().map(each).collect::<Vec<_>>().join(", ");
+    if all { format!("{each} (all foretold)") } else { each }
+}
+
+/// `36 updates lost`.
+pub(crate) fn counted(deed: &Deed) -> String {
+    format::counted(deed.times, &deed.counted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_in_which_nobody_has_anything_vanish() {
+        let row = |name: &str, cells: [Cell; 3]| TableRow {
+            name: name.to_owned(),
+            goes_on: false,
+            cells: cells.into(),
+        };
+        let missing = || Cell::number(MISSING);
+        let rows = vec![
+            row("a", [missing(), missing(), Cell::count(0)]),
+            row("b", [missing(), Cell::count(7), missing()]),
+        ];
+        let head = ["none", "some", "zero"].map(Head::text).into();
+        let table = Table { head, groups: vec![Group { label: "", rows }], ..Table::default() };
+        let table = table.without_empty_columns();
+        let names: Vec<_> = table.head.iter().map(|head| head.name.as_str()).collect();
+        assert_eq!(names, ["some", "zero"], "none is a figure, too");
+        let cells: Vec<_> = table.groups[0].rows[1].cells.iter().map(|cell| cell.text.as_str()).collect();
+        assert_eq!(cells, ["7", MISSING]);
+    }
 }

@@ -6,7 +6,7 @@ use crate::aligned::{aligned, without_controls};
 use crate::carries::{figure, limit};
 use crate::matrix::{completed, goodput, quantile};
 use crate::table::Cell;
-use crate::{Comparison, Row};
+use crate::{Comparison, Row, callers};
 
 const HEAD: [&str; 7] =
     ["contender", "goodput /s (blocks)", "wait p50", "wait p99", "hand-over p50", "completed", "verdict"];
@@ -15,7 +15,7 @@ const HEAD: [&str; 7] =
 /// a line feed.
 #[must_use]
 pub fn terminal_table(comparison: &Comparison) -> String {
-    let mut out = String::new();
+    let mut out = callers::omission(comparison).map_or_else(String::new, |said| format!("{said}\n\n"));
     let carried = comparison.carried();
     if !carried.is_empty() {
         let lines = carried.iter().map(|one| {
@@ -38,17 +38,23 @@ pub fn terminal_table(comparison: &Comparison) -> String {
 
 fn line(comparison: &Comparison, row: &Row) -> [String; HEAD.len()] {
     let latency = &row.latency;
-    let both = |cell: Cell, open: &str, close: &str| format!("{}{open}{}{close}", cell.text, cell.note);
+    let done = completed(row);
     let verdict = Cell::from(comparison.standing_of(row));
     [
         without_controls(&row.contender),
-        both(goodput(row), " (", ")"),
+        goodput_range(row),
         quantile(&latency.wait, 0.5).text,
         quantile(&latency.wait, 0.99).text,
         quantile(&latency.hand_over, 0.5).text,
-        both(completed(row), " ", ""),
+        format!("{} {}", done.text, done.note),
         format!("{} {}", verdict.icon(), verdict.text),
     ]
+}
+
+/// `980 (974–985)`.
+fn goodput_range(row: &Row) -> String {
+    let Cell { text, note, .. } = goodput(row);
+    if note.is_empty() { text } else { format!("{text} ({note})") }
 }
 
 #[cfg(test)]

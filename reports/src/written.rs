@@ -1,16 +1,18 @@
-//! The files of a batch or of a sweep, written.
+//! The files of a batch, a sweep, a matrix, a review or of peers, written.
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use harness::record::SweepRecord;
+use harness::record::{MatrixRecord, PeersRecord, ReviewRecord, SweepRecord};
 
+use crate::index::index;
 use crate::render::ALL;
-use crate::sweep::{LOOKS, Sweep};
-use crate::{ReportError, load};
+use crate::side::is_batch;
+use crate::{KnownFailures, Peers, ReportError, Review, Sweep, known, load, peers, review, sweep};
 
-/// Reads a batch directory, or that of a sweep, and writes every look into it, each whole or not at all. Returns the paths, the page
+/// Reads a batch directory, or that of a sweep, a matrix, a review or of peers, and writes every look into it, each whole or not at all; or the index
+/// of a folder of batches. Returns the paths, the page
 /// first. Blocks on the file system: inside a runtime, call it from `spawn_blocking` or after the last run.
 ///
 /// # Errors
@@ -18,8 +20,26 @@ use crate::{ReportError, load};
 /// What [`load`] refuses, a look that cannot be made, a file that cannot be written; earlier files then stay.
 pub fn write_all(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     if dir.join(SweepRecord::FILE).is_file() {
-        let sweep = Sweep::load(dir)?;
-        return LOOKS.iter().map(|(file, look)| write(dir, file, &look(&sweep)?)).collect();
+        let cells = Sweep::load(dir)?;
+        return sweep::LOOKS.iter().map(|(file, look)| write(dir, file, &look(&cells)?)).collect();
+    }
+    if dir.join(MatrixRecord::FILE).is_file() {
+        let matrix = KnownFailures::load(dir)?;
+        return known::LOOKS.iter().map(|(file, look)| write(dir, file, &look(&matrix)?)).collect();
+    }
+    if dir.join(ReviewRecord::FILE).is_file() {
+        let done = Review::load(dir)?;
+        return review::LOOKS.iter().map(|(file, look)| write(dir, file, &look(&done)?)).collect();
+    }
+    if dir.join(PeersRecord::FILE).is_file() {
+        let done = Peers::load(dir)?;
+        return peers::LOOKS.iter().map(|(file, look)| write(dir, file, &look(&done)?)).collect();
+    }
+    if dir.is_dir()
+        && !is_batch(dir)
+        && let Some(page) = index(dir)?
+    {
+        return Ok(vec![write(dir, "index.html", &page)?]);
     }
     let comparison = load(dir)?;
     ALL.iter().map(|renderer| write(dir, renderer.file, &(renderer.render)(&comparison)?)).collect()

@@ -1,6 +1,6 @@
 //! Whether batches may stand side by side: figures of different work, settings or machines are no comparison.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use harness::record::{RunRecord, ServerFacts};
 use reports::{Comparison, Side};
@@ -24,11 +24,13 @@ impl std::fmt::Display for Mismatch {
     }
 }
 
-/// What a scenario's figures do not depend on: who takes part, how often, with which seed, what is promised, and words.
-const ASIDE: [&str; 6] = ["contenders", "blocks", "seed", "summary", "expect", "least_faults"];
+/// What a scenario's figures do not depend on: who takes part, how often, with which seed, what is promised, words, and what its short
+/// form would be.
+const ASIDE: [&str; 7] = ["contenders", "blocks", "seed", "summary", "expect", "least_faults", "small"];
 
 /// Fields that make up the load.
-const LOAD: [&str; 5] = ["rate_per_s", "duration_s", "burst", "burst_every_s", "warm_up_s"];
+const LOAD: [&str; 7] =
+    ["rate_per_s", "duration_s", "burst", "burst_every_s", "tick_every_s", "arrivals", "warm_up_s"];
 
 /// Of all batches of all sides, in which they differ from the first.
 #[must_use]
@@ -77,14 +79,62 @@ fn between(one: &Comparison, other: &Comparison) -> Vec<Mismatch> {
             };
             differs(&format!("{setting} of {}", mine.name), of(mine), of(theirs));
         }
+        differs(&format!("members of {}", mine.name), roles(mine), roles(theirs));
+        let (one, other) = (round_trips(mine), round_trips(theirs));
+        // Where their numbers differ, that is told above.
+        if one.iter().zip(&other).any(|(one, other)| far_apart(*one, *other)) {
+            let ms = |ns: &u64| format!("{:.2}", *ns as f64 / 1e6);
+            let told = |all: &[u64]| format!("{} ms", all.iter().map(ms).collect::<Vec<_>>().join(", "));
+            differs(&format!("round trips to {}", mine.name), told(&one), told(&other));
+        }
     }
     let looked = |batch: &Comparison| match batch.manifest.service_level {
         Some(_) => "the capacity of each (`lockbench capacity`)",
         None => "one load (`lockbench run`)",
     };
     differs("what was looked for", looked(one).to_owned(), looked(other).to_owned());
+    let asked = |batch: &Comparison| match batch.manifest.plan.closed {
+        Some(closed) => {
+            format!(
+                "a closed loop of {} callers who think for {} ms",
+                closed.callers,
+                closed.think_ns as f64 / 1e6
+            )
+        }
+        None => "tasks that arrive by themselves (an open load)".to_owned(),
+    };
+    differs("who asked", asked(one), asked(other));
     all.extend(of_specs(&a.spec_toml, &b.spec_toml));
     all
+}
+
+/// How many members there are of each role; one that is alone may have none. Those of a private server are not told, only how many
+/// there are where it is replicated.
+fn roles(server: &ServerFacts) -> String {
+    let private = server.settings.get("members").and_then(|members| members.parse().ok()).unwrap_or(1);
+    let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+    server.members.iter().for_each(|member| *count.entry(&member.role).or_default() += 1);
+    if count.is_empty() {
+        count.insert("", private);
+    }
+    let told = count.iter().map(|(role, count)| match (*role, count) {
+        ("", 1) => "alone".to_owned(),
+        ("", several) => format!("{several} members"),
+        (role, count) => format!("{count} × {role}"),
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// To each member that answered, the nearest first; nothing to a private server, which is on this machine.
+fn round_trips(server: &ServerFacts) -> Vec<u64> {
+    let mut all: Vec<u64> = server.members.iter().filter_map(|member| member.round_trip_p50_ns).collect();
+    all.sort_unstable();
+    if all.is_empty() { vec![0] } else { all }
+}
+
+/// Whether a round trip is another one, and not the same on another day: more than twice as long, and by more than a fifth of a ms.
+fn far_apart(one_ns: u64, other_ns: u64) -> bool {
+    one_ns.abs_diff(other_ns) > 200_000 && one_ns.max(other_ns) > 2 * one_ns.min(other_ns)
 }
 
 /// Field by field; what is left out counts as its default where the scenario can still be read.
@@ -128,6 +178,7 @@ fn essence(spec: &ScenarioSpec) -> String {
         summary: String::new(),
         expect: Vec::new(),
         least_faults: 0,
+        small: None,
         ..spec.clone()
     };
     format!("{spec:?}")
@@ -171,6 +222,8 @@ fn collect(way: &str, value: &toml::Value, all: &mut Vec<(String, String)>) {
 
 #[cfg(test)]
 mod tests {
+    use harness::record::MemberFacts;
+
     use super::*;
     use crate::catalog;
 
@@ -189,6 +242,33 @@ mod tests {
         let other =
             with(&[("blocks", "7"), ("seed", "5"), ("contenders", "[\"noop\", \"none\"]"), ("summary", "x")]);
         assert_eq!(fields(&with(&[]), &other), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_member_more_and_a_longer_way_are_told_and_a_little_noise_is_not() {
+        let member = |role: &str, ns: u64| MemberFacts {
+            place: "10.0.0.1:1".to_owned(),
+            role: role.to_owned(),
+            round_trip_p50_ns: Some(ns),
+            clock: None,
+            failure: None,
+        };
+        let server = |members: Vec<MemberFacts>| ServerFacts {
+            name: "Redis".to_owned(),
+            version: "7".to_owned(),
+            settings: BTreeMap::new(),
+            origin: String::new(),
+            members,
+        };
+        let pair = server(vec![member("primary", 150_000), member("replica", 900_000)]);
+        assert_eq!(roles(&pair), "1 × primary, 1 × replica");
+        assert_eq!(roles(&server(vec![member("", 1)])), roles(&server(Vec::new())));
+        // etcd, ZooKeeper and NATS do not say who leads.
+        assert_eq!(roles(&server(vec![member("", 1), member("", 2), member("", 3)])), "3 members");
+        assert_eq!(round_trips(&pair), [150_000, 900_000]);
+        assert!(far_apart(900_000, 2_000_000) && far_apart(0, 300_000));
+        assert!(!far_apart(60_000, 190_000), "loopback under load");
+        assert!(!far_apart(20_000_000, 30_000_000), "the same way on another day");
     }
 
     #[test]

@@ -71,6 +71,7 @@ async fn served_with(plan: &Arc<Plan>, clock: Clock, options: RunOptions) -> Run
         noop_delay: Duration::ZERO,
         run_seed: 5,
         ring_secret: Secret::fresh(),
+        logs: None,
         here: Here::all(plan),
     };
     let mechanism = control.build(&setting).await.unwrap();
@@ -104,6 +105,9 @@ fn waits_at_all(servers: u32, load: f64) -> f64 {
 
 const SERVICE_S: f64 = 0.02;
 
+/// Tasks after which the 99th percentile of a queue at nine tenths is within 5 % of that of all such queues.
+const TO_HAVE_ITS_OWN: u32 = 10_000_000;
+
 /// `LOCKBENCH_SERVED=500000` for the night.
 fn tasks() -> u32 {
     std::env::var("LOCKBENCH_SERVED").map_or(60_000, |text| text.parse().unwrap())
@@ -136,12 +140,18 @@ fn in_virtual_time_the_curve_is_that_of_servers_side_by_side() {
                     "{servers} at {load}, {q}: {measured} {expected}"
                 );
             }
-            // The 99th percentile by theory, where the plan is long enough to have its own.
+            // The 99th percentile by theory, where the plan is long enough to have its own: near its limit a queue is so much like itself a
+            // moment ago that half a million tasks are as few as some thousand.
+            let (expected, margin) = match tasks() >= 500_000 {
+                true => {
+                    (recursion(&self::plan(TO_HAVE_ITS_OWN, rate, servers, SERVICE_S, 11), servers), 0.05)
+                }
+                false => (expected, 0.3),
+            };
             let theory_s =
                 (waits_at_all(servers, load) / 0.01).ln() * SERVICE_S / (f64::from(servers) * (1.0 - load));
             let seen_s = expected.quantile_ns(0.99).unwrap() as f64 / 1e9;
             println!("{servers} servers at {load}: p99 {seen_s:.4} s, by theory {theory_s:.4} s");
-            let margin = if tasks() >= 500_000 { 0.05 } else { 0.3 };
             assert!(
                 (seen_s / theory_s.max(1e-3) - 1.0).abs() < margin || theory_s < 0.0,
                 "{seen_s} {theory_s}"

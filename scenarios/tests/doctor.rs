@@ -1,4 +1,5 @@
-//! What `lockbench doctor` says of a URL behind which a pooler lends sessions. Needs `pgbouncer`, as Debian has it.
+//! What `lockbench doctor` says of a URL: what is wrong with it and what to do, and that a pooler lends sessions behind it, for which
+//! `pgbouncer` is needed, as Debian has it.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
@@ -68,5 +69,52 @@ async fn a_url_through_a_pooler_that_lends_sessions_is_told_with_the_locks_that_
     let line = pooled.lines().find(|line| line.contains("not with pg-session")).expect(&pooled);
     assert!(line.contains("pooler") && line.contains("pool_mode"), "{pooled}");
     assert!(!pooled.contains(password), "{pooled}");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_url_is_told_with_what_to_do_about_it_and_without_its_password() {
+    let redis = ServerKind::named("redis");
+    let server = match Server::start(redis, &ServerOptions::default()).await {
+        Ok(server) => server,
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "{error}");
+            return eprintln!("skipped: {error}");
+        }
+    };
+    let right = server.endpoint();
+    let (login, place) = right.split_once("://").unwrap().1.rsplit_once('@').unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let doctor = |words: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_lockbench")).arg("doctor").args(words).output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&told).into_owned())
+    };
+    for (url, what) in [
+        (format!("redis://{place}"), "another user or password"),
+        (format!("redis://:wr0ngw0rd@{place}"), "another user or password"),
+        (format!("redis://{login}@{closed}"), "does it run, and is it reachable"),
+        (format!("rediss://{login}@{place}"), "it does not speak TLS on this port"),
+        (format!("{right}?ssl-ca=/ca.pem"), "rediss://"),
+        (format!("http://{place}"), "redis://host"),
+        (format!("redis+sentinel://{login}@{place}"), "it names no service"),
+        (format!("redis+sentinel://{login}@{place}/locks"), "is no Sentinel"),
+        (format!("redis+cluster://{login}@{place}"), "is no member of a Cluster"),
+    ] {
+        let (code, told) = doctor(&["--redis", &url]);
+        let line =
+            told.lines().find(|line| line.starts_with("Redis ")).unwrap_or_else(|| panic!("{url}: {told}"));
+        assert!(code == Some(2) && line.contains(what), "{url}: {told}");
+        assert!(line.contains(&place.to_owned()) || line.contains(&closed.to_string()), "where? {line}");
+        assert!(!told.contains("wr0ngw0rd") && !told.contains(login), "{told}");
+        assert!(!told.contains("Everything is there"), "{told}");
+    }
+    let (code, told) = doctor(&["--redis-ca", "/ca.pem"]);
+    assert!(code == Some(2) && told.contains("--redis <URL>"), "{told}");
+    let (_, told) = doctor(&["--redis-program", "/no/such/redis-server"]);
+    assert!(told.contains("/no/such/redis-server is no file"), "{told}");
+    let (_, told) = doctor(&["--redis", right]);
+    assert!(told.contains("answers at") && told.contains("round trip"), "{told}");
     server.stop().await.unwrap();
 }

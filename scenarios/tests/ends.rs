@@ -16,7 +16,7 @@ use harness::servers::{Durability, Finding, ServerKind, default_root, find};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procfs::net::TcpState;
-use procfs::process::{FDTarget, Process};
+use procfs::process::{FDTarget, MMapPath, Process};
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -137,6 +137,8 @@ struct Seen {
     pids: BTreeSet<i32>,
     /// Sockets that listened, with their ports, by the numbers that no other socket has.
     listeners: BTreeMap<u64, u16>,
+    /// Files of shared memory that PostgreSQL had.
+    memory: BTreeSet<PathBuf>,
 }
 
 fn listening() -> BTreeMap<u64, u16> {
@@ -150,6 +152,12 @@ impl Seen {
         let listening = listening();
         for process in those_in(folder) {
             self.pids.insert(process.pid);
+            self.memory.extend(process.maps().into_iter().flatten().filter_map(|map| match map.pathname {
+                MMapPath::Path(path) if path.starts_with("/dev/shm/") && !path.starts_with(folder) => {
+                    Some(path)
+                }
+                _ => None,
+            }));
             for fd in process.fd().into_iter().flatten().flatten() {
                 if let FDTarget::Socket(socket) = fd.target
                     && let Some(port) = listening.get(&socket)
@@ -170,12 +178,14 @@ impl Seen {
             .collect()
     }
 
-    /// System V segments of shared memory that its processes made: PostgreSQL has one.
-    fn segments_left(&self) -> Vec<String> {
+    /// Shared memory that its processes made, as files and as segments of System V: PostgreSQL has both.
+    fn memory_left(&self) -> Vec<String> {
         let table = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
         let maker = |line: &&str| line.split_whitespace().nth(4).and_then(|pid| pid.parse().ok());
         let ours = |line: &&str| maker(line).is_some_and(|pid: i32| self.pids.contains(&pid));
-        table.lines().skip(1).filter(ours).map(str::to_owned).collect()
+        let segments = table.lines().skip(1).filter(ours).map(str::to_owned);
+        let files = self.memory.iter().filter(|path| path.exists()).map(|path| path.display().to_string());
+        segments.chain(files).collect()
     }
 }
 
@@ -303,8 +313,8 @@ async fn end(end: &End) -> Result<(), String> {
     if !left_in(folder).is_empty() {
         return Err(format!("folders are left: {:?}", left_in(folder)));
     }
-    if !seen.segments_left().is_empty() {
-        return Err(format!("shared memory is left: {:?}", seen.segments_left()));
+    if !seen.memory_left().is_empty() {
+        return Err(format!("shared memory is left: {:?}", seen.memory_left()));
     }
     Ok(())
 }

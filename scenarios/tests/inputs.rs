@@ -143,6 +143,11 @@ const WORDS: &[&str] = &[
     "duration_s",
     "burst",
     "burst_every_s",
+    "tick_every_s",
+    "clocks_ms",
+    "entry",
+    "\"failover\"",
+    "\"at-begun\"",
     "nodes",
     "blocks",
     "deadline_ms",
@@ -209,6 +214,8 @@ fn no_damage_to_a_scenario_makes_it_panic() {
             if table.contains_key("rate_per_s") {
                 table.insert("rate_per_s".into(), Value::Float(20.0));
                 table.insert("duration_s".into(), Value::Float(1.0));
+                // For some, with long holds, that is more than they carry.
+                table.insert("saturating".into(), Value::Boolean(true));
             }
             if table.contains_key("burst") {
                 table.insert("burst".into(), Value::Integer(10));

@@ -298,6 +298,96 @@ fn capacities_are_compared_gated_and_kept_in_a_history_and_mixes_are_refused_in_
     assert_eq!(metrics, ["capacity", "capacity"]);
 }
 
+/// A Redis with a replica, as a record tells of it.
+fn server() -> Value {
+    let member = |role: &str, place: &str, round_trip_ns: u64| serde_json::json!({ "place": place, "role": role, "round_trip_p50_ns": round_trip_ns, "clock": null, "failure": null });
+    serde_json::json!({
+        "name": "Redis", "version": "7.0.15", "origin": "already running at rediss://:***@db:6379",
+        "settings": { "appendfsync": "always", "tls": "certificate and host checked", "topology": "a primary with replicas: 2", "WAIT": "not used" },
+        "members": [member("primary", "a:1", 900_000), member("replica", "b:1", 1_000_000), member("replica", "c:1", 9_000_000)],
+    })
+}
+
+#[test]
+fn whatever_of_a_server_changes_the_answer_keeps_batches_apart_unless_that_is_said_on_everything() {
+    let stored = Stored::new();
+    stored.batch("a", "p", &STEADY).batch("b", "p", &STEADY);
+    // In which field, what it is changed to, and what is said of it.
+    let set = |field: &'static str, value: &str| (format!("/{field}"), Value::from(value));
+    let setting = |name: &str, value: Value| (format!("/settings/{name}"), value);
+    let none = || Value::Null;
+    for ((field, value), told_of) in [
+        (set("version", "7.2.4"), "version of Redis: 7.0.15 | 7.2.4"),
+        (setting("tls", none()), "tls of Redis: certificate and host checked | not set"),
+        (
+            setting("tls", "on, nothing checked".into()),
+            "tls of Redis: certificate and host checked | on, nothing checked",
+        ),
+        (
+            setting("topology", "Cluster of 3 primaries, 0 replicas".into()),
+            "topology of Redis: a primary with replicas: 2 | Cluster",
+        ),
+        (setting("WAIT", none()), "WAIT of Redis: not used | not set"),
+        (setting("appendfsync", "everysec".into()), "appendfsync of Redis: always | everysec"),
+        (setting("appendfsync", "unknown".into()), "appendfsync of Redis: always | unknown"),
+        (setting("synchronous_commit", "off".into()), "synchronous_commit of Redis: not set | off"),
+        (setting("forceSync", "no".into()), "forceSync of Redis: not set | no"),
+        (
+            setting("program", "redis-server, digest 0011".into()),
+            "program of Redis: not set | redis-server, digest 0011",
+        ),
+        (
+            ("/members/2/role".to_owned(), "primary".into()),
+            "members of Redis: 1 × primary, 2 × replica | 2 × primary, 1 × replica",
+        ),
+        (
+            ("/members/2".to_owned(), none()),
+            "members of Redis: 1 × primary, 2 × replica | 1 × primary, 1 × replica",
+        ),
+        (
+            ("/members/0/round_trip_p50_ns".to_owned(), 90_000.into()),
+            "round trips to Redis: 0.90, 1.00, 9.00 ms | 0.09, 1.00, 9.00 ms",
+        ),
+        // Neither the nearest nor the farthest.
+        (
+            ("/members/1/round_trip_p50_ns".to_owned(), 4_000_000.into()),
+            "round trips to Redis: 0.90, 1.00, 9.00 ms | 0.90, 4.00, 9.00 ms",
+        ),
+    ] {
+        let mut other = server();
+        let (parent, key) = field.rsplit_once('/').unwrap();
+        match (other.pointer_mut(parent).unwrap(), key.parse::<usize>()) {
+            (Value::Array(members), Ok(place)) => drop(members.remove(place)),
+            (Value::Object(fields), _) if value.is_null() => drop(fields.remove(key)),
+            (Value::Object(fields), _) => drop(fields.insert(key.to_owned(), value)),
+            other => panic!("{field}: {other:?}"),
+        }
+        for (batch, server) in [("a", server()), ("b", other)] {
+            stored.change(&format!("{batch}/1-ring-queue/record.json"), |record| record["server"] = server);
+        }
+        let (code, told) = stored.run(&["compare", "a", "b"]);
+        assert!(code == 2 && told.contains(told_of), "{field}: {told}");
+        assert_eq!(
+            told.matches(" of Redis: ").count() + told.matches(" to Redis: ").count(),
+            1,
+            "{field}: {told}"
+        );
+        let (code, told) = stored.run(&["compare", "a", "b", "--force"]);
+        assert!(
+            code == 0 && told.contains("!!! NOT COMPARABLE: ") && told.contains(told_of),
+            "{field}: {told}"
+        );
+    }
+    // Only the address, which a password may stand in, and the noise of another day: the same server.
+    stored.change("b/1-ring-queue/record.json", |record| {
+        record["server"] = server();
+        record["server"]["origin"] = "started for this run".into();
+        record["server"]["members"][0]["round_trip_p50_ns"] = 1_000_000.into();
+    });
+    let (code, told) = stored.run(&["compare", "a", "b"]);
+    assert_eq!(code, 0, "{told}");
+}
+
 #[test]
 fn limits_beside_another_contender_a_stored_batch_and_counts_are_judged_too() {
     let stored = Stored::new();

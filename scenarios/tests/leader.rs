@@ -24,6 +24,7 @@ fn goes_on_without_its_leader(scenario: &'static str, verb: &str) {
     for (contender, kind) in REPLICATED {
         let trial = Trial::new(scenario, contender, Some(ServerKind::named(kind)))
             .set("duration_s=16")
+            .set("least_faults=1")
             .faults(verb, "leader", 1.0, 9_000.0);
         let Some((record, told)) = trial.run() else { continue };
         let faults = &record.faults;
@@ -59,6 +60,7 @@ fn nodes_whose_links_to_the_leader_are_cut_go_on_over_the_other_members() {
     for (contender, kind) in REPLICATED {
         let trial = Trial::new("leader-kill", contender, Some(ServerKind::named(kind)))
             .set("duration_s=16")
+            .set("least_faults=1")
             .faults("cut", "leader", 1.0, 9_000.0);
         let Some((record, told)) = trial.run() else { continue };
         let faults = &record.faults;

@@ -1,7 +1,8 @@
 //! The resource side: a hypervisor's agent in real life. It alone says who is inside, on one clock; that is the
 //! ground truth which every check starts from.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -9,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::clock::Clock;
 use super::mechanism::BoxFuture;
 use super::recorder::Recorder;
-use crate::model::{Event, Mode, NodeId, Plan, Section, StepRef, Token, What};
+use crate::model::{EntryPolicy, Event, Mode, NodeId, Plan, Section, StepRef, Token, What};
 
 /// What the agent does beyond watching; all off by default, because each hides races that a mechanism lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +55,8 @@ pub enum EnterRet {
     Entered(u64),
     /// Kept out.
     Rejected(String),
+    /// There is nothing left to do: its user asked before, and what he asked for was applied.
+    Done,
 }
 
 /// Answer to a leave.
@@ -85,6 +88,8 @@ pub struct Agent {
     recorder: Arc<Recorder>,
     options: AgentOptions,
     resources: Vec<Mutex<Vec<Slot>>>,
+    /// Steps that have written, where users ask again: by the id of their task they write once. Locked after a resource.
+    applied: Option<Mutex<HashSet<StepRef>>>,
 }
 
 #[derive(Debug, Default)]
@@ -121,7 +126,13 @@ impl Agent {
         let slots =
             |level: u32| (0..level.max(1)).map(|_| Slot { turn: turn(level), ..Slot::default() }).collect();
         let resources = plan.resources.iter().map(|resource| Mutex::new(slots(resource.level))).collect();
-        Self { plan, clock, recorder, options, resources }
+        let applied = (plan.entry == EntryPolicy::Failover).then(Mutex::default);
+        Self { plan, clock, recorder, options, resources, applied }
+    }
+
+    /// What has been written already, where users ask again.
+    fn applied(&self) -> Option<MutexGuard<'_, HashSet<StepRef>>> {
+        self.applied.as_ref().map(|applied| applied.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// See [`AgentLink::enter`]; at which node the section is. Waits for the turn first where the agent serialises. Cancel
@@ -152,6 +163,10 @@ impl Agent {
         let Some(state) = slots.get_mut(place) else {
             return self.reject(step, format!("slot {place} of {count}"));
         };
+        if self.applied().is_some_and(|applied| applied.contains(&step)) {
+            self.write(step, What::Rejected { reason: "applied already".to_owned() });
+            return EnterRet::Done;
+        }
         let mode = |step| self.plan.step(step).mode;
         let alone = mode(step) == Mode::Exclusive;
         let excluded = |other: &Section| alone || mode(other.step) == Mode::Exclusive;
@@ -175,6 +190,10 @@ impl Agent {
         let busy = state.inside.iter().any(|(other, standing)| current(*standing) && excluded(other));
         if busy && slot.is_some() && self.options.when_busy == WhenBusy::Refuse {
             return self.reject(step, "illegal state: a step is under way".to_owned());
+        }
+        if busy && slot.is_some() {
+            let progress = self.recorder.progress();
+            progress.count(&progress.overlaps);
         }
         state.inside.push((Section { node, step, slot, token }, Standing::Current));
         // Stamped and recorded under the resource's lock, so that the history has the true order.
@@ -208,7 +227,16 @@ impl Agent {
             self.write(step, What::Left { wrote: None });
             return LeaveRet::Rejected(reason);
         }
+        // Whoever asked again may be inside another slot at the same time.
+        let anew =
+            || step.task.is_bystander() || self.applied().is_none_or(|mut applied| applied.insert(step));
+        let write = write.filter(|_| anew());
         if let Some(value) = write {
+            // Whoever writes has read one less.
+            if value <= state.value {
+                let progress = self.recorder.progress();
+                progress.count(&progress.lost_updates);
+            }
             state.value = value;
         }
         self.write(step, What::Left { wrote: write });
@@ -243,7 +271,7 @@ impl Agent {
         sections
     }
 
-    fn lock(&self, step: StepRef) -> std::sync::MutexGuard<'_, Vec<Slot>> {
+    fn lock(&self, step: StepRef) -> MutexGuard<'_, Vec<Slot>> {
         let resource = self.plan.step(step).resource as usize;
         self.resources[resource].lock().unwrap_or_else(PoisonError::into_inner)
     }

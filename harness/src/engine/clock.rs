@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,6 +18,9 @@ use std::time::Duration;
 use nix::sys::prctl::set_timerslack;
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
+
+use super::standstill::Paused;
+use crate::model::NodeId;
 
 /// How long before a deadline the timer thread wakes up to spin, at most and at least.
 const MOST_SPIN_NS: u64 = 100_000;
@@ -36,7 +40,7 @@ pub struct Clock(Kind);
 #[derive(Debug, Clone)]
 enum Kind {
     Real(Arc<Timer>),
-    Virtual(tokio::time::Instant),
+    Virtual(Paused),
 }
 
 impl Clock {
@@ -51,7 +55,29 @@ impl Clock {
     /// tokio's paused time, from 0; for mechanisms without sockets. Must be made inside a runtime.
     #[must_use]
     pub fn virtual_time() -> Self {
-        Self(Kind::Virtual(tokio::time::Instant::now()))
+        Self::virtual_time_with(Vec::new())
+    }
+
+    /// The same where nodes stand still at times, by their numbers: as processes that are stopped do, they do not wake meanwhile.
+    #[must_use]
+    pub fn virtual_time_with(standstills: Vec<Vec<Range<u64>>>) -> Self {
+        Self(Kind::Virtual(Paused::new(standstills)))
+    }
+
+    /// The clock as that node knows it: in virtual time, whoever is to wake there while it stands still wakes when it goes on.
+    #[must_use]
+    pub fn of(&self, node: NodeId) -> Self {
+        match &self.0 {
+            Kind::Real(_) => self.clone(),
+            Kind::Virtual(paused) => Self(Kind::Virtual(paused.of(node))),
+        }
+    }
+
+    /// Returns at once, unless this is the clock of a node that stands still: then when it goes on. Cancel safe.
+    pub async fn awake(&self) {
+        if let Kind::Virtual(paused) = &self.0 {
+            paused.awake().await;
+        }
     }
 
     /// Whether time only passes when nothing else happens.
@@ -65,7 +91,7 @@ impl Clock {
     pub fn now_ns(&self) -> u64 {
         match &self.0 {
             Kind::Real(_) => monotonic_ns(),
-            Kind::Virtual(origin) => nanos(origin.elapsed()),
+            Kind::Virtual(paused) => nanos(paused.elapsed()),
         }
     }
 
@@ -78,7 +104,7 @@ impl Clock {
                     timer.wait(at_ns).await.expect("the timer thread lives as long as its clock");
                 }
             }
-            Kind::Virtual(origin) => tokio::time::sleep_until(*origin + Duration::from_nanos(at_ns)).await,
+            Kind::Virtual(paused) => paused.sleep_until(at_ns).await,
         }
     }
 

@@ -94,6 +94,8 @@ pub struct Link {
     ways: watch::Sender<Ways>,
     /// Cancelled, and replaced, at a reset.
     connections: watch::Sender<CancellationToken>,
+    /// Where new connections lead.
+    target: watch::Sender<SocketAddr>,
     /// The task that accepts; it owns those of the connections.
     _accepting: JoinSet<()>,
 }
@@ -108,11 +110,16 @@ impl Link {
         let address = listener.local_addr()?;
         let ways = watch::Sender::new(usual);
         let connections = watch::Sender::new(CancellationToken::new());
-        let accepting =
-            Accepting { target, clock, ways: ways.subscribe(), connections: connections.subscribe() };
+        let target = watch::Sender::new(target);
+        let accepting = Accepting {
+            target: target.subscribe(),
+            clock,
+            ways: ways.subscribe(),
+            connections: connections.subscribe(),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(accepting.run(listener));
-        Ok(Self { address, usual, ways, connections, _accepting: tasks })
+        Ok(Self { address, usual, ways, connections, target, _accepting: tasks })
     }
 
     /// Where clients connect.
@@ -137,6 +144,12 @@ impl Link {
         self.connections.send_replace(CancellationToken::new()).cancel();
     }
 
+    /// Leads elsewhere from now on, as an address does that another machine took over: open connections are reset.
+    pub fn turn_to(&self, target: SocketAddr) {
+        self.target.send_replace(target);
+        self.reset();
+    }
+
     /// Breaks it as a fault says.
     pub fn strike(&self, verb: FaultVerb) {
         match verb {
@@ -147,7 +160,7 @@ impl Link {
 }
 
 struct Accepting {
-    target: SocketAddr,
+    target: watch::Receiver<SocketAddr>,
     clock: Clock,
     ways: watch::Receiver<Ways>,
     connections: watch::Receiver<CancellationToken>,
@@ -162,7 +175,8 @@ impl Accepting {
                 continue;
             };
             let reset = self.connections.borrow().clone();
-            tasks.spawn(connect(client, self.target, self.ways.clone(), self.clock.clone(), reset));
+            let target = *self.target.borrow();
+            tasks.spawn(connect(client, target, self.ways.clone(), self.clock.clone(), reset));
             while tasks.try_join_next().is_some() {}
         }
     }
@@ -332,6 +346,20 @@ mod tests {
             assert_eq!(&heard, b"held");
             round(&mut stream, "after").await;
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_link_that_is_turned_elsewhere_takes_nobody_along() {
+        let (link, _clock, _echo) = echo(Ways::default()).await;
+        let (other, _, _other_echo) = echo(Ways::default()).await;
+        let mut stream = TcpStream::connect(link.address()).await.unwrap();
+        round(&mut stream, "before").await;
+        link.turn_to(other.address());
+        assert!(matches!(stream.read(&mut [0; 1]).await, Err(_) | Ok(0)));
+        let mut stream = TcpStream::connect(link.address()).await.unwrap();
+        round(&mut stream, "elsewhere").await;
+        other.reset();
+        assert!(matches!(stream.read(&mut [0; 1]).await, Err(_) | Ok(0)), "it led over the other");
     }
 
     #[tokio::test(flavor = "multi_thread")]

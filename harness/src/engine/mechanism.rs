@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::gate::Gate;
 use crate::model::{FaultVerb, NodeId, Operations, Outcome, Promises, ReleaseRet, StepRef, Token, View};
 
 /// A boxed future, as object-safe traits return it.
@@ -42,6 +43,11 @@ pub trait Mechanism: Send + Sync + fmt::Debug {
     /// Breaks the link over which other nodes reach one that lives in this process, or restores it (`None`). Mechanisms whose
     /// nodes do not speak to each other have none.
     fn disturb(&self, _node: NodeId, _verb: Option<FaultVerb>) {}
+
+    /// The steps of its tasks at which faults can be aimed, where it has any.
+    fn gate(&self) -> Option<&Gate> {
+        None
+    }
 
     /// Runs a step that was asked for at a node. The deadline, a stamp of the run's clock, bounds the waiting; a
     /// step once inside runs to its end.

@@ -33,6 +33,11 @@ impl Node {
     /// Asks the mechanism for a step, here, and returns when the caller may go on.
     pub async fn ask(&self, step: StepRef, deadline_ns: u64) -> Outcome {
         self.record(step, What::Invoked);
+        self.ask_again(step, deadline_ns).await
+    }
+
+    /// The same for a user who has asked before, at a node that is down now.
+    pub async fn ask_again(&self, step: StepRef, deadline_ns: u64) -> Outcome {
         let outcome = match self.mechanism.upgrade() {
             Some(mechanism) => mechanism.run(self.id, step, deadline_ns).await,
             None => Outcome::Refused("the mechanism is shut down".to_owned()),
@@ -41,9 +46,13 @@ impl Node {
         outcome
     }
 
-    /// The deadline of a planned task: intended start + D.
+    /// The deadline of a step of a planned task that is asked for now: the task's intended start + D. In a closed loop nothing is
+    /// intended beforehand, and it is D from now.
     #[must_use]
     pub fn deadline_ns(&self, task: TaskId) -> u64 {
+        if self.plan.closed.is_some() {
+            return self.clock.now_ns() + self.plan.settings.deadline_ns;
+        }
         let arrival_ns = self.plan.tasks.get(task.0 as usize).map_or(0, |task| task.arrival_ns);
         self.origin_ns + arrival_ns + self.plan.settings.deadline_ns
     }
@@ -61,6 +70,7 @@ impl Node {
         let value = match self.agent.enter(step, slot, token).await {
             EnterRet::Entered(value) => value,
             EnterRet::Rejected(reason) => return Outcome::Rejected(reason),
+            EnterRet::Done => return Outcome::Completed,
         };
         let holder = self.plan.settings.holder;
         let lost = lease.lost();
@@ -72,7 +82,7 @@ impl Node {
             tokio::pin!(work);
             tokio::select! {
                 biased;
-                () = lost.cancelled() => {
+                () = self.told(&lost) => {
                     self.record(step, What::Lost);
                     work.await
                 }
@@ -95,6 +105,12 @@ impl Node {
         }
     }
 
+    /// Until it is told of a loss: whoever stands still is told when it goes on.
+    async fn told(&self, lost: &CancellationToken) {
+        lost.cancelled().await;
+        self.clock.awake().await;
+    }
+
     /// What a section does inside: its hold, then its children in order. With `stops` it ends when the lease is lost; a
     /// child that was asked for by then runs to its end, since it has a lock of its own.
     async fn work(&self, step: StepRef, hold_ns: u64, lost: &CancellationToken) -> Outcome {
@@ -105,7 +121,7 @@ impl Node {
             tokio::select! {
                 biased;
                 () = self.clock.sleep_until(until_ns) => {}
-                () = lost.cancelled(), if stops => return stopped(),
+                () = self.told(lost), if stops => return stopped(),
             }
         }
         if step.task.is_bystander() {

@@ -1,24 +1,38 @@
 //! The part of a run that lives in one process: all nodes, or one of them. The same code in every placement.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::AgentLink;
-use super::clock::{Clock, process_cpu_ns};
+use super::arrivals::{First, Until, Whose, arrivals};
+use super::callers::callers;
+use super::clock::Clock;
 use super::mechanism::Mechanism;
+use super::meter::Meter;
 use super::node::Node;
-use super::part_ret::{PartRet, Spent};
+use super::part_ret::PartRet;
 use super::recorder::Recorder;
-use crate::model::{Histogram, NodeId, Operations, Outcome, Plan, StepRef, TaskId};
+use crate::model::{Histogram, NodeId, Outcome, Plan, StepRef, TaskId};
 
 /// Distance of two probes of a bystander.
 const BYSTANDER_EVERY_NS: u64 = 50_000_000;
 
 /// How long bystanders may take to end.
 const BYSTANDER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether nodes probe what those have to wait for who have nothing to do with the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bystanders {
+    /// One on each node does.
+    #[default]
+    Probe,
+    /// Nobody does: where only verdicts are wanted, they would be most of what is done.
+    None,
+}
 
 /// What a part is made of.
 #[derive(Debug)]
@@ -31,6 +45,9 @@ pub(crate) struct PartOptions {
     pub(crate) origin_ns: u64,
     /// Arrivals before this stamp are none of its business: the node was down.
     pub(crate) from_ns: u64,
+    /// Where others took them meanwhile: the first task that they left. Those from it on are this node's, however late.
+    pub(crate) from_task: Option<TaskId>,
+    pub(crate) bystanders: Bystanders,
 }
 
 /// Nodes at work.
@@ -43,43 +60,9 @@ pub(crate) struct Part {
     probes: Vec<Arc<Mutex<Probes>>>,
     done: CancellationToken,
     meter: Arc<Meter>,
-}
-
-/// Tells what a part has taken since it began.
-#[derive(Debug)]
-struct Meter {
-    clock: Clock,
-    mechanism: Weak<dyn Mechanism>,
-    cpu_before_ns: u64,
-    timer_before_ns: u64,
-    operations_before: Option<Operations>,
-}
-
-impl Meter {
-    fn start(clock: &Clock, mechanism: &Arc<dyn Mechanism>) -> Self {
-        Self {
-            clock: clock.clone(),
-            mechanism: Arc::downgrade(mechanism),
-            cpu_before_ns: process_cpu_ns(),
-            timer_before_ns: clock.timer_cpu_ns(),
-            operations_before: mechanism.operations(),
-        }
-    }
-
-    fn spent(&self) -> Spent {
-        let operations = self.mechanism.upgrade().and_then(|mechanism| mechanism.operations());
-        let operations = operations.zip(self.operations_before).map(|(now, before)| now - before);
-        let timer_cpu_ns = self.clock.timer_cpu_ns().saturating_sub(self.timer_before_ns);
-        let cpu_ns = process_cpu_ns().saturating_sub(self.cpu_before_ns);
-        Spent { process_cpu_ns: cpu_ns.saturating_sub(timer_cpu_ns), timer_cpu_ns, operations }
-    }
-
-    /// Writes it down, where what is known here may be lost at any moment.
-    fn note(&self, recorder: &Recorder) {
-        if let Some(words) = recorder.words() {
-            words.spent(&self.spent());
-        }
-    }
+    /// By the node that is down.
+    stand_ins: HashMap<NodeId, Until>,
+    nodes: Vec<Arc<Node>>,
 }
 
 impl Part {
@@ -88,11 +71,16 @@ impl Part {
         options: &PartOptions,
         nodes: impl IntoIterator<Item = (NodeId, Arc<dyn AgentLink>)>,
     ) -> Self {
-        let PartOptions { plan, clock, mechanism, recorder, origin_ns, from_ns } = options;
+        let PartOptions { plan, clock, mechanism, recorder, origin_ns, from_ns, from_task, bystanders } =
+            options;
         let nodes: Vec<_> = nodes.into_iter().collect();
         if let Some(per_s) = plan.arrivals_per_s() {
             // Each node has about its share of them.
             clock.expect(per_s * nodes.len() as f64 / f64::from(plan.settings.nodes));
+        }
+        if plan.closed.is_some() {
+            // How precisely they think must not depend on how soon they are answered.
+            clock.expect(f64::INFINITY);
         }
         let mut part = Self {
             clock: clock.clone(),
@@ -102,12 +90,14 @@ impl Part {
             probes: Vec::new(),
             done: CancellationToken::new(),
             meter: Arc::new(Meter::start(clock, mechanism)),
+            nodes: Vec::new(),
+            stand_ins: HashMap::new(),
         };
         for (id, agent) in nodes {
             let node = Arc::new(Node {
                 id,
                 plan: Arc::clone(plan),
-                clock: clock.clone(),
+                clock: clock.of(id),
                 origin_ns: *origin_ns,
                 agent,
                 recorder: Arc::clone(recorder),
@@ -117,9 +107,18 @@ impl Part {
             let probes = Arc::<Mutex<Probes>>::default();
             part.probes.push(Arc::clone(&probes));
             let meter = || Arc::clone(&part.meter);
-            let bystander = bystand(Arc::clone(&node), *from_ns, part.done.clone(), probes, meter());
-            part.bystanders.spawn(bystander);
-            part.arrivals.spawn(arrivals(node, *from_ns, meter()));
+            if *bystanders == Bystanders::Probe {
+                let bystander = bystand(Arc::clone(&node), *from_ns, part.done.clone(), probes, meter());
+                part.bystanders.spawn(bystander);
+            }
+            part.nodes.push(Arc::clone(&node));
+            match plan.closed {
+                None => {
+                    let from = from_task.map_or(First::Stamp(*from_ns), First::Task);
+                    part.arrivals.spawn(arrivals(node, Whose { entry: id, from }, None, meter()))
+                }
+                Some(closed) => part.arrivals.spawn(callers(node, closed, meter())),
+            };
         }
         part
     }
@@ -131,6 +130,28 @@ impl Part {
         }
     }
 
+    /// Takes the users of a node that is down: those whose tasks come from that one on, and those who ask again.
+    pub(crate) fn stand_in(&mut self, down: NodeId, from: TaskId, again: Vec<TaskId>) {
+        let Some(node) = self.nodes.first() else { return };
+        let until = Until::back(from);
+        let whose = Whose { entry: down, from: First::Task(from) };
+        let meter = || Arc::clone(&self.meter);
+        self.arrivals.spawn(arrivals(Arc::clone(node), whose, Some(until.clone()), meter()));
+        for task in again {
+            let (node, meter) = (Arc::clone(node), meter());
+            self.arrivals.spawn(async move {
+                node.ask_again(StepRef { task, step: 0 }, node.deadline_ns(task)).await;
+                meter.note(&node.recorder);
+            });
+        }
+        self.stand_ins.insert(down, until);
+    }
+
+    /// Leaves the users of a node to it again; the first task that it gets. Those that were taken run to their ends here.
+    pub(crate) fn stand_down(&mut self, back: NodeId) -> Option<TaskId> {
+        Some(self.stand_ins.remove(&back)?.end())
+    }
+
     /// Drops the tasks that are still open, ends the bystanders and shuts the mechanism down.
     pub(crate) async fn finish(mut self) -> PartRet {
         self.arrivals.shutdown().await;
@@ -139,30 +160,6 @@ impl Part {
         let spent = self.meter.spent();
         self.mechanism.shutdown().await;
         PartRet { bystander, bystander_failed, spent }
-    }
-}
-
-/// Starts a node's tasks when they are due, and waits for all of them.
-async fn arrivals(node: Arc<Node>, from_ns: u64, meter: Arc<Meter>) {
-    let mut open = JoinSet::new();
-    for (number, task) in node.plan.tasks.iter().enumerate() {
-        let intended_ns = node.origin_ns + task.arrival_ns;
-        if task.entry != node.id || intended_ns < from_ns {
-            continue;
-        }
-        node.clock.sleep_until(intended_ns).await;
-        let (node, meter) = (Arc::clone(&node), Arc::clone(&meter));
-        open.spawn(async move {
-            let task = TaskId(number as u32);
-            node.ask(StepRef { task, step: 0 }, node.deadline_ns(task)).await;
-            meter.note(&node.recorder);
-        });
-        while let Some(joined) = open.try_join_next() {
-            joined.expect("a task does not panic");
-        }
-    }
-    while let Some(joined) = open.join_next().await {
-        joined.expect("a task does not panic");
     }
 }
 
@@ -294,6 +291,8 @@ mod tests {
             recorder: Arc::clone(&recorder),
             origin_ns: 0,
             from_ns: 0,
+            from_task: None,
+            bystanders: Bystanders::Probe,
         };
         let link = Direct { agent: Arc::new(agent), node };
         let mut part = Part::start(&options, [(node, Arc::new(link) as Arc<dyn AgentLink>)]);
@@ -341,8 +340,16 @@ mod tests {
             Agent::new(Arc::clone(&plan), clock.clone(), Arc::clone(&recorder), AgentOptions::default());
         let open = Open::new(Arc::clone(&plan), clock.clone(), Duration::ZERO);
         let mechanism = Arc::new(Hanging { open, clock: clock.clone(), until_ns: until_ms * 1_000_000 });
-        let options =
-            PartOptions { plan, clock: clock.clone(), mechanism, recorder, origin_ns: 0, from_ns: 0 };
+        let options = PartOptions {
+            plan,
+            clock: clock.clone(),
+            mechanism,
+            recorder,
+            origin_ns: 0,
+            from_ns: 0,
+            from_task: None,
+            bystanders: Bystanders::Probe,
+        };
         let link = Direct { agent: Arc::new(agent), node: NodeId(0) };
         let part = Part::start(&options, [(NodeId(0), Arc::new(link) as Arc<dyn AgentLink>)]);
         clock.sleep_until(end_ms * 1_000_000).await;

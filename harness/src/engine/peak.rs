@@ -1,4 +1,5 @@
-//! What a run holds at one time: connections to its server and threads of its nodes, looked at in `/proc` now and then.
+//! What a run holds at one time: connections to its server, threads of its nodes, and memory of both, looked at in `/proc` now
+//! and then.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,17 +13,22 @@ use crate::record::Peak;
 /// From one look to the next. A look costs a tenth of a millisecond, and what is held is held for long.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// Looks until it is over; `processes` are those that the nodes live in, `ports` those that the server listens on.
+/// Looks until it is over; `processes` are those that the nodes live in, `server` those of the server, `ports` those that it listens
+/// on.
 pub(crate) async fn watch(
     ports: &[u16],
     processes: impl Fn() -> Vec<u32>,
+    server: impl Fn() -> Vec<u32>,
     over: impl Future<Output = ()>,
 ) -> Peak {
     let mut peak = Peak::default();
     let look = async {
         loop {
             peak.connections = peak.connections.max(connections(ports));
-            peak.threads = peak.threads.max(threads(&processes()));
+            let processes = processes();
+            peak.threads = peak.threads.max(threads(&processes));
+            peak.node_bytes = peak.node_bytes.max(bytes(&processes));
+            peak.server_bytes = peak.server_bytes.max(bytes(&server()));
             sleep(EVERY).await;
         }
     };
@@ -53,6 +59,15 @@ fn threads(processes: &[u32]) -> Option<u64> {
     u64::try_from(threads).ok().filter(|threads| *threads > 0)
 }
 
+/// Memory that these processes have to themselves, together: what they share, such as the buffers of a database, would count
+/// once for each.
+fn bytes(processes: &[u32]) -> Option<u64> {
+    let of = |pid: &u32| Process::new(pid.cast_signed()).and_then(|process| process.statm()).ok();
+    let pages: u64 =
+        processes.iter().filter_map(of).map(|held| held.resident.saturating_sub(held.shared)).sum();
+    Some(pages * procfs::page_size()).filter(|bytes| *bytes > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -76,7 +91,7 @@ mod tests {
         let me = std::process::id();
         let before = threads(&[me]).unwrap();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let peak = watch(&[], || vec![me, u32::MAX >> 1], async {
+        let peak = watch(&[], || vec![me, u32::MAX >> 1], Vec::new, async {
             let more = std::thread::spawn(move || stopped.recv().ok());
             sleep(3 * EVERY).await;
             drop(stop);
@@ -86,6 +101,16 @@ mod tests {
         let peak = peak.await;
         // Other tests have threads of their own in this process.
         assert!(peak.threads.is_some_and(|threads| threads > 1 && before > 0), "{peak:?}, {before} before");
-        assert_eq!(peak.connections, None);
+        assert_eq!((peak.connections, peak.server_bytes), (None, None));
+    }
+
+    #[test]
+    fn memory_is_what_a_process_has_to_itself() {
+        let me = [std::process::id()];
+        let before = bytes(&me).unwrap();
+        let held = vec![1_u8; 128 << 20];
+        let after = bytes(&me).unwrap();
+        assert!(after >= before + (64 << 20), "{before} and {after} bytes, with {} more", held.len());
+        assert_eq!(bytes(&[u32::MAX >> 1]), None);
     }
 }

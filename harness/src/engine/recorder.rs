@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::history::History;
 use super::last_words::LastWords;
+use super::progress::Progress;
 use super::spill::Writer;
 use crate::model::{Event, TaskId, What};
 
@@ -25,17 +26,6 @@ pub struct Recorder {
     words: Option<LastWords>,
     /// Events after this stamp are none of the run.
     ended_ns: AtomicU64,
-}
-
-/// Counts that move while a run goes on.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Tasks started.
-    pub started: AtomicU64,
-    /// Tasks that returned, however they ended.
-    pub returned: AtomicU64,
-    /// Stamp of the plan's time 0 on the run's clock; 0 before it is known.
-    pub origin_ns: AtomicU64,
 }
 
 /// What a task's node has told of it.
@@ -81,6 +71,11 @@ impl Recorder {
         Self { words, ..Self::default() }
     }
 
+    /// What can be seen of the run.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     /// Where this process writes what must not die with it.
     pub(crate) fn words(&self) -> Option<&LastWords> {
         self.words.as_ref()
@@ -110,8 +105,12 @@ impl Recorder {
         };
         match told {
             Told::Nothing => {}
-            Told::Invoked => drop(self.progress.started.fetch_add(1, Ordering::Relaxed)),
-            Told::Returned => drop(self.progress.returned.fetch_add(1, Ordering::Relaxed)),
+            Told::Invoked => self.progress.count(&self.progress.started),
+            Told::Returned => {
+                if let What::Returned { outcome } = &event.what {
+                    self.progress.task_returned(event.step.task, event.at_ns, outcome);
+                }
+            }
         }
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         let Recorded { events, tasks, writer } = &mut *recorded;

@@ -1,5 +1,7 @@
 //! What a channel of faults has to say: how something is broken, and made whole again.
 
+use std::fmt;
+
 use super::surroundings::Surroundings;
 use crate::engine::BoxFuture;
 use crate::model::{Fault, NodeId, Section};
@@ -84,6 +86,16 @@ pub(super) enum Victim {
     Server,
     /// The member of the server at this place.
     Member(usize),
+}
+
+impl fmt::Display for Victim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "node {}", node.0),
+            Self::Server => f.write_str("server"),
+            Self::Member(place) => write!(f, "member {}", place + 1),
+        }
+    }
 }
 
 impl Victim {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::channel::{Blow, Channel, Victim};
 use super::channels;
 use super::surroundings::Surroundings;
-use crate::model::{Fault, FaultTarget, Injected, Plan, Section, splitmix};
+use crate::engine::Progress;
+use crate::model::{Fault, FaultTarget, Injected, NodeId, Plan, Point, Section, splitmix};
 
 /// How long a holder is aimed at before the fault is given up.
 const AIM: Duration = Duration::from_secs(10);
@@ -17,6 +18,7 @@ const LOOK: Duration = Duration::from_millis(1);
 pub(crate) struct Injector<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) origin_ns: u64,
+    pub(crate) progress: &'a Progress,
     pub(crate) around: Surroundings<'a>,
 }
 
@@ -46,6 +48,7 @@ impl Injector<'_> {
         if let Err(failure) = self.inject_and_take_back(&mut injected).await {
             injected.failure = Some(failure);
         }
+        self.progress.set_fault(None);
         injected
     }
 
@@ -56,12 +59,17 @@ impl Injector<'_> {
             // Nobody was inside for so long: no failure, but no hit.
             return Ok(());
         };
+        self.progress.set_fault(Some(format!("{} {}", blow.fault, blow.victim)));
         match blow.victim {
             Victim::Node(node) => injected.node = Some(node),
             Victim::Member(place) => injected.member = Some(place),
             Victim::Server => {}
         }
         channel.complete(blow).await?;
+        if let FaultTarget::At(_) = injected.fault.target {
+            // Who stands there goes on when he can.
+            self.around.nodes.halt_at(None, None).await;
+        }
         tracing::debug!(channel = channel.name(), victim = ?blow.victim, "a fault was injected");
         // Cut short by the end of the run.
         self.around.wait_until(from_ns + blow.fault.for_ns).await;
@@ -102,7 +110,22 @@ impl Injector<'_> {
                 let section = self.somebody_inside(fault, give_up_ns).await;
                 section.map(|section| Victim::Node(section.node))
             }
+            FaultTarget::At(point) => self.somebody_at(point, give_up_ns).await.map(Victim::Node),
         })
+    }
+
+    /// Waits until a task has come to a step and stands there; `None` if none does in time. All others go on.
+    async fn somebody_at(&self, point: Point, give_up_ns: u64) -> Option<NodeId> {
+        let Surroundings { clock, nodes, over, .. } = &self.around;
+        nodes.halt_at(Some(point), None).await;
+        let there = tokio::select! {
+            biased;
+            node = nodes.halted() => Some(node),
+            () = clock.sleep_until(give_up_ns) => None,
+            () = over.cancelled() => None,
+        };
+        nodes.halt_at(None, there).await;
+        there
     }
 
     /// Waits until somebody is inside, and picks one; `None` if nobody is in time.

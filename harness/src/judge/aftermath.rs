@@ -140,7 +140,7 @@ impl<'a> Following<'a> {
     fn concerns(&self, entry: NodeId) -> bool {
         match self.injected.fault.target {
             FaultTarget::Node(node) => entry == node,
-            FaultTarget::Holder | FaultTarget::Server | FaultTarget::Leader => true,
+            FaultTarget::Holder | FaultTarget::Server | FaultTarget::Leader | FaultTarget::At(_) => true,
         }
     }
 
@@ -188,6 +188,8 @@ impl<'a> Following<'a> {
         record.effective = match self.injected.fault.target {
             FaultTarget::Holder => record.hits > 0,
             _ if of_ring => record.moved_keys > 0,
+            // Somebody stood there, or it had not come about.
+            FaultTarget::At(_) => true,
             FaultTarget::Node(_) | FaultTarget::Server | FaultTarget::Leader => self.met_an_open_task(),
         };
     }

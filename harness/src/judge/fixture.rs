@@ -82,6 +82,7 @@ pub(crate) fn run_of(level: u32, modes: &[Mode], table: &[(u64, u32, What)]) -> 
         outages: Vec::new(),
         injected: Vec::new(),
         limit_ns: None,
+        audit: None,
     };
     Told { facts, events }
 }

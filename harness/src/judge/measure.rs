@@ -1,17 +1,22 @@
 //! From a history to figures, in one pass. Latency counts from the intended start; only completed work is goodput.
 
 use super::awareness::Watching;
+use super::elsewhere::Diverted;
+use super::life::{End, Ended, Life};
 use super::per::{LivePerStep, PerSlot};
-use super::settled::{Settled, Settles};
+use super::per_slice::PerSlice;
+use super::settled::Settled;
 use super::stamp::Stamp;
-use crate::model::{Event, Events, Facts, Histogram, Outcome, StepRef, TaskId, What};
-use crate::record::{Awareness, Backlog, Latency, OnTime, SLICE_NS, Tally};
+use crate::model::{Event, Events, Facts, Histogram, StepRef, TaskId, What};
+use crate::record::{Awareness, Backlog, Elsewhere, Latency, OnTime, SLICE_NS, Tally};
 
 /// The figures of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
     /// Where every planned task went.
     pub tasks: Tally,
+    /// Those that another node took, since theirs was down.
+    pub elsewhere: Elsewhere,
     /// Tasks per second that completed within the arrival window; of a burst, until the last completed.
     pub goodput_per_s: f64,
     /// What was left of the arrivals; `None` of a burst.
@@ -44,108 +49,6 @@ pub fn measure<E: Events + ?Sized>(facts: &Facts, events: &E) -> Result<Figures,
     Ok(measuring.finish())
 }
 
-/// What is known of a step.
-#[derive(Default, Clone, Copy)]
-struct Life {
-    /// When it was asked for, from the intended start of its task.
-    asked_after: Stamp,
-    entered: bool,
-    /// Sections that go on.
-    inside: u32,
-    left: Stamp,
-    slot: Option<u32>,
-    wrote: bool,
-    returned: bool,
-}
-
-impl Life {
-    /// When a step that has left and returned, in whichever order, did so is asked no more. It may be run again.
-    fn end(&mut self) {
-        if self.returned && self.inside == 0 && self.left.ns().is_some() {
-            (self.left, self.slot) = (Stamp::default(), None);
-        }
-    }
-}
-
-impl Settles for Life {
-    /// Of one that is over: when it was asked for, if that was within a second, and whether it wrote; 0 of others.
-    type Brief = u32;
-
-    fn brief(&self) -> Option<u32> {
-        let Self { entered, inside, returned, left, slot, .. } = *self;
-        let over = entered && inside == 0 && returned && left.ns().is_none() && slot.is_none();
-        let after_ns = self.asked_after.ns().filter(|after_ns| over && *after_ns < 1 << 30)?;
-        Some((after_ns as u32) << 2 | u32::from(self.wrote) << 1 | 1)
-    }
-
-    fn from_brief(brief: u32) -> Self {
-        if brief == 0 {
-            return Self::default();
-        }
-        let asked_after = Stamp::at(u64::from(brief >> 2));
-        Self { asked_after, entered: true, wrote: brief & 0b10 != 0, returned: true, ..Self::default() }
-    }
-}
-
-/// How a task went.
-#[derive(Default, Clone, Copy)]
-struct End {
-    asked: Stamp,
-    /// When it returned, and how.
-    returned: Option<(u64, Ended)>,
-}
-
-impl Settles for End {
-    /// When and how it returned in one number, 0 where it was not asked for. When it was asked for is known by then to
-    /// whom it concerns.
-    type Brief = u64;
-
-    fn brief(&self) -> Option<u64> {
-        match (self.asked.ns(), self.returned) {
-            (None, None) => Some(0),
-            (Some(_), Some((at_ns, ended))) => {
-                Some(at_ns << 3 | ended as u64).filter(|brief| brief >> 3 == at_ns)
-            }
-            _ => None,
-        }
-    }
-
-    fn from_brief(brief: u64) -> Self {
-        let ended = ENDED.into_iter().find(|ended| *ended as u64 == brief & 0b111);
-        ended.map_or(Self::default(), |ended| Self {
-            asked: Stamp::at(brief >> 3),
-            returned: Some((brief >> 3, ended)),
-        })
-    }
-}
-
-/// An outcome without its words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Completed = 1,
-    Rejected,
-    Refused,
-    Failed,
-    TimedOut,
-    Unknown,
-}
-
-const ENDED: [Ended; 6] =
-    [Ended::Completed, Ended::Rejected, Ended::Refused, Ended::Failed, Ended::TimedOut, Ended::Unknown];
-
-impl From<&Outcome> for Ended {
-    fn from(outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Completed => Self::Completed,
-            Outcome::Rejected(_) => Self::Rejected,
-            Outcome::Refused(_) => Self::Refused,
-            Outcome::Failed(_) => Self::Failed,
-            Outcome::TimedOut => Self::TimedOut,
-            Outcome::Unknown(_) => Self::Unknown,
-        }
-    }
-}
-
 /// How many tasks were open over time, counted up and down as the nodes tell: what Little's law calls N.
 #[derive(Default)]
 struct Open {
@@ -169,12 +72,15 @@ struct Measuring<'a> {
     lives: LivePerStep<'a, Life>,
     /// By task.
     ends: Settled<End>,
+    /// By task of a closed loop: when it was asked for. None of an open load, where that is intended beforehand.
+    asked: Vec<Stamp>,
     /// What the tasks that have returned took, together.
     took_ns: i128,
     /// When the last section left a slot.
     freed: PerSlot<Option<u64>>,
     open: Open,
     watching: Watching<'a>,
+    diverted: Diverted<'a>,
     figures: Figures,
 }
 
@@ -186,16 +92,20 @@ impl<'a> Measuring<'a> {
             unlimited: plan.is_unlimited(),
             lives: LivePerStep::new(plan),
             ends: Settled::new(plan.tasks.len()),
+            asked: vec![Stamp::default(); plan.closed.map_or(0, |_| plan.tasks.len())],
             took_ns: 0,
             freed: PerSlot::new(plan),
             open: Open::default(),
             watching: Watching::new(plan),
+            diverted: Diverted::new(facts),
             figures: Figures::default(),
         }
     }
 
+    /// When a task was to begin: by the plan, or in a closed loop whenever it was asked for.
     fn intended_ns(&self, task: TaskId) -> u64 {
-        self.facts.origin_ns + self.facts.plan.task(task).arrival_ns
+        let planned = || self.facts.origin_ns + self.facts.plan.task(task).arrival_ns;
+        self.asked.get(task.0 as usize).and_then(|asked| asked.ns()).unwrap_or_else(planned)
     }
 
     /// Where anything has to be kept apart, steps of level 0 do not count.
@@ -207,12 +117,16 @@ impl<'a> Measuring<'a> {
         let (step, at_ns) = (event.step, event.at_ns);
         let (root, counts) = (step.step == 0, self.counts(step));
         let task = step.task.0 as usize;
+        self.diverted.see(event);
         if counts {
             self.watching.see(event);
         }
         match &event.what {
             What::Invoked => {
                 // The caller of a root step is the plan; that of a child is its parent step.
+                if root && let Some(asked) = self.asked.get_mut(task) {
+                    *asked = Stamp::at(at_ns);
+                }
                 let intended_ns = self.intended_ns(step.task);
                 let life = self.lives.at(step);
                 life.asked_after = Stamp::at(if root { 0 } else { at_ns.wrapping_sub(intended_ns) });
@@ -220,7 +134,8 @@ impl<'a> Measuring<'a> {
                 if root {
                     self.open.change(at_ns, 1);
                     self.ends.at(task).asked = Stamp::at(at_ns);
-                    if !self.facts.was_out(self.facts.plan.task(step.task)) {
+                    // Nobody in a closed loop is late: there is no time to be in.
+                    if self.asked.is_empty() && !self.facts.was_out(self.facts.plan.task(step.task)) {
                         self.figures.latency.lag.record_ns(at_ns.saturating_sub(intended_ns));
                     }
                 }
@@ -283,30 +198,44 @@ impl<'a> Measuring<'a> {
         self.tally();
         self.censor_waits();
         self.figures.implausible = self.implausible();
-        let Self { watching, mut figures, facts, .. } = self;
+        let Self { watching, diverted, mut figures, facts, .. } = self;
+        figures.elsewhere = diverted.finish();
         figures.awareness = watching.finish(facts.end_ns);
         figures
     }
 
     /// Sorts every planned task into exactly one field, and measures the whole tasks.
     fn tally(&mut self) {
-        let Self { facts, lives, ends, figures, .. } = self;
-        let settings = &facts.plan.settings;
-        let burst_only = facts.plan.arrivals_per_s().is_none();
+        let Self { facts, lives, ends, asked, figures, .. } = self;
+        let (settings, closed) = (&facts.plan.settings, facts.plan.closed.is_some());
+        let burst_only = facts.plan.arrivals_per_s().is_none() && !closed;
         let (middle_ns, end_ns) =
             (facts.origin_ns + settings.window_ns / 2, facts.origin_ns + settings.window_ns);
         // Those that arrive together: how many, and what the last that completed took.
         let (mut burst_ns, mut burst, mut served_ns) = (None, 0_u64, 0);
         let (mut backlog, mut in_window, mut last_ns) = (Backlog::default(), 0_u64, 0);
+        let mut untouched = 0_u64;
         let mut on_time = facts.limit_ns.map(|_| OnTime::default());
         let mut excess = PerSlice::default();
         let tasks = &mut figures.tasks;
-        tasks.planned = facts.plan.tasks.len() as u64;
         for ((number, task), mut steps) in facts.plan.tasks.iter().enumerate().zip(lives.tasks()) {
-            let intended_ns = facts.origin_ns + task.arrival_ns;
-            if burst_ns != Some(task.arrival_ns) {
+            let arrival_ns = match asked.get(number) {
+                None => task.arrival_ns,
+                Some(asked) => match asked.ns() {
+                    Some(at_ns) => at_ns.saturating_sub(facts.origin_ns),
+                    // No caller has come to it, so it is none of the run.
+                    None => {
+                        untouched += 1;
+                        continue;
+                    }
+                },
+            };
+            tasks.planned += 1;
+            let intended_ns = facts.origin_ns + arrival_ns;
+            // In a closed loop nobody arrives together with others.
+            if burst_ns != Some(arrival_ns) || closed {
                 record_burst(&mut figures.latency.burst, burst, served_ns);
-                (burst_ns, burst, served_ns) = (Some(task.arrival_ns), 0, 0);
+                (burst_ns, burst, served_ns) = (Some(arrival_ns), 0, 0);
             }
             burst += 1;
             let end = ends.get(number);
@@ -327,7 +256,7 @@ impl<'a> Measuring<'a> {
                 if intended_ns < facts.end_ns {
                     let excess_ns = (facts.end_ns - intended_ns).saturating_sub(work_ns);
                     figures.latency.excess.censor_ns(excess_ns);
-                    excess.add(task.arrival_ns, excess_ns);
+                    excess.add(arrival_ns, excess_ns);
                 }
                 continue;
             };
@@ -341,7 +270,7 @@ impl<'a> Measuring<'a> {
                 figures.latency.response.record_ns(response_ns);
                 let excess_ns = response_ns.saturating_sub(work_ns);
                 figures.latency.excess.record_ns(excess_ns);
-                excess.add(task.arrival_ns, excess_ns);
+                excess.add(arrival_ns, excess_ns);
                 if let Some((on_time, limit_ns)) = on_time.as_mut().zip(facts.limit_ns) {
                     on_time.within += u64::from(excess_ns <= limit_ns);
                 }
@@ -367,7 +296,7 @@ impl<'a> Measuring<'a> {
             } += 1;
             figures.latency.response.censor_ns(settings.deadline_ns);
             figures.latency.excess.censor_ns(settings.deadline_ns);
-            excess.add(task.arrival_ns, settings.deadline_ns);
+            excess.add(arrival_ns, settings.deadline_ns);
             figures.latency.response_failed.record_ns(response_ns);
         }
         figures.on_time = on_time;
@@ -375,7 +304,11 @@ impl<'a> Measuring<'a> {
         record_burst(&mut figures.latency.burst, burst, served_ns);
         (figures.goodput_per_s, figures.backlog) = match burst_only {
             true => (tasks.completed as f64 / (last_ns.max(1) as f64 / 1e9), None),
-            false => (in_window as f64 / (settings.window_ns as f64 / 1e9), Some(backlog)),
+            // Where callers came to the end of the plan, they asked no more from then on.
+            false if closed && untouched == 0 => {
+                (in_window as f64 / (last_ns.clamp(1, settings.window_ns) as f64 / 1e9), None)
+            }
+            false => (in_window as f64 / (settings.window_ns as f64 / 1e9), (!closed).then_some(backlog)),
         };
     }
 
@@ -383,6 +316,9 @@ impl<'a> Measuring<'a> {
     fn censor_waits(&mut self) {
         let deadline_ns = self.facts.plan.settings.deadline_ns;
         for (number, steps) in self.lives.tasks().enumerate() {
+            if self.asked.get(number).is_some_and(|asked| asked.ns().is_none()) {
+                continue;
+            }
             for (place, _) in steps.enumerate().filter(|(_, life)| !life.entered) {
                 let step = StepRef { task: TaskId(number as u32), step: place as u16 };
                 if self.unlimited || self.facts.plan.resource(step).level > 0 {
@@ -415,26 +351,6 @@ impl<'a> Measuring<'a> {
             ));
         }
         reasons
-    }
-}
-
-/// Sums and counts by slice of time.
-#[derive(Default)]
-struct PerSlice(Vec<(u128, u64)>);
-
-impl PerSlice {
-    fn add(&mut self, at_ns: u64, ns: u64) {
-        let slice = (at_ns / SLICE_NS) as usize;
-        if self.0.len() <= slice {
-            self.0.resize(slice + 1, (0, 0));
-        }
-        let (sum, count) = &mut self.0[slice];
-        (*sum, *count) = (*sum + u128::from(ns), *count + 1);
-    }
-
-    fn means(self) -> Vec<Option<u64>> {
-        let mean = |(sum, count): (u128, u64)| (count > 0).then(|| (sum / u128::from(count)) as u64);
-        self.0.into_iter().map(mean).collect()
     }
 }
 

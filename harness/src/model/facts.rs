@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::fault::Fault;
 use super::id::{NodeId, StepRef};
 use super::outcome::{Promises, Token};
@@ -25,6 +27,8 @@ pub struct Facts {
     pub injected: Vec<Injected>,
     /// How much longer than its own work a task may take to be in time, where anybody asks.
     pub limit_ns: Option<u64>,
+    /// What was found of the money that its tasks move, where they move any.
+    pub audit: Option<Audit>,
 }
 
 impl Facts {
@@ -40,8 +44,21 @@ impl Facts {
     }
 }
 
+/// What was found when all nodes had gone: nobody moved money any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// What there was at the beginning.
+    pub expected: i64,
+    /// What there is after all that was in doubt has been settled as the design settles it.
+    pub found: i64,
+    /// Accounts that were looked at.
+    pub accounts: u64,
+    /// Transfers that were neither done nor undone until somebody settled them at the end.
+    pub stuck: u64,
+}
+
 /// A time at which a node was paused or down.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outage {
     /// Which.
     pub node: NodeId,
@@ -56,7 +73,8 @@ pub struct Outage {
 }
 
 /// Why a node did not work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Standstill {
     /// It stood still and went on.
     Paused,
@@ -65,7 +83,7 @@ pub enum Standstill {
 }
 
 /// What became of a planned fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Injected {
     /// As planned.
     pub fault: Fault,
@@ -84,7 +102,7 @@ pub struct Injected {
 }
 
 /// A step that is inside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// Where it runs.
     pub node: NodeId,

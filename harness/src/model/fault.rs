@@ -72,6 +72,19 @@ pub enum FaultVerb {
         /// Who hears late of both changes.
         late: Option<Late>,
     },
+    /// All that runs on the node's event loop waits, renewals too, while its process and its timers go on; later it goes on.
+    Stall,
+    /// The copy of a server is cut off from its primary, which goes on alone; then the primary is killed and the copy takes its place.
+    /// Later the former primary is the copy.
+    Promote {
+        /// For how long the copy has heard nothing when the primary dies: what was acknowledged since is lost.
+        behind_ns: u64,
+    },
+    /// The server's clock is set ahead, and later back.
+    Jump {
+        /// How far.
+        ahead_ns: u64,
+    },
 }
 
 /// A node that hears late of changes of the ring: meanwhile the nodes' views differ.
@@ -103,15 +116,83 @@ impl FaultVerb {
     #[must_use]
     pub fn is_of_link(self) -> bool {
         match self {
-            Self::Pause | Self::Kill | Self::Leave { .. } | Self::Join { .. } => false,
+            Self::Pause
+            | Self::Kill
+            | Self::Stall
+            | Self::Leave { .. }
+            | Self::Join { .. }
+            | Self::Promote { .. }
+            | Self::Jump { .. } => false,
             Self::Cut { .. } | Self::Slow { .. } | Self::Reset => true,
         }
+    }
+
+    /// Whether it can only be done to a whole server.
+    #[must_use]
+    pub fn is_of_server(self) -> bool {
+        matches!(self, Self::Promote { .. } | Self::Jump { .. })
     }
 
     /// Whether it changes who owns which key, and breaks nothing.
     #[must_use]
     pub fn is_of_ring(self) -> bool {
         matches!(self, Self::Leave { .. } | Self::Join { .. })
+    }
+}
+
+/// Steps on the way of a task that changes two things, all or nothing, at which whoever coordinates it may be hit. A mechanism
+/// passes some of them, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Point {
+    /// The first is his; nothing is changed.
+    Begun,
+    /// One of both is changed.
+    FirstChanged,
+    /// Both are changed, as far as he can see.
+    BothChanged,
+    /// One of both has promised to do as he says.
+    FirstPrepared,
+    /// Both have.
+    AllPrepared,
+    /// What becomes of it is written down.
+    Decided,
+    /// One of both has been told that both have promised.
+    FirstPreCommitted,
+    /// Both have been told so.
+    AllPreCommitted,
+    /// One of both is done.
+    FirstCommitted,
+}
+
+impl Point {
+    /// All, in their order.
+    pub const ALL: [Self; 9] = [
+        Self::Begun,
+        Self::FirstChanged,
+        Self::BothChanged,
+        Self::FirstPrepared,
+        Self::AllPrepared,
+        Self::Decided,
+        Self::FirstPreCommitted,
+        Self::AllPreCommitted,
+        Self::FirstCommitted,
+    ];
+
+    /// As scenarios say it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::FirstChanged => "first-changed",
+            Self::BothChanged => "both-changed",
+            Self::FirstPrepared => "first-prepared",
+            Self::AllPrepared => "all-prepared",
+            Self::Decided => "decided",
+            Self::FirstPreCommitted => "first-pre-committed",
+            Self::AllPreCommitted => "all-pre-committed",
+            Self::FirstCommitted => "first-committed",
+        }
     }
 }
 
@@ -127,6 +208,8 @@ pub enum FaultTarget {
     Server,
     /// The member of the contender's server that leads when the time has come.
     Leader,
+    /// The node whose task is the first to come to this step after the time has come: it stands there when it is hit.
+    At(Point),
 }
 
 /// What is done, without to whom.
@@ -147,11 +230,14 @@ impl fmt::Display for FaultVerb {
         f.write_str(match self {
             Self::Pause => "pause",
             Self::Kill => "kill",
+            Self::Stall => "stall",
             Self::Cut { way: Direction::Both } => "cut",
             Self::Cut { way: Direction::ToServer } => "cut to server",
             Self::Cut { way: Direction::FromServer } => "cut from server",
             Self::Slow { .. } => "slow",
             Self::Reset => "reset",
+            Self::Promote { .. } => "promote the copy of",
+            Self::Jump { .. } => "set ahead the clock of",
             Self::Leave { late } => return changes(f, "leave", *late),
             Self::Join { late } => return changes(f, "join", *late),
         })
@@ -172,6 +258,7 @@ impl fmt::Display for FaultTarget {
             Self::Holder => f.write_str("holder"),
             Self::Server => f.write_str("server"),
             Self::Leader => f.write_str("leader"),
+            Self::At(point) => write!(f, "at {}", point.name()),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use super::closed::Unhindered;
 use super::plan::Plan;
 use super::resource::{Crowd, Mode, Resource, ResourceKind};
 use super::task::Step;
@@ -12,11 +13,13 @@ use super::task::Step;
 const LEAST_WINDOW_NS: u64 = 100_000_000;
 
 impl Plan {
-    /// Tasks that arrive per second of the window; `None` of a burst, which has no rate.
+    /// Tasks that arrive per second of the window; `None` of a burst, which has no rate, and of a closed loop, where that hangs on how
+    /// soon callers are answered.
     #[must_use]
     pub fn arrivals_per_s(&self) -> Option<f64> {
         let window_ns = self.settings.window_ns;
-        (window_ns >= LEAST_WINDOW_NS).then(|| self.tasks.len() as f64 / (window_ns as f64 / 1e9))
+        (self.closed.is_none() && window_ns >= LEAST_WINDOW_NS)
+            .then(|| self.tasks.len() as f64 / (window_ns as f64 / 1e9))
     }
 
     /// The longest that any task is inside when nothing waits, and nothing exists yet.
@@ -26,15 +29,30 @@ impl Plan {
         self.tasks.iter().map(|task| task.steps().map(longest_ns).sum()).max().unwrap_or(0)
     }
 
+    /// When the last of all deadlines is over, from the start of the run. In a closed loop each step has one of its own.
+    #[must_use]
+    pub fn last_deadline_ns(&self) -> u64 {
+        let deadline_ns = self.settings.deadline_ns;
+        if self.closed.is_none() {
+            return self.tasks.last().map_or(0, |task| task.arrival_ns) + deadline_ns;
+        }
+        let steps = self.tasks.iter().map(|task| task.step_count()).max().unwrap_or(0) as u64;
+        self.settings.window_ns + deadline_ns.saturating_mul(steps)
+    }
+
     /// Whether every resource of a task is of level 0, so that nothing has to be kept apart.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
         self.resources.iter().all(|resource| resource.level == 0 || resource.kind == ResourceKind::Bystander)
     }
 
-    /// Load ρ of each resource of level ≥ 1, the busiest first. What is found or created is created once.
+    /// Load ρ of each resource of level ≥ 1, the busiest first. What is found or created is created once. A closed loop has none: its
+    /// callers ask no more than they are served.
     #[must_use]
     pub fn loads(&self) -> Vec<(Resource, f64)> {
+        if self.closed.is_some() {
+            return Vec::new();
+        }
         let mut busy_ns = vec![0_u64; self.resources.len()];
         let mut create_ns = vec![0_u64; self.resources.len()];
         for task in self.tasks.iter() {
@@ -65,8 +83,14 @@ impl Plan {
         // What is still to come of the tasks that have arrived.
         let mut edges = BinaryHeap::new();
         let mut exists_from_ns: Vec<Option<u64>> = vec![None; self.resources.len()];
+        // Who holds for longer asks later, in a twin of this plan.
+        let mut callers = self.closed.map(|closed| Unhindered::new(closed, self.settings.seed));
         for task in self.tasks.iter() {
-            let mut start_ns = task.arrival_ns;
+            let asked = callers.as_mut().and_then(|callers| callers.take(task.inside_ns(0)));
+            let mut start_ns = asked.map_or(task.arrival_ns, |(at_ns, _)| at_ns);
+            if self.closed.is_some() && start_ns >= self.settings.window_ns {
+                break;
+            }
             while let Some(next) =
                 edges.peek_mut().filter(|next: &PeekMut<'_, Reverse<Edge>>| next.0.at_ns < start_ns)
             {

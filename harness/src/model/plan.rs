@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::closed::Closed;
 use super::fault::{Fault, FaultTarget, FaultVerb};
 use super::id::{StepRef, TaskId};
 use super::resource::{Mode, Resource, ResourceKind};
@@ -23,6 +24,20 @@ pub enum Holder {
     Checks,
     /// Cancels its hold when the lease is lost.
     Stops,
+}
+
+/// What users do whose node is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EntryPolicy {
+    /// They know one node: what it cannot take is refused, and what it had taken may have happened.
+    #[default]
+    Sticky,
+    /// Whoever comes while it is down goes to the next node that lives. Nobody asks twice.
+    Any,
+    /// As `any`; and whose node dies while he waits asks the next one again, under the task's own id, by which the agent
+    /// knows what it has applied already.
+    Failover,
 }
 
 /// Settings of a plan that are not drawn.
@@ -51,10 +66,16 @@ pub struct Plan {
     pub kinds: Vec<String>,
     /// Every resource of the run; the bystanders' private ones are the last [`PlanSettings::nodes`].
     pub resources: Vec<Resource>,
-    /// By arrival.
+    /// By arrival; of a closed loop by the earliest time at which each can begin, which is when nobody ever waits.
     pub tasks: Tasks,
     /// What is broken on purpose, by time; one at a time.
     pub faults: Vec<Fault>,
+    /// Who asks, where tasks do not arrive by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
+    /// What users do whose node is down.
+    #[serde(default)]
+    pub entry: EntryPolicy,
 }
 
 /// Why a plan was refused.
@@ -63,7 +84,7 @@ pub enum PlanError {
     /// Nested steps against the global order could deadlock.
     #[error(
         "a task of kind `{kind}` takes {inner} while it holds {outer}: against the resource order \
-         (volume, snapshot-tree, vm, l3, router, image, host, account; within a kind by id), so it could deadlock"
+         (volume, snapshot-tree, vm, l3, router, image, host, account, job; within a kind by id), so it could deadlock"
     )]
     Order {
         /// Kind of the task.
@@ -136,7 +157,8 @@ impl Plan {
             id: u32::from(node),
             level: 1,
         }));
-        Ok(Self { settings, kinds, resources, tasks, faults: Vec::new() })
+        let entry = EntryPolicy::default();
+        Ok(Self { settings, kinds, resources, tasks, faults: Vec::new(), closed: None, entry })
     }
 
     /// The same plan with faults.
@@ -145,10 +167,23 @@ impl Plan {
         Self { faults, ..self }
     }
 
+    /// The same plan for callers who ask one task after the other. Those that they do not come to within the window do not take place.
+    #[must_use]
+    pub fn with_callers(self, closed: Closed) -> Self {
+        Self { closed: Some(closed), ..self }
+    }
+
+    /// The same plan with users who do this when their node is down.
+    #[must_use]
+    pub fn with_entry(self, entry: EntryPolicy) -> Self {
+        Self { entry, ..self }
+    }
+
     /// Whether nodes are to be killed.
     #[must_use]
     pub fn kills(&self) -> bool {
-        let of_node = |target| matches!(target, FaultTarget::Node(_) | FaultTarget::Holder);
+        let of_node =
+            |target| matches!(target, FaultTarget::Node(_) | FaultTarget::Holder | FaultTarget::At(_));
         self.faults.iter().any(|fault| fault.verb == FaultVerb::Kill && of_node(fault.target))
     }
 
@@ -199,6 +234,14 @@ impl Plan {
             sha.update(format!("{task:?}"));
         }
         sha.update(format!("{:?}", self.faults));
+        // Open loads have the digests that they had before there were others.
+        if let Some(closed) = self.closed {
+            sha.update(format!("{closed:?}"));
+        }
+        // Plans were drawn before users had a choice: theirs keep their digests.
+        if self.entry != EntryPolicy::Sticky {
+            sha.update(format!("{:?}", self.entry));
+        }
         sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -24,6 +24,8 @@ pub enum ResourceKind {
     Host,
     /// A bank account.
     Account,
+    /// A scheduled job, of one tick.
+    Job,
     /// The private key of a node's bystander; never in a task.
     Bystander,
 }
@@ -41,6 +43,7 @@ impl ResourceKind {
             Self::Image => "image",
             Self::Host => "host",
             Self::Account => "account",
+            Self::Job => "job",
             Self::Bystander => "bystander",
         }
     }

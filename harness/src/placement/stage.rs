@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{
-    Agent, AgentOptions, Clock, History, Links, PartRet, Progress, Recorder, Ways, others, peak,
+    Agent, AgentOptions, Bystanders, Clock, History, Links, PartRet, Progress, Recorder, Ways, others, peak,
     steadiness::Steadiness,
 };
 use crate::faults::{Injector, Nodes, Surroundings, Views};
@@ -33,6 +33,8 @@ pub struct RunOptions {
     pub links: Option<Arc<Links>>,
     /// How links between the nodes and the agent usually are, where there are to be any; nodes must be processes.
     pub agent_links: Option<Ways>,
+    /// Whether bystanders probe.
+    pub bystanders: Bystanders,
     /// Where a history goes while the run lasts that is too long to be held; `None`: where temporary files go.
     pub spill: Option<PathBuf>,
 }
@@ -128,17 +130,13 @@ impl Stage {
     ) -> (Vec<Injected>, Watched) {
         let plan = &self.plan;
         self.options.progress.origin_ns.store(origin_ns, Ordering::Relaxed);
-        let last_arrival_ns = plan.tasks.last().map_or(0, |task| task.arrival_ns);
         let longest_fault_ns = plan.faults.iter().map(|fault| fault.for_ns).max().unwrap_or(0);
-        let give_up_ns = origin_ns
-            + last_arrival_ns
-            + plan.settings.deadline_ns
-            + plan.longest_hold_ns()
-            + longest_fault_ns;
+        let give_up_ns = origin_ns + plan.last_deadline_ns() + plan.longest_hold_ns() + longest_fault_ns;
         let over = CancellationToken::new();
         let injector = Injector {
             plan,
             origin_ns,
+            progress: &self.options.progress,
             around: Surroundings {
                 clock: &self.clock,
                 agent: &self.agent,
@@ -170,7 +168,8 @@ impl Stage {
                 return Watched::default();
             }
             let (others, before) = (others::Watch::begin(), Steadiness::now());
-            let peak = peak::watch(&ports, || nodes.processes(), over.cancelled()).await;
+            let peak =
+                peak::watch(&ports, || nodes.processes(), || self.server_processes(), over.cancelled()).await;
             let disturbed = Steadiness::now().changed_since(&before);
             Watched { peak, others: Some(others.since()), disturbed }
         };
@@ -178,12 +177,27 @@ impl Stage {
         (injected, watched)
     }
 
+    /// Those of the contender's server; none while a fault has it, or it has none.
+    fn server_processes(&self) -> Vec<u32> {
+        let server = self.options.server.as_ref();
+        server.and_then(|server| Some(server.try_lock().ok()?.pids())).unwrap_or_default()
+    }
+
     /// Puts the run together; all events have been recorded.
     pub(crate) fn run(self, told: Told) -> Run {
         let Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected } = told;
         let history = self.recorder.finish();
         Run {
-            facts: Facts { plan: self.plan, origin_ns, end_ns, promises, outages, injected, limit_ns: None },
+            facts: Facts {
+                plan: self.plan,
+                origin_ns,
+                end_ns,
+                promises,
+                outages,
+                injected,
+                limit_ns: None,
+                audit: None,
+            },
             history,
             bystander: ret.bystander,
             bystander_failed: ret.bystander_failed,

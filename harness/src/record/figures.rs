@@ -30,6 +30,16 @@ pub struct Tally {
     pub unfinished: u64,
 }
 
+/// Tasks that another node took, since the one where they were to enter was down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Elsewhere {
+    /// That came to it.
+    pub came: u64,
+    /// That returned there: those that came, and those whose users had waited at the node that died and asked again.
+    pub returned: u64,
+}
+
 /// Tasks that were due and had not returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
+use super::prices::Prices;
 use super::probe::ServiceLevel;
 use super::sweep::CellValues;
+use crate::model::Closed;
 
 /// Version of the stored format; a reader refuses any other.
 pub const SCHEMA_VERSION: u32 = 3;
@@ -35,6 +37,9 @@ pub struct Manifest {
     pub commit: Option<String>,
     /// Versions of the client crates, by name.
     pub clients: BTreeMap<String, String>,
+    /// Of each contender that is a program of somebody else a digest of what it is made of, lock files of its libraries included.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub programs: BTreeMap<String, String>,
     /// The machine.
     pub machine: Machine,
     /// Who had which processors; `None`: all parties shared them.
@@ -59,6 +64,9 @@ pub struct Manifest {
     /// What a rate must meet to be carried, where that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_level: Option<ServiceLevel>,
+    /// What servers, processors and requests are taken to cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
     /// Its place in a sweep, where it is a cell of one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cell: CellValues,
@@ -163,6 +171,9 @@ pub struct PlanFacts {
     /// Whether every resource is of level 0, so that nothing has to be kept apart.
     #[serde(default)]
     pub unlimited: bool,
+    /// Who asked, where tasks did not arrive by themselves; `tasks` are then what callers can come to at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
     /// Overlaps that the control `none` should show on steps of level ≥ 1.
     pub overlaps_predicted: u64,
     /// How often the keys had to be folded for that control, because the plan predicts too few; 1 = not.

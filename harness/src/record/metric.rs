@@ -1,6 +1,7 @@
 //! What contenders are compared by: figures of a run, each with a name, a unit and a direction. One line in [`METRICS`] each;
 //! thresholds, comparisons, calibration, history and the formats of other tools walk it.
 
+use super::faults::FaultRecord;
 use super::run::{Carries, RunRecord};
 use super::unit::Unit;
 use crate::model::{Histogram, Quantile};
@@ -145,10 +146,33 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Measured,
         ..count("operations_per_grant", "Operations per grant", |run| per(run.load_operations()?, run.grants))
     },
+    Metric {
+        unit: Unit::Ns,
+        ..count("freed_max", "Key free after a fault", |run| longest(run, |fault| fault.freed_ns))
+    },
+    Metric {
+        unit: Unit::Ns,
+        ..count("unserved_max", "Longest without service at a fault", |run| {
+            longest(run, |fault| fault.unserved_ns)
+        })
+    },
     count("peak_connections", "Connections at most", |run| run.peak.connections.map(counted)),
     count("violations", "Violations", |run| {
         Some(counted(run.verdicts.iter().map(|answer| answer.violations).sum()))
     }),
+    Metric {
+        unit: Unit::Share,
+        ..count("updates_lost", "Updates lost, of those acknowledged", |run| {
+            let answer = run.verdicts.iter().find(|answer| answer.check == "lost-update")?;
+            per(answer.times().min(answer.examined), answer.examined)
+        })
+    },
+    Metric {
+        unit: Unit::Share,
+        ..count("overtaken", "Holders that were hit, and wrote when others had", |run| {
+            per(run.faults.regressed(), run.faults.hit_a_holder())
+        })
+    },
     count("failed", "Tasks failed", |run| Some(counted(run.tasks.failed))),
     count("timed_out", "Tasks timed out", |run| Some(counted(run.tasks.timed_out))),
     count("unknown", "Tasks unknown", |run| Some(counted(run.tasks.unknown))),
@@ -165,6 +189,11 @@ fn quantile(histogram: &Histogram, q: f64) -> Option<Reading> {
         Quantile::Is(ns) => Reading::Is(ns as f64),
         Quantile::AtLeast(ns) => Reading::AtLeast(ns as f64),
     })
+}
+
+/// The longest of one of the times of a run's faults.
+fn longest(run: &RunRecord, of: fn(&FaultRecord) -> Option<u64>) -> Option<Reading> {
+    run.faults.faults.iter().filter_map(of).max().map(counted)
 }
 
 fn carried(of: Carries) -> Reading {

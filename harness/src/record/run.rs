@@ -1,15 +1,16 @@
 //! The result of one run.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use super::evidence::Evidence;
 use super::faults::FaultFacts;
-use crate::model::Operations;
+use crate::model::{Closed, Operations};
 
-use super::figures::{Awareness, Backlog, Latency, Tally};
+use super::figures::{Awareness, Backlog, Elsewhere, Latency, Tally};
 use super::probe::Probe;
+use super::server::ServerFacts;
 use super::sweep::CellValues;
+use super::timeline::Timeline;
 use super::verdict::CheckVerdict;
 
 /// Whether a row is compared or checks the bench itself.
@@ -52,9 +53,15 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     /// Where every planned task went.
     pub tasks: Tally,
+    /// Those that another node took, since theirs was down.
+    #[serde(default)]
+    pub elsewhere: Elsewhere,
     /// Tasks per second that were asked for, where that is not the scenario's rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_per_s: Option<f64>,
+    /// Who asked, where tasks did not arrive by themselves: latencies are from the moment of asking then, and no rate was offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
     /// What it has besides where it is a probe for the capacity; such a run is judged, and is none of the rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
@@ -85,6 +92,9 @@ pub struct RunRecord {
     pub warm_up_ns: u64,
     /// Answers of the checks.
     pub verdicts: Vec<CheckVerdict>,
+    /// What was around the first violation of a contender, where one let two in, lost a write or took a stale one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
     /// What a grant survives.
     pub survives: Survives,
     /// How the loss of a node is noticed, negotiated values included.
@@ -111,6 +121,9 @@ pub struct RunRecord {
     /// What was broken on purpose.
     #[serde(default)]
     pub faults: FaultFacts,
+    /// What all of this follows from; `None` where no history was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
 }
 
 /// The most that a run held at one time, as far as looks at `/proc` every 200 ms tell.
@@ -121,6 +134,12 @@ pub struct Peak {
     pub connections: Option<u64>,
     /// Threads of the processes that the nodes live in, together; `None` in virtual time.
     pub threads: Option<u64>,
+    /// Memory that those processes have to themselves, together; with nodes in one process that is the driver's too.
+    #[serde(default)]
+    pub node_bytes: Option<u64>,
+    /// The same of the server; `None` where there is none, or not one of ours.
+    #[serde(default)]
+    pub server_bytes: Option<u64>,
 }
 
 /// What a contender carries by the probes of one block.
@@ -207,18 +226,4 @@ pub struct Survives {
     pub server_kill: String,
     /// The machine loses power.
     pub power_loss: String,
-}
-
-/// The server of a run, as it answered itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServerFacts {
-    /// Product.
-    pub name: String,
-    /// Version.
-    pub version: String,
-    /// Effective durability settings.
-    pub settings: BTreeMap<String, String>,
-    /// Started by us for this run, or one that already ran (its address, password replaced).
-    pub origin: String,
 }

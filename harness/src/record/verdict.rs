@@ -34,6 +34,18 @@ pub struct CheckFigure {
     pub amount: Amount,
 }
 
+impl CheckVerdict {
+    /// How often, in what it counts: one violation may cost several, as a stale write all updates since.
+    #[must_use]
+    pub fn times(&self) -> u64 {
+        let counted = self.figures.iter().find(|figure| figure.name == self.counted);
+        match counted.map(|figure| figure.amount) {
+            Some(Amount::Count(count)) => count,
+            _ => self.violations,
+        }
+    }
+}
+
 /// A number with its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
+use super::options::Topology;
+
 /// What a product is called, who may run it, and what it can be. One constant in its file.
 #[derive(Debug)]
 pub(super) struct About {
@@ -15,8 +17,8 @@ pub(super) struct About {
     pub(super) packages: &'static str,
     /// The form of the URL of one that already runs.
     pub(super) url: &'static str,
-    /// Whether it can be started as several members that agree by majority.
-    pub(super) replicated: bool,
+    /// What it can be started as, alone first.
+    pub(super) topologies: &'static [Topology],
     /// For how long it is slower than it will be: a virtual machine compiles what it runs often.
     pub(super) warms_s: f64,
     /// The accounts that it may run as when we are root, best first. Where there are none it runs as we do.

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -20,27 +19,18 @@ use crate::child::{self, Process, SETPRIV};
 const PREPARED: Duration = Duration::from_secs(30);
 
 /// A command that dies with the thread that spawns it, works in the folder and writes to its log.
-///
-/// A change of user clears the death signal, so `setpriv` is nested: the outer one changes the user, the inner one
-/// sets the signal. Its own process group keeps a Ctrl-C at the terminal from the server: lockbench stops it.
 pub(super) fn command(
     about: &About,
     program: &Path,
     user: Option<&User>,
     folder: &Folder,
 ) -> Result<Command, ServerError> {
-    let setpriv = setpriv(about)?;
-    let mut command = Command::new(&setpriv);
-    if let Some(user) = user {
-        command.args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)]);
-        command.args(["--init-groups", "--"]).arg(&setpriv);
-    }
-    child::run_while_alive(&mut command, std::process::id(), program);
+    let mut command = child::tied_as(program, user).ok_or_else(|| no_setpriv(about))?;
     let log_failed =
         |source| ServerError::Folder { product: about.title, action: "write", path: folder.log(), source };
     let log = File::options().create(true).append(true).mode(0o600).open(folder.log()).map_err(log_failed)?;
     let errors = log.try_clone().map_err(log_failed)?;
-    command.stdin(Stdio::null()).stdout(log).stderr(errors).current_dir(folder.data()).process_group(0);
+    command.stdin(Stdio::null()).stdout(log).stderr(errors).current_dir(folder.data());
     Ok(command)
 }
 
@@ -64,11 +54,15 @@ pub(super) async fn to_its_end(
 
 /// The program that ties a server's life to ours.
 pub(super) fn setpriv(about: &About) -> Result<PathBuf, ServerError> {
-    child::on_path(SETPRIV).ok_or_else(|| ServerError::Missing {
+    child::on_path(SETPRIV).ok_or_else(|| no_setpriv(about))
+}
+
+fn no_setpriv(about: &About) -> ServerError {
+    ServerError::Missing {
         product: about.title,
         what: "the program setpriv".to_owned(),
         package: "util-linux",
-    })
+    }
 }
 
 /// Whom a product's servers run as, if not as ourselves: the first of its accounts that this machine has, when we are root.
@@ -79,6 +73,35 @@ pub(super) fn user(about: &About) -> Result<Option<User>, ServerError> {
     let known = about.accounts.iter().find_map(|name| User::from_name(name).ok().flatten());
     let accounts = || about.accounts.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
     known.map(Some).ok_or_else(|| ServerError::NoUser { product: about.title, accounts: accounts() })
+}
+
+/// The main program that was named, if one was and it can be run.
+///
+/// # Errors
+/// [`ServerError::Program`] where it cannot.
+pub(super) fn named(about: &About, program: Option<&Path>) -> Result<Option<PathBuf>, ServerError> {
+    let Some(path) = program else { return Ok(None) };
+    // It works in another folder. What it is a link to may be a program that does by its name what it is called for.
+    let whole = std::path::absolute(path).ok().filter(|whole| whole.is_file());
+    let (product, path) = (about.title, path.to_owned());
+    whole.map(Some).ok_or_else(|| ServerError::Program { product, path, what: "is no file".to_owned() })
+}
+
+/// Another program of the same installation as a main program that was named: in its folder, or in the one where installations
+/// have such, also of what it is a link to.
+///
+/// # Errors
+/// [`ServerError::Program`] where there is none.
+pub(super) fn beside(about: &About, program: &Path, name: &str) -> Result<PathBuf, ServerError> {
+    let real = program.canonicalize().unwrap_or_else(|_| program.to_owned());
+    let folders = [program, &real].map(|program| program.parent().unwrap_or(Path::new("/")));
+    let inside = |folder: &Path| ["", "../bin", "../scripts"].map(|place| folder.join(place).join(name));
+    let mut places = folders.into_iter().flat_map(inside);
+    places.find(|place| place.is_file()).ok_or_else(|| ServerError::Program {
+        product: about.title,
+        path: program.to_owned(),
+        what: format!("has no {name} beside it, which prepares its data folder"),
+    })
 }
 
 /// What a program prints when it is asked for its version.

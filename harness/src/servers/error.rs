@@ -27,6 +27,16 @@ pub enum ServerError {
         /// The packages that hold it.
         package: &'static str,
     },
+    /// The program that was named is none that can be started.
+    #[error("{product}: {path} {what}")]
+    Program {
+        /// The product, as it is written in prose.
+        product: &'static str,
+        /// As it was named.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The data folder could not be made, filled or removed.
     #[error(
         "{product}: cannot {action} {path}: {source}; free space or permissions? TMPDIR names another place"
@@ -70,6 +80,14 @@ pub enum ServerError {
         status: ExitStatus,
         /// The last lines that it wrote.
         output: String,
+    },
+    /// It is not started so here.
+    #[error("{product} cannot be started as `{topology}` here")]
+    NotStartedAs {
+        /// The product, as it is written in prose.
+        product: &'static str,
+        /// The word for it.
+        topology: &'static str,
     },
     /// Only one instance of it is ever started here.
     #[error("{product}: only one instance is started here; {others} can be replicated")]
@@ -145,6 +163,16 @@ pub enum ServerError {
         /// The URL, without its password.
         url: String,
         /// What is wrong, and what is expected.
+        reason: String,
+    },
+    /// A server that already runs lets nobody in as the URL would have it; the reason says what to do.
+    #[error("{product} at {url}: {reason}")]
+    Refused {
+        /// The product, as it is written in prose.
+        product: &'static str,
+        /// The URL, without its password.
+        url: String,
+        /// What it said, and what to do about it.
         reason: String,
     },
     /// A server that should already run does not answer.

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use super::error::ServerError;
-use super::options::Durability;
+use super::options::{Durability, Topology};
 use super::parameters::Parameters;
 use super::product::Product;
 use super::products::ALL as PRODUCTS;
@@ -89,7 +89,13 @@ impl ServerKind {
     /// Whether it can be started as several members that agree by majority.
     #[must_use]
     pub fn can_be_replicated(self) -> bool {
-        self.0.about().replicated
+        self.can_be(Topology::Replicated)
+    }
+
+    /// Whether it can be started so.
+    #[must_use]
+    pub fn can_be(self, topology: Topology) -> bool {
+        self.0.about().topologies.contains(&topology)
     }
 
     /// For how many seconds of load it is slower than it will be, from a fresh start: a virtual machine compiles what it runs often.

@@ -12,7 +12,8 @@ use super::folder::{self, Folder};
 use super::kind::ServerKind;
 use super::leftovers::sweep_once;
 use super::member::Member;
-use super::options::{ServerOptions, Topology};
+use super::options::{ClockOf, ServerOptions, Topology};
+use super::own_clock::OwnClock;
 use super::product::{Answer, Ports, Seat};
 use crate::secret::Secret;
 
@@ -28,8 +29,13 @@ pub(super) async fn launch(
     options: &ServerOptions,
 ) -> Result<(Vec<Member>, Answer), ServerError> {
     let about = kind.product().about();
-    if options.topology == Topology::Replicated && !about.replicated {
-        return Err(ServerError::NotReplicated { product: about.title, others: ServerKind::replicated() });
+    let product = about.title;
+    match options.topology {
+        topology if kind.can_be(topology) => {}
+        Topology::Replicated => {
+            return Err(ServerError::NotReplicated { product, others: ServerKind::replicated() });
+        }
+        topology => return Err(ServerError::NotStartedAs { product, topology: topology.name() }),
     }
     sweep_once(&folder::root(about, options)?);
     for _ in 0..TRIES {
@@ -65,7 +71,7 @@ async fn attempt(kind: ServerKind, options: &ServerOptions) -> Result<(Vec<Membe
             return Err(ServerError::Unlike { product: product.about().title, setting, wanted, found });
         }
     }
-    if options.topology == Topology::Replicated {
+    if options.topology != Topology::Single {
         answer.settings.insert("members".to_owned(), members.len().to_string());
         // That of the first member says nothing about all.
         answer.settings.remove("mode");
@@ -83,7 +89,11 @@ fn seats(kind: ServerKind, options: &ServerOptions) -> Result<Vec<Seat>, ServerE
         let folder = Folder::create(about, options, user.as_ref())?;
         let processors = options.processors.get(place).cloned();
         let tls = options.tls.clone();
-        Ok(Seat { folder, ports, secret: secret.clone(), user: user.clone(), processors, tls })
+        let clock = match options.clock {
+            ClockOf::Machine => None,
+            ClockOf::Itself => Some(OwnClock::new(about, &folder, user.as_ref())?),
+        };
+        Ok(Seat { folder, ports, secret: secret.clone(), user: user.clone(), processors, tls, clock })
     };
     let ports = free_ports(options.topology.members()).map_err(no_ports)?;
     ports.into_iter().enumerate().map(seat).collect()

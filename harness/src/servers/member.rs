@@ -24,6 +24,9 @@ const SHUT_DOWN: Duration = Duration::from_secs(5);
 
 const POLL: Duration = Duration::from_millis(10);
 
+/// Within which a server tells the time.
+const CLOCK_ANSWERS: Duration = Duration::from_millis(500);
+
 /// One member of a private server, with all its processes; the only one of a server that is not replicated.
 #[derive(Debug)]
 pub struct Member {
@@ -69,7 +72,7 @@ impl Member {
                     let (program, log) = (self.start.program.clone(), self.folder().log_end());
                     return Err(ServerError::Died { product: title, program, status, log });
                 }
-                match self.product.ask(self.endpoint.as_str()).await {
+                match self.product.ask_member(self.endpoint.as_str()).await {
                     // Somebody else's server has our port; ours is about to find out.
                     Ok(answer)
                         if answer
@@ -79,7 +82,10 @@ impl Member {
                     {
                         return Err(ServerError::PortTaken { product: title, tries: 1 });
                     }
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => {
+                        self.seat.clock.iter().for_each(|clock| clock.has_begun(self.pid()));
+                        return Ok(answer);
+                    }
                     Err(AskError::Silent(reason)) => last = reason,
                     Err(other) => return Err(other.into_error(title, self.endpoint.as_str())),
                 }
@@ -116,6 +122,34 @@ impl Member {
     /// The term in which it leads; `None`: it does not, or does not answer.
     pub(super) async fn leads(&self) -> Option<u64> {
         self.product.leads(self.endpoint.as_str()).await.ok()?
+    }
+
+    /// Makes it a copy of the member at that address, or of nobody's; see [`Product::copy`].
+    pub(super) async fn copy(&self, of: Option<SocketAddr>) -> Result<(), String> {
+        let copied = self.product.copy(self.endpoint.as_str(), of).await;
+        copied
+            .map_err(|error| error.into_error(self.product.about().title, self.endpoint.as_str()).to_string())
+    }
+
+    /// Sets its clock so far ahead of the machine's, and looks whether it goes by it.
+    ///
+    /// # Errors
+    /// When it has no clock of its own, does not tell the time, or goes by another.
+    pub async fn set_clock(&self, ahead: Duration) -> Result<(), String> {
+        let title = self.product.about().title;
+        let clock =
+            self.seat.clock.as_ref().ok_or_else(|| format!("this {title} has no clock of its own"))?;
+        clock.set(ahead)?;
+        let told = self.product.time_us(self.endpoint.as_str()).await;
+        let told_us = told.map_err(|error| error.into_error(title, self.endpoint.as_str()).to_string())?;
+        let wanted_us = machine_us() + i64::try_from(ahead.as_micros()).unwrap_or(i64::MAX);
+        let off = Duration::from_micros(told_us.abs_diff(wanted_us));
+        // It may be slow to answer, and has been set further than that, or to where it was.
+        if off < CLOCK_ANSWERS {
+            Ok(())
+        } else {
+            Err(format!("this {title} does not go by the clock that it was given: {off:?} off"))
+        }
     }
 
     /// Settings that it cannot be asked for.
@@ -214,10 +248,20 @@ impl Member {
 
 async fn spawn(product: &dyn Product, seat: &Seat, start: &Start) -> Result<Process, ServerError> {
     let about = product.about();
-    let mut command = command(about, &start.program, seat.user.as_ref(), &seat.folder)?;
-    command.args(&start.args);
+    let (program, before) = match &seat.clock {
+        Some(clock) => clock.starts(&start.program),
+        None => (&*start.program, Vec::new()),
+    };
+    let mut command = command(about, program, seat.user.as_ref(), &seat.folder)?;
+    command.args(before).args(&start.args);
     let failed = |source| ServerError::Spawn { product: about.title, program: start.program.clone(), source };
     Process::spawn_on(command, seat.processors.clone()).await.map_err(failed)
+}
+
+/// The machine's time of day, in µs since 1970.
+fn machine_us() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn address(seat: &Seat) -> SocketAddr {

@@ -41,7 +41,7 @@ impl FromStr for Durability {
     }
 }
 
-/// Of how many members a private server is.
+/// Of how many members a private server is, and what they are to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Topology {
     /// One, which is all there is.
@@ -49,11 +49,16 @@ pub enum Topology {
     Single,
     /// Three, of which one leads and any may fail.
     Replicated,
+    /// Five that know nothing of each other: a lock is whose most of them say.
+    Independent,
+    /// A primary and its copy, which is told of writes after they were acknowledged and takes the primary's place when that is lost.
+    /// Clients know one address.
+    Copied,
 }
 
 impl Topology {
-    /// Both, the default first.
-    pub const ALL: &[Self] = &[Self::Single, Self::Replicated];
+    /// All, the default first.
+    pub const ALL: &[Self] = &[Self::Single, Self::Replicated, Self::Independent, Self::Copied];
 
     /// The word of command lines and scenario files.
     #[must_use]
@@ -61,6 +66,8 @@ impl Topology {
         match self {
             Self::Single => "single",
             Self::Replicated => "replicated",
+            Self::Independent => "independent",
+            Self::Copied => "copied",
         }
     }
 
@@ -70,6 +77,8 @@ impl Topology {
         match self {
             Self::Single => 1,
             Self::Replicated => 3,
+            Self::Independent => 5,
+            Self::Copied => 2,
         }
     }
 }
@@ -104,6 +113,21 @@ pub struct ServerOptions {
     pub processors: Vec<Processors>,
     /// What it speaks TLS with; nothing: it speaks none.
     pub tls: Option<Tls>,
+    /// Whether it has a clock of its own, which can be set.
+    pub clock: ClockOf,
+    /// Its main program, for ZooKeeper its jar, instead of the one that this machine has; the other programs that it takes are
+    /// looked for beside it.
+    pub program: Option<PathBuf>,
+}
+
+/// By which clock a private server tells the time of day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockOf {
+    /// The machine's.
+    #[default]
+    Machine,
+    /// One of its own, which goes as the machine's does until it is set.
+    Itself,
 }
 
 impl Default for ServerOptions {
@@ -115,6 +139,8 @@ impl Default for ServerOptions {
             data_root: None,
             processors: Vec::new(),
             tls: None,
+            clock: ClockOf::default(),
+            program: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -15,6 +15,7 @@ use super::about::About;
 use super::error::ServerError;
 use super::folder::Folder;
 use super::options::{Durability, ServerOptions};
+use super::own_clock::OwnClock;
 use super::tls::Tls;
 use super::wire::AskError;
 use crate::processors::Processors;
@@ -31,11 +32,12 @@ pub(super) trait Product: fmt::Debug + Send + Sync {
     /// What is known of it without looking.
     fn about(&self) -> &'static About;
 
-    /// Looks for its programs, without starting a server: the main one, and the version that it or a file name tells.
+    /// Looks for its programs, without starting a server: the main one, which may be named, and the version that it or a file name
+    /// tells.
     ///
     /// # Errors
-    /// [`ServerError::Missing`], with what and which package.
-    fn find(&self) -> Result<(PathBuf, String), ServerError>;
+    /// [`ServerError::Missing`], with what and which package; [`ServerError::Program`] of one that is named.
+    fn find(&self, program: Option<&Path>) -> Result<(PathBuf, String), ServerError>;
 
     /// How the member at this place is started among the others, all of whose seats are known. May fill its data folder.
     /// Called once for each member; the answer is kept for restarts, which find the folder as the server left it.
@@ -61,6 +63,31 @@ pub(super) trait Product: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`AskError::Silent`] as long as it does not serve: it is asked again. Others are final.
     fn ask<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>>;
+
+    /// As [`Product::ask`], of a member of ours, whatever it is among the others.
+    ///
+    /// # Errors
+    /// As [`Product::ask`].
+    fn ask_member<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
+        self.ask(url)
+    }
+
+    /// Makes the member at this URL a copy of the one at that address; of nobody's, with what it has, where there is none; or cuts
+    /// it off from whom it copies, where that is nobody who answers.
+    ///
+    /// # Errors
+    /// When it does not answer, or the product has no copies here.
+    fn copy<'a>(&'a self, _url: &'a str, _of: Option<SocketAddr>) -> BoxFuture<'a, Result<(), AskError>> {
+        Box::pin(async { Err(AskError::Silent("it has no copies here".to_owned())) })
+    }
+
+    /// What the clock of the member at this URL shows, in µs since 1970.
+    ///
+    /// # Errors
+    /// When it does not answer, or nothing that it can be asked here tells it.
+    fn time_us<'a>(&'a self, _url: &'a str) -> BoxFuture<'a, Result<i64, AskError>> {
+        Box::pin(async { Err(AskError::Silent("it does not tell the time here".to_owned())) })
+    }
 
     /// The term in which the member at this URL leads; `None` where it follows. Of a product that is not replicated, the only
     /// one there is leads.
@@ -90,6 +117,8 @@ pub(super) struct Seat {
     pub(super) processors: Option<Processors>,
     /// What it speaks TLS with.
     pub(super) tls: Option<Tls>,
+    /// What it tells the time of day by, if not by the machine's clock.
+    pub(super) clock: Option<OwnClock>,
 }
 
 impl Seat {

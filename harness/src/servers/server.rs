@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 
@@ -12,8 +13,10 @@ use super::kind::ServerKind;
 use super::launch::launch;
 use super::leader::leader;
 use super::member::Member;
-use super::options::ServerOptions;
+use super::options::{Durability, ServerOptions, Topology};
 use super::product::Answer;
+use crate::fingerprint;
+use crate::record::UNSEEN;
 
 /// A running server: a private child, or a handle on one that runs elsewhere.
 ///
@@ -29,6 +32,9 @@ pub struct Server {
     settings: BTreeMap<String, String>,
     /// Empty when the server runs elsewhere.
     members: Vec<Member>,
+    topology: Topology,
+    /// The place of the member that clients reach, where they know one address.
+    primary: usize,
 }
 
 impl Server {
@@ -44,11 +50,28 @@ impl Server {
         let (members, answer) = launch(kind, options).await?;
         let mut settings = answer.settings;
         settings.insert("data".to_owned(), members[0].folder().medium().to_owned());
+        if let Some(program) = &options.program {
+            // Two builds of one version are two programs.
+            let failed =
+                |source| ServerError::Spawn { product: kind.title(), program: program.clone(), source };
+            let made_of = fingerprint::of(&[program]).map_err(failed)?;
+            let name = program.file_name().unwrap_or_default().to_string_lossy();
+            settings.insert("program".to_owned(), format!("{name}, digest {made_of}"));
+        }
         if let Some(tls) = kind.tls(members[0].endpoint()).filter(|_| options.tls.is_some()) {
             settings.insert("tls".to_owned(), tls.to_owned());
         }
-        let endpoint = Member::endpoint_over(members.iter().map(|member| (member, member.address()))).into();
-        Ok(Self { kind, endpoint, version: answer.version, settings, members })
+        let mut server = Self {
+            kind,
+            endpoint: String::new().into(),
+            version: answer.version,
+            settings,
+            members,
+            topology: options.topology,
+            primary: 0,
+        };
+        server.endpoint = server.endpoint_over(&server.doors()).into();
+        Ok(server)
     }
 
     /// Asks a server that already runs for its version and settings. etcd, ZooKeeper and NATS take a comma-separated
@@ -62,11 +85,16 @@ impl Server {
         let asked = kind.product().ask(url).await;
         let answer = asked.map_err(|reason| reason.into_error(kind.title(), url))?;
         let Answer { version, mut settings, .. } = answer;
+        for (name, _) in kind.effective(Durability::Durable) {
+            // Flags of a program, and what this login is not told.
+            settings.entry((*name).to_owned()).or_insert_with(|| UNSEEN.to_owned());
+        }
         // Without TLS nothing is said, as in records of versions that knew none.
         if let Some(tls) = kind.tls(url) {
             settings.insert("tls".to_owned(), tls.to_owned());
         }
-        Ok(Self { kind, endpoint: url.to_owned().into(), version, settings, members: Vec::new() })
+        let (members, topology) = (Vec::new(), Topology::Single);
+        Ok(Self { kind, endpoint: url.to_owned().into(), version, settings, members, topology, primary: 0 })
     }
 
     /// The product.
@@ -80,10 +108,26 @@ impl Server {
         self.endpoint.as_str()
     }
 
-    /// The endpoint of a private server over links, one a member in their order, that take the places of the addresses.
+    /// The addresses that clients of a private server are told, in their order; none of an attached one.
+    #[must_use]
+    pub fn doors(&self) -> Vec<SocketAddr> {
+        self.reached().map(Member::address).collect()
+    }
+
+    /// The endpoint of a private server over links that take the places of its [`doors`](Self::doors).
     #[must_use]
     pub fn endpoint_over(&self, links: &[SocketAddr]) -> String {
-        Member::endpoint_over(self.members.iter().zip(links.iter().copied()))
+        Member::endpoint_over(self.reached().zip(links.iter().copied()))
+    }
+
+    /// The members that clients know.
+    fn reached(&self) -> impl Iterator<Item = &Member> {
+        let one = (self.topology == Topology::Copied).then_some(self.primary);
+        self.members
+            .iter()
+            .enumerate()
+            .filter(move |(place, _)| one.is_none_or(|one| one == *place))
+            .map(|(_, of)| of)
     }
 
     /// The version that the server reports.
@@ -185,6 +229,58 @@ impl Server {
             try_join_all(members.iter_mut().map(Member::first_answer)).await
         };
         again(self.ours()?).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Cuts the copy off from its primary, whose writes it does not hear of from then on.
+    ///
+    /// # Errors
+    /// When there is no copy, or it does not answer.
+    pub async fn leave_behind(&mut self) -> Result<(), String> {
+        // Nobody answers there.
+        self.the_copy()?.copy(Some(([127, 0, 0, 1], 1).into())).await
+    }
+
+    /// Kills the primary, and has the copy take its place; where clients reach that one. What the copy had not heard of is lost.
+    ///
+    /// # Errors
+    /// When there is no copy, or one of them does not do it.
+    pub async fn promote(&mut self) -> Result<SocketAddr, String> {
+        let (primary, copy) = (self.primary, self.the_copy()?.address());
+        self.member(primary)?.kill().await?;
+        self.the_copy()?.copy(None).await?;
+        self.primary = 1 - primary;
+        Ok(copy)
+    }
+
+    /// Starts the killed primary again, as a copy of the one that took its place; returns when it has all that that one has.
+    ///
+    /// # Errors
+    /// When there is none, or it does not come to be one.
+    pub async fn restart_as_copy(&mut self) -> Result<(), String> {
+        let primary = self.members.get(self.primary).map(Member::address);
+        let copy = self.the_copy()?;
+        copy.restart().await?;
+        copy.copy(primary).await?;
+        copy.first_answer().await.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn the_copy(&mut self) -> Result<&mut Member, String> {
+        let kind = self.kind;
+        if self.topology != Topology::Copied {
+            return Err(format!("this {kind} has no copy"));
+        }
+        self.member(1 - self.primary)
+    }
+
+    /// Sets the clocks of all members so far ahead of the machine's.
+    ///
+    /// # Errors
+    /// When it is not ours, has no clock of its own, or does not go by it.
+    pub async fn set_clock(&mut self, ahead: Duration) -> Result<(), String> {
+        for member in self.ours()? {
+            member.set_clock(ahead).await?;
+        }
+        Ok(())
     }
 
     fn ours(&mut self) -> Result<&mut [Member], String> {

@@ -1,12 +1,14 @@
 //! A data folder that takes long to make, made once and copied from then on.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::unistd::User;
+use tokio::sync::OnceCell;
 
 use super::about::About;
 use super::error::ServerError;
@@ -20,6 +22,22 @@ use super::product::Seat;
 pub(super) struct Template {
     /// Folders before what is in them; a file with its content, compressed.
     entries: Arc<[(PathBuf, Option<Vec<u8>>)]>,
+}
+
+/// Templates of a product, each made once in a process, by the program that will serve its copies.
+#[derive(Debug)]
+pub(super) struct Templates(Mutex<BTreeMap<PathBuf, Arc<OnceCell<Template>>>>);
+
+impl Templates {
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+
+    /// That of a program, or where it is to be put.
+    pub(super) fn of(&self, program: &Path) -> Arc<OnceCell<Template>> {
+        let mut templates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(templates.entry(program.to_owned()).or_default())
+    }
 }
 
 impl Template {

@@ -120,12 +120,21 @@ const REMEDIES: &[(&[&str], &str)] = &[
     (
         &[
             "corrupt message",
+            "no answer to a handshake",
             "invalidcontenttype",
             "wrong version number",
             "does not support ssl",
             "doesn't support ssl",
         ],
         "it does not speak TLS on this port: use another port, or the URL without TLS",
+    ),
+    (
+        &["handshake eof"],
+        "it hung up in the middle of the handshake, as who does not speak TLS on this port: use another port, or the URL without TLS",
+    ),
+    (
+        &["fatal:  database \"", "fatal: database \"", "unknown database"],
+        "make that database there, or name another after the URL's last /",
     ),
 ];
 
@@ -146,5 +155,19 @@ mod tests {
         }
         let other = TlsFiles { ca: Some("other.pem".into()), ..TlsFiles::default() };
         assert_eq!(TlsFiles::of(&other.on(&all.on("rediss://db"))).ca, other.ca);
+    }
+
+    #[test]
+    fn what_a_server_says_of_a_wrong_url_has_a_remedy() {
+        for (text, remedied) in [
+            ("tls handshake eof", "without TLS"),
+            ("received corrupt message of type InvalidContentType", "without TLS"),
+            ("FATAL:  database \"nope\" does not exist", "make that database"),
+            ("ERROR 1049 (42000): Unknown database 'nope'", "make that database"),
+            ("WRONGPASS invalid username-password pair", "another user or password"),
+        ] {
+            assert!(remedy(text).is_some_and(|told| told.contains(remedied)), "{text}");
+        }
+        assert_eq!(remedy("Connection refused"), None);
     }
 }

@@ -14,16 +14,23 @@ use super::tls::TlsFiles;
 /// assert_eq!(redact("http://a:2379,http://b:2379"), "http://a:2379,http://b:2379");
 /// ```
 pub fn redact(url: &str) -> String {
-    let without_userinfo: Vec<String> = url
-        .split("://")
-        .map(|piece| match piece.rsplit_once('@') {
+    let mut without_userinfo = Vec::new();
+    let mut before = "";
+    for piece in url.split("://") {
+        // What is said of a URL begins behind a colon and a space, and may have an `@` in it.
+        let (place, said) = piece.split_at(piece.find(": ").unwrap_or(piece.len()));
+        let shown = match place.rsplit_once('@') {
             Some((login, rest)) => match login.split_once(':') {
                 Some((user, _)) => format!("{user}:***@{rest}"),
-                None => piece.to_owned(),
+                // There a word alone is a token.
+                None if TOKENS.contains(&scheme_of(before)) => format!("***@{rest}"),
+                None => place.to_owned(),
             },
-            None => piece.to_owned(),
-        })
-        .collect();
+            None => place.to_owned(),
+        };
+        without_userinfo.push(shown + said);
+        before = piece;
+    }
     let mut shown = String::new();
     let mut rest = without_userinfo.join("://");
     // libpq also takes `?password=…` and `password=…` among other words.
@@ -36,8 +43,16 @@ pub fn redact(url: &str) -> String {
     shown + &rest
 }
 
+/// What stands last before a `://`.
+fn scheme_of(before: &str) -> &str {
+    before.rsplit(|c: char| !c.is_ascii_alphanumeric() && !"+-.".contains(c)).next().unwrap_or_default()
+}
+
+/// Schemes of URLs in which the word before the `@` lets somebody in.
+const TOKENS: [&str; 2] = ["nats", "tls"];
+
 /// A URL, or an address without a scheme, taken apart.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
     /// Empty when there is none.
     pub(super) scheme: String,
@@ -122,6 +137,18 @@ mod tests {
             ("http://a:p@h1:1,http://b:q@h2:2", "http://a:***@h1:1,http://b:***@h2:2"),
             ("postgres://db/x?user=me&password=s3cret&a=b", "postgres://db/x?user=me&password=***&a=b"),
             ("host=db PASSWORD=s3cret user=me", "host=db PASSWORD=*** user=me"),
+            ("nats://t0ken@h:1", "nats://***@h:1"),
+            ("no answer at tls://t0ken@h:1, tls://t0ken@i", "no answer at tls://***@h:1, tls://***@i"),
+            (
+                "rediss+sentinel://me:s3cret@a,b/x?sentinel-password=oth3r",
+                "rediss+sentinel://me:***@a,b/x?sentinel-password=***",
+            ),
+            ("zookeeper+tls://me@h", "zookeeper+tls://me@h"),
+            (
+                "no answer at redis://h:1: a user before its @",
+                "no answer at redis://h:1: a user before its @",
+            ),
+            ("mysql://me:s3cret@h:1: denied for 'me'@'h'", "mysql://me:***@h:1: denied for 'me'@'h'"),
             ("not a url", "not a url"),
         ] {
             assert_eq!(redact(url), shown);

@@ -35,13 +35,10 @@ impl AskError {
         match self {
             Self::Url(reason) => ServerError::BadUrl { product, url, reason },
             Self::Missing(error) => error,
-            Self::Silent(reason) => {
-                let reason = match remedy(&reason) {
-                    Some(remedy) => format!("{reason}: {remedy}"),
-                    None => reason,
-                };
-                ServerError::Unreachable { product, url, reason }
-            }
+            Self::Silent(reason) => match remedy(&reason) {
+                Some(remedy) => ServerError::Refused { product, url, reason: format!("{reason}: {remedy}") },
+                None => ServerError::Unreachable { product, url, reason },
+            },
         }
     }
 }
@@ -72,7 +69,14 @@ pub(super) async fn open(address: &Address) -> Result<Box<dyn Stream>, AskError>
 
 /// Goes over to TLS.
 pub(super) async fn secure(stream: TcpStream, address: &Address) -> Result<Box<dyn Stream>, AskError> {
-    let secured = timeout(PATIENCE, secured(stream, address)).await.map_err(|_| no_answer())?;
+    let secured = timeout(PATIENCE, secured(stream, address)).await;
+    // A server that waits for a line of its own protocol says nothing to a handshake.
+    let secured = secured.map_err(|_| {
+        AskError::Silent(format!(
+            "connected, but no answer to a handshake of TLS within {} s",
+            PATIENCE.as_secs()
+        ))
+    })?;
     secured.map_err(AskError::Silent)
 }
 
@@ -96,27 +100,54 @@ pub(super) fn no_answer() -> AskError {
     AskError::Silent(format!("connected, but no answer within {} s", PATIENCE.as_secs()))
 }
 
-/// The addresses of a comma-separated list of URLs, whose parameters stand at its end, and whose schemes, if not all have one,
-/// before the first.
+/// The addresses of a comma-separated list of URLs, whose parameters stand at its end, and whose schemes and logins, if not all have
+/// one, before the first.
 pub(super) fn addresses(
     list: &str,
     default_port: u16,
     spoken: impl Fn(Address) -> Result<Address, String>,
 ) -> Result<Vec<Address>, AskError> {
     let (places, parameters) = list.split_once('?').map_or((list, None), |(p, q)| (p, Some(q)));
-    let mut scheme = "";
+    let (mut scheme, mut login) = (String::new(), String::new());
     let mut addresses = Vec::new();
     for place in places.split(',').map(str::trim) {
-        let url = match place.split_once("://") {
-            Some((own, _)) => {
-                scheme = own;
-                place.to_owned()
+        let place = match place.split_once("://") {
+            Some((own, place)) => {
+                scheme = format!("{own}://");
+                place
             }
-            None if scheme.is_empty() => place.to_owned(),
-            None => format!("{scheme}://{place}"),
+            None => place,
         };
+        let place = match place.rsplit_once('@') {
+            Some((own, place)) => {
+                login = format!("{own}@");
+                place
+            }
+            None => place,
+        };
+        let url = format!("{scheme}{login}{place}");
         let url = parameters.map_or_else(|| url.clone(), |parameters| format!("{url}?{parameters}"));
         addresses.push(Address::parse(&url, default_port).and_then(&spoken).map_err(AskError::Url)?);
     }
     Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheme_and_login_of_the_first_are_those_of_all_that_have_none() {
+        let list = "https://me:s3c%2Fret@a,b:7,http://other:x@c/root?ssl-ca=/ca.pem";
+        let shown: Vec<_> = addresses(list, 2379, Ok)
+            .unwrap()
+            .into_iter()
+            .map(|one| (one.scheme.clone(), one.password.clone().unwrap_or_default(), one.socket()))
+            .collect();
+        let of = |scheme: &str, password: &str, socket: &str| (scheme.into(), password.into(), socket.into());
+        assert_eq!(
+            shown,
+            [of("https", "s3c/ret", "a:2379"), of("https", "s3c/ret", "b:7"), of("http", "x", "c:2379")]
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
@@ -10,8 +10,10 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::chance::Chance;
+use super::troubles::{Troubles, Way};
 use crate::engine::Clock;
-use crate::model::NodeId;
+use crate::model::{Fault, NodeId};
 
 /// How far ahead pauses are drawn; a run that lasts longer sees none beyond.
 const PAUSES_UNTIL_NS: u64 = 60_000_000_000;
@@ -52,11 +54,13 @@ pub struct Pauses {
 pub struct World {
     clock: Clock,
     weather: Weather,
-    rng: Mutex<ChaCha8Rng>,
+    chance: Mutex<Chance>,
     /// Of each node; the server's is the last.
     clocks: Vec<LocalClock>,
     /// Of each node, by time.
     pauses: Vec<Vec<Range<u64>>>,
+    /// What is broken on purpose.
+    troubles: Troubles,
     /// Messages under way, and what else goes on at nodes.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -91,7 +95,16 @@ impl World {
         });
         let clocks = clocks.collect();
         let pauses = (0..nodes).map(|_| draw_pauses(weather.pauses.as_ref(), &mut rng)).collect();
-        Self { clock, weather, rng: Mutex::new(rng), clocks, pauses, tasks: Mutex::default() }
+        let (chance, troubles) = (Mutex::new(Chance::Stream(Box::new(rng))), Troubles::default());
+        Self { clock, weather, chance, clocks, pauses, troubles, tasks: Mutex::default() }
+    }
+
+    /// The same with faults of links and of the server, which may overlap; their times count from this stamp. Nodes that stand still
+    /// are the [clock's](Clock::virtual_time_with). What is drawn from then on hangs on the moment alone.
+    #[must_use]
+    pub fn with_faults(self, origin_ns: u64, faults: &[Fault], seed: u64) -> Self {
+        let chance = Mutex::new(Chance::Moment { seed, last: (0, 0) });
+        Self { troubles: Troubles::new(origin_ns, faults), chance, ..self }
     }
 
     pub(super) fn now_ns(&self) -> u64 {
@@ -104,16 +117,24 @@ impl World {
 
     /// A pause between two tries of a waiter, of no fixed length: those who ask again must not do so in step.
     pub(super) async fn between_tries(&self) {
-        let ns = self.rng().random_range(RETRY_NS / 2..RETRY_NS * 3 / 2);
-        self.sleep_until(self.now_ns() + ns).await;
+        let now_ns = self.now_ns();
+        let ns = self.chance().of(now_ns, RETRY_NS / 2..RETRY_NS * 3 / 2);
+        self.sleep_until(now_ns + ns).await;
     }
 
     pub(super) fn clock_of(&self, node: NodeId) -> LocalClock {
         self.clocks[usize::from(node.0)]
     }
 
-    pub(super) fn server_clock(&self) -> LocalClock {
-        self.clocks[self.clocks.len() - 1]
+    /// What the server's clock shows.
+    pub(super) fn server_ns(&self) -> u64 {
+        let now_ns = self.now_ns();
+        self.clocks[self.clocks.len() - 1].local_ns(now_ns) + self.troubles.ahead_ns(now_ns)
+    }
+
+    /// How often the server has been killed so far.
+    pub(super) fn server_starts(&self) -> usize {
+        self.troubles.server_starts(self.now_ns())
     }
 
     pub(super) fn drift(&self) -> f64 {
@@ -133,38 +154,47 @@ impl World {
         if let Some(pause) = pauses.get(next).filter(|pause| pause.start <= now_ns) {
             self.sleep_until(pause.end).await;
         }
+        self.clock.of(node).awake().await;
     }
 
     /// How long a message takes; `None`: for ever.
     pub(super) fn delay_ns(&self) -> Option<u64> {
-        let mut rng = self.rng();
-        if rng.random_bool(self.weather.dropped) {
+        let (now_ns, mut chance) = (self.now_ns(), self.chance());
+        if chance.happens(now_ns, self.weather.dropped) {
             None
-        } else if rng.random_bool(self.weather.slow) {
-            Some(rng.random_range(self.weather.slow_ns.clone()))
+        } else if chance.happens(now_ns, self.weather.slow) {
+            Some(chance.of(now_ns, self.weather.slow_ns.clone()))
         } else {
-            Some(rng.random_range(self.weather.delay_ns.clone()))
+            Some(chance.of(now_ns, self.weather.delay_ns.clone()))
         }
+    }
+
+    /// When a message of a node arrives that is sent now and takes so long; or when it is lost.
+    pub(super) fn arrives_ns(&self, node: NodeId, way: Way, takes_ns: u64) -> Result<u64, u64> {
+        self.troubles.arrives_ns(node, way, self.now_ns(), takes_ns)
     }
 
     /// Sends a request; it is answered when it arrives, at the server, and the answer may be lost on its way. Once
     /// sent it is under way, whoever waits for the answer.
     pub(super) fn send<A: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
+        node: NodeId,
         at_server: impl FnOnce() -> A + Send + 'static,
     ) -> oneshot::Receiver<A> {
         let (answer, answered) = oneshot::channel();
         let (there_ns, back_ns) = (self.delay_ns(), self.delay_ns());
-        let clock = self.clock.clone();
+        let world = Arc::clone(self);
         self.spawn(async move {
-            let take = async |delay_ns: Option<u64>| match delay_ns {
-                Some(delay_ns) => clock.sleep_until(clock.now_ns() + delay_ns).await,
-                // Nobody is told that a message is lost: the channel stays open.
-                None => std::future::pending().await,
+            let take = async |way: Way, delay_ns: Option<u64>| {
+                match delay_ns.and_then(|delay_ns| world.arrives_ns(node, way, delay_ns).ok()) {
+                    Some(arrives_ns) => world.sleep_until(arrives_ns).await,
+                    // Nobody is told that a message is lost: the channel stays open.
+                    None => std::future::pending().await,
+                }
             };
-            take(there_ns).await;
+            take(Way::There, there_ns).await;
             let ret = at_server();
-            take(back_ns).await;
+            take(Way::Back, back_ns).await;
             // Whoever asked may have given up.
             let _gone = answer.send(ret).is_err();
         });
@@ -200,8 +230,8 @@ impl World {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
-    fn rng(&self) -> MutexGuard<'_, ChaCha8Rng> {
-        self.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    fn chance(&self) -> MutexGuard<'_, Chance> {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

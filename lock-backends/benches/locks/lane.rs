@@ -101,6 +101,11 @@ impl Lane {
         Self { label: "bare client".to_owned(), pairs, crowd: None, per_s: Vec::new() }
     }
 
+    /// Pairs a second, of each round.
+    pub(crate) fn per_s(&self) -> &[f64] {
+        &self.per_s
+    }
+
     pub(crate) async fn close(self) {
         drop(self.pairs);
         let Some(crowd) = self.crowd.and_then(Arc::into_inner) else { return };
@@ -170,7 +175,8 @@ pub(crate) fn table(title: &str, lanes: &[Lane]) {
     println!();
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// Of an even number the upper one.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

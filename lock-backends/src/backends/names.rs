@@ -2,10 +2,10 @@
 
 /// Every variant of this crate, in this build or not, by the feature that brings it.
 pub(super) const BY_FEATURE: &[(&str, &[&str])] = &[
-    ("redis", &["redis-poll", "redis-pubsub", "redis-fenced", "redis-queue"]),
-    ("postgres", &["pg-session", "pg-mux", "pg-xact", "pg-lease"]),
-    ("etcd", &["etcd-cas", "etcd-queue", "etcd-v3lock"]),
-    ("zookeeper", &["zk-seq", "zk-crate"]),
+    ("redis", &["redis-poll", "redis-pubsub", "redis-fenced", "redis-queue", "redis-naive", "redis-redlock"]),
+    ("postgres", &["pg-session", "pg-mux", "pg-xact", "pg-row", "pg-lease"]),
+    ("etcd", &["etcd-cas", "etcd-queue", "etcd-v3lock", "etcd-v3lock-checked"]),
+    ("zookeeper", &["zk-seq", "zk-herd", "zk-ephemeral", "zk-crate"]),
     ("mariadb", &["mysql-get-lock", "mysql-lease"]),
     ("nats", &["nats-kv"]),
 ];

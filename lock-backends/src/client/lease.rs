@@ -53,6 +53,14 @@ impl Lease {
     }
 }
 
+/// Until the session hears of a loss. Cancel safe.
+async fn news(session: &dyn LockSession) {
+    match session.news() {
+        Some(news) => news.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// All that a node holds, in the order of the grants.
 ///
 /// Invariant: what is lost or being released is not in here, and what is not in here is never renewed.
@@ -144,7 +152,11 @@ impl Leases {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         timer.tick().await; // the first one is immediate
         loop {
-            timer.tick().await;
+            tokio::select! {
+                biased;
+                () = news(session) => {}
+                _ = timer.tick() => {}
+            }
             let held: Vec<Arc<Lease>> = self.lock().held.values().cloned().collect();
             let grants: Vec<Arc<Grant>> = held.iter().map(|lease| Arc::clone(&lease.grant)).collect();
             // After a whole ttl all that it could have renewed is over, so dropping it half-way does no harm.

@@ -76,6 +76,7 @@ impl MemoryServer {
             server: Arc::clone(self),
             link: watch::Sender::new(Link::Up),
             lost: CancellationToken::new(),
+            news: Notify::new(),
             operations: Operations::default(),
         })
     }
@@ -129,6 +130,7 @@ pub(super) struct MemorySession {
     pub(super) server: Arc<MemoryServer>,
     pub(super) link: watch::Sender<Link>,
     pub(super) lost: CancellationToken,
+    pub(super) news: Notify,
     operations: Operations,
 }
 
@@ -220,6 +222,10 @@ impl LockSession for MemorySession {
             self.back().await;
             Ok(Renewal { session: Validity::NoLease, grants })
         })
+    }
+
+    fn news(&self) -> Option<&Notify> {
+        Some(&self.news)
     }
 
     fn release<'a>(&'a self, grant: &'a Grant) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {

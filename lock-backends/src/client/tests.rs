@@ -121,6 +121,20 @@ async fn a_renewal_that_finds_the_key_gone_tells_only_that_holder() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_hears_of_a_loss_tells_its_holder_without_waiting_for_the_next_renewal() {
+    let server = MemoryServer::new(Cheat::Honest);
+    let a = plain(&server);
+    let gone = a.client.acquire_request(ask("a")).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    server.delete("a");
+    a.session.news.notify_one();
+    gone.lost().cancelled().await;
+    // A round trip of some 6 ms; the next renewal by the clock is a second away.
+    assert!(begun.elapsed() < Duration::from_millis(20), "{:?}", begun.elapsed());
+    assert!(matches!(gone.release().await, Err(LockError::AlreadyLost)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_pause_the_validity_shows_the_loss_before_any_task_ran() {
     let server = MemoryServer::new(Cheat::Honest);
     let a = plain(&server);

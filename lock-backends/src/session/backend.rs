@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::{Now, SinceStart};
@@ -76,6 +77,12 @@ pub trait LockSession: Send + Sync + fmt::Debug {
     /// # Errors
     /// A failed renewal is not a loss: the lease runs on until its last acknowledged validity.
     fn renew<'a>(&'a self, grants: &'a [Arc<Grant>]) -> BoxFuture<'a, Result<Renewal, LockError>>;
+
+    /// Notified when the session has heard that a grant may be lost: the next [`LockSession::renew`] comes at once then, and
+    /// tells. `None`: it hears of that only from renewals.
+    fn news(&self) -> Option<&Notify> {
+        None
+    }
 
     /// Gives the keys back. Never reports a lost lock as released.
     ///

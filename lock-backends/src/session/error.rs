@@ -92,6 +92,10 @@ const REMEDIES: &[(&[&str], &str)] = &[
         &["corrupt message", "invalidcontenttype", "does not support tls"],
         "the server does not speak TLS on this port: use another port, or the URL without TLS",
     ),
+    (
+        &["handshake eof"],
+        "the server hung up in the middle of the handshake, as who does not speak TLS on this port: use another port, or the URL without TLS",
+    ),
 ];
 
 #[cfg(test)]
@@ -106,6 +110,7 @@ mod tests {
             ("certificate not valid for name \"a\"", "another host"),
             ("received fatal alert: CertificateRequired", "ssl-cert"),
             ("received corrupt message of type InvalidContentType", "without TLS"),
+            ("tls handshake eof", "without TLS"),
         ] {
             assert!(remedy(text).unwrap().contains(remedied), "{text}");
         }

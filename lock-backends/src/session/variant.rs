@@ -63,9 +63,42 @@ pub struct Variant {
     pub open: fn(&Endpoint) -> Result<Box<dyn LockBackend>, LockError>,
 }
 
+impl Variant {
+    /// Contracts of the conformance suite that it breaks on purpose; nothing of one that is there to be used.
+    #[must_use]
+    pub fn breaks(&self) -> &'static [&'static str] {
+        match self.class {
+            SafetyClass::Unsafe { breaks, .. } => breaks,
+            SafetyClass::Timed | SafetyClass::Fenced | SafetyClass::Atomic => &[],
+        }
+    }
+
+    /// Contracts that it may break: what comes of a run tells nothing of them.
+    #[must_use]
+    pub fn breaks_by_chance(&self) -> &'static [&'static str] {
+        match self.class {
+            SafetyClass::Unsafe { by_chance, .. } => by_chance,
+            SafetyClass::Timed | SafetyClass::Fenced | SafetyClass::Atomic => &[],
+        }
+    }
+
+    /// Whether it is there to be caught, and never to be used.
+    #[must_use]
+    pub fn is_unsafe(&self) -> bool {
+        matches!(self.class, SafetyClass::Unsafe { .. })
+    }
+}
+
 /// How far a variant's exclusion goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SafetyClass {
+    /// Lets two in where no clock and no server failed: a known mistake, built to be caught.
+    Unsafe {
+        /// The contracts of the conformance suite that it breaks.
+        breaks: &'static [&'static str],
+        /// Those that it breaks where an answer comes late enough, which no test can order.
+        by_chance: &'static [&'static str],
+    },
     /// Exclusive while clocks run at similar rates, pauses stay below the lease's margin and the server's state survives.
     Timed,
     /// [`SafetyClass::Timed`], with a token: exclusive at a resource that checks it.

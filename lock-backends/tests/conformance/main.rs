@@ -35,11 +35,16 @@ fn in_process() {
     conforms(None);
 }
 
+/// The contract that all variants of a server are put to together.
+const SLOW_DISK: &str = "a_lease_outlasts_a_slow_disk_or_its_loss_is_told_before_another_has_the_key";
+
 /// Runs every contract of every variant of that server; a broken one does not hide the next.
 fn conforms(server: Option<&str>) {
     // Side by side they would take each other's processor, and leases end by the clock.
     static ONE_SERVER_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_SERVER_AT_A_TIME.lock().unwrap_or_else(|broken| broken.into_inner());
+    // A line for each contract that is broken, on purpose or not; a backtrace of each would bury which.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let variants = match server.map(backends::server) {
         None => backends::LOCAL,
         Some(Some(server)) => server.variants,
@@ -63,13 +68,15 @@ fn conforms(server: Option<&str>) {
                 let contract = links::a_restarted_server_keeps_the_locks_apart(&bench, running);
                 match timeout(PATIENCE * 3, AssertUnwindSafe(contract).catch_unwind()).await {
                     Ok(Ok(())) => eprintln!("holds    {name}"),
-                    _ => broken.push(name),
+                    Ok(Err(_)) => broken.push(name),
+                    Err(_) => broken.push(format!("{name} (hung)")),
                 }
             }
         }
         if let Some(mut running) = running {
-            let benches: Vec<_> =
-                variants.iter().map(|variant| Bench::new(variant, running.endpoint())).collect();
+            // All have one server, so that one who breaks it cannot be told alone.
+            let told = variants.iter().filter(|variant| !variant.breaks().contains(&SLOW_DISK));
+            let benches: Vec<_> = told.map(|variant| Bench::new(variant, running.endpoint())).collect();
             let contract = disk::a_lease_outlasts_a_slow_disk_or_its_loss_is_told_before_another_has_the_key(
                 &benches,
                 &mut running,
@@ -83,6 +90,10 @@ fn conforms(server: Option<&str>) {
 
 async fn run_contracts(bench: &Bench) -> Vec<String> {
     let mut broken = Vec::new();
+    const CONTRACTS: &str = include_str!("main.rs");
+    let broken_by_some = [bench.variant.breaks(), bench.variant.breaks_by_chance()].concat();
+    let unknown = broken_by_some.iter().filter(|name| !CONTRACTS.contains(&format!("::{name}")));
+    broken.extend(unknown.map(|name| format!("{}: there is no contract {name}", bench.variant.name)));
     let has_server = backends::server_of(bench.variant).is_some();
     let Variant { capabilities, .. } = *bench.variant;
     macro_rules! run {
@@ -90,7 +101,12 @@ async fn run_contracts(bench: &Bench) -> Vec<String> {
             let name = format!("{}: {}", bench.variant.name, stringify!($contract));
             let promised = true $(&& $promised)?;
             if promised {
+                let broken_on_purpose = bench.variant.breaks().contains(&stringify!($contract));
+                let by_chance = bench.variant.breaks_by_chance().contains(&stringify!($contract));
                 match timeout(PATIENCE * 3, AssertUnwindSafe($subject::$contract(bench)).catch_unwind()).await {
+                    Ok(Ok(())) if broken_on_purpose => broken.push(format!("{name} (holds, and is said to be broken)")),
+                    Ok(Err(_)) if broken_on_purpose => eprintln!("breaks   {name}: on purpose"),
+                    Ok(Err(_)) if by_chance => eprintln!("breaks   {name}: on purpose, by chance"),
                     Ok(Ok(())) => eprintln!("holds    {name}"),
                     Ok(Err(_)) => broken.push(name),
                     Err(_) => broken.push(format!("{name} (hung)")),

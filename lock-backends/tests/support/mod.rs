@@ -156,7 +156,7 @@ pub(crate) async fn say(server: &Server, command: &str) -> String {
     let (password, address) = server.endpoint().strip_prefix("redis://:").unwrap().split_once('@').unwrap();
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(format!("AUTH {password}\r\n").as_bytes()).await.unwrap();
-    let mut answer = [0; 256];
+    let mut answer = [0; 16_384];
     connection.read_exact(&mut answer[.."+OK\r\n".len()]).await.unwrap();
     connection.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
     let n = connection.read(&mut answer).await.unwrap();

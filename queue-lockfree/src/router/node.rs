@@ -206,10 +206,15 @@ impl Node {
 
     /// The owner by this node's view; waits for the first view.
     async fn owner_of(&self, key: &str, deadline_ns: u64) -> Result<NodeId, SubmitError> {
-        let membership = &self.owner.ownership.membership;
-        if let Some(owner) = membership.view().owner(key) {
+        if let Some(owner) = self.owner.ownership.membership.view().owner(key) {
             return Ok(owner);
         }
+        // Large, and rare.
+        Box::pin(self.first_owner_of(key, deadline_ns)).await
+    }
+
+    async fn first_owner_of(&self, key: &str, deadline_ns: u64) -> Result<NodeId, SubmitError> {
+        let membership = &self.owner.ownership.membership;
         let mut changes = membership.subscribe();
         loop {
             if let Some(owner) = membership.view().owner(key) {

@@ -4,12 +4,14 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
+use super::scales::Scale;
 use crate::format;
 
 /// An axis: its name, range and labelled ticks.
 #[derive(Clone)]
 pub(super) struct Axis {
     pub(super) name: &'static str,
+    pub(super) scale: Scale,
     pub(super) from: f64,
     pub(super) to: f64,
     pub(super) ticks: Vec<(f64, String)>,
@@ -33,7 +35,18 @@ impl Axis {
             let decimals = (-step.log10().floor()).max(0.0) as usize;
             (at, if at >= 1e3 { format::significant(at) } else { format!("{at:.decimals$}") })
         };
-        Self { name, from: 0.0, to: greatest * 1.05, ticks: (0..=steps).map(label).collect() }
+        let ticks = (0..=steps).map(label).collect();
+        Self { name, scale: Scale::Linear, from: 0.0, to: greatest * 1.05, ticks }
+    }
+
+    /// Seconds before and after something, which is at 0.
+    pub(super) fn around(name: &'static str, from: f64, to: f64) -> Self {
+        let right = Self::from_zero(name, to.max(-from));
+        let before = right.ticks.iter().skip(1).map(|(at, text)| (-at, format!("−{text}")));
+        let mut ticks: Vec<_> = before.filter(|(at, _)| *at >= from).collect();
+        ticks.reverse();
+        ticks.extend(right.ticks.iter().filter(|(at, _)| *at <= to).cloned());
+        Self { from, to, ticks, ..right }
     }
 
     /// Durations on a log scale; positions are log10 of nanoseconds.
@@ -49,7 +62,7 @@ impl Axis {
         let fine = to - from < 2.1;
         let wanted = |at: &f64| (from..=to).contains(at) && (fine || (at - at.round()).abs() < 1e-9);
         let ticks = ladder.into_iter().filter(wanted).map(|at| (at, format::tick(10_f64.powf(at)))).collect();
-        Self { name, from, to, ticks }
+        Self { name, scale: Scale::LogNs, from, to, ticks }
     }
 
     /// Rates on a log scale; positions are log10 of the rate.
@@ -59,7 +72,8 @@ impl Axis {
         let (from, to) = if least > greatest { (0.0, 3.0) } else { (least - 0.05, greatest + 0.05) };
         let ladder = (-2..=7).flat_map(|decade| [1.0, 2.0, 5.0].map(|m: f64| f64::from(decade) + m.log10()));
         let ticks = ladder.filter(|at| (from..=to).contains(at));
-        Self { name, from, to, ticks: ticks.map(|at| (at, format::significant(10_f64.powf(at)))).collect() }
+        let ticks = ticks.map(|at| (at, format::significant(10_f64.powf(at)))).collect();
+        Self { name, scale: Scale::Log, from, to, ticks }
     }
 
     /// Shares from the median down on the tail's own scale: positions are log10(1 ÷ (1 − share)).
@@ -69,17 +83,30 @@ impl Axis {
         let ticks = marks.into_iter().chain(more).map(|(share, text)| (tail_of(share), text.to_owned()));
         Self {
             name,
+            scale: Scale::Tail,
             from: tail_of(0.5),
             to: deepest,
             ticks: ticks.filter(|(at, _)| *at <= deepest + 1e-9).collect(),
         }
     }
 
+    /// What a position means, and the ends.
+    pub(super) fn scale(&self) -> (Scale, f64, f64) {
+        (self.scale, self.from, self.to)
+    }
+
+    /// Values one beside the other, whatever lies between them, each at its number.
+    pub(super) fn places(values: impl ExactSizeIterator<Item = String>) -> Self {
+        let last = values.len().saturating_sub(1) as f64;
+        let ticks = values.enumerate().map(|(place, value)| (place as f64, value)).collect();
+        Self { name: "", scale: Scale::Strips, from: -0.15, to: last + 0.15, ticks }
+    }
+
     /// An axis of `rows` strips, named from the top down.
     pub(super) fn strips(names: impl ExactSizeIterator<Item = String>) -> Self {
         let rows = names.len() as f64;
         let ticks = names.enumerate().map(|(place, name)| (rows - place as f64 - 0.5, name)).collect();
-        Self { name: "", from: 0.0, to: rows, ticks }
+        Self { name: "", scale: Scale::Strips, from: 0.0, to: rows, ticks }
     }
 }
 
@@ -126,6 +153,11 @@ pub(super) fn tail_of(share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_axis_around_something_has_ticks_on_both_sides() {
+        assert_eq!(labels(&Axis::around("", -2.0, 6.0)), ["−2", "−1", "0", "1", "2", "3", "4", "5", "6"]);
+    }
 
     fn labels(axis: &Axis) -> Vec<String> {
         axis.ticks.iter().map(|(_, text)| text.replace('\u{202f}', " ")).collect()

@@ -2,8 +2,8 @@
 
 use super::axis::{Axis, log_ns};
 use super::figure::Chart;
-use super::palette::Look;
-use super::plot::{Strip, WIDTH, strips, strips_height};
+use super::look::Look;
+use super::plot::{Strip, WIDTH, strips, strips_height, strips_scales};
 use super::svg::{Named, image};
 use crate::matrix::{by_role, quantile};
 use crate::table::{Cell, Head};
@@ -33,7 +33,7 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     let title = "The bystander";
     let caption = "One step on a private key with no hold, every 50 ms beside the load, all blocks merged. Filled: p50; \
                    hollow: p99. The scale is logarithmic.";
-    let named = Named { id: "bystander", title, description: caption };
+    let named = Named { id: "bystander", title, description: caption, scales: strips_scales(&axis, &rows) };
     let svg = image(&named, (WIDTH, strips_height(rows.len())), |area| strips(area, &axis, &rows))?;
     let head = vec![Head::number("Probes", ""), Head::number("p50", ""), Head::number("p99", "")];
     let data = by_role(comparison, head, |row| {

@@ -2,8 +2,8 @@
 
 use super::axis::Axis;
 use super::figure::Chart;
-use super::palette::Look;
-use super::plot::{Strip, WIDTH, strips, strips_height};
+use super::look::Look;
+use super::plot::{Strip, WIDTH, strips, strips_height, strips_scales};
 use super::svg::{Named, image};
 use crate::format::{self, MISSING};
 use crate::matrix::CONTROLS;
@@ -19,7 +19,10 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     }
     let look = |carried: &Carried| {
         let place = comparison.rows.iter().position(|row| row.contender == carried.contender);
-        place.and_then(|place| looks.get(place)).copied().unwrap_or(Look::CONTROL)
+        place
+            .and_then(|place| looks.get(place))
+            .copied()
+            .unwrap_or_else(|| Look::of_control(&carried.contender))
     };
     let rows: Vec<Strip> = all
         .iter()
@@ -36,7 +39,7 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     let caption = "The highest rate of tasks that meets the service level. A dot is a block, the bar their range, the upright \
                    stroke their geometric mean. Controls are grey: they are ceilings.";
     let axis = Axis::from_zero("tasks per second", greatest);
-    let named = Named { id: "capacity", title, description: caption };
+    let named = Named { id: "capacity", title, description: caption, scales: strips_scales(&axis, &rows) };
     let svg = image(&named, (WIDTH, strips_height(rows.len())), |area| strips(area, &axis, &rows))?;
     let blocks = all.iter().flat_map(|carried| &carried.blocks).map(|(block, _)| *block).max().unwrap_or(0);
     let mut head = vec![Head::number("Mean /s", "geometric")];

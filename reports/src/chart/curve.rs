@@ -5,8 +5,8 @@ use harness::record::{Histogram, Role, RunRecord};
 
 use super::axis::{Axis, log_ns};
 use super::figure::{Chart, key};
-use super::palette::Look;
-use super::plot::{Line, WIDTH, lines_over};
+use super::look::Look;
+use super::plot::{Line, WIDTH, lines_over, lines_scales};
 use super::svg::{Named, image};
 use crate::format::{self, MISSING};
 use crate::matrix::quantile;
@@ -50,7 +50,7 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
          stopped, since it could no longer meet that, it is what it would have come to. Controls are grey.",
         format::duration(limit_ns)
     );
-    let named = Named { id: "curve", title, description: &caption };
+    let named = Named { id: "curve", title, description: &caption, scales: lines_scales(420, &x, &y) };
     let svg = image(&named, (WIDTH, 420), |area| lines_over(area, &x, &y, &curves, &shaded))?;
     let head = vec![
         Head::number("Offered /s", ""),

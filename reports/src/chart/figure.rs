@@ -1,6 +1,7 @@
 //! A chart as a page takes it.
 
-use super::palette::{Look, SERIES};
+use super::look::Look;
+use super::palette::SERIES;
 use crate::table::Table;
 
 /// A chart, ready for a page.
@@ -20,9 +21,16 @@ pub(crate) struct Key {
     pub(crate) name: String,
     pub(crate) colour: &'static str,
     pub(crate) dashes: &'static str,
+    /// The class of all that is drawn so.
+    pub(crate) class: String,
 }
 
 /// The legend of a line of that look.
-pub(super) fn key(name: &str, look: Look) -> Key {
-    Key { name: name.to_owned(), colour: SERIES[look.colour].name, dashes: look.dashes() }
+pub(crate) fn key(name: &str, look: Look) -> Key {
+    Key {
+        name: name.to_owned(),
+        colour: SERIES[look.colour].name,
+        dashes: look.dashes(),
+        class: look.class(),
+    }
 }

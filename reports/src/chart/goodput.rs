@@ -2,15 +2,16 @@
 
 use super::axis::Axis;
 use super::figure::Chart;
-use super::palette::Look;
-use super::plot::{Strip, WIDTH, strips, strips_height};
+use super::look::Look;
+use super::plot::{Strip, WIDTH, strips, strips_height, strips_scales};
 use super::svg::{Named, image};
 use crate::matrix::by_role;
 use crate::table::{Cell, Head};
 use crate::{Comparison, ReportError, format};
 
 pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Chart>, ReportError> {
-    if comparison.rows.is_empty() {
+    // What is the same for all is said in a sentence.
+    if comparison.goodput_is_alike() {
         return Ok(None);
     }
     let rows: Vec<Strip> = comparison
@@ -31,7 +32,7 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     let caption = "Tasks per second that completed within the arrival window. A dot is a block, the bar their range, the upright \
                    stroke their median. Controls are grey.";
     let axis = Axis::from_zero("completed tasks per second", greatest);
-    let named = Named { id: "goodput", title, description: caption };
+    let named = Named { id: "goodput", title, description: caption, scales: strips_scales(&axis, &rows) };
     let svg = image(&named, (WIDTH, strips_height(rows.len())), |area| strips(area, &axis, &rows))?;
     let blocks = comparison.rows.iter().flat_map(|row| &row.records).map(|run| run.block).max().unwrap_or(0);
     let mut head = vec![Head::number("Median /s", "")];
@@ -56,4 +57,25 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
         legend: Vec::new(),
         data,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn goodput_that_is_alike_for_all_is_not_drawn() {
+        let mut comparison = fixture::small();
+        let drawn = |comparison: &Comparison| draw(comparison, &Look::of_rows(comparison)).unwrap().is_some();
+        let all = [399.0, 400.0, 401.0];
+        for row in &mut comparison.rows {
+            row.goodput_per_s = crate::Spread::of(all);
+        }
+        assert!(!drawn(&comparison), "400 for all");
+        comparison.rows[0].goodput_per_s = crate::Spread::of([300.0, 310.0]);
+        assert!(drawn(&comparison));
+        comparison.rows.truncate(1);
+        assert!(!drawn(&comparison), "there is nobody to compare it with");
+    }
 }

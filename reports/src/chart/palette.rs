@@ -1,8 +1,4 @@
-//! Colours of both themes and the look of each row, the same in all charts: colour *and* dash pattern.
-
-use harness::record::Role;
-
-use crate::Comparison;
+//! Colours of both themes.
 
 /// A colour in the light and in the dark theme, by the name of its CSS variable.
 pub(crate) struct Colour {
@@ -46,42 +42,6 @@ pub(crate) const SERIES: &[Colour] = &[
 /// Hair lines that carry no meaning.
 pub(crate) const RULES: &[Colour] = &[colour("rule", 0xdc_df_e5, 0x34_3a_45)];
 
-/// Place of the colour of all controls in [`SERIES`].
-const CONTROL: usize = SERIES.len() - 1;
-
-/// SVG dash patterns; the first is solid.
-const DASHES: &[&str] = &["", "7 3", "2 3", "10 3 2 3"];
-
-/// How a row looks in every chart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Look {
-    /// Place in [`SERIES`].
-    pub(crate) colour: usize,
-    /// Place in the dash patterns.
-    pub(crate) dash: usize,
-}
-
-impl Look {
-    /// The look of each row, in the order of the rows.
-    pub(crate) fn of_rows(comparison: &Comparison) -> Vec<Self> {
-        let contenders = comparison.contenders().count();
-        let look = |(place, role)| match role {
-            Role::Contender => {
-                Self { colour: place % CONTROL, dash: (place + place / CONTROL) % DASHES.len() }
-            }
-            Role::Control => Self { colour: CONTROL, dash: (place - contenders + 1) % DASHES.len() },
-        };
-        comparison.rows.iter().map(|row| row.role).enumerate().map(look).collect()
-    }
-
-    /// That of a control that has no row.
-    pub(crate) const CONTROL: Self = Self { colour: CONTROL, dash: 1 };
-
-    pub(crate) fn dashes(self) -> &'static str {
-        DASHES[self.dash]
-    }
-}
-
 /// The CSS variables of both themes; print has no dark one.
 pub(crate) fn css() -> String {
     let all = || [SURFACES, TEXTS, SERIES, RULES].into_iter().flatten();
@@ -93,7 +53,6 @@ pub(crate) fn css() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture;
 
     /// Contrast ratio of two sRGB colours (WCAG 2.2, "contrast ratio").
     fn contrast(a: u32, b: u32) -> f64 {
@@ -120,15 +79,6 @@ mod tests {
                 assert!(light >= least, "{} on light {}: {light:.2}", colour.name, surface.name);
                 assert!(dark >= least, "{} on dark {}: {dark:.2}", colour.name, surface.name);
             }
-        }
-    }
-
-    #[test]
-    fn no_two_contenders_look_alike() {
-        let names: Vec<&'static str> = (0..24).map(|n| &*format!("c{n}").leak()).collect();
-        let looks = Look::of_rows(&fixture::named(&names, 1));
-        for (place, look) in looks[..24].iter().enumerate() {
-            assert!(!looks[..place].contains(look), "{place} looks like another");
         }
     }
 }

@@ -4,8 +4,8 @@ use harness::record::{SLICE_NS, Steadiness};
 
 use super::axis::{Axis, log_ns};
 use super::figure::{Chart, key};
-use super::palette::Look;
-use super::plot::{Line, WIDTH, lines};
+use super::look::Look;
+use super::plot::{Line, WIDTH, lines, lines_scales};
 use super::svg::{Named, image};
 use crate::format::MISSING;
 use crate::table::{Cell, Group, Head, Table, TableRow};
@@ -17,6 +17,10 @@ const POINTS: usize = 60;
 pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Chart>, ReportError> {
     // Contenders stand first, so that their looks do, too.
     let rows: Vec<(&Row, Look)> = comparison.contenders().zip(looks.iter().copied()).collect();
+    // Where something is broken in every block at another time, it is drawn around that.
+    if comparison.records().any(|run| run.faults.injected() > 0) {
+        return Ok(None);
+    }
     let runs = || rows.iter().flat_map(|(row, _)| row.valid());
     let slices = runs().map(|run| run.excess_per_slice_ns.len()).max().unwrap_or(0);
     if slices < 2 {
@@ -38,16 +42,16 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
         })
         .collect();
     let cuts = rows.iter().zip(&told).filter_map(|((_, look), told)| Some((*look, told.cut_s?)));
-    all.extend(cuts.filter(|(_, cut_s)| *cut_s > 0.0).map(|(look, cut_s)| Line {
-        look: Look { dash: 2, ..look },
-        points: vec![(cut_s, y.from), (cut_s, y.to)],
-    }));
+    all.extend(
+        cuts.filter(|(_, cut_s)| *cut_s > 0.0)
+            .map(|(look, cut_s)| Line { look, points: vec![(cut_s, y.from), (cut_s, y.to)] }),
+    );
     let title = "Beyond their own work, over time";
     let caption = "What tasks took beyond their own planned work, by when they were due: the mean of each step of time, the median of the \
-                   blocks. An upright dotted line is where that contender is warm by the data (MSER-5, the median of the blocks); without \
+                   blocks. An upright line is where that contender is warm by the data (MSER-5, the median of the blocks); without \
                    one it is from the beginning on. The table has the warm-up that was asked for beside it."
         .to_owned();
-    let named = Named { id: "steady", title, description: &caption };
+    let named = Named { id: "steady", title, description: &caption, scales: lines_scales(320, &x, &y) };
     let svg = image(&named, (WIDTH, 320), |area| lines(area, &x, &y, &all, &[]))?;
     let data = Table {
         head: vec![
@@ -136,7 +140,7 @@ mod tests {
         let cut_s: f64 = cells[1].text.trim_end_matches(" s").parse().unwrap();
         assert!((1.5..=2.0).contains(&cut_s), "{cut_s}");
         assert_eq!(cells[2].text, "3 of 3 blocks");
-        assert!(chart.svg.contains("stroke-dasharray"));
+        assert_eq!(chart.svg.matches("class=\"k").count(), 4, "a curve and an upright line each");
         let mut old = fixture::small();
         old.rows.iter_mut().flat_map(|row| &mut row.records).for_each(|run| run.excess_per_slice_ns.clear());
         assert!(draw(&old, &Look::of_rows(&old)).unwrap().is_none(), "records of before have none");

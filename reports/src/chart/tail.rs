@@ -4,8 +4,8 @@ use harness::record::Histogram;
 
 use super::axis::{Axis, log_ns, tail_of};
 use super::figure::{Chart, key};
-use super::palette::Look;
-use super::plot::{Line, WIDTH, lines};
+use super::look::Look;
+use super::plot::{Line, WIDTH, lines, lines_scales};
 use super::svg::{Named, image};
 use crate::matrix::{by_role, quantile};
 use crate::table::Head;
@@ -28,7 +28,7 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     let title = "Wait, down the tail";
     let caption = "Asked to entered, all blocks merged; the first step of a task counts from its intended start. Both \
                    scales are logarithmic: each nine of the share takes the same width. Controls are grey.";
-    let named = Named { id: "tail", title, description: caption };
+    let named = Named { id: "tail", title, description: caption, scales: lines_scales(400, &x, &y) };
     let svg = image(&named, (WIDTH, 400), |area| lines(area, &x, &y, &curves, &[]))?;
     let head = SHARES.map(|(_, name)| Head::number(name, "")).into();
     let data = by_role(comparison, head, |row| SHARES.map(|(q, _)| quantile(&row.latency.wait, q)).into());

@@ -1,11 +1,11 @@
-//! Completed tasks per second over the time of a run.
+//! Completed tasks per second over the time of a run, block by block.
 
-use harness::record::{RunRecord, SLICE_NS};
+use harness::record::SLICE_NS;
 
 use super::axis::Axis;
-use super::figure::{Chart, key};
-use super::palette::Look;
-use super::plot::{Line, WIDTH, lines};
+use super::figure::Chart;
+use super::look::Look;
+use super::plot::{Panel, WIDTH, panels, panels_height, panels_scales};
 use super::svg::{Named, image};
 use crate::table::{Cell, Group, Head, Table, TableRow};
 use crate::{Comparison, ReportError, Row, Spread, format};
@@ -14,6 +14,10 @@ use crate::{Comparison, ReportError, Row, Spread, format};
 const POINTS: usize = 40;
 
 pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Chart>, ReportError> {
+    // Where something is broken in every block at another time, it is drawn around that.
+    if comparison.records().any(|run| run.faults.injected() > 0) {
+        return Ok(None);
+    }
     // Contenders stand first, so that their looks do, too.
     let rows: Vec<(&Row, Look)> = comparison.contenders().zip(looks.iter().copied()).collect();
     let slices = rows
@@ -28,80 +32,73 @@ pub(super) fn draw(comparison: &Comparison, looks: &[Look]) -> Result<Option<Cha
     let per_point = slices.div_ceil(POINTS);
     let points = slices.div_ceil(per_point);
     let seconds = |point: usize| (point * per_point) as f64 * SLICE_NS as f64 / 1e9;
-    let rates: Vec<Vec<f64>> = rows.iter().map(|(row, _)| rates(row, per_point, points)).collect();
-    let curves: Vec<Line> = rows
+    let rates: Vec<Vec<Vec<f64>>> = rows.iter().map(|(row, _)| rates(row, per_point, points)).collect();
+    // A point stands in the middle of the slices that it sums up.
+    let middle = seconds(1) / 2.0;
+    let all: Vec<Panel> = rows
         .iter()
         .zip(&rates)
-        .map(|((_, look), rates)| {
-            // A point stands in the middle of the slices that it sums up.
-            let middle = seconds(1) / 2.0;
-            Line {
-                look: *look,
-                points: rates.iter().enumerate().map(|(n, rate)| (seconds(n) + middle, *rate)).collect(),
-            }
+        .map(|((row, look), blocks)| Panel {
+            name: row.contender.clone(),
+            look: *look,
+            thin: blocks
+                .iter()
+                .map(|rates| rates.iter().enumerate().map(|(n, rate)| (seconds(n) + middle, *rate)).collect())
+                .collect(),
+            heavy: Vec::new(),
+            band: None,
         })
         .collect();
-    let greatest = rates.iter().flatten().copied().fold(0.0, f64::max);
+    let greatest = rates.iter().flatten().flatten().copied().fold(0.0, f64::max);
     let (mut x, y) = (
         Axis::from_zero("seconds since the start", seconds(points)),
         Axis::from_zero("completed /s", greatest),
     );
     x.to = seconds(points);
-    let width = format::duration(seconds(1) * 1e9);
     let title = "Throughput over time";
-    let bands = bands(comparison);
     let caption = format!(
-        "Completed tasks per second, in steps of {width}; each point is the median of the blocks. Arrivals end after {}; \
-         what follows is the drain.{}",
+        "Completed tasks per second, in steps of {}; a line is a block. Arrivals end after {}; what follows is the drain.",
+        format::duration(seconds(1) * 1e9),
         format::duration(comparison.manifest.plan.window_ns as f64),
-        if bands.is_empty() {
-            ""
-        } else {
-            " Shaded: while something was broken on purpose, in any of the blocks."
-        }
     );
-    let named = Named { id: "throughput", title, description: &caption };
-    let svg = image(&named, (WIDTH, 320), |area| lines(area, &x, &y, &curves, &bands))?;
+    let scales = panels_scales(all.len(), &x, &y);
+    let named = Named { id: "throughput", title, description: &caption, scales };
+    let svg = image(&named, (WIDTH, panels_height(all.len())), |area| panels(area, &x, &y, &all))?;
     let data = Table {
-        head: rows.iter().map(|(row, _)| Head::number(&row.contender, "")).collect(),
+        head: rows.iter().map(|(row, _)| Head::number(&row.contender, "median, range of blocks")).collect(),
         groups: vec![Group {
             label: "",
             rows: (0..points)
                 .map(|point| TableRow {
                     name: format!("from {:.1} s", seconds(point)),
                     goes_on: false,
-                    cells: rates
-                        .iter()
-                        .map(|rates| Cell::number(format::significant(rates[point])))
-                        .collect(),
+                    cells: rates.iter().map(|blocks| cell(blocks, point)).collect(),
                 })
                 .collect(),
         }],
         ..Table::default()
     };
-    let legend = rows.iter().map(|(row, look)| key(&row.contender, *look)).collect();
-    Ok(Some(Chart { id: "throughput", title: title.to_owned(), caption, svg, legend, data }))
+    Ok(Some(Chart { id: "throughput", title: title.to_owned(), caption, svg, legend: Vec::new(), data }))
 }
 
-/// When something was broken, in seconds: of each block once, since its contenders share the plan.
-fn bands(comparison: &Comparison) -> Vec<(f64, f64)> {
-    let mut blocks: Vec<&RunRecord> = Vec::new();
-    for run in comparison.records().filter(|run| !run.faults.faults.is_empty()) {
-        if !blocks.iter().any(|known| known.block == run.block) {
-            blocks.push(run);
-        }
-    }
-    let seconds = |ns: u64| ns as f64 / 1e9;
-    let faults = blocks.iter().flat_map(|run| &run.faults.faults);
-    faults.filter_map(|fault| Some((seconds(fault.from_ns?), seconds(fault.until_ns?)))).collect()
+/// What the blocks completed there.
+fn cell(blocks: &[Vec<f64>], point: usize) -> Cell {
+    let Some(of) = Spread::of(blocks.iter().map(|rates| rates[point])) else {
+        return Cell::number(format::MISSING);
+    };
+    Cell::number(format::significant(of.median)).noted(format!(
+        "{}–{}",
+        format::significant(of.min),
+        format::significant(of.max)
+    ))
 }
 
-/// Median over blocks of the rate in each group of slices; a run that ended earlier completed nothing there.
-fn rates(row: &Row, per_point: usize, points: usize) -> Vec<f64> {
+/// The rate in each group of slices, block by block; a run that ended earlier completed nothing there.
+fn rates(row: &Row, per_point: usize, points: usize) -> Vec<Vec<f64>> {
     let rate = |slices: &[u64], point: usize| {
         let done: u64 = slices.iter().skip(point * per_point).take(per_point).sum();
         done as f64 * 1e9 / (per_point as f64 * SLICE_NS as f64)
     };
-    let median = |point| Spread::of(row.records.iter().map(|run| rate(&run.completed_per_slice, point)));
-    (0..points).map(|point| median(point).map_or(0.0, |spread| spread.median)).collect()
+    let block = |slices: &[u64]| (0..points).map(|point| rate(slices, point)).collect();
+    row.records.iter().map(|run| block(&run.completed_per_slice)).collect()
 }

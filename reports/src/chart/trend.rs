@@ -1,8 +1,9 @@
 //! A figure over commits.
 
 use super::axis::Axis;
-use super::palette::Look;
+use super::look::Look;
 use super::plot::{Line, WIDTH, lines};
+use super::scales::Scales;
 use super::svg::{Named, image};
 use crate::ReportError;
 
@@ -34,6 +35,6 @@ pub(crate) fn trend_image(line: &TrendLine<'_>) -> Result<String, ReportError> {
         points: vec![(*from as f64, *level), ((until - 1) as f64, *level)],
     }));
     let bands: Vec<_> = levels.iter().skip(1).map(|(from, ..)| (*from as f64 - 1.0, *from as f64)).collect();
-    let named = Named { id, title, description };
+    let named = Named { id, title, description, scales: Scales::default() };
     image(&named, (WIDTH, 240), |area| lines(area, &x, &y, &curves, &bands))
 }

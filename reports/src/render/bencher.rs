@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Renderer;
 use crate::estimates::estimates;
-use crate::{Comparison, ReportError};
+use crate::{Comparison, ReportError, callers};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "bencher", file: "bencher.json", render };
 
@@ -28,7 +28,7 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
             lower_value: of.interval.map(|(low, _)| low),
             upper_value: of.interval.map(|(_, high)| high),
         };
-        let benchmark = format!("{}/{}", comparison.manifest.scenario, row.contender);
+        let benchmark = format!("{}/{}", callers::title(comparison), row.contender);
         all.entry(benchmark).or_default().insert(metric.name.replace('_', "-"), measured);
     }
     serde_json::to_string_pretty(&all)

@@ -4,13 +4,14 @@ use harness::record::{CheckVerdict, GateAnswer, Kept, Promise, Role, RunRecord, 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Renderer;
+use crate::format;
 use crate::sentences::promised;
-use crate::{Comparison, ReportError};
+use crate::{Comparison, ReportError, callers};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "junit", file: "junit.xml", render };
 
 fn render(comparison: &Comparison) -> Result<String, ReportError> {
-    let mut report = Report::new(comparison.manifest.scenario.as_str());
+    let mut report = Report::new(callers::title(comparison));
     for row in &comparison.rows {
         let mut suite = TestSuite::new(row.contender.as_str());
         for run in &row.records {
@@ -76,7 +77,7 @@ fn case(run: &RunRecord, answer: &CheckVerdict) -> TestCase {
         // No promise is broken, and yet it is no success: a tool that counts green cases must not count this one.
         (Verdict::Violated { .. }, Promise::Kept) if run.role == Role::Contender => {
             let mut status = TestCaseStatus::skipped();
-            status.set_message(format!("{} {} (foretold)", answer.violations, answer.counted));
+            status.set_message(format!("{} (foretold)", format::counted(answer.violations, &answer.counted)));
             status
         }
         (_, Promise::Kept | Promise::Untold) => TestCaseStatus::success(),

@@ -2,14 +2,16 @@
 
 use super::Renderer;
 use crate::markup::{escape, line, table};
-use crate::{Comparison, ReportError, carries, cost, format, gated, matrix, moves, sections, sentences};
+use crate::{
+    Comparison, ReportError, callers, carries, cost, format, gated, matrix, moves, sections, sentences,
+};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "markdown", file: "summary.md", render };
 
 fn render(comparison: &Comparison) -> Result<String, ReportError> {
     let manifest = &comparison.manifest;
     let mut out = String::new();
-    line(&mut out, &format!("# {}", escape(&manifest.scenario)));
+    line(&mut out, &format!("# {}", escape(&callers::title(comparison))));
     line(&mut out, "");
     line(
         &mut out,
@@ -30,7 +32,11 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
     if let Some(capacity) = sections::capacity(comparison) {
         line(&mut matrix, &escape(&carries::level(comparison)));
         line(&mut matrix, "");
-        table(&mut matrix, "Contender", &capacity);
+        table(&mut matrix, "Contender", &capacity.without_empty_columns());
+        line(&mut matrix, "");
+    }
+    if let Some(said) = callers::omission(comparison) {
+        line(&mut matrix, &escape(&said));
         line(&mut matrix, "");
     }
     table(&mut matrix, "Contender", &matrix::table(comparison));
@@ -62,7 +68,7 @@ fn render(comparison: &Comparison) -> Result<String, ReportError> {
         let mut part = String::new();
         line(&mut part, title);
         line(&mut part, "");
-        table(&mut part, "Contender", &cells);
+        table(&mut part, "Contender", &cells.without_empty_columns());
         line(&mut part, "");
         parts.push(part);
     }

@@ -6,13 +6,13 @@ use harness::record::{METRICS, Metric, Role, Unit};
 
 use super::Renderer;
 use crate::estimates::estimates;
-use crate::{Comparison, ReportError};
+use crate::{Comparison, ReportError, callers};
 
 pub(super) const RENDERER: Renderer = Renderer { name: "prometheus", file: "metrics.prom", render };
 
 fn render(comparison: &Comparison) -> Result<String, ReportError> {
     let mut out = String::new();
-    let scenario = escaped(&comparison.manifest.scenario);
+    let scenario = escaped(&callers::title(comparison));
     // All samples of a family stand together.
     for metric in METRICS {
         let of_metric: Vec<_> = estimates(comparison).filter(|(_, of, _)| of.name == metric.name).collect();

@@ -1,41 +1,27 @@
 //! Which contenders differ from one of them, and by how much.
 
-use harness::record::difference::{Answer, Decided, Looks, Rule, Subject, Together, family};
-use harness::record::{Better, Metric, Role};
+use harness::record::difference::{Answer, Decided};
+use harness::record::{Better, Metric};
 
+use crate::Comparison;
+use crate::beside::Beside;
 use crate::format::{self, MISSING};
 use crate::table::{Cell, Group, Head, Table, TableRow};
-use crate::{Comparison, Row};
 
-/// Every other contender beside the reference, block by block; `None` where there is none, or no other.
+/// Every other contender beside the reference, block by block; `None` where there is none, no other, or nothing that can be
+/// compared.
 pub(crate) fn differences(comparison: &Comparison) -> Option<Table> {
-    let manifest = &comparison.manifest;
-    let contenders = || comparison.rows.iter().filter(|row| row.role == Role::Contender);
-    let name = manifest.reference.as_deref()?;
-    let reference = contenders().find(|row| row.contender == name)?;
-    let others: Vec<&Row> = contenders().filter(|row| row.contender != name).collect();
-    let metrics: Vec<&Metric> = Metric::primary().collect();
-    let subjects: Vec<Subject<'_>> = others
-        .iter()
-        .map(|row| Subject {
-            own: row.valid().collect(),
-            reference: reference.valid().collect(),
-            together: Together::OfOneBatch,
-        })
-        .collect();
-    let rule = Looks::of(&manifest.looks).rule(manifest.blocks, &Rule::default());
-    let decided = family(&subjects, &metrics, &rule);
-    let rows: Vec<_> = others
-        .iter()
-        .zip(decided)
-        .map(|(row, decided)| TableRow {
-            name: row.contender.clone(),
-            goes_on: false,
-            cells: cells(&decided, &metrics),
-        })
-        .collect();
-    let head = head(&metrics);
-    (!rows.is_empty()).then(|| Table { head, groups: vec![Group { label: "", rows }], ..Table::default() })
+    let beside = Beside::of(comparison)?;
+    if beside.others.iter().flat_map(|(_, decided)| decided).all(Option::is_none) {
+        return None;
+    }
+    let rows = beside.others.iter().map(|(row, decided)| TableRow {
+        name: row.contender.clone(),
+        goes_on: false,
+        cells: cells(decided, &beside.metrics),
+    });
+    let groups = vec![Group { label: "", rows: rows.collect() }];
+    Some(Table { head: head(&beside.metrics), groups, ..Table::default() })
 }
 
 /// A column for each metric.
@@ -121,10 +107,14 @@ mod tests {
             let row = comparison.rows.iter_mut().find(|row| row.contender == "ring-queue").unwrap();
             change(&mut row.records[0]);
             change(&mut row.records[1]);
-            notes(&comparison, "ring-queue")[0].clone()
+            differences(&comparison).map(|_| notes(&comparison, "ring-queue")[0].clone())
         };
-        assert_eq!(pairs_of(|_| {}), "the same");
-        assert_eq!(pairs_of(|run| run.plan_digest = "another".to_owned()), "");
-        assert_eq!(pairs_of(|run| run.invalid.push("late".to_owned())), "");
+        assert_eq!(pairs_of(|_| {}).as_deref(), Some("the same"));
+        assert_eq!(
+            pairs_of(|run| run.plan_digest = "another".to_owned()),
+            None,
+            "nothing is left to compare"
+        );
+        assert_eq!(pairs_of(|run| run.invalid.push("late".to_owned())), None);
     }
 }

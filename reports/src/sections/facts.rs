@@ -3,6 +3,7 @@
 use harness::record::Pinning;
 
 use crate::Comparison;
+use crate::callers;
 use crate::format::{self, MISSING, count, duration, duration_or_missing, significant};
 
 /// Names and values of one kind.
@@ -70,6 +71,12 @@ pub(crate) fn environment(comparison: &Comparison) -> Vec<Facts> {
     ];
     software
         .extend(manifest.clients.iter().map(|(name, version)| (format!("Client {name}"), version.clone())));
+    software.extend(
+        manifest
+            .programs
+            .iter()
+            .map(|(name, digest)| (format!("Program of {name}"), format!("digest {digest}"))),
+    );
     vec![
         Facts {
             title: "Machine",
@@ -96,7 +103,7 @@ pub(crate) fn environment(comparison: &Comparison) -> Vec<Facts> {
                 ("Tasks", format!("{} with {}", count(plan.tasks), format::plural(plan.steps, "step"))),
                 ("Kinds", kinds.join(", ")),
                 ("Nodes", count(plan.nodes.into())),
-                ("Arrivals over", duration(plan.window_ns as f64)),
+                arrivals(comparison),
                 (
                     "Busiest resource",
                     busiest.map_or_else(String::new, |(name, load)| {
@@ -108,4 +115,13 @@ pub(crate) fn environment(comparison: &Comparison) -> Vec<Facts> {
         },
         Facts { title: "Software", facts: software },
     ]
+}
+
+/// How long tasks arrived, or who asked.
+fn arrivals(comparison: &Comparison) -> (&'static str, String) {
+    let window = duration(comparison.manifest.plan.window_ns as f64);
+    match callers::who(comparison) {
+        None => ("Arrivals over", window),
+        Some(who) => ("Load", format!("{who}, for {window} or until the tasks are done")),
+    }
 }

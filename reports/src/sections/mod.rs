@@ -22,4 +22,4 @@ pub(crate) use guarantees::guarantees;
 pub(crate) use servers::servers;
 pub(crate) use tally::tally;
 pub(crate) use told::told;
-pub(crate) use verdicts::verdicts;
+pub(crate) use verdicts::{not_asked, verdicts};

@@ -27,8 +27,12 @@ pub(crate) fn tally(comparison: &Comparison) -> Table {
     let mut head = vec![Head::number("Planned", "")];
     head.extend(PARTS.iter().map(|(name, _)| Head::number(name, "")));
     head.push(Head::text("Adds up"));
+    let diverted = comparison.rows.iter().flat_map(|row| &row.records).any(|run| run.elsewhere.returned > 0);
+    if diverted {
+        head.push(Head::number("Of these elsewhere", "returned at another node, since theirs was down"));
+    }
     head.push(Head::number("Not completed: p50", "intended start to returned"));
-    head.push(Head::number("p99", ""));
+    head.push(Head::number("Not completed: p99", ""));
     by_role(comparison, head, |row| {
         let planned = row.total(|run| run.tasks.planned);
         let parts: Vec<u64> = PARTS.iter().map(|(_, part)| row.total(|run| part(&run.tasks))).collect();
@@ -40,6 +44,9 @@ pub(crate) fn tally(comparison: &Comparison) -> Table {
         } else {
             Cell::text(format!("no: {}", count(sum)))
         });
+        if diverted {
+            cells.push(Cell::count(row.total(|run| run.elsewhere.returned)));
+        }
         cells.extend([0.5, 0.99].map(|q| quantile(&row.latency.response_failed, q)));
         cells
     })
@@ -49,6 +56,18 @@ pub(crate) fn tally(comparison: &Comparison) -> Table {
 mod tests {
     use super::*;
     use crate::fixture;
+
+    #[test]
+    fn who_asked_elsewhere_is_counted_where_anybody_did() {
+        let mut comparison = fixture::small();
+        let names = |comparison: &Comparison| {
+            tally(comparison).head.iter().map(|head| head.name.clone()).collect::<Vec<_>>()
+        };
+        assert!(!names(&comparison).iter().any(|name| name == "Of these elsewhere"));
+        comparison.rows[0].records[0].elsewhere.returned = 12;
+        assert!(names(&comparison).iter().any(|name| name == "Of these elsewhere"));
+        assert_eq!(tally(&comparison).groups[0].rows[0].cells[11].text, "12");
+    }
 
     #[test]
     fn every_planned_task_is_accounted_for() {

@@ -3,20 +3,27 @@
 use harness::record::{Awareness, Histogram, RunRecord};
 
 use crate::format::{self, MISSING};
-use crate::matrix::{by_role, quantile};
+use crate::matrix::{by_role, counted, quantile};
 use crate::table::{Cell, Head, Table};
 use crate::{Comparison, Row};
 
-/// Silence, validity, the knowledge of a loss, and the connections that waiting takes.
-pub(crate) fn told(comparison: &Comparison) -> Table {
+/// Silence, validity, the knowledge of a loss, and the connections that waiting takes; `None` where none of it is known.
+pub(crate) fn told(comparison: &Comparison) -> Option<Table> {
+    let known = |run: &RunRecord| run.awareness != Awareness::default();
+    comparison.records().any(known).then(|| table(comparison))
+}
+
+fn table(comparison: &Comparison) -> Table {
     let head = vec![
         Head::number("Waited in silence", "no error, nobody served"),
         Head::number("Validity left", "when granted, median"),
         Head::number("Granted too late", "the lease had ended"),
         Head::number("Loss known after", "from the next one's grant, median"),
-        Head::number("at the longest", ""),
+        Head::number("Loss known after: longest", ""),
         Head::number("Connections", "for each that waits"),
+        Head::number("Memory of nodes", "for each that waits, above noop's"),
     ];
+    let bare = bare_bytes(comparison);
     by_role(comparison, head, |row| {
         let [validity, knew] = [merged(row, |told| &told.validity), merged(row, |told| &told.knew)];
         let asked = row.total(|run| run.awareness.asked);
@@ -28,9 +35,10 @@ pub(crate) fn told(comparison: &Comparison) -> Table {
             share(row.total(|run| run.awareness.silent), asked),
             quantile(&validity, 0.5),
             expired,
-            quantile(&knew, 0.5).noted(format!("n = {}", format::count(knew.count()))),
+            counted(&knew, 0.5),
             quantile(&knew, 1.0),
             connections(row),
+            memory(row, bare),
         ]
     })
 }
@@ -65,6 +73,28 @@ fn connections(row: &Row) -> Cell {
     }
 }
 
+/// What the nodes held where the same tasks waited for nothing but a timer.
+fn bare_bytes(comparison: &Comparison) -> Option<u64> {
+    let noop = comparison.records().filter(|run| run.programmed_delay_ns.is_some());
+    noop.filter_map(|run| run.peak.node_bytes).min()
+}
+
+/// Fewer who wait are lost in what a process takes anyway.
+const LEAST_WAITING: u64 = 1_000;
+
+/// The most memory that the nodes held above that, beside the most that waited at one time; the worst block.
+fn memory(row: &Row, bare: Option<u64>) -> Cell {
+    let each = |run: &RunRecord| {
+        let waited = run.awareness.most_waiting;
+        let above = run.peak.node_bytes.zip(bare).filter(|_| waited >= LEAST_WAITING);
+        above.map(|(bytes, bare)| bytes.saturating_sub(bare) / waited)
+    };
+    match row.valid().filter_map(each).max() {
+        Some(bytes) => Cell::number(format::bytes(bytes)),
+        None => Cell::number(MISSING),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,10 +112,26 @@ mod tests {
             told.expired = 1;
             told.knew.censor_ns(5_000_000_000);
         }
-        let table = told(&comparison);
+        assert!(told(&fixture::small()).is_none());
+        let table = told(&comparison).unwrap();
         let row = table.groups[0].rows.iter().find(|row| row.name == "redis-naive").unwrap();
         let cells: Vec<_> = row.cells.iter().map(|cell| cell.text.replace('\u{202f}', " ")).collect();
-        assert_eq!(cells, ["0.750 %", "1.00 s", "50.0 %", "≥ 5.00 s", "≥ 5.00 s", "0.250"]);
+        assert_eq!(cells, ["0.750 %", "1.00 s", "50.0 %", "≥ 5.00 s", "≥ 5.00 s", "0.250", MISSING]);
         assert_eq!(row.cells[0].note, "9 of 1,200");
+    }
+
+    #[test]
+    fn what_waiting_takes_of_the_nodes_is_above_what_the_control_takes_that_waits_for_a_timer() {
+        let mut comparison = fixture::small();
+        for row in &mut comparison.rows {
+            for run in &mut row.records {
+                let is_noop = run.programmed_delay_ns.is_some();
+                run.awareness.most_waiting = 2_000;
+                run.peak.node_bytes = Some(if is_noop { 10_000_000 } else { 16_000_000 });
+            }
+        }
+        let table = told(&comparison).unwrap();
+        let row = table.groups[0].rows.iter().find(|row| row.name == "redis-naive").unwrap();
+        assert_eq!(row.cells.last().unwrap().text, format::bytes(3_000));
     }
 }

@@ -10,12 +10,7 @@ use crate::{Comparison, Row};
 
 /// Per contender a line, per check a column: what was answered, on how much evidence.
 pub(crate) fn verdicts(comparison: &Comparison) -> Table {
-    let mut checks: Vec<&str> = Vec::new();
-    for answer in comparison.records().flat_map(|run| &run.verdicts) {
-        if !checks.contains(&answer.check.as_str()) {
-            checks.push(&answer.check);
-        }
-    }
+    let (checks, _) = asked(comparison);
     let group = |label, role| Group {
         label,
         rows: comparison
@@ -28,6 +23,36 @@ pub(crate) fn verdicts(comparison: &Comparison) -> Table {
     let mut groups = vec![group("", Role::Contender), group(CONTROLS, Role::Control)];
     groups.retain(|group| !group.rows.is_empty());
     Table { head: checks.iter().map(|check| Head::text(check)).collect(), groups, ..Table::default() }
+}
+
+/// The checks that were put to anybody, and those that apply to nobody, each with why.
+fn asked(comparison: &Comparison) -> (Vec<&str>, Vec<(&str, &str)>) {
+    let answers = || comparison.records().flat_map(|run| &run.verdicts);
+    let (mut asked, mut idle): (Vec<&str>, Vec<(&str, &str)>) = (Vec::new(), Vec::new());
+    for answer in answers() {
+        let name = answer.check.as_str();
+        let of_it = || answers().filter(|other| other.check == name);
+        match &answer.verdict {
+            _ if asked.contains(&name) || idle.iter().any(|(known, _)| *known == name) => {}
+            Verdict::NotApplicable { reason }
+                if of_it().all(|other| matches!(other.verdict, Verdict::NotApplicable { .. })) =>
+            {
+                idle.push((name, reason));
+            }
+            _ => asked.push(name),
+        }
+    }
+    (asked, idle)
+}
+
+/// A sentence on the checks that apply to nobody here; empty: there are none.
+pub(crate) fn not_asked(comparison: &Comparison) -> String {
+    let (_, idle) = asked(comparison);
+    if idle.is_empty() {
+        return String::new();
+    }
+    let each: Vec<String> = idle.iter().map(|(check, why)| format!("{check} ({why})")).collect();
+    format!("Not applicable to anybody here: {}.", each.join("; "))
 }
 
 /// One line, and one more for every kind of answer that differs between blocks, so that none hides behind the others.
@@ -141,6 +166,19 @@ mod tests {
         let checks: Vec<_> = table.head.iter().map(|head| head.name.as_str()).collect();
         assert_eq!(checks, ["exclusion", "lost-update", "conservation"]);
         assert!(table.groups.iter().all(|group| group.rows.len() == 2), "{table:?}");
+    }
+
+    #[test]
+    fn a_check_that_applies_to_nobody_is_a_sentence_and_no_column() {
+        let mut comparison = fixture::small();
+        for run in comparison.rows.iter_mut().flat_map(|row| &mut row.records) {
+            run.verdicts[1].verdict = Verdict::NotApplicable { reason: "no values".to_owned() };
+        }
+        let table = verdicts(&comparison);
+        let checks: Vec<_> = table.head.iter().map(|head| head.name.as_str()).collect();
+        assert_eq!(checks, ["exclusion", "conservation"]);
+        assert_eq!(not_asked(&comparison), "Not applicable to anybody here: lost-update (no values).");
+        assert_eq!(not_asked(&fixture::small()), "");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use harness::record::{BatchEnd, Unit};
 use super::cells::Sweep;
 use super::map::{self, Map, Sides};
 use super::told::Told;
-use super::{csv, words};
-use crate::chart::palette;
+use super::{crossing, csv, words};
+use crate::chart::{Chart, palette};
 use crate::table::{Cell, Mark};
 use crate::{ReportError, format};
 
@@ -47,6 +47,7 @@ struct OfMetric {
     hint: &'static str,
     figures: Vec<Map>,
     answers: Vec<Map>,
+    charts: Vec<Chart>,
 }
 
 /// A cell with the way to its report.
@@ -62,15 +63,18 @@ fn html(sweep: &Sweep) -> Result<String, ReportError> {
     let told = Told::of(sweep);
     let sides = Sides::of(sweep);
     let record = &sweep.record;
-    let metrics = told.metrics.iter().enumerate().map(|(at, metric)| OfMetric {
-        title: metric.title,
-        hint: match (metric.name, metric.unit) {
-            ("capacity", _) => "the highest rate that meets the service level, tasks a second",
-            (_, Unit::PerS) => "tasks a second",
-            _ => "",
-        },
-        figures: map::figures(&told, metric),
-        answers: map::answers(&told, at).into_iter().filter(|map| !map.rows.is_empty()).collect(),
+    let metrics = told.metrics.iter().enumerate().map(|(at, metric)| {
+        Ok(OfMetric {
+            title: metric.title,
+            hint: match (metric.name, metric.unit) {
+                ("capacity", _) => "the highest rate that meets the service level, tasks a second",
+                (_, Unit::PerS) => "tasks a second",
+                _ => "",
+            },
+            figures: map::figures(&told, metric),
+            answers: map::answers(&told, at).into_iter().filter(|map| !map.rows.is_empty()).collect(),
+            charts: crossing::charts(&told, at)?,
+        })
     });
     let page = Page {
         scenario: &record.scenario,
@@ -81,7 +85,7 @@ fn html(sweep: &Sweep) -> Result<String, ReportError> {
         field: sides.field,
         columns: sides.columns,
         sentences: words::sentences(&told),
-        metrics: metrics.collect(),
+        metrics: metrics.collect::<Result<_, ReportError>>()?,
         reference: told.reference.unwrap_or_default(),
         compared: told.others.len() * told.metrics.len() * record.cells.len(),
         capacity: record.capacity,

@@ -2,6 +2,7 @@
 
 use harness::record::{Better, Metric};
 
+use super::crossing::crossings;
 use super::map::Sides;
 use super::told::{Side, Told};
 
@@ -13,6 +14,15 @@ pub(super) fn sentences(told: &Told<'_>) -> Vec<String> {
     for (at, metric) in told.metrics.iter().enumerate() {
         for (other, own) in told.others.iter().enumerate() {
             for row in &sides.rows {
+                let crosses: Vec<String> = crossings(told, at, &sides, row)
+                    .iter()
+                    .filter(|cross| cross.other == *own)
+                    .map(|cross| cross.words(metric))
+                    .collect();
+                let crosses = match crosses.is_empty() {
+                    true => String::new(),
+                    false => format!("; the means cross {}", crosses.join(", and ")),
+                };
                 let answers: Vec<Side> = row
                     .cells
                     .iter()
@@ -23,7 +33,8 @@ pub(super) fn sentences(told: &Told<'_>) -> Vec<String> {
                     None => String::new(),
                 };
                 let pair = Pair { own, reference, metric };
-                all.push(format!("{}{across}.", pair.course(&sides.field, &sides.columns, &answers)));
+                let course = pair.course(&sides.field, &sides.columns, &answers);
+                all.push(format!("{course}{crosses}{across}."));
             }
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Asked {
     pub(super) rate_per_s: Option<f64>,
     /// Where it is a probe: the rate that was asked for, and what must be met.
     pub(super) probe: Option<(f64, ServiceLevel)>,
+    /// What of its batch comes after it takes so long, about.
+    pub(super) then_s: Option<f64>,
 }
 
 impl Asked {

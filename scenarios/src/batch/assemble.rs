@@ -2,48 +2,38 @@
 
 use std::io;
 
-use harness::judge::aftermath;
-use harness::judge::checks;
-use harness::model::{FaultTarget, FaultVerb};
 use harness::placement::Run;
-use harness::record::capacity::{Missed, missed};
 use harness::record::{
-    CheckVerdict, Expected, FaultFacts, FaultRecord, LeastFaults, Probe, Role, RunRecord, SCHEMA_VERSION,
-    Verdict,
+    Awareness, Elsewhere, FaultFacts, Latency, Probe, RunRecord, SCHEMA_VERSION, ServerFacts, Tally,
 };
 
 use super::asked::Asked;
 use super::doubts::doubts;
+use super::judged::judged;
 use super::place::Place;
 use crate::contenders::{Contender, Proof};
-use crate::spec::{Scenario, ScenarioSpec, nanos};
+use crate::spec::nanos;
 
-/// The record of a run, its server's part aside; an error where its history cannot be read. `cut`: it was a probe that was stopped,
-/// since it could no longer meet the service level.
+/// The record of a run on this server, what that took of the processors aside; an error where its history cannot be read. `cut`: it
+/// was a probe that was stopped, since it could no longer meet the service level.
 pub(super) fn record(
     asked: &Asked,
     contender: &Contender,
     place: Place,
     run: &Run,
+    server: Option<ServerFacts>,
     cut: bool,
 ) -> io::Result<RunRecord> {
     let scenario = &asked.scenario;
-    let figures = run.measure()?;
-    let faults = faults(scenario, contender, run)?;
-    let (invalid, warnings) = doubts(asked, contender, run, &figures, &faults, cut);
-    let judgements = checks::judge(checks::ALL, &run.facts, &run.history)?;
-    let verdicts = checks::ALL
-        .iter()
-        .zip(judgements)
-        .map(|(check, judgement)| verdict(scenario, contender, check, judgement, run, &faults))
-        .collect();
+    let judged = judged(scenario, contender, &run.facts, &run.history, &run.bystander, server.as_ref())?;
+    let (invalid, warnings) = doubts(asked, contender, run, &judged.figures, &judged.faults, cut);
     let probe = asked.probe.map(|(rate_per_s, _)| Probe {
         rate_per_s,
-        on_time: figures.on_time.unwrap_or_default(),
         cut_ns: cut.then(|| run.facts.end_ns.saturating_sub(run.facts.origin_ns)),
         busiest: run.facts.plan.loads().first().map_or(0.0, |(_, load)| *load),
+        ..Probe::default()
     });
-    let mut record = RunRecord {
+    let rest = RunRecord {
         schema_version: SCHEMA_VERSION,
         contender: contender.name.to_owned(),
         summary: contender.summary.to_owned(),
@@ -54,25 +44,17 @@ pub(super) fn record(
         cell: scenario.cell.clone(),
         carries: None,
         rate_per_s: asked.rate_per_s,
+        closed: run.facts.plan.closed,
         probe,
         invalid,
         repeated: Vec::new(),
         warnings,
-        tasks: figures.tasks,
         window_ns: run.facts.plan.settings.window_ns,
-        goodput_per_s: figures.goodput_per_s,
-        backlog: figures.backlog,
-        latency: figures.latency,
-        awareness: figures.awareness,
-        completed_per_slice: figures.completed_per_slice,
-        excess_per_slice_ns: figures.excess_per_slice_ns,
         warm_up_ns: nanos(scenario.spec.warm_up_s),
-        verdicts,
         survives: contender.survives.clone(),
         detection: run.detection.clone(),
-        server: None,
+        server,
         operations: run.operations,
-        grants: figures.grants,
         server_cpu_ns: None,
         process_cpu_ns: run.process_cpu_ns,
         timer_cpu_ns: run.timer_cpu_ns,
@@ -82,112 +64,90 @@ pub(super) fn record(
         programmed_delay_ns: (contender.proves() == Some(Proof::Measuring))
             .then_some(((scenario.spec.noop_delay_ms + scenario.spec.rtt_ms) * 1e6) as u64)
             .filter(|_| probe.is_none()),
-        faults,
+        // All that follows from the history.
+        tasks: Tally::default(),
+        goodput_per_s: 0.0,
+        backlog: None,
+        latency: Latency::default(),
+        awareness: Awareness::default(),
+        elsewhere: Elsewhere::default(),
+        completed_per_slice: Vec::new(),
+        excess_per_slice_ns: Vec::new(),
+        grants: 0,
+        verdicts: Vec::new(),
+        timeline: None,
+        faults: FaultFacts::default(),
+        evidence: None,
     };
-    if let Some((_, level)) = asked.probe
-        && let Some(missed) = probe.and_then(|probe| missed(&level, &record, &probe))
-    {
-        spare_progress(&mut record, &missed);
-    }
-    Ok(record)
+    Ok(judged.into_record(rest, asked.probe.map(|(_, level)| level).as_ref()))
 }
 
-/// Whoever is offered more than he can carry leaves tasks waiting; nobody else is excused of that.
-fn spare_progress(record: &mut RunRecord, missed: &Missed) {
-    for answer in record.verdicts.iter_mut().filter(|answer| answer.check == PROGRESS) {
-        let reason = format!("the rate was more than it carries: {missed}");
-        answer.verdict = Verdict::NotApplicable { reason };
-        answer.violations = 0;
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
 
-/// The check that everybody is served in the end.
-const PROGRESS: &str = "progress";
+    use harness::engine::{Clock, Mechanism, Open};
+    use harness::placement::{RunOptions, single};
+    use harness::record::Metric;
+    use harness::record::difference::{Answer, Decided, Rule, Subject, Together, family};
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+    use rand_distr::{Distribution as _, Normal};
 
-/// What came of the faults, and what the scenario promises of it.
-fn faults(scenario: &Scenario, contender: &Contender, run: &Run) -> io::Result<FaultFacts> {
-    let spec = &scenario.spec;
-    let aimed = run.facts.plan.faults.iter().any(|fault| fault.target == FaultTarget::Holder);
-    let killed = run.facts.plan.faults.iter().any(|fault| fault.verb == FaultVerb::Kill);
-    let shares =
-        checks::ALL.iter().filter_map(|check| match scenario.expected(check.name, contender.class()) {
-            (Expected::Violated, share) => share,
-            _ => None,
+    use super::*;
+    use crate::{catalog, contenders, workload};
+
+    /// How much two runs of the same stray, as a part of them.
+    const NOISE: f64 = 0.03;
+
+    /// A block of `smoke` in virtual time, every grant of which crosses a link of so many ms.
+    fn block(number: u32, link_ms: f64, noise: &mut ChaCha8Rng) -> RunRecord {
+        let settings = [("duration_s", "1.0")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let scenario = catalog::load("smoke", &settings).unwrap();
+        let plan = Arc::new(workload::draw(&scenario, workload::block_seed(7, number)).unwrap());
+        let strays: f64 = Normal::new(0.0, NOISE).unwrap().sample(noise);
+        // The virtual clock goes by whole milliseconds, so all of it is a hundred times as long.
+        let delay = Duration::from_secs_f64(link_ms * strays.exp() / 10.0);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let run = runtime.unwrap().block_on(async {
+            let clock = Clock::virtual_time();
+            let open: Arc<dyn Mechanism> = Arc::new(Open::new(Arc::clone(&plan), clock.clone(), delay));
+            single::run(Arc::clone(&plan), open, clock, RunOptions::default()).await
         });
-    let aftermath = aftermath(&run.facts, &run.history)?;
-    Ok(FaultFacts {
-        least: least(spec, contender, &aftermath.faults),
-        least_share: shares.reduce(f64::max).filter(|_| aimed),
-        freed_bound_ns: run.facts.promises.free_within_ns.filter(|_| aimed && killed),
-        ..aftermath
-    })
-}
-
-/// What must have taken effect, by the scenario and not by the plan: where no fault was drawn, none did. Of a control that
-/// was caught, it does not matter under how many.
-fn least(spec: &ScenarioSpec, contender: &Contender, faults: &[FaultRecord]) -> Vec<LeastFaults> {
-    let mut all: Vec<LeastFaults> = Vec::new();
-    if contender.role == Role::Control {
-        return all;
+        let contender = contenders::all().into_iter().find(|one| one.name == "ring-queue").unwrap();
+        let asked = Asked { scenario, plan, rate_per_s: None, probe: None, then_s: None };
+        record(&asked, &contender, Place { block: number, order: number }, &run, None, false).unwrap()
     }
-    for of in &spec.faults {
-        let Some(fault) = of.at(0).filter(|fault| !contender.is_spared(fault)) else { continue };
-        let (verb, target) = (fault.to_string(), fault.target.to_string());
-        let least = u64::from(of.least.unwrap_or(spec.least_faults));
-        let effective = |each: &&FaultRecord| each.verb == verb && each.target == target && each.effective;
-        let kind = format!("{verb} {target}");
-        match all.iter_mut().find(|other| other.kind == kind) {
-            // Two entries of one kind cannot be told apart in what came of them, so together they need as many as both.
-            Some(other) => other.least += least,
-            None => {
-                let effective = faults.iter().filter(effective).count() as u64;
-                all.push(LeastFaults { kind, least, effective });
-            }
-        }
+
+    fn compared(near: &[RunRecord], far: &[RunRecord]) -> Decided {
+        let subject = Subject {
+            own: far.iter().collect(),
+            reference: near.iter().collect(),
+            together: Together::OfOneBatch,
+        };
+        let wait = Metric::named("wait_p50").unwrap();
+        family(&[subject], &[wait], &Rule::default()).remove(0).remove(0).unwrap()
     }
-    all
-}
 
-fn verdict(
-    scenario: &Scenario,
-    contender: &Contender,
-    check: &checks::Check,
-    judgement: checks::Judgement,
-    run: &Run,
-    faults: &FaultFacts,
-) -> CheckVerdict {
-    let caught = match check.must_catch_none {
-        // Where nothing has to be kept apart there is nothing to catch.
-        checks::MustCatch::Yes => !run.facts.plan.is_unlimited(),
-        checks::MustCatch::WhereItApplies => !matches!(judgement.verdict, Verdict::NotApplicable { .. }),
-        checks::MustCatch::No => false,
-    };
-    let expected = match caught {
-        true if contender.proves() == Some(Proof::Checks) => Expected::Violated,
-        true if contender.proves() == Some(Proof::Measuring) => Expected::Either,
-        _ => scenario.expected(check.name, contender.class()).0,
-    };
-    proven(check, judgement, expected, faults)
-}
-
-/// A check that found nothing where too few faults took effect has not seen what it was asked about.
-fn proven(
-    check: &checks::Check,
-    judgement: checks::Judgement,
-    expected: Expected,
-    faults: &FaultFacts,
-) -> CheckVerdict {
-    let verdict = match (judgement.verdict, faults.too_few()) {
-        (Verdict::Holds, Some(reason)) => Verdict::Unknown { reason },
-        (verdict, _) => verdict,
-    };
-    CheckVerdict {
-        check: check.name.to_owned(),
-        counted: check.counted.to_owned(),
-        verdict,
-        examined: judgement.examined,
-        violations: judgement.violations,
-        expected,
-        figures: judgement.figures,
+    /// From runs to what is said of them: nothing of this is told to the comparison.
+    #[test]
+    fn a_link_that_is_a_fifth_slower_is_found_with_its_size_in_as_many_blocks_as_were_foretold_and_an_equal_one_is_not()
+     {
+        let mut noise = ChaCha8Rng::seed_from_u64(3);
+        let mut side =
+            |link_ms: f64| (1..=10).map(|number| block(number, link_ms, &mut noise)).collect::<Vec<_>>();
+        let [near, far, again] = [5.0, 6.0, 5.0].map(&mut side);
+        let found = compared(&near, &far);
+        assert_eq!(found.answer, Answer::Different, "{found:?}");
+        let (low, high) = found.ratio.interval(0.99);
+        assert!((low..=high).contains(&1.2) && (found.ratio.ratio() / 1.2 - 1.0).abs() < 0.05, "{found:?}");
+        let same = compared(&near, &again);
+        assert_ne!(same.answer, Answer::Different, "{same:?}");
+        // Three blocks foretell how many are enough; with those it is told.
+        let few = compared(&near[..3], &far[..3]);
+        let blocks = few.blocks_that_would_tell().map_or(3, |blocks| blocks as usize);
+        assert!((3..=10).contains(&blocks), "{few:?}");
+        assert_eq!(compared(&near[..blocks], &far[..blocks]).answer, Answer::Different, "{blocks} blocks");
     }
 }

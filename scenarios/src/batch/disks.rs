@@ -30,7 +30,7 @@ impl Disks {
         self.folders.iter().find_map(|folder| {
             let free = (self.free_bytes)(folder).filter(|free| *free < LEAST_FREE_BYTES)?;
             Some(format!(
-                "the disk of {} is nearly full: {} MiB free, of which a run needs {}",
+                "the disk of {} is nearly full: {} MiB free, of which a run needs {}: make room, or put batches elsewhere with --out",
                 folder.display(),
                 free >> 20,
                 LEAST_FREE_BYTES >> 20

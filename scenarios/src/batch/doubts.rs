@@ -1,13 +1,16 @@
 //! Why a run counts for nothing, and what a reader of its figures must know.
 
 use harness::judge::Figures;
-use harness::model::{Outage, Standstill};
+use harness::model::{Events as _, Outage, Outcome, Standstill, What};
 use harness::placement::Run;
-use harness::record::{FaultFacts, Steadiness, TOO_BUSY};
+use harness::record::{FaultFacts, Others, Steadiness, TOO_BUSY};
 
 use super::asked::Asked;
 use super::lateness::{Worth, worth};
 use crate::contenders::Contender;
+
+/// What to do about what cannot be.
+const ODD: &str = "; it cannot be so: run it again, and where it stays so, it is a fault of lockbench";
 
 /// Why the run counts for nothing, and what a reader of its figures must know.
 pub(super) fn doubts(
@@ -18,27 +21,33 @@ pub(super) fn doubts(
     faults: &FaultFacts,
     cut: bool,
 ) -> (Vec<String>, Vec<String>) {
-    let mut invalid = figures.implausible.clone();
+    let mut invalid: Vec<String> = figures.implausible.iter().map(|what| format!("{what}{ODD}")).collect();
     invalid.extend(run.disturbed.iter().cloned());
     let mut warnings = Vec::new();
     if figures.tasks.not_offered > 0 && !cut {
-        invalid.push(format!("{} arrivals were dropped", figures.tasks.not_offered));
+        invalid.push(format!("{} arrivals were dropped{ODD}", figures.tasks.not_offered));
     }
     for outage in &run.facts.outages {
         if let Some(how) = &outage.unplanned {
-            invalid.push(format!("node {} died: {how}", outage.node.0));
+            let remedy =
+                "nobody had planned it: look at its log and at what the machine has left, and run it again";
+            invalid.push(format!("node {} died: {how}; {remedy}", outage.node.0));
         }
     }
     for fault in &faults.faults {
         if let Some(failure) = &fault.failure {
-            invalid.push(format!("a fault ({} {}) failed: {failure}", fault.verb, fault.target));
+            invalid.push(format!(
+                "a fault ({} {}) failed: {failure}; without it the run shows nothing of what was to be broken: run it again",
+                fault.verb, fault.target
+            ));
         }
     }
     if !faults.faults.is_empty() && !faults.last_completed {
         warnings.push("the last task to return did not complete: it had not come back yet".to_owned());
     }
     if figures.tasks.completed == 0 && asked.probe.is_none() {
-        invalid.push("no task completed".to_owned());
+        let remedy = "the table of tasks says where they went; where they timed out, raise deadline_ms or lower the load";
+        invalid.push(format!("no task completed: {remedy}"));
     }
     // A burst is late by nature: its tasks are started one after the other.
     let paced = asked.scenario.spec.load().is_some_and(|load| load.is_paced());
@@ -57,15 +66,45 @@ pub(super) fn doubts(
         let unplanned = |outage: &Outage| outage.state == Standstill::Down && outage.unplanned.is_some();
         match run.facts.outages.iter().any(unplanned) {
             true => warnings.push(format!("{untold}: a node that died took its last events with it")),
-            false => invalid.push(format!("{untold}: events are missing")),
+            false => invalid.push(format!("{untold}: events are missing{ODD}")),
         }
     }
+    warnings.extend(beside(run));
     warnings.extend(unsteady(asked, figures, faults));
+    if contender.design.client().is_some() {
+        warnings.extend(first_failure(run));
+    }
     warnings.extend(contender.caveats(&asked.scenario.spec, &run.facts.plan));
     if run.bystander_failed > 0 {
         warnings.push(format!("{} probes of the bystander did not complete", run.bystander_failed));
     }
     (invalid, warnings)
+}
+
+/// Nobody in a closed loop is late, so that what others took of the machine shows in nothing else.
+fn beside(run: &Run) -> Option<String> {
+    let others = run.others.filter(|others| others.share() > Others::MOST_SHARE)?;
+    run.facts.plan.closed?;
+    Some(format!(
+        "others had {:.1} % of the machine meanwhile, and a closed loop does not tell what that cost: run it again when there is nothing else",
+        100.0 * others.share()
+    ))
+}
+
+/// Of a program of somebody else, why its first task that failed did: its author wants to know.
+fn first_failure(run: &Run) -> Option<String> {
+    let (mut first, broken) = (None, !run.facts.plan.faults.is_empty());
+    // What cannot be read is told where the figures are.
+    let _unread = run.history.pass(&mut |_, event| {
+        let why = match &event.what {
+            What::Returned { outcome: Outcome::Failed(why) } => why,
+            // What a fault has done is nothing that a program can be told of.
+            What::Returned { outcome: Outcome::Unknown(why) | Outcome::Refused(why) } if !broken => why,
+            _ => return,
+        };
+        first.get_or_insert_with(|| why.clone());
+    });
+    first.map(|why| format!("the first of its tasks that failed: {why}"))
 }
 
 /// What the figures over time say against a run whose load does not change: the warm-up was too short, or it went up or down all along.
@@ -103,7 +142,7 @@ mod tests {
     use harness::engine::{Clock, Mechanism, Open};
     use harness::model::{NodeId, Outage};
     use harness::placement::{RunOptions, single};
-    use harness::record::{FaultRecord, Others};
+    use harness::record::FaultRecord;
 
     use super::*;
     use crate::{catalog, contenders, workload};
@@ -121,7 +160,8 @@ mod tests {
         fn new() -> Self {
             let scenario = catalog::load("smoke", &[]).unwrap();
             let plan = Arc::new(workload::draw(&scenario, 7).unwrap());
-            let asked = Asked { scenario, plan: Arc::clone(&plan), rate_per_s: None, probe: None };
+            let asked =
+                Asked { scenario, plan: Arc::clone(&plan), rate_per_s: None, probe: None, then_s: None };
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
             let run = runtime.unwrap().block_on(async {
@@ -162,12 +202,15 @@ mod tests {
     #[test]
     fn every_reason_why_a_run_counts_for_nothing_is_told() {
         let dropped = invalid_for(|ran| ran.figures.tasks.not_offered = 3);
-        assert_eq!(dropped, "3 arrivals were dropped");
+        assert!(
+            dropped.starts_with("3 arrivals were dropped") && dropped.contains("run it again"),
+            "{dropped}"
+        );
         let nothing = invalid_for(|ran| ran.figures.tasks.completed = 0);
-        assert_eq!(nothing, "no task completed");
+        assert!(nothing.starts_with("no task completed: ") && nothing.contains("deadline_ms"), "{nothing}");
         let missing = invalid_for(|ran| ran.figures.untold = 2);
         assert!(
-            missing.contains("2 steps that the agent let in") && missing.ends_with("events are missing"),
+            missing.contains("2 steps that the agent let in") && missing.contains("events are missing"),
             "{missing}"
         );
         let little = invalid_for(|ran| ran.figures.implausible.push("Little's law is broken".to_owned()));
@@ -184,9 +227,9 @@ mod tests {
                 unplanned: Some("it was killed by signal 9".to_owned()),
             });
         });
-        assert_eq!(died, "node 1 died: it was killed by signal 9");
+        assert!(died.starts_with("node 1 died: it was killed by signal 9; nobody had planned it"), "{died}");
         let saturated = invalid_for(|ran| late(ran, 2_000_000));
-        assert!(saturated.ends_with("it is saturated"), "{saturated}");
+        assert!(saturated.contains("it is saturated: lower rate_per_s"), "{saturated}");
         let busy = invalid_for(|ran| {
             late(ran, 2_000_000);
             ran.run.others = Some(Others { stolen_ns: 30, foreign_ns: 0, capacity_ns: 100 });
@@ -224,7 +267,7 @@ mod tests {
                 ..fault()
             });
         });
-        assert_eq!(failed, "a fault (pause holder) failed: no such process");
+        assert!(failed.starts_with("a fault (pause holder) failed: no such process; without it"), "{failed}");
     }
 
     fn fault() -> FaultRecord {

@@ -67,7 +67,9 @@ pub(super) fn worth(latency: &Latency, others: Option<&Others>) -> Worth {
         (Lateness::Stalled(late), None) => Worth::Counts(Some(format!(
             "{late}, not by others' work: it is the contender's own, and latencies include it"
         ))),
-        (Lateness::Saturated(late), None) => Worth::Invalid(late),
+        (Lateness::Saturated(late), None) => Worth::Invalid(format!(
+            "{late}: lower rate_per_s, give it processors of its own (--pin), or use a machine with more of them"
+        )),
     }
 }
 

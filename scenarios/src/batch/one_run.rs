@@ -11,20 +11,24 @@ use harness::placement::single;
 use harness::placement::{Run, RunOptions};
 use harness::record::RunRecord;
 use harness::secret::{Sealed, Secret};
-use harness::servers::{Member, Server};
+use harness::servers::Server;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::asked::Asked;
 use super::assemble::record;
+use super::bystanders::{Bystander, beside, eased};
 use super::hopeless::hopeless;
 use super::place::Place;
 use super::servers::facts;
-use super::show::Show;
+use super::show::{Begins, Show, Wrong};
 use super::wanted::Batch;
 use crate::contenders::{Contender, Here, LinksBetween, Proof, Setting};
 use crate::spec::Placement;
 use crate::workload::{self, ControlTwin};
+
+/// The folder in a batch's directory where programs that speak over the port write their logs.
+const LOGS: &str = "logs";
 
 /// A run that is over.
 #[derive(Debug)]
@@ -51,12 +55,19 @@ impl Batch {
     ) -> anyhow::Result<Done> {
         let spec = &asked.scenario.spec;
         let plan = plan_for(contender, &asked.plan);
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::of(Arc::clone(&plan)));
         let title = match asked.probe {
             Some((rate, _)) => format!("{place}/{} {} {rate:.0}/s", spec.blocks, contender.name),
             None => format!("{place}/{} {}", spec.blocks, contender.name),
         };
-        show.begin(&title, plan.tasks.len() as u64, Arc::clone(&progress));
+        show.begin(Begins {
+            title,
+            tasks: plan.tasks.len() as u64,
+            window_s: plan.settings.window_ns as f64 / 1e9,
+            then_s: asked.then_s,
+            wrong: if contender.proves().is_some() { Wrong::OfAControl } else { Wrong::Violations },
+            progress: Arc::clone(&progress),
+        });
 
         let fresh = contender.server.filter(|_| server.is_none());
         let server = match (server, contender.server) {
@@ -85,6 +96,7 @@ impl Batch {
             },
             run_seed: splitmix(plan.settings.seed ^ u64::from(place.order) << 32),
             ring_secret: Secret::fresh(),
+            logs: Some(directory.join(LOGS)),
             here: Here::all(&plan),
         };
         let fencing = contender.fencing(spec.fencing);
@@ -103,16 +115,24 @@ impl Batch {
             links,
             agent_links,
             spill,
+            ..RunOptions::default()
         };
-        if let Some(warm_up) = workload::draw_warm_up(&asked.warming(fresh), plan.settings.seed)? {
-            let setting = Setting { plan: Arc::new(warm_up), ..setting.clone() };
-            let quiet = RunOptions { progress: Arc::default(), ..options.clone() };
-            self.placed(contender, &setting, quiet).await?;
+        let bystander = self.bystander(contender).await?;
+        let bystander = bystander.as_ref();
+        let is_first = (place.order as usize) < self.contenders.len();
+        let first = bystander.filter(|_| is_first).map(|_| eased(&asked.scenario));
+        for scenario in first.into_iter().chain([asked.warming(fresh)]) {
+            if let Some(warm_up) = workload::draw_warm_up(&scenario, plan.settings.seed)? {
+                let setting = Setting { plan: Arc::new(warm_up), ..setting.clone() };
+                let quiet = RunOptions { progress: Arc::default(), ..options.clone() };
+                beside(bystander, &stop, self.placed(contender, &setting, quiet)).await?;
+            }
         }
         setting.run_seed = splitmix(setting.run_seed);
         let cpu_before = cpu_ns(server.as_deref()).await;
         let (mut run, hopeless) = {
-            let mut running = std::pin::pin!(self.placed(contender, &setting, options));
+            let placed = self.placed(contender, &setting, options);
+            let mut running = std::pin::pin!(beside(bystander, &stop, placed));
             let looking = async {
                 match &asked.probe {
                     Some((_, level)) => hopeless(&plan, level, &setting.clock, &progress).await,
@@ -128,14 +148,15 @@ impl Batch {
                 }
             }
         };
+        run.facts.audit = contender.design.audit(&setting).await?;
         run.facts.limit_ns = asked.probe.map(|(_, level)| level.excess_ns);
         let server = server.map(|server| Arc::into_inner(server).expect("the run is over").into_inner());
         let cpu_after = server.as_ref().and_then(Server::cpu_ns);
 
+        let on = server.as_ref().map(|server| facts(server, &self.members));
         let record = RunRecord {
-            server: server.as_ref().map(facts),
             server_cpu_ns: cpu_after.zip(cpu_before).and_then(|(after, before)| after.checked_sub(before)),
-            ..record(asked, contender, place, &run, hopeless)?
+            ..record(asked, contender, place, &run, on, hopeless)?
         };
         Ok(Done { run, record, server })
     }
@@ -152,10 +173,10 @@ impl Batch {
         let Some(server) = server else { return Ok(None) };
         let server = server.lock().await;
         let nodes = setting.plan.settings.nodes;
-        let members: Vec<_> = server.members().iter().map(Member::address).collect();
+        let members = server.doors();
         anyhow::ensure!(
             !members.is_empty(),
-            "links (rtt_ms, cut, slow, reset) need a private {}, not one that already runs",
+            "links (rtt_ms, cut, slow, reset, promote) need a private {}, not one that already runs",
             server.kind()
         );
         let links = Links::open(nodes, &members, usual, &setting.clock).await?;
@@ -163,6 +184,15 @@ impl Batch {
             |links: &[Link]| server.endpoint_over(&links.iter().map(Link::address).collect::<Vec<_>>());
         between.endpoints = links.iter().map(|links| over(links).into()).collect();
         Ok(Some(Arc::new(links)))
+    }
+
+    /// Who watches a server of others while it is loaded.
+    async fn bystander(&self, contender: &Contender) -> anyhow::Result<Option<Bystander>> {
+        let server = contender.server.and_then(|kind| Some((kind, self.attached.get(&kind)?)));
+        match (server, self.bystander_bound) {
+            (Some((kind, url)), Some(bound)) => Bystander::connect(kind, url, bound).await.map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Runs the setting's plan, with the nodes where the scenario wants them.
@@ -190,7 +220,7 @@ impl Batch {
 
 /// The plan as this contender has it: the control that must be caught has a twin on which it can be, and nobody has
 /// the faults that he is spared.
-fn plan_for(contender: &Contender, plan: &Arc<Plan>) -> Arc<Plan> {
+pub(super) fn plan_for(contender: &Contender, plan: &Arc<Plan>) -> Arc<Plan> {
     let twin = (contender.proves() == Some(Proof::Checks)).then(|| ControlTwin::of(plan));
     let twin = twin.filter(|twin| !twin.is_plan());
     let plan = twin.map_or_else(|| Arc::clone(plan), |twin| Arc::new(twin.draw(plan)));

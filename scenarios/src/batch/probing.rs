@@ -1,7 +1,9 @@
 //! The order of a batch that looks for capacities: in each block the probes of all contenders by turns, then every contender
 //! once at one rate for all.
 
-use harness::record::capacity::{carried, missed};
+use std::time::Duration;
+
+use harness::record::capacity::{carried, excess_p99_ns, missed};
 use harness::record::{Role, RunRecord, ServiceLevel, Skipped};
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -9,11 +11,15 @@ use rand_chacha::ChaCha8Rng;
 
 use harness::model::splitmix;
 
+use super::budget::Budget;
 use super::order::{At, Order, Turn, has_failed, next_of_block, orders};
-use super::search::{MOST_PROBES, Seen, around, climb};
+use super::search::{MOST_PROBES, NEAR, NEAR_A_CEILING, Seen, around, climb};
 
 /// The part of the least capacity at which latencies are compared: all carry that with ease.
 const HEALTHY: f64 = 0.5;
+
+/// The part of the limit below which the 99th percentile of a rate that was met easily lies.
+const EASILY: f64 = 0.1;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -76,11 +82,16 @@ impl Probing {
         }
         let seen = probes().filter(|run| run.invalid.is_empty()).filter_map(|run| {
             let probe = run.probe?;
-            Some(Seen { rate: probe.rate_per_s, met: missed(&self.level, run, &probe).is_none() })
+            Some(Seen {
+                rate: probe.rate_per_s,
+                met: missed(&self.level, run, &probe).is_none(),
+                easily: excess_p99_ns(run, &probe) < EASILY * self.level.excess_ns as f64,
+            })
         });
         let seen: Vec<Seen> = seen.collect();
         if block == 1 {
-            return climb(&seen, self.start_per_s);
+            let near = if self.compared[contender] { NEAR } else { NEAR_A_CEILING };
+            return climb(&seen, self.start_per_s, near);
         }
         if !self.compared[contender] {
             return None;
@@ -104,6 +115,16 @@ impl Probing {
     /// How many turns a block has that is not the first, about.
     pub(super) fn turns_of_a_block(&self) -> usize {
         self.names.len() + 4 * self.compared.iter().filter(|compared| **compared).count()
+    }
+
+    /// The same, within so much time.
+    pub(super) fn within(&self, given: Duration) -> Budget {
+        Budget {
+            given,
+            blocks: self.blocks,
+            searched: self.probed.iter().filter(|probed| **probed).count(),
+            turns_of_a_block: self.turns_of_a_block(),
+        }
     }
 }
 

@@ -4,14 +4,16 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use harness::model::Plan;
+use harness::model::{Fault, Plan};
 use harness::record::capacity::missed;
-use harness::record::{Role, RunRecord, Skipped, Tally};
+use harness::record::{Role, RunRecord, ServiceLevel, Skipped, Tally};
 use harness::servers::{Server, default_root};
 
 use super::asked::Asked;
+use super::budget::Budget;
 use super::decided::decided;
 use super::disks::Disks;
 use super::lateness::only_busy;
@@ -31,9 +33,6 @@ use crate::workload::{self, block_seed};
 /// How many runs of a block, at most, are repeated because the machine was busy with others. Where more are late than that, the
 /// batch says so.
 const MOST_REPEATS_PER_BLOCK: u32 = 2;
-
-/// Blocks without which there is no interval, whatever the budget.
-const LEAST_BLOCKS: u32 = 3;
 
 /// What a batch leaves in memory: also what it has until it fails.
 #[derive(Debug, Default)]
@@ -76,7 +75,12 @@ impl Batch {
     /// # Errors
     /// When the scenario cannot be run as it is.
     pub fn can_be_drawn(&self) -> anyhow::Result<()> {
-        (1..=self.scenario.spec.blocks).try_for_each(|block| self.plan(block).map(drop))
+        let compared = || self.contenders.iter().filter(|one| one.role == Role::Contender);
+        (1..=self.scenario.spec.blocks).try_for_each(|block| {
+            let plan = self.plan(block)?;
+            let is_hit = |fault: &Fault| compared().any(|contender| !contender.is_spared(fault));
+            Ok(workload::enough_faults(&self.scenario, &plan, is_hit)?)
+        })
     }
 
     /// Runs everything into the directory, and takes up what has already run. Each run's record is on disk, and in `ran`, before the
@@ -101,6 +105,11 @@ impl Batch {
     ) -> anyhow::Result<()> {
         let disks = Disks::below(vec![directory.to_owned(), default_root(self.scenario.spec.durability)]);
         let (order, probing) = self.order();
+        let budget = self.budget_of(probing.as_ref());
+        if let Some(budget) = budget.filter(|_| ran.records.is_empty()) {
+            let spec = &self.scenario.spec;
+            show.line(&budget.foreseen(spec.duration_s.unwrap_or(0.0), spec.warm_up_s));
+        }
         let begun = jiff::Timestamp::now();
         let (mut block, mut repeats_left, mut turns) = (0, 0, 0_u32);
         while let Some(turn) = order.next(&ran.records, &ran.failed) {
@@ -113,22 +122,16 @@ impl Batch {
                     ran.decided = Some(block);
                     break;
                 }
-                let mean_s =
-                    jiff::Timestamp::now().duration_since(begun).as_secs_f64() / f64::from(turns.max(1));
-                if let (Some(budget), Some(probing), LEAST_BLOCKS.., 1..) =
-                    (self.budget, &probing, block, turns)
-                {
-                    let spent_s = mean_s * f64::from(turns);
-                    let needed_s = mean_s * probing.turns_of_a_block() as f64;
-                    if spent_s + needed_s > budget.as_secs_f64() {
-                        show.line(&format!(
-                            "the budget ends here, after {block} of {} blocks",
-                            probing.blocks
-                        ));
-                        ran.blocks = Some(block);
-                        break;
+                let spent_s = jiff::Timestamp::now().duration_since(begun).as_secs_f64();
+                if let (Some(budget), 1.., 1..) = (budget, block, turns) {
+                    match budget.allows_another(block, turns, spent_s) {
+                        Ok(left) => show.line(&left),
+                        Err(over) => {
+                            show.line(&over);
+                            ran.blocks = Some(block);
+                            break;
+                        }
                     }
-                    show.line(&format!("{:.0} s left of the budget", budget.as_secs_f64() - spent_s));
                 }
                 (block, repeats_left) = (turn.block, MOST_REPEATS_PER_BLOCK);
                 standing.begin(block).await?;
@@ -138,8 +141,11 @@ impl Batch {
                 ran.rate_per_s = Some(rate);
             }
             let place = Place { block, order: ran.records.len() as u32 };
+            let spent_s = jiff::Timestamp::now().duration_since(begun).as_secs_f64();
+            let then_s = self.then_s(turn, probing.as_ref(), ran.records.len(), (turns - 1, spent_s));
+            let asked = Asked { then_s, ..self.asked(turn)? };
             let context = (directory, &disks, show);
-            match self.until_in_time(turn, place, context, standing, &mut repeats_left).await? {
+            match self.until_in_time(turn, &asked, place, context, standing, &mut repeats_left).await? {
                 Ended::Measured(record) => ran.records.push(*record),
                 Ended::Failed(reason) => {
                     show.end(&reason);
@@ -152,38 +158,53 @@ impl Batch {
         Ok(())
     }
 
+    /// How long the search for capacities may take, where that is bounded.
+    fn budget_of(&self, probing: Option<&Probing>) -> Option<Budget> {
+        Some(probing?.within(self.budget?))
+    }
+
+    /// Seconds that a search for capacities with intervals takes with windows as long as these, about.
+    #[must_use]
+    pub fn search_takes_s(&self, window_s: f64, warm_up_s: f64) -> f64 {
+        self.probing(ServiceLevel::default()).within(Duration::ZERO).least_s(window_s, warm_up_s)
+    }
+
     /// Who runs when; where capacities are looked for, what looks for them too.
     fn order(&self) -> (Box<dyn Order>, Option<Probing>) {
-        let names: Vec<&'static str> = self.contenders.iter().map(|contender| contender.name).collect();
-        let spec = &self.scenario.spec;
+        let names = self.contenders.iter().map(|contender| contender.name).collect();
         let Some(level) = self.level else {
-            return (Box::new(Blocks { names, blocks: spec.blocks, seed: self.seed }), None);
+            let blocks = self.scenario.spec.blocks;
+            return (Box::new(Blocks { names, blocks, seed: self.seed }), None);
         };
+        let probing = self.probing(level);
+        (Box::new(probing.clone()), Some(probing))
+    }
+
+    fn probing(&self, level: ServiceLevel) -> Probing {
         // Who must be caught has nothing to carry; all other controls are ceilings.
         let probed = self.contenders.iter().map(|contender| contender.proves() != Some(Proof::Checks));
-        let probing = Probing {
-            names,
+        Probing {
+            names: self.contenders.iter().map(|contender| contender.name).collect(),
             probed: probed.collect(),
             compared: self.contenders.iter().map(|contender| contender.role == Role::Contender).collect(),
             level,
-            start_per_s: spec.rate_per_s.unwrap_or(100.0),
-            blocks: spec.blocks,
+            start_per_s: self.scenario.spec.rate_per_s.unwrap_or(100.0),
+            blocks: self.scenario.spec.blocks,
             seed: self.seed,
-        };
-        (Box::new(probing.clone()), Some(probing))
+        }
     }
 
     /// Runs a contender, and again where the machine was too busy with others and there are repeats left; stores each run.
     async fn until_in_time(
         &self,
         turn: Turn,
+        asked: &Asked,
         place: Place,
         (directory, disks, show): (&Path, &Disks, &dyn Show),
         standing: &mut Standing,
         repeats_left: &mut u32,
     ) -> anyhow::Result<Ended> {
         let contender = &self.contenders[turn.contender];
-        let asked = self.asked(turn)?;
         let mut repeated = Vec::new();
         loop {
             if self.stop.is_cancelled() {
@@ -196,7 +217,7 @@ impl Batch {
             let cut = self.stop.child_token();
             let stood = standing.take(contender.name)?;
             let (server, restless) = stood.map_or((None, None), |(server, words)| (Some(server), words));
-            let running = self.one(contender, place, &asked, server, directory, show, cut.clone());
+            let running = self.one(contender, place, asked, server, directory, show, cut.clone());
             let mut running = std::pin::pin!(AssertUnwindSafe(running).catch_unwind());
             let (done, low) = tokio::select! {
                 biased;
@@ -279,7 +300,30 @@ impl Batch {
             At::Rate(rate) | At::Probe { rate, .. } => Some(rate),
         };
         let plan = self.plan_of(&scenario, turn.block)?;
-        Ok(Asked { scenario, plan, rate_per_s, probe })
+        Ok(Asked { scenario, plan, rate_per_s, probe, then_s: None })
+    }
+
+    /// How long what comes after a turn takes, about: from so many turns in so many seconds, and where there were none from what they
+    /// should take.
+    fn then_s(
+        &self,
+        turn: Turn,
+        probing: Option<&Probing>,
+        done: usize,
+        (turns, spent_s): (u32, f64),
+    ) -> Option<f64> {
+        let each_s = if turns > 0 { spent_s / f64::from(turns) } else { self.scenario.spec.takes_s() };
+        let all = self.contenders.len() * self.scenario.spec.blocks as usize;
+        match (self.budget, probing) {
+            (Some(budget), _) => Some((budget.as_secs_f64() - spent_s - each_s).max(0.0)),
+            (None, None) => Some(each_s * all.saturating_sub(done + 1) as f64),
+            // In the first block nobody knows how many.
+            (None, Some(_)) if turn.block == 1 => None,
+            (None, Some(probing)) => {
+                let blocks = f64::from(probing.blocks - turn.block) + 0.5;
+                Some(each_s * probing.turns_of_a_block() as f64 * blocks)
+            }
+        }
     }
 
     fn end_line(&self, record: &RunRecord, repeat: bool) -> String {

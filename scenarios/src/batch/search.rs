@@ -1,7 +1,10 @@
 //! Which rate to probe next, from what the probes of a block have told so far.
 
 /// How near the two rates on either side of the limit must be for a search to end.
-const NEAR: f64 = 1.05;
+pub(super) const NEAR: f64 = 1.05;
+
+/// The same for a ceiling, which is compared with nobody: it tells whom the bench itself may hold back, at four fifths of it.
+pub(super) const NEAR_A_CEILING: f64 = 1.15;
 
 /// From one rate to the next while the limit lies on one side only.
 const STEP: f64 = 1.5;
@@ -28,19 +31,22 @@ pub(super) struct Seen {
     pub(super) rate: f64,
     /// Whether the service level was met.
     pub(super) met: bool,
+    /// Whether it was met with so much to spare that the limit is far away.
+    pub(super) easily: bool,
 }
 
-/// The search of the first block: up by half until a rate is missed (down, where none is met), then half-way between the
-/// two, until they are within 5 %. A miss that only one probe has seen may be a hiccup of the machine: the rate that ends the
+/// The search of the first block: up by half, and by two such steps at once from a rate that was met easily, until one is missed
+/// (down, where none is met), then half-way between the two, until they are as near as asked. A miss that only one probe has seen may be a hiccup of the machine: the rate that ends the
 /// search is probed twice. `None`: it is over.
-pub(super) fn climb(seen: &[Seen], start: f64) -> Option<f64> {
+pub(super) fn climb(seen: &[Seen], start: f64, near: f64) -> Option<f64> {
     if seen.is_empty() {
         return Some(start);
     }
     let next = match sides(seen) {
         (None, Some(high)) => high / STEP,
+        (Some(low), None) if easily(seen, low) => low * STEP * STEP,
         (Some(low), None) => low * STEP,
-        (Some(low), Some(high)) if high / low > NEAR => (low * high).sqrt(),
+        (Some(low), Some(high)) if high / low > near => (low * high).sqrt(),
         (Some(_), Some(high)) if count(seen, high) < 2 => high,
         _ => return None,
     };
@@ -65,6 +71,10 @@ fn sides(seen: &[Seen]) -> (Option<f64>, Option<f64>) {
     let low = rates(true).reduce(f64::max);
     let high = rates(false).filter(|rate| low.is_none_or(|low| *rate > low)).reduce(f64::min);
     (low, high)
+}
+
+fn easily(seen: &[Seen], rate: f64) -> bool {
+    seen.iter().any(|probe| probe.rate == rate && probe.met && probe.easily)
 }
 
 fn count(seen: &[Seen], rate: f64) -> usize {

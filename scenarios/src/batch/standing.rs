@@ -49,13 +49,8 @@ impl Standing {
         };
         let used_ns = server.cpu_ns().zip(cpu_ns).map(|(now, then)| now.saturating_sub(then));
         let waited_ns = jiff::Timestamp::now().duration_since(since).as_nanos().max(1) as f64;
-        let restless = used_ns.filter(|used_ns| *used_ns as f64 > MOST_IDLE_SHARE * waited_ns);
         resume(&mut server)?;
-        let words = restless.map(|used_ns| {
-            let percent = 100.0 * used_ns as f64 / waited_ns;
-            format!("the server of {contender} took {percent:.1} % of a core while it was not its turn")
-        });
-        Ok(Some((server, words)))
+        Ok(Some((server, used_ns.and_then(|used_ns| restless(contender, used_ns, waited_ns)))))
     }
 
     /// Stops a server until its next turn, once it has come to rest; no session is open on it.
@@ -69,6 +64,18 @@ impl Standing {
         self.servers.insert(contender, waiting);
         Ok(())
     }
+}
+
+/// In words, where a server took more than its part while it was not its turn.
+fn restless(contender: &str, used_ns: u64, waited_ns: f64) -> Option<String> {
+    let share = used_ns as f64 / waited_ns;
+    (share > MOST_IDLE_SHARE).then(|| {
+        format!(
+            "the server of {contender} took {:.1} % of a core while it was not its turn, from whoever had it: run it in a batch of its own \
+             (--contenders {contender})",
+            100.0 * share
+        )
+    })
 }
 
 /// Returns when the server has hardly done anything for a moment: what was still asked of it when a probe was cut is done by then,
@@ -92,4 +99,19 @@ fn resume(server: &mut Server) -> anyhow::Result<()> {
         server.resume().map_err(anyhow::Error::msg)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_works_while_it_is_not_its_turn_is_told_with_what_to_do() {
+        assert_eq!(restless("zk-seq", 10_000_000, 1e9), None, "a hundredth of a core is not more than that");
+        let told = restless("zk-seq", 25_000_000, 1e9).unwrap();
+        assert!(
+            told.contains("zk-seq took 2.5 % of a core") && told.ends_with("(--contenders zk-seq)"),
+            "{told}"
+        );
+    }
 }

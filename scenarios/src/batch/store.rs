@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use harness::placement::Run;
-use harness::record::{Promise, RunRecord, write_history, write_json};
+use harness::record::{Evidence, Promise, RunRecord, StoredFacts, write_history, write_json};
 
 /// A directory for a batch that nobody has yet: `<scenario>-<UTC>`, with a number behind when that is taken.
 ///
@@ -35,7 +35,10 @@ pub(super) fn store(folder: &Path, run: &Run, record: &RunRecord) -> anyhow::Res
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let broke = record.verdicts.iter().any(|answer| answer.promise() == Promise::Broken);
     if record.probe.is_none() || broke {
-        write_history(&folder.join("history.ndjson.zst"), &run.history)?;
+        write_history(&folder.join(Evidence::HISTORY), &run.history)?;
+        write_json(&folder.join(Evidence::FACTS), &StoredFacts::of(&run.facts))?;
+        let record = RunRecord { evidence: Some(Evidence::of(folder)?), ..record.clone() };
+        return Ok(write_json(&folder.join("record.json"), &record)?);
     }
     Ok(write_json(&folder.join("record.json"), record)?)
 }

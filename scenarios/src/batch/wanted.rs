@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use harness::record::difference::Looks;
-use harness::record::{Role, ServiceLevel, Skipped};
+use harness::record::{MemberFacts, Role, ServiceLevel, Skipped};
 use harness::servers::{self, Finding, ServerKind};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,12 @@ pub struct Batch {
     pub skipped: Vec<Skipped>,
     /// Servers that already run, by kind.
     pub attached: BTreeMap<ServerKind, String>,
+    /// The programs of private servers that are not those of this machine.
+    pub programs: BTreeMap<ServerKind, PathBuf>,
+    /// What the members of those that already run were before the first run.
+    pub members: BTreeMap<ServerKind, Vec<MemberFacts>>,
+    /// So many times as long as before others may wait for answers of those; nothing: whatever they feel.
+    pub bystander_bound: Option<f64>,
     /// The seed of everything drawn.
     pub seed: u64,
     /// Where batch directories are made.
@@ -61,18 +67,18 @@ impl Batch {
 pub fn sort(
     wanted: Vec<Contender>,
     attached: &BTreeMap<ServerKind, String>,
+    programs: &BTreeMap<ServerKind, PathBuf>,
     spec: &ScenarioSpec,
 ) -> (Vec<Contender>, Vec<Skipped>) {
     let mut skipped = Vec::new();
     let mut contenders = Vec::new();
     for contender in wanted {
-        let missing =
-            contender.server.filter(|kind| !attached.contains_key(kind)).and_then(
-                |kind| match servers::find(kind) {
-                    Finding::Found { .. } => None,
-                    Finding::Missing { remedy } => Some(remedy),
-                },
-            );
+        let missing = contender.server.filter(|kind| !attached.contains_key(kind)).and_then(|kind| {
+            match servers::find_with(kind, programs.get(&kind).map(PathBuf::as_path)) {
+                Finding::Found { .. } => None,
+                Finding::Missing { remedy } => Some(remedy),
+            }
+        });
         match contender.refuses(spec).or(missing) {
             Some(reason) => skipped.push(Skipped { contender: contender.name.to_owned(), reason }),
             None => contenders.push(contender),

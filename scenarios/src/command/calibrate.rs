@@ -7,7 +7,7 @@ use harness::record::{Metric, RunRecord, write_json};
 
 use super::print::print;
 use super::run::Run;
-use super::verb::{Group, Work};
+use super::verb::{Example, Group, Work};
 use crate::calibration;
 use crate::contenders::AGAIN;
 
@@ -30,6 +30,10 @@ Exit codes: those of run.";
 impl Work for Calibrate {
     const NAME: &str = "calibrate";
     const GROUP: Group = Group::Judge;
+    const EXAMPLES: &[Example] = &[
+        ("The noise of this machine", "lockbench calibrate smoke"),
+        ("Of one contender", "lockbench calibrate smoke --contenders redis-fenced --blocks 6"),
+    ];
 
     async fn work(self) -> anyhow::Result<u8> {
         let store = self

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::print::print;
-use super::verb::{Group, Work};
+use super::verb::{Example, Group, Work};
 use crate::spec::Scenario;
 use crate::workload;
 
@@ -54,6 +54,13 @@ in this order.";
 impl Work for Check {
     const NAME: &str = "check";
     const GROUP: Group = Group::Judge;
+    const EXAMPLES: &[Example] = &[
+        ("A history of another program", "lockbench check history.edn"),
+        (
+            "A run of ours, as locks with tokens",
+            "lockbench check --model fenced-mutex out/smoke-20260101T120000Z/1-etcd-cas/history.ndjson.zst",
+        ),
+    ];
 
     async fn work(self) -> anyhow::Result<u8> {
         Ok(check(&self))

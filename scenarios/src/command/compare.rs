@@ -8,7 +8,7 @@ use harness::record::{Kind, METRICS, Metric};
 use reports::{Asked, Side, Versus};
 
 use super::print::print;
-use super::verb::{Group, Work};
+use super::verb::{Example, Group, Work};
 use crate::batch;
 use crate::comparable;
 use crate::spec::did_you_mean;
@@ -52,6 +52,16 @@ Exit codes: 0 compared, 2 the batches differ in scenario, load, durability, topo
 impl Work for Compare {
     const NAME: &str = "compare";
     const GROUP: Group = Group::Judge;
+    const EXAMPLES: &[Example] = &[
+        (
+            "Contenders of one batch, beside one of them",
+            "lockbench compare out/smoke-20260101T120000Z --reference pg-mux",
+        ),
+        (
+            "Before and after a change",
+            "lockbench compare runs/before runs/after --metrics wait_p50,response_p99",
+        ),
+    ];
 
     async fn work(self) -> anyhow::Result<u8> {
         let sides = self.batches.iter().map(|batch| Side::load(batch)).collect::<Result<Vec<_>, _>>()?;

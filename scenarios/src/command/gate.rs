@@ -13,7 +13,7 @@ use reports::Side;
 
 use super::compare::banner;
 use super::print::print;
-use super::verb::{Group, Work};
+use super::verb::{Example, Group, Work};
 use crate::spec::did_you_mean;
 use crate::thresholds::{self, Against, Thresholds};
 
@@ -58,6 +58,13 @@ within the interval, or so few blocks would not find a change as large as the ma
 impl Work for Gate {
     const NAME: &str = "gate";
     const GROUP: Group = Group::Judge;
+    const EXAMPLES: &[Example] = &[
+        ("Limits", "lockbench gate out/smoke-20260101T120000Z --thresholds limits.toml"),
+        (
+            "Beside a baseline",
+            "lockbench gate out/smoke-20260101T120000Z --thresholds limits.toml --baseline runs/main",
+        ),
+    ];
 
     async fn work(self) -> anyhow::Result<u8> {
         let thresholds = Thresholds::read(&self.thresholds)?;

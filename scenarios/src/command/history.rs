@@ -10,7 +10,7 @@ use harness::record::{Estimate, METRICS, Metric, TrendPoint, implausible};
 use reports::{Comparison, Side, Trends};
 
 use super::print::print;
-use super::verb::{Group, Work};
+use super::verb::{Example, Group, Work};
 use crate::comparable;
 
 /// Show figures over commits, and where they changed for good; needs no server.
@@ -41,6 +41,10 @@ Exit codes: 0 shown, 2 a file cannot be read or written, or a batch cannot be ad
 impl Work for History {
     const NAME: &str = "history";
     const GROUP: Group = Group::Look;
+    const EXAMPLES: &[Example] = &[
+        ("Figures over commits", "lockbench history"),
+        ("With one batch more", "lockbench history figures.ndjson --append out/smoke-20260101T120000Z"),
+    ];
 
     async fn work(self) -> anyhow::Result<u8> {
         // All are read before any is added.

@@ -4,7 +4,7 @@ use clap::Args;
 use harness::record::Role;
 
 use super::print::print;
-use super::verb::{Group, Work};
+use super::verb::{Example, Group, Work};
 use crate::{catalog, contenders};
 
 /// List scenarios and contenders.
@@ -14,6 +14,7 @@ pub(super) struct List {}
 impl Work for List {
     const NAME: &str = "list";
     const GROUP: Group = Group::Look;
+    const EXAMPLES: &[Example] = &[("All scenarios and contenders", "lockbench list")];
 
     async fn work(self) -> anyhow::Result<u8> {
         print("Scenarios:");

@@ -1,19 +1,24 @@
 //! What is told of a batch beside its runs.
 
+use std::collections::BTreeMap;
+
 use harness::engine::WhenBusy;
 use harness::model::Plan;
-use harness::record::{Manifest, PlanFacts, SCHEMA_VERSION};
+use harness::record::{Manifest, PlanFacts, Role, SCHEMA_VERSION};
 use harness::servers::{self, Topology};
 
 use super::harness_cost::harness_cost;
 use crate::batch::{Batch, Pinning, Ran};
 use crate::calibration;
+use crate::contenders::{Contender, PORT_ECHO};
+use crate::port::{self, Client};
 use crate::workload::ControlTwin;
 
 /// The manifest of a batch that is about to begin.
 pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow::Result<Manifest> {
     let spec = &batch.scenario.spec;
     let harness = harness_cost().await?;
+    let port = port_cost(batch).await?;
     let plan = &batch.plan(1)?;
     let clients = env!("LOCKBENCH_CLIENTS").split(',').filter_map(|client| client.split_once('='));
     let mut machine = harness::engine::machine::survey(&std::env::temp_dir());
@@ -22,6 +27,7 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         machine.cores = pinning.count() as u32;
     }
     let calibration = batch.store.as_ref().and_then(|store| calibration::known(store, &machine.class()));
+    let machine_rtt_ns = machine.loopback_rtt_p50_ns;
     Ok(Manifest {
         schema_version: SCHEMA_VERSION,
         scenario: spec.name.clone(),
@@ -33,6 +39,7 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         lockbench_version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: option_env!("LOCKBENCH_COMMIT").map(str::to_owned),
         clients: clients.map(|(name, version)| (name.to_owned(), version.to_owned())).collect(),
+        programs: programs(batch)?,
         machine,
         pinning: batch.pinning.as_ref().map(Pinning::facts),
         plan: plan_facts(batch, plan),
@@ -42,13 +49,55 @@ pub(super) async fn manifest(batch: &Batch, started: jiff::Timestamp) -> anyhow:
         looks: batch.looks.as_ref().map(|looks| looks.at().to_vec()).unwrap_or_default(),
         calibration,
         service_level: batch.level,
+        prices: Some(spec.prices.with_assumed(match spec.topology {
+            Topology::Single => 1,
+            Topology::Copied => 2,
+            Topology::Replicated => 3,
+            Topology::Independent => 5,
+        })),
         cell: batch.scenario.cell.clone(),
         harness,
         skipped: batch.skipped.clone(),
         failed: Vec::new(),
-        threats: threats(batch),
+        threats: threats(batch).into_iter().chain(port_told(batch, port, machine_rtt_ns)).collect(),
         end: None,
     })
+}
+
+/// What each program of somebody else is made of.
+fn programs(batch: &Batch) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut programs = BTreeMap::new();
+    for contender in &batch.contenders {
+        if let Some(digest) = contender.design.client().map(Client::digest).transpose()?.flatten() {
+            programs.insert(contender.name.to_owned(), digest);
+        }
+    }
+    Ok(programs)
+}
+
+/// What the port costs, where somebody speaks over it.
+async fn port_cost(batch: &Batch) -> anyhow::Result<Option<port::Cost>> {
+    let echo = batch.contenders.iter().find(|contender| contender.name == PORT_ECHO);
+    match echo.and_then(|echo| echo.design.client()) {
+        Some(client) => Ok(Some(port::cost(client.clone()).await?)),
+        None => Ok(None),
+    }
+}
+
+/// The same, beside those who pay it.
+fn port_told(batch: &Batch, cost: Option<port::Cost>, tcp_ns: Option<u64>) -> Option<String> {
+    let cost = cost?;
+    let speaks = |one: &&Contender| one.role == Role::Contender && one.design.client().is_some();
+    let who: Vec<&str> = batch.contenders.iter().filter(speaks).map(|one| one.name).collect();
+    let us = |ns: u64| format!("{:.0} µs", ns as f64 / 1e3);
+    let tcp = tcp_ns.map(|ns| format!(" (64 bytes over loopback TCP: {})", us(ns))).unwrap_or_default();
+    Some(format!(
+        "Asked over the port, which others are not: {}. A round trip over its pipe took {} at the median{tcp}, and it carried {:.0} pairs of acquire and release \
+         a second; `{PORT_ECHO}` shows what that comes to under this load.",
+        if who.is_empty() { "nobody".to_owned() } else { who.join(", ") },
+        us(cost.round_trip_p50_ns),
+        cost.pairs_per_s
+    ))
 }
 
 /// Of a batch that has run: what only its runs could tell.
@@ -68,9 +117,12 @@ pub(super) fn as_it_was(batch: &Batch, ran: &Ran, manifest: &mut Manifest) -> an
     if let Some(blocks) = ran.blocks {
         // What was not run of them was not needed, or there was no time.
         if batch.level.is_some() {
+            let without =
+                if blocks < 3 { ": too few for an interval, so that nothing is compared" } else { "" };
+            let wanted = manifest.blocks;
             manifest
                 .threats
-                .push(format!("The budget was spent after {blocks} of {} blocks.", manifest.blocks));
+                .push(format!("The budget was spent after {blocks} of {wanted} blocks{without}."));
         }
         manifest.blocks = blocks;
     }
@@ -92,6 +144,7 @@ fn plan_facts(batch: &Batch, plan: &Plan) -> PlanFacts {
         busiest: plan.loads().first().map(|(resource, load)| (resource.to_string(), *load)),
         saturating: batch.scenario.spec.saturating,
         unlimited: plan.is_unlimited(),
+        closed: plan.closed,
         overlaps_predicted: plan.overlaps_without_exclusion(),
         control_fold: twin.fold,
         control_hold_ns: twin.hold_ns,
@@ -115,6 +168,8 @@ fn threats(batch: &Batch) -> Vec<String> {
         .to_owned(),
         match batch.scenario.spec.topology {
             Topology::Single => "Servers are single members; replication adds round trips and failure modes that this batch does not show.",
+            Topology::Independent => "All five servers are on this machine: whatever hits it hits all of them, which is what they are five for.",
+            Topology::Copied => "A server and its copy are on this machine: the copy is behind by as much as a fault has it, and by next to nothing otherwise.",
             Topology::Replicated => "All three members of a server are on this machine: its round trips between members cost next to nothing, its flushes share one disk.",
         }
         .to_owned(),

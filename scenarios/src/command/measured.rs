@@ -47,7 +47,7 @@ impl Begun {
         let measured = self.runs(display).await;
         // Also after a failure or Ctrl-C.
         for kept in batch::care::give_back(&attached).await {
-            display.line(&kept);
+            display.conclude(&kept);
         }
         measured
     }
@@ -86,7 +86,7 @@ impl Begun {
             }
         }
         for reason in &reasons {
-            display.line(reason);
+            display.conclude(reason);
         }
         Ok(exit_code)
     }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use queue_lockfree::{HashKind, Member, NodeId, Ring, zstack_node_id};
 
-use super::verb::{Group, Work};
+use super::verb::{Example, Group, Work};
 
 /// Say which node of a hash ring owns which key, and what a join moves.
 ///
@@ -42,6 +42,10 @@ enum Hash {
 impl Work for RingArgs {
     const NAME: &str = "ring";
     const GROUP: Group = Group::Look;
+    const EXAMPLES: &[Example] = &[(
+        "Who owns two keys, and what moves when a node joins",
+        "lockbench ring --nodes 10.0.0.1,10.0.0.2 --join 10.0.0.3 vm-1 vm-2",
+    )];
 
     async fn work(self) -> anyhow::Result<u8> {
         answer(self, io::stdout().lock(), io::stderr().lock()).map(|()| 0)

@@ -5,17 +5,31 @@ use std::path::PathBuf;
 
 use clap::error::Error;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use harness::servers::{ServerKind, TlsFiles};
+use harness::servers::{ServerKind, ServerOptions, TlsFiles};
 
 /// Servers that already run, instead of private ones: `--redis URL` or `LOCKBENCH_REDIS`, and so on; with `--redis-ca`,
-/// `--redis-cert` and `--redis-key`, or `LOCKBENCH_REDIS_CA` and so on, the certificates for TLS, which become part of the URL.
-#[derive(Debug)]
-pub(super) struct ServerUrls(BTreeMap<ServerKind, String>);
+/// `--redis-cert` and `--redis-key`, or `LOCKBENCH_REDIS_CA` and so on, the certificates for TLS, which become part of the URL. Or
+/// private ones of another program: `--redis-program` or `LOCKBENCH_REDIS_PROGRAM`.
+#[derive(Debug, Clone)]
+pub(super) struct ServerUrls {
+    by_kind: BTreeMap<ServerKind, String>,
+    programs: BTreeMap<ServerKind, PathBuf>,
+}
 
 impl ServerUrls {
     /// Those that are given.
     pub(super) fn by_kind(&self) -> &BTreeMap<ServerKind, String> {
-        &self.0
+        &self.by_kind
+    }
+
+    /// The programs that private ones are to be of.
+    pub(super) fn programs(&self) -> &BTreeMap<ServerKind, PathBuf> {
+        &self.programs
+    }
+
+    /// How a private one is to be started, where nothing else is said.
+    pub(super) fn options(&self, kind: ServerKind) -> ServerOptions {
+        ServerOptions { program: self.programs.get(&kind).cloned(), ..ServerOptions::default() }
     }
 }
 
@@ -23,7 +37,7 @@ impl Args for ServerUrls {
     fn augment_args(command: Command) -> Command {
         ServerKind::ALL.iter().fold(command, |command, kind| {
             let files = FILES.iter().map(|(what, help)| file(*kind, what, help));
-            command.arg(option(*kind)).args(files)
+            command.arg(option(*kind)).args(files).arg(program(*kind))
         })
     }
 
@@ -60,6 +74,20 @@ fn file(kind: ServerKind, what: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
+fn program(kind: ServerKind) -> Arg {
+    let name = format!("{}-program", kind.name());
+    Arg::new(name.clone())
+        .env(format!("LOCKBENCH_{}", name.to_ascii_uppercase().replace('-', "_")))
+        .long(name)
+        .value_name("PATH")
+        .conflicts_with(kind.name())
+        .value_parser(clap::value_parser!(PathBuf))
+        .hide_short_help(true)
+        .help(format!(
+            "Starts this program as {kind}, of ZooKeeper this jar, instead of the one of this machine; its version is in the record"
+        ))
+}
+
 impl FromArgMatches for ServerUrls {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let given = |kind: &ServerKind| {
@@ -67,11 +95,22 @@ impl FromArgMatches for ServerUrls {
             let files = TlsFiles { ca: file("ca"), cert: file("cert"), key: file("key") };
             Some((*kind, kind.certified(matches.get_one::<String>(kind.name())?, &files)))
         };
-        Ok(Self(ServerKind::ALL.iter().filter_map(given).collect()))
+        let named = |kind: &ServerKind| {
+            let path = matches.get_one::<PathBuf>(&format!("{}-program", kind.name()))?;
+            // Servers work in folders of their own.
+            Some((*kind, std::path::absolute(path).unwrap_or_else(|_| path.clone())))
+        };
+        let all = ServerKind::ALL.iter();
+        Ok(Self {
+            by_kind: all.clone().filter_map(given).collect(),
+            programs: all.filter_map(named).collect(),
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
-        self.0.extend(Self::from_arg_matches(matches)?.0);
+        let Self { by_kind, programs } = Self::from_arg_matches(matches)?;
+        self.by_kind.extend(by_kind);
+        self.programs.extend(programs);
         Ok(())
     }
 }
@@ -92,6 +131,21 @@ mod tests {
             let variable = option.get_env().unwrap().to_str().unwrap();
             assert_eq!(variable, format!("LOCKBENCH_{}", kind.name().to_uppercase()));
             assert!(option.is_hide_env_values_set());
+        }
+    }
+
+    #[test]
+    fn every_product_can_be_of_another_program_unless_it_runs_already() {
+        let command = ServerUrls::augment_args(Command::new("lockbench"));
+        for kind in ServerKind::ALL {
+            let words = [format!("--{}-program=server", kind.name()), format!("--{}=u://h", kind.name())];
+            let given = command.clone().get_matches_from(["lockbench", &words[0]]);
+            let urls = ServerUrls::from_arg_matches(&given).unwrap();
+            let program = urls.programs().get(kind).unwrap();
+            assert!(program.is_absolute() && program.ends_with("server"), "{program:?}");
+            assert_eq!(urls.options(*kind).program.as_ref(), Some(program));
+            let both = command.clone().try_get_matches_from(["lockbench", &words[0], &words[1]]);
+            assert!(both.is_err(), "{kind}");
         }
     }
 

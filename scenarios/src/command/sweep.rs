@@ -1,7 +1,6 @@
 //! What the verbs that measure run: a batch, or, where fields of the scenario are lists, a batch for every cell of their grid.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use harness::model::splitmix;
@@ -11,9 +10,10 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Aim, BatchArgs};
+use super::batch::BatchArgs;
+use super::how::{Aim, HowArgs};
 use super::measured::Begun;
-use super::print::print;
+use super::several::{IfFailed, Part, Several, Told};
 use super::signals::watch_signals;
 use crate::batch::{self, Show as _};
 use crate::progress::Display;
@@ -26,7 +26,7 @@ impl BatchArgs {
         // Before the first child of ours is started, if only to be asked for its version.
         let mut signals = tokio::task::JoinSet::new();
         signals.spawn(watch_signals(stop.clone())?);
-        let display = Display::default();
+        let display = self.how().display();
         let (code, directory) = match self.resumes() {
             Some(folder) if folder.join(SweepRecord::FILE).is_file() => {
                 let (folder, sweep) = (folder.to_owned(), reports::Sweep::load(folder)?.record);
@@ -36,11 +36,11 @@ impl BatchArgs {
                     folder.display(),
                     if aim.capacity { "run" } else { "capacity" }
                 );
-                let asked = self.of_contenders(&sweep.contenders);
-                (asked.cells(&sweep, &folder, aim, &stop, &display).await?, folder)
+                let how = self.how().of_contenders(&sweep.contenders);
+                (Self::cells(&how, &sweep, &folder, aim, &stop, &display).await?, folder)
             }
             Some(folder) => {
-                (self.taken_up(folder, aim, &stop).await?.measured(&display).await?, folder.to_owned())
+                (self.how().taken_up(folder, aim, &stop).await?.measured(&display).await?, folder.to_owned())
             }
             None => self.begun(aim, &stop, &display).await?,
         };
@@ -58,36 +58,37 @@ impl BatchArgs {
         display: &Display,
     ) -> anyhow::Result<(u8, PathBuf)> {
         let mut grid = self.grid(aim)?;
-        let seed = self.seed(&grid.cells[0]);
+        let how = self.how();
+        let seed = how.seed(&grid.cells[0]);
         let started = jiff::Timestamp::now();
         if grid.axes.is_empty() {
-            let batch = self.asked(grid.cells.swap_remove(0), seed, aim, stop).await?;
+            let batch = how.asked(grid.cells.swap_remove(0), seed, aim, stop).await?;
             let directory = batch::new_directory(&batch.out, &batch.scenario.spec.name, started)?;
             let begun = Begun::new(batch, directory.clone(), started, display).await?;
             return Ok((begun.measured(display).await?, directory));
         }
         ensure!(!aim.twice, "calibrate takes one value a field: a noise floor is of one scenario");
         ensure!(
-            !self.pins(),
+            !how.pins(),
             "--pin deals out the processors once, and cells may need other shares: run one cell after the other"
         );
         // All that can be refused is refused before anything runs.
         for cell in &grid.cells {
-            self.asked(cell.clone(), seed, aim, stop)
+            how.asked(cell.clone(), seed, aim, stop)
                 .await
                 .with_context(|| format!("cell {}", named(&cell.cell)))?;
         }
         let directory =
-            batch::new_directory(self.out(), &format!("{}-sweep", grid.cells[0].spec.name), started)?;
-        let sweep = record(&grid, seed, started, aim, self.contenders());
+            batch::new_directory(how.out(), &format!("{}-sweep", grid.cells[0].spec.name), started)?;
+        let sweep = record(&grid, seed, started, aim, how.contenders());
         write_json(&directory.join(SweepRecord::FILE), &sweep)?;
-        Ok((self.cells(&sweep, &directory, aim, stop, display).await?, directory))
+        Ok((Self::cells(how, &sweep, &directory, aim, stop, display).await?, directory))
     }
 
     /// Every cell that is not done, and the report of all; the gravest exit code. Cells take their turns in an order that is
     /// drawn, so that a machine that grows slower is not taken for what the axis does.
     async fn cells(
-        &self,
+        how: &HowArgs,
         sweep: &SweepRecord,
         directory: &Path,
         aim: Aim,
@@ -97,61 +98,28 @@ impl BatchArgs {
         let origin = directory.join(SweepRecord::FILE).display().to_string();
         let grid = Grid::parse(&origin, &sweep.spec_toml, &[])?;
         ensure!(grid.cells.len() == sweep.cells.len(), "{origin}: its cells are not those of its scenario");
-        let mut left: Vec<_> = sweep.cells.iter().zip(grid.cells).collect();
-        left.shuffle(&mut ChaCha8Rng::seed_from_u64(splitmix(sweep.seed)));
-        left.retain(|(cell, _)| !is_done(&directory.join(&cell.folder)));
-        let begun = jiff::Timestamp::now();
-        let spent = || jiff::Timestamp::now().duration_since(begun).unsigned_abs();
-        let count = left.len();
-        for (place, (cell, scenario)) in left.into_iter().enumerate() {
-            let of_cell = Aim { budget: aim.budget.map(|all| share(all, spent(), count - place)), ..aim };
-            let to_go = match place {
-                0 => String::new(),
-                _ => {
-                    format!(", {:.0} s to go", spent().as_secs_f64() / place as f64 * (count - place) as f64)
-                }
-            };
-            let values = named(&sweep.values_of(cell));
-            display.line(&format!(
-                "cell {} of {}{to_go}: {values}",
-                sweep.cells.len() - count + place + 1,
-                sweep.cells.len()
-            ));
-            let folder = directory.join(&cell.folder);
-            let batch = match folder.join("manifest.json").is_file() {
-                true => self.taken_up(&folder, of_cell, stop).await?,
-                false => {
-                    std::fs::create_dir_all(&folder)
-                        .with_context(|| format!("cannot make {}", folder.display()))?;
-                    let batch = self.asked(scenario, sweep.seed, of_cell, stop).await?;
-                    Begun::new(batch, folder, jiff::Timestamp::now(), display).await?
-                }
-            };
-            let code = batch.measured(display).await?;
-            reports::write_all(directory)?;
-            if stop.is_cancelled() {
-                return Ok(code);
-            }
-        }
-        let files = reports::write_all(directory)?;
-        let done = reports::Sweep::load(directory)?;
-        print(done.terminal().trim_end());
-        if let Some(page) = files.first() {
-            print(&format!("report: {}", page.display()));
-        }
-        Ok(Conclusion::gravest_exit(done.exit_codes()))
+        let mut cells: Vec<_> = sweep.cells.iter().zip(grid.cells).collect();
+        cells.shuffle(&mut ChaCha8Rng::seed_from_u64(splitmix(sweep.seed)));
+        let parts = cells.into_iter().map(|(cell, scenario)| Part {
+            words: named(&sweep.values_of(cell)),
+            folder: directory.join(&cell.folder),
+            scenario,
+            aim,
+        });
+        let several = Several {
+            noun: "cell",
+            directory,
+            seed: sweep.seed,
+            budget: aim.budget,
+            if_failed: IfFailed::Stop,
+            parts: parts.collect(),
+        };
+        let told = |directory: &Path| {
+            let done = reports::Sweep::load(directory)?;
+            Ok(Told { text: done.terminal(), exit_code: Conclusion::gravest_exit(done.exit_codes()) })
+        };
+        several.run(how, stop, display, told).await
     }
-}
-
-/// What one of so many cells that are left may take.
-fn share(budget: Duration, spent: Duration, left: usize) -> Duration {
-    budget.saturating_sub(spent) / left.max(1) as u32
-}
-
-/// Whether a batch has run to its end, whatever that told.
-fn is_done(folder: &Path) -> bool {
-    let end = reports::load(folder).ok().and_then(|batch| batch.manifest.end);
-    end.is_some_and(|end| !matches!(end.exit_code, 2 | 130))
 }
 
 fn record(grid: &Grid, seed: u64, started: jiff::Timestamp, aim: Aim, contenders: &[String]) -> SweepRecord {

@@ -11,13 +11,17 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::verb::{Group, Verb};
 use super::{
-    calibrate, capacity, check, compare, doctor, floors, gate, history, list, node, report, ring, run,
+    calibrate, capacity, check, compare, completions, doctor, explain, explore, floors, gate, history, init,
+    list, man, matrix, node, peers, port, predict, report, review, ring, run,
 };
 
 /// Every verb, in the order in which the help lists them within their groups; one line for each file.
 pub(super) const VERBS: &[Verb] = &[
     Verb::of::<run::Run>(),
     Verb::of::<capacity::Capacity>(),
+    Verb::of::<matrix::Matrix>(),
+    Verb::of::<review::Review>(),
+    Verb::of::<peers::Peers>(),
     Verb::of::<floors::Floors>(),
     Verb::of::<check::Check>(),
     Verb::of::<compare::Compare>(),
@@ -26,9 +30,16 @@ pub(super) const VERBS: &[Verb] = &[
     Verb::of::<report::Report>(),
     Verb::of::<history::History>(),
     Verb::of::<list::List>(),
+    Verb::of::<explain::Explain>(),
     Verb::of::<ring::RingArgs>(),
     Verb::of::<doctor::Doctor>(),
+    Verb::telling::<completions::Completions>(),
+    Verb::telling::<man::Man>(),
+    Verb::of::<predict::Predict>(),
+    Verb::of::<explore::Explore>(),
+    Verb::of::<init::Init>(),
     Verb::of::<node::Node>(),
+    Verb::of::<port::Port>(),
 ];
 
 const ABOUT: &str =
@@ -44,12 +55,15 @@ pub fn main() -> ExitCode {
     let given = lockbench().get_matches();
     let (name, given) = given.subcommand().expect("a verb is required");
     let verb = VERBS.iter().find(|verb| verb.name == name).expect("no verb is accepted but ours");
-    let working = match (verb.begin)(given) {
+    let working = match (verb.begin)(given, lockbench()) {
         Ok(working) => working,
         Err(error) => error.format(&mut lockbench()).exit(),
     };
     let asked = std::env::var("LOCKBENCH_LOG").ok().and_then(|text| text.parse().ok());
-    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::ERROR));
+    // The client of NATS tells every try to connect, also while a fault keeps it from it.
+    let usual =
+        || Targets::new().with_default(LevelFilter::ERROR).with_target("async_nats", LevelFilter::OFF);
+    let filter = asked.unwrap_or_else(usual);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry().with(filter).with(lines).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -79,7 +93,7 @@ fn lockbench() -> Command {
         .after_help(EXIT_CODES)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(VERBS.iter().map(|verb| (verb.command)()))
+        .subcommands(VERBS.iter().map(|verb| verb.command()))
         .help_template(help())
 }
 
@@ -92,7 +106,7 @@ fn help() -> String {
     for group in Group::ALL {
         writeln!(groups, "{heading}{}:{heading:#}", group.title()).expect("a text can be written to");
         for verb in VERBS.iter().filter(|verb| verb.group == group) {
-            let command = (verb.command)();
+            let command = verb.command();
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
             writeln!(groups, "  {literal}{:<widest$}{literal:#}  {about}", verb.name)
                 .expect("a text can be written to");
@@ -116,6 +130,46 @@ mod tests {
         lockbench().debug_assert();
     }
 
+    /// The words of a line of shell, quotes taken off.
+    fn split(line: &str) -> Vec<String> {
+        let (mut words, mut quoted, mut word) = (Vec::new(), false, None::<String>);
+        for letter in line.chars() {
+            match letter {
+                '\'' => {
+                    quoted = !quoted;
+                    word.get_or_insert_default();
+                }
+                ' ' if !quoted => words.extend(word.take()),
+                letter => word.get_or_insert_default().push(letter),
+            }
+        }
+        words.into_iter().chain(word).collect()
+    }
+
+    #[test]
+    fn every_verb_shows_examples_that_it_understands() {
+        for verb in VERBS.iter().filter(|verb| verb.group != Group::Place) {
+            assert!(!verb.examples.is_empty(), "{} has no example", verb.name);
+        }
+        for verb in VERBS {
+            let help = verb.command().render_long_help().to_string();
+            for (what, line) in verb.examples {
+                assert!(help.contains(line), "{line}: not in the help");
+                assert!(!what.ends_with(['.', ':']), "{what}");
+                let words = split(line);
+                assert_eq!(words[..2], ["lockbench", verb.name], "{line}");
+                let understood = lockbench().try_get_matches_from(&words);
+                let begun = understood.map(|given| {
+                    let (_, given) = given.subcommand().unwrap();
+                    (verb.begin)(given, lockbench()).map(drop)
+                });
+                assert!(matches!(begun, Ok(Ok(()))), "{line}: {}", begun.unwrap_err());
+            }
+        }
+        assert!(lockbench().try_get_matches_from(split("lockbench run smoke --candidate redis")).is_err());
+        assert_eq!(split("run --set 'faults=[{ a = 1 }]' ''"), ["run", "--set", "faults=[{ a = 1 }]", ""]);
+    }
+
     #[test]
     fn every_verb_is_registered_once() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/command");
@@ -124,7 +178,12 @@ mod tests {
         let mut files: Vec<_> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .filter(|path| std::fs::read_to_string(code(path)).unwrap().contains("\nimpl Work for "))
+            .filter(|path| {
+                std::fs::read_to_string(code(path))
+                    .unwrap()
+                    .lines()
+                    .any(|line| line.starts_with("impl Work for ") || line.starts_with("impl Tell for "))
+            })
             .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
             .collect();
         files.sort();

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use harness::engine::{BoxFuture, Fencing, Mechanism};
-use harness::model::{Fault, FaultTarget, LinkTo, Mode, Plan};
+use harness::model::{Audit, Fault, FaultTarget, LinkTo, Mode, Plan, Point};
 use harness::record::{Role, Survives};
 use harness::servers::{ServerKind, Topology};
 
 use super::setting::Setting;
+use crate::port::Client;
 use crate::spec::{Class, Members, Placement, ScenarioSpec};
 
 /// How a class of mechanisms takes part: one file, one line in `CLASSES` of the registry, which asks the class for its
@@ -46,6 +47,16 @@ pub trait Design: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it is on several servers that know nothing of each other, and is whose most of them say.
+    fn is_of_a_quorum(&self) -> bool {
+        false
+    }
+
+    /// Whether it was built to be caught: a known mistake on purpose.
+    fn is_unsafe(&self) -> bool {
+        false
+    }
+
     /// Why it cannot run a scenario, where it cannot.
     fn refuses(&self, _spec: &ScenarioSpec) -> Option<String> {
         None
@@ -56,10 +67,29 @@ pub trait Design: fmt::Debug + Send + Sync {
         Members::default()
     }
 
+    /// The program that it is, where it speaks over the port.
+    fn client(&self) -> Option<&Client> {
+        None
+    }
+
     /// The contender, which has this design, with nodes that know of each other in this way; `None` where that makes no
     /// difference.
     fn with_members(&self, _contender: &Contender, _members: Members) -> Option<Contender> {
         None
+    }
+
+    /// The steps of its tasks at which faults can be aimed.
+    fn points(&self) -> &'static [Point] {
+        &[]
+    }
+
+    /// Looks at what its tasks have left behind when all nodes have gone, and settles what is in doubt; `None` where they move
+    /// no money.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    fn audit<'a>(&'a self, _setting: &'a Setting) -> BoxFuture<'a, anyhow::Result<Option<Audit>>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     /// Makes the mechanism of the nodes that live here, connected and ready to run.
@@ -76,6 +106,8 @@ pub enum Proof {
     Measuring,
     /// That the checks see what goes wrong: it excludes nothing, and they must catch it.
     Checks,
+    /// What the port takes of those who speak over it: it excludes nothing either.
+    Cost,
 }
 
 /// A configured mechanism in a comparison.
@@ -94,6 +126,9 @@ pub struct Contender {
     /// How it works.
     pub design: Arc<dyn Design>,
 }
+
+/// The control that takes part wherever a program speaks over the port.
+pub const PORT_ECHO: &str = "port-echo";
 
 /// What stands behind the name of whoever takes part a second time.
 pub const AGAIN: &str = "-again";
@@ -151,7 +186,11 @@ impl Contender {
         let of_nodes = fault.verb.is_of_link() && fault.link == LinkTo::Nodes;
         let of_server = matches!(fault.target, FaultTarget::Server | FaultTarget::Leader)
             || fault.verb.is_of_link() && fault.link == LinkTo::Server;
-        self.role == Role::Control && self.proves() != Some(Proof::Checks)
+        // Nobody of it ever comes there.
+        let elsewhere =
+            matches!(fault.target, FaultTarget::At(point) if !self.design.points().contains(&point));
+        elsewhere
+            || self.role == Role::Control && self.proves() != Some(Proof::Checks)
             || of_server && self.server.is_none()
             || (fault.verb.is_of_ring() || of_nodes) && !self.design.has_ring()
     }
@@ -166,6 +205,14 @@ impl Contender {
             return Some(format!(
                 "{kind} has no replicated form here, only {others} have: use `--topology single`"
             ));
+        }
+        if let Some(kind) = self.server.filter(|kind| !kind.can_be(spec.topology)) {
+            return Some(format!("{kind} cannot be started as `{}` here", spec.topology.name()));
+        }
+        if spec.topology == Topology::Independent && self.server.is_some() && !self.design.is_of_a_quorum() {
+            return Some(
+                "it is on one server, and these are several that know nothing of each other".to_owned(),
+            );
         }
         self.design.refuses(spec)
     }
@@ -182,10 +229,19 @@ impl Contender {
     #[must_use]
     pub fn caveats(&self, spec: &ScenarioSpec, plan: &Plan) -> Vec<String> {
         let mut caveats = Vec::new();
+        if self.design.is_unsafe() {
+            caveats.push("it is unsafe on purpose, built to be caught: not for use".to_owned());
+        }
         if self.design.is_free_of_links() && spec.rtt_ms > 0.0 {
             caveats.push(format!(
                 "it crosses no link: the round trip of {} ms that others pay is not in its figures",
                 spec.rtt_ms
+            ));
+        }
+        if self.design.client().is_some() {
+            let pays = format!("what its pipe costs is in its waits, as in those of {PORT_ECHO}");
+            caveats.push(format!(
+                "it is asked over the port: {pays}, and its program's own processor time is not in its figures"
             ));
         }
         let shares = || plan.tasks.iter().any(|task| task.steps().any(|step| step.mode == Mode::Shared));

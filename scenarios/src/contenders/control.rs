@@ -46,7 +46,7 @@ impl Design for Control {
     fn build<'a>(&'a self, setting: &'a Setting) -> BoxFuture<'a, anyhow::Result<Arc<dyn Mechanism>>> {
         let delay = match self.0 {
             Proof::Measuring => setting.noop_delay,
-            Proof::Checks => Duration::ZERO,
+            Proof::Checks | Proof::Cost => Duration::ZERO,
         };
         let open = Open::new(Arc::clone(&setting.plan), setting.clock.clone(), delay);
         Box::pin(async move {

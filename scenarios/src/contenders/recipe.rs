@@ -1,5 +1,6 @@
 //! How a contender's mechanism comes about in another process.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::contender::{AGAIN, Contender};
 use super::registry::all;
 use super::setting::{Here, LinksBetween, Setting};
+use crate::port::Client;
 use crate::spec::Members;
 
 /// What the process of a node makes its mechanism of; see [`node`].
@@ -25,6 +27,9 @@ pub struct Recipe {
     ring_secret: Secret,
     between: Option<LinksBetween>,
     members: Members,
+    logs: Option<PathBuf>,
+    /// One that speaks over the port is in no registry but the driver's.
+    client: Option<Client>,
 }
 
 /// Makes the mechanism of one node, in a process of its own.
@@ -34,8 +39,11 @@ pub struct Recipe {
 pub async fn node(place: Place) -> Result<Arc<dyn Mechanism>, String> {
     let recipe: Recipe = serde_json::from_value(place.mechanism.0)
         .map_err(|error| format!("what the driver asks for is not known here: {error}"))?;
-    let contender = all().into_iter().find(|contender| contender.name == recipe.contender);
-    let contender = contender.ok_or_else(|| format!("there is no contender `{}` here", recipe.contender))?;
+    let registered = || all().into_iter().find(|contender| contender.name == recipe.contender);
+    let contender = match recipe.client {
+        Some(client) => Contender::client(client),
+        None => registered().ok_or_else(|| format!("there is no contender `{}` here", recipe.contender))?,
+    };
     let contender = contender.with_members(recipe.members);
     let setting = Setting {
         plan: place.plan,
@@ -45,6 +53,7 @@ pub async fn node(place: Place) -> Result<Arc<dyn Mechanism>, String> {
         noop_delay: recipe.noop_delay,
         run_seed: recipe.run_seed,
         ring_secret: recipe.ring_secret,
+        logs: recipe.logs,
         here: Here {
             nodes: vec![place.node],
             incarnation: place.incarnation,
@@ -68,6 +77,8 @@ impl Contender {
             ring_secret: setting.ring_secret.clone(),
             between: setting.here.between.clone(),
             members: self.design.members(),
+            logs: setting.logs.clone(),
+            client: self.design.client().cloned(),
         }
     }
 }

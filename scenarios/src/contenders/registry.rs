@@ -3,11 +3,18 @@
 use harness::record::Role;
 
 use super::contender::Contender;
-use super::{control, jobs, lock, ring};
+use super::{client, control, jobs, lock, pooled, ring, transfer};
 
 /// Every class, as what it lists; one line for each file.
-const CLASSES: &[fn() -> Vec<Contender>] =
-    &[control::contenders, lock::contenders, ring::contenders, jobs::contenders];
+const CLASSES: &[fn() -> Vec<Contender>] = &[
+    control::contenders,
+    client::contenders,
+    lock::contenders,
+    ring::contenders,
+    jobs::contenders,
+    transfer::contenders,
+    pooled::contenders,
+];
 
 /// Every contender, controls first.
 #[must_use]
@@ -32,6 +39,14 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn every_contender_keeps_its_look_in_every_report() {
+        let compared = all().into_iter().filter(|contender| contender.role == Role::Contender);
+        let strangers: Vec<_> =
+            compared.map(|one| one.name).filter(|name| !reports::KNOWN_LOOKS.contains(name)).collect();
+        assert_eq!(strangers, [""; 0], "append them to reports/src/chart/look.rs");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a mechanism is made for, and where.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Setting {
     pub run_seed: u64,
     /// By which the ring's nodes know each other. Fresh, not drawn from a seed that others are shown.
     pub ring_secret: Secret,
+    /// Where programs that speak over the port write their logs; `None`: to files that are gone with them.
+    pub logs: Option<PathBuf>,
     /// Which nodes live in this process.
     pub here: Here,
 }

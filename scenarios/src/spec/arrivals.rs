@@ -18,6 +18,13 @@ pub struct ArrivalsSpec {
     pub rates_per_s: Option<Vec<f64>>,
     /// Of `recorded`: a file with a time in seconds at the beginning of each line, as of a log; a first line of words is passed over.
     pub file: Option<String>,
+    /// Of `closed`: how many callers, dealt out to the nodes in turns. Each asks for its next task when its last one has returned.
+    pub callers: Option<u32>,
+    /// Of `closed`: how long each thinks between two tasks, the mean of an exponential distribution; 0 where nothing is said.
+    pub think_ms: Option<f64>,
+    /// Of `closed`: the tasks that there are, at most; where nothing is said, 200,000 for each second of the window, and no more than a million. A run ends when they are
+    /// done or the window is over.
+    pub tasks: Option<u32>,
 }
 
 /// A shape by name.
@@ -34,4 +41,6 @@ pub enum ShapeWord {
     Steps,
     /// When they once arrived.
     Recorded,
+    /// A fixed number of callers, each of whom asks again when it has been answered.
+    Closed,
 }

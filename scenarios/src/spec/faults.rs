@@ -1,6 +1,6 @@
 //! What is broken on purpose, as a scenario says it.
 
-use harness::model::{Direction, Fault, FaultTarget, FaultVerb, Late, LinkTo, NodeId};
+use harness::model::{Direction, Fault, FaultTarget, FaultVerb, Late, LinkTo, NodeId, Point};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -11,11 +11,13 @@ use super::units::nanos;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {
-    /// `pause` (and resume), `kill` (and restart); of the target's link to the server: `cut` (and restore), `slow`,
-    /// `reset`; of a ring, whose nodes live on: `leave` (and join), or `join` (and leave) of a node that is outside at first.
+    /// `pause` (and resume), `kill` (and restart), `stall` of a node's event loop; of the target's link to the server: `cut` (and restore), `slow`,
+    /// `reset`; of a ring, whose nodes live on: `leave` (and join), or `join` (and leave) of a node that is outside at first; of a
+    /// server: `promote` its copy (and start the primary again as the copy), `jump` of its clock (and back).
     pub verb: VerbSpec,
     /// `holder` = the node of whoever is inside just then, `node-0`, `node-1` …, `server`, or `leader` = the member that
-    /// leads just then, of a server of several.
+    /// leads just then, of a server of several; `at-begun`, `at-first-prepared` … = the node whose task is the next to come to that
+    /// step, which only contenders have that go through it.
     pub target: Spanned<String>,
     /// Mean distance from the end of one to the beginning of the next; drawn uniformly from 0 to twice this.
     pub every_s: f64,
@@ -29,9 +31,12 @@ pub struct FaultSpec {
     /// answers do not); `to-agent` and `from-agent` say the same of a link to the agent.
     #[serde(default)]
     pub way: Direction,
-    /// How slow a slow link is, each way that is meant.
+    /// How slow a slow link is, each way that is meant; for how long a copy that is promoted has heard nothing of its primary.
     #[serde(default)]
     pub delay_ms: f64,
+    /// How far a clock jumps ahead.
+    #[serde(default)]
+    pub ahead_ms: f64,
     /// Of a ring: the node that hears of both changes later than all others, so that the nodes' views differ meanwhile.
     pub late_node: Option<u16>,
     /// How much later.
@@ -53,6 +58,8 @@ pub enum VerbSpec {
     Pause,
     /// SIGKILL, a new start.
     Kill,
+    /// The event loop waits.
+    Stall,
     /// Nothing gets through.
     Cut,
     /// Everything takes longer.
@@ -63,6 +70,10 @@ pub enum VerbSpec {
     Leave,
     /// A node outside the ring is a member.
     Join,
+    /// SIGKILL of the primary; its copy is the primary.
+    Promote,
+    /// The clock is set ahead.
+    Jump,
 }
 
 impl FaultSpec {
@@ -75,11 +86,14 @@ impl FaultSpec {
         match self.verb {
             VerbSpec::Pause => FaultVerb::Pause,
             VerbSpec::Kill => FaultVerb::Kill,
+            VerbSpec::Stall => FaultVerb::Stall,
             VerbSpec::Cut => FaultVerb::Cut { way },
             VerbSpec::Slow => FaultVerb::Slow { way, delay_ns: (self.delay_ms * 1e6) as u64 },
             VerbSpec::Reset => FaultVerb::Reset,
             VerbSpec::Leave => FaultVerb::Leave { late },
             VerbSpec::Join => FaultVerb::Join { late },
+            VerbSpec::Promote => FaultVerb::Promote { behind_ns: (self.delay_ms * 1e6) as u64 },
+            VerbSpec::Jump => FaultVerb::Jump { ahead_ns: (self.ahead_ms * 1e6) as u64 },
         }
     }
 
@@ -97,6 +111,10 @@ impl FaultSpec {
             "holder" => Some(FaultTarget::Holder),
             "server" => Some(FaultTarget::Server),
             "leader" => Some(FaultTarget::Leader),
+            other if other.starts_with("at-") => {
+                let named = |point: &Point| other.strip_prefix("at-") == Some(point.name());
+                Point::ALL.into_iter().find(named).map(FaultTarget::At)
+            }
             other => other.strip_prefix("node-")?.parse().ok().map(|node| FaultTarget::Node(NodeId(node))),
         }
     }

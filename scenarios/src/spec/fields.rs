@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use harness::engine::WhenBusy;
-use harness::model::{Holder, ResourceKind};
+use harness::model::{EntryPolicy, Holder, ResourceKind};
 use harness::servers::{Durability, Topology};
 use serde::Deserialize;
 use toml::Spanned;
@@ -11,8 +11,10 @@ use toml::Spanned;
 use super::arrivals::ArrivalsSpec;
 use super::expect::ExpectSpec;
 use super::faults::FaultSpec;
+use super::known::{KnownSpec, settings};
 use super::level::LevelSpec;
 use super::placement::{Members, Placement};
+use super::prices::PricesSpec;
 use super::servers::ServerSpec;
 use super::tasks::{ResourceSpec, TaskSpec};
 use super::word::word;
@@ -36,8 +38,14 @@ pub struct ScenarioSpec {
     /// Such a burst again and again, at this distance, for `duration_s`. The tasks of one are then all on one resource, the
     /// next one each time.
     pub burst_every_s: Option<f64>,
-    /// How tasks arrive where that is not independently at `rate_per_s`: at equal distances, on a ramp, a sine, in steps, or as
-    /// recorded.
+    /// A scheduled job instead: every node asks for it at each tick, at this distance, for `duration_s`. The tasks of one tick are
+    /// all on one resource, the next one each time.
+    pub tick_every_s: Option<f64>,
+    /// With it: how far each node's clock is behind, by number; those that are not in it go right.
+    #[serde(default)]
+    pub clocks_ms: Vec<f64>,
+    /// How tasks arrive where that is not independently at `rate_per_s`: at equal distances, on a ramp, a sine, in steps, as
+    /// recorded, or not by themselves but of callers in a closed loop.
     pub arrivals: Option<ArrivalsSpec>,
     /// Length of the run before each measured one, on the same server; not measured.
     #[serde(default)]
@@ -63,6 +71,10 @@ pub struct ScenarioSpec {
     /// How the nodes of a ring know who is a member.
     #[serde(default)]
     pub membership: Members,
+    /// What users do whose node is down: `sticky`, they know no other; `any`, they come to the next one that lives; `failover`,
+    /// and those who had asked already ask there again, under the same id, which is applied once.
+    #[serde(default)]
+    pub entry: EntryPolicy,
     /// Whether the agents reject stale tokens.
     #[serde(default)]
     pub fencing: bool,
@@ -96,9 +108,18 @@ pub struct ScenarioSpec {
     /// What a rate must meet to be carried: what `lockbench capacity` looks for.
     #[serde(default)]
     pub service_level: LevelSpec,
+    /// What servers, processors and requests cost, for the costs in the report.
+    #[serde(default)]
+    pub prices: PricesSpec,
     /// What the checks must answer; where nothing is said, that they hold.
     #[serde(default)]
     pub expect: Vec<ExpectSpec>,
+    /// Known failures that it shows, for `lockbench matrix`.
+    #[serde(default)]
+    pub known: Vec<KnownSpec>,
+    /// What is other in its short form, which `--small` runs: less load, a shorter window, and how many faults must take effect in
+    /// it; keys may have dots.
+    pub small: Option<toml::Table>,
     /// Seed of everything drawn; `--seed` replaces it.
     pub seed: Option<u64>,
     /// Who takes part, controls included.
@@ -112,7 +133,22 @@ pub struct ScenarioSpec {
     pub tasks: Vec<TaskSpec>,
 }
 
+/// Of a run beside its window: servers start, connections open, the last tasks end.
+pub const AROUND_A_RUN_S: f64 = 5.0;
+
 impl ScenarioSpec {
+    /// How long a run takes, about, with what is around it.
+    #[must_use]
+    pub fn takes_s(&self) -> f64 {
+        self.duration_s.unwrap_or(self.deadline_ms / 1e3) + self.warm_up_s + AROUND_A_RUN_S
+    }
+
+    /// The settings of its short form; `None` where it has none.
+    #[must_use]
+    pub fn small_settings(&self) -> Option<Vec<(String, String)>> {
+        self.small.as_ref().map(settings)
+    }
+
     /// How many resources of a kind there are at the scenario's rate.
     ///
     /// # Panics

@@ -15,7 +15,9 @@ mod word;
 mod arrivals;
 mod expect;
 mod faults;
+mod known;
 mod level;
+mod prices;
 mod servers;
 mod tasks;
 
@@ -29,13 +31,15 @@ mod grid;
 
 pub use self::arrivals::{ArrivalsSpec, ShapeWord};
 pub use self::error::{SpecError, Wrong, did_you_mean};
-pub use self::expect::{Class, ExpectSpec};
+pub use self::expect::{Class, ExpectSpec, Foretold};
 pub use self::faults::{FaultSpec, VerbSpec};
-pub use self::fields::ScenarioSpec;
+pub use self::fields::{AROUND_A_RUN_S, ScenarioSpec};
 pub use self::grid::{Grid, named};
+pub use self::known::KnownSpec;
 pub use self::level::LevelSpec;
 pub use self::load::{Load, Poisson, SHAPES, Shape, Start};
 pub use self::placement::{Members, Placement};
+pub use self::prices::PricesSpec;
 pub use self::scenario::Scenario;
 pub use self::servers::{ServerSpec, told as servers_told};
 pub use self::tasks::{Duration, ResourceSpec, StepSpec, TaskSpec};

@@ -7,7 +7,7 @@ use super::scenario::Scenario;
 
 impl Scenario {
     /// Parses a text, then puts `key=value` settings into it, later ones winning. Keys may have dots:
-    /// `resources.vm.count=10`, `tasks.start-vm.step.hold_s=0.5`.
+    /// `resources.vm.count=10`, `tasks.start-vm.step.hold_s=0.5`. An empty value takes the field out.
     ///
     /// # Errors
     /// When the text or a setting is no valid TOML, a key is unknown or missing, or a value has the wrong type or
@@ -50,7 +50,7 @@ pub(super) fn with_settings(
     Ok((format!("{origin} with {keys} set"), text))
 }
 
-/// Puts one setting into the table; the value is TOML, or else a string.
+/// Puts one setting into the table; the value is TOML, or else a string. Without a value the field is taken out.
 fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), SpecError> {
     let wrong = |what: &str| SpecError { place: format!("--set {key}={value}"), what: what.to_owned() };
     let parsed = toml::from_str::<toml::Table>(&format!("v = {value}"))
@@ -72,6 +72,10 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), SpecError>
             }
             _ => return Err(wrong(&format!("`{part}` is not a table"))),
         };
+    }
+    if value.is_empty() {
+        place.remove(last);
+        return Ok(());
     }
     // 5 means 5.0 where a number with a fraction stood before.
     let parsed = match (&parsed, place.get(last)) {

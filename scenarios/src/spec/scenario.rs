@@ -2,10 +2,11 @@
 
 use harness::engine::Ways;
 use harness::model::LinkTo;
-use harness::record::{CellValues, Expected};
+use harness::record::CellValues;
 
 use super::error::SpecError;
-use super::expect::{Class, ExpectSpec};
+use super::expect::{Class, ExpectSpec, Foretold};
+use super::faults::VerbSpec;
 use super::fields::ScenarioSpec;
 use super::placement::Placement;
 
@@ -62,7 +63,9 @@ impl Scenario {
     /// One way takes half a round trip.
     #[must_use]
     pub fn links(&self) -> Option<Ways> {
-        let broken = self.breaks_links(LinkTo::Server) || self.breaks_links(LinkTo::Nodes);
+        // A copy that is promoted is reached where its primary was.
+        let turned = self.spec.faults.iter().any(|fault| fault.verb == VerbSpec::Promote);
+        let broken = turned || self.breaks_links(LinkTo::Server) || self.breaks_links(LinkTo::Nodes);
         (self.spec.rtt_ms > 0.0 || broken).then(|| self.delayed())
     }
 
@@ -81,17 +84,25 @@ impl Scenario {
         self.spec.faults.iter().any(|fault| fault.link == to && fault.fault().is_of_link())
     }
 
-    /// What a check must answer for contenders of a class, and the share of hits that must end in a regression.
+    /// What a check must answer for a contender of a class, on a server of this name and version, if that is known.
     #[must_use]
-    pub fn expected(&self, check: &str, class: Class) -> (Expected, Option<f64>) {
+    pub fn expected(&self, check: &str, contender: &str, class: Class, version: Option<&str>) -> Foretold {
         let spec = &self.spec;
+        let named = |expect: &ExpectSpec| {
+            expect
+                .contenders
+                .as_ref()
+                .is_none_or(|names| names.iter().any(|name| name.get_ref() == contender))
+        };
         let fits = |expect: &&ExpectSpec| {
             expect.check.get_ref() == check
                 && expect.class.is_none_or(|of| of == class)
+                && named(expect)
+                && expect.durability.is_none_or(|durability| durability == spec.durability)
                 && expect.fencing.is_none_or(|fencing| fencing == spec.fencing)
                 && expect.holder.is_none_or(|holder| holder == spec.holder)
         };
         let found = spec.expect.iter().find(fits);
-        found.map_or((Expected::Holds, None), |expect| (expect.verdict, expect.share_of_hits))
+        found.map_or(Foretold::HOLDS, |expect| expect.of(version))
     }
 }

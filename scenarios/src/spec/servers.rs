@@ -27,7 +27,12 @@ impl ServerSpec {
     /// What is wrong with it, in words.
     pub(super) fn validate(&self, name: &str) -> Result<(), String> {
         name.parse::<ServerKind>().map_err(|error| error.to_string())?;
-        if harness::servers::redact(&self.url) != self.url {
+        // Whose password is in the environment, that one is a user, and no token.
+        let url = match &self.password_env {
+            Some(_) => without_user(&self.url),
+            None => self.url.clone(),
+        };
+        if harness::servers::redact(&url) != url {
             return Err(
                 "a password would stand in every record: name the environment variable that holds it, \
                         password_env = \"…\""
@@ -69,6 +74,15 @@ pub fn told(servers: &BTreeMap<String, ServerSpec>) -> Result<BTreeMap<ServerKin
     servers.iter().map(one).collect()
 }
 
+/// Without a login that has no password.
+fn without_user(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    match rest.rsplit_once('@') {
+        Some((user, place)) if !user.contains(':') => format!("{scheme}://{place}"),
+        _ => url.to_owned(),
+    }
+}
+
 /// Puts a password into the login of a URL, encoded.
 fn with_password(url: &str, password: &str) -> String {
     let encode = |byte: u8| match byte {
@@ -91,6 +105,9 @@ mod tests {
         let spec = |text: &str| toml::from_str::<ServerSpec>(text).unwrap();
         let refused = spec("url = \"redis://:hunter2@db\"").validate("redis").unwrap_err();
         assert!(refused.contains("password_env") && !refused.contains("hunter2"), "{refused}");
+        let token = spec("url = \"nats://t0ken@db\"").validate("nats").unwrap_err();
+        assert!(token.contains("password_env") && !token.contains("t0ken"), "{token}");
+        spec("url = \"nats://me@db\"\npassword_env = \"P\"").validate("nats").unwrap();
         assert!(spec("url = \"u\"").validate("redes").unwrap_err().contains("redis"));
         // PATH is a variable that every environment has.
         let path = std::env::var("PATH").unwrap();

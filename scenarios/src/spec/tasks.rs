@@ -33,7 +33,8 @@ pub struct TaskSpec {
 }
 
 /// A step of a kind of task. The root's resource is drawn; that of a child follows from its parent's, always the same
-/// one: the same VM is always on the same host.
+/// one: the same VM is always on the same host. A child of its parent's own kind is any of those behind it: the second of two
+/// accounts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepSpec {

@@ -13,3 +13,12 @@ where
 {
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
+
+/// The same where it may be left out.
+pub(super) fn maybe_word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    word(deserializer).map(Some)
+}

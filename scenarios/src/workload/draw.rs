@@ -4,7 +4,7 @@ use harness::model::{Plan, PlanError, PlanSettings, splitmix};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::arrivals::arrivals;
+use super::arrivals::{arrivals, asked};
 use super::faults::faults;
 use crate::spec::{Load, Poisson, Scenario, ScenarioSpec, SpecError, nanos};
 
@@ -19,7 +19,7 @@ pub fn draw(scenario: &Scenario, seed: u64) -> Result<Plan, SpecError> {
     let spec = &scenario.spec;
     let load = spec.load().expect("a scenario was found to say when tasks arrive");
     let plan = plan(spec, &*load, seed).map_err(|error| explain(scenario, error))?;
-    let plan = plan.with_faults(faults(spec, seed));
+    let plan = plan.with_faults(faults(spec, seed)).with_entry(spec.entry);
     if let Some((resource, load)) =
         plan.loads().first().filter(|(_, load)| *load > MOST_LOAD && !spec.saturating)
     {
@@ -41,9 +41,12 @@ pub fn draw_warm_up(scenario: &Scenario, seed: u64) -> Result<Option<Plan>, Spec
     if spec.warm_up_s == 0.0 {
         return Ok(None);
     }
-    // A burst would only queue up: warm up at a rate instead.
-    let load = Poisson { rate_per_s: spec.rate_per_s.unwrap_or(100.0), duration_s: spec.warm_up_s };
-    plan(spec, &load, splitmix(seed)).map(Some).map_err(|error| explain(scenario, error))
+    // Callers are as many as in the run. A burst would only queue up: warm up at a rate instead.
+    let brief = ScenarioSpec { duration_s: Some(spec.warm_up_s), ..spec.clone() };
+    let callers = brief.load().filter(|load| load.closed().is_some());
+    let rate = Poisson { rate_per_s: spec.rate_per_s.unwrap_or(100.0), duration_s: spec.warm_up_s };
+    let load = callers.unwrap_or(Box::new(rate));
+    plan(spec, &*load, splitmix(seed)).map(Some).map_err(|error| explain(scenario, error))
 }
 
 fn plan(spec: &ScenarioSpec, load: &dyn Load, seed: u64) -> Result<Plan, PlanError> {
@@ -56,7 +59,14 @@ fn plan(spec: &ScenarioSpec, load: &dyn Load, seed: u64) -> Result<Plan, PlanErr
         holder: spec.holder,
     };
     let kinds = spec.tasks.iter().map(|task| task.name.get_ref().clone()).collect();
-    Plan::new(settings, kinds, arrivals(spec, load, &mut rng))
+    let arrivals = arrivals(spec, load, &mut rng);
+    match load.closed() {
+        None => Plan::new(settings, kinds, arrivals),
+        Some(closed) => {
+            let asked = asked(closed, &settings, arrivals);
+            Plan::new(settings, kinds, asked).map(|plan| plan.with_callers(closed))
+        }
+    }
 }
 
 fn explain(scenario: &Scenario, error: PlanError) -> SpecError {

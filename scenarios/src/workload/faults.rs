@@ -1,10 +1,10 @@
 //! When what is broken on purpose is broken.
 
-use harness::model::{Fault, splitmix};
+use harness::model::{Fault, Plan, splitmix};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::spec::{ScenarioSpec, nanos};
+use crate::spec::{Scenario, ScenarioSpec, SpecError, nanos};
 
 /// Draws the faults within the arrival window: staggered, since faults at fixed intervals miss what staggered ones hit;
 /// one at a time, the later of two waits for the end of the earlier.
@@ -28,6 +28,35 @@ pub(super) fn faults(spec: &ScenarioSpec, seed: u64) -> Vec<Fault> {
     }
     faults.retain(|fault| fault.at_ns + fault.for_ns <= nanos((window_s - quiet_s).max(0.0)));
     faults
+}
+
+/// Refuses a plan that has fewer faults of a kind than must take effect, where anybody is hit by that kind: whatever came of it,
+/// nothing would be proven.
+///
+/// # Errors
+/// The first kind of which there are too few.
+pub fn enough_faults(
+    scenario: &Scenario,
+    plan: &Plan,
+    is_hit: impl Fn(&Fault) -> bool,
+) -> Result<(), SpecError> {
+    let spec = &scenario.spec;
+    for of in &spec.faults {
+        let Some(kind) = of.at(0).filter(&is_hit) else { continue };
+        let alike = |fault: &Fault| (fault.to_string(), fault.target) == (kind.to_string(), kind.target);
+        let least = spec.faults.iter().filter(|of| of.at(0).as_ref().is_some_and(alike));
+        let least: u64 = least.map(|of| u64::from(of.least.unwrap_or(spec.least_faults))).sum();
+        let drawn = plan.faults.iter().filter(|fault| alike(fault)).count() as u64;
+        if drawn < least {
+            let what = format!(
+                "{drawn} faults ({kind} {}) are drawn with this seed, and {least} must take effect: whatever came of them, nothing would \
+                 be proven. Raise duration_s, lower every_s or for_ms, or ask for fewer with `least` or least_faults",
+                kind.target
+            );
+            return Err(scenario.error_at(of.target.span(), what));
+        }
+    }
+    Ok(())
 }
 
 /// Keeps the faults' draws apart from those of the tasks: a plan with faults has the same tasks as one without.

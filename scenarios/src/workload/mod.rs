@@ -12,4 +12,5 @@ mod draw;
 
 pub use self::control::{ControlTwin, LEAST_OVERLAPS};
 pub use self::draw::{MOST_LOAD, draw, draw_warm_up};
+pub use self::faults::enough_faults;
 pub use self::seed::{block_seed, fresh_seed};

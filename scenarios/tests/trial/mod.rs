@@ -14,6 +14,7 @@ pub(crate) struct Trial {
     contender: &'static str,
     server: Option<ServerKind>,
     settings: Vec<String>,
+    is_small: bool,
 }
 
 impl Trial {
@@ -24,8 +25,13 @@ impl Trial {
     /// One whose tasks arrive as its scenario says.
     pub(crate) fn of(scenario: &'static str, contender: &'static str, server: Option<ServerKind>) -> Self {
         let settings = ["seed=5", "least_faults=2", "nodes=3"];
-        Self { scenario, contender, server, settings: settings.map(str::to_owned).into() }
+        Self { scenario, contender, server, settings: settings.map(str::to_owned).into(), is_small: false }
             .set(&format!("contenders=[\"{contender}\"]"))
+    }
+
+    /// Its scenario's short form, as far as nothing else is set.
+    pub(crate) fn small(self) -> Self {
+        Self { is_small: true, ..self }
     }
 
     pub(crate) fn set(mut self, setting: &str) -> Self {
@@ -54,6 +60,7 @@ impl Trial {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_lockbench"));
         command.args(["run", self.scenario]).current_dir(folder.path());
+        command.args(self.is_small.then_some("--small"));
         for setting in &self.settings {
             command.args(["--set", setting]);
         }

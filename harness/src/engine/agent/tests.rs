@@ -157,3 +157,29 @@ async fn an_agent_that_serialises_lets_overlaps_wait_for_their_turn() {
     assert_eq!(link(&agent, 0, None).await, EnterRet::Entered(2));
     assert_eq!(recorder.take().len(), 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_again_writes_once_whether_he_was_done_or_is_inside_another_slot() {
+    let (agent, recorder) = agent(Fencing::Off);
+    let level_2 = |agent: Agent| {
+        let mut plan = Plan::clone(&agent.plan).with_entry(EntryPolicy::Failover);
+        plan.resources[0].level = 2;
+        Agent::new(Arc::new(plan), agent.clock, agent.recorder, agent.options)
+    };
+    let agent = level_2(agent);
+    // His node died before he was told that he was done.
+    agent.enter(NODE, task(0), Some(0), None);
+    assert_eq!(agent.leave(NODE, task(0), Some(0), Some(1)), LeaveRet::Applied);
+    assert_eq!(agent.enter(NODE, task(0), Some(0), None), EnterRet::Done);
+    // His node died, and its request goes on where it had been sent.
+    agent.enter(NODE, task(1), Some(0), None);
+    agent.enter(NodeId(1), task(1), Some(1), None);
+    assert_eq!(agent.leave(NodeId(1), task(1), Some(1), Some(1)), LeaveRet::Applied);
+    assert_eq!(
+        agent.leave(NODE, task(1), Some(0), Some(2)),
+        LeaveRet::Applied,
+        "as he has been told already"
+    );
+    let wrote = |event: &Event| matches!(event.what, What::Left { wrote: Some(_) });
+    assert_eq!(recorder.take().iter().filter(|event| wrote(event)).count(), 2);
+}

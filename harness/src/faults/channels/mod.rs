@@ -2,15 +2,26 @@
 //! [`Channel`].
 
 mod process;
+mod event_loop;
 mod server;
 mod link;
 mod ring;
+mod promotion;
+mod clock;
 
 use super::channel::Channel;
 use crate::model::Fault;
 
 /// Every channel.
-const ALL: &[&dyn Channel] = &[&process::Process, &server::Server, &link::Link, &ring::Ring];
+const ALL: &[&dyn Channel] = &[
+    &process::Process,
+    &event_loop::EventLoop,
+    &server::Server,
+    &link::Link,
+    &ring::Ring,
+    &promotion::Promotion,
+    &clock::Clock,
+];
 
 /// The channel over which a fault is injected.
 pub(super) fn of(fault: &Fault) -> Result<&'static dyn Channel, String> {
@@ -24,23 +35,33 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::{Direction, FaultTarget, FaultVerb, LinkTo, NodeId};
+    use crate::model::{Direction, FaultTarget, FaultVerb, LinkTo, NodeId, Point};
 
     #[test]
     fn exactly_one_channel_answers_for_each_fault() {
-        use FaultVerb::{Cut, Join, Kill, Leave, Pause, Reset, Slow};
+        use FaultVerb::{Cut, Join, Jump, Kill, Leave, Pause, Promote, Reset, Slow, Stall};
         let way = Direction::Both;
         let verbs = [
             Pause,
             Kill,
+            Stall,
             Cut { way },
             Slow { way, delay_ns: 1 },
             Reset,
             Leave { late: None },
             Join { late: None },
+            Promote { behind_ns: 1 },
+            Jump { ahead_ns: 1 },
         ];
         let targets =
             [FaultTarget::Node(NodeId(0)), FaultTarget::Holder, FaultTarget::Server, FaultTarget::Leader];
+        // Who stands at a step is a node's process, and nothing else of it is hit there.
+        for verb in [Pause, Kill] {
+            let target = FaultTarget::At(Point::Begun);
+            let fault = Fault { at_ns: 0, for_ns: 1, verb, target, link: LinkTo::Server };
+            let answers = ALL.iter().filter(|channel| channel.answers_for(&fault));
+            assert_eq!(answers.map(|channel| channel.name()).collect::<Vec<_>>(), ["process"]);
+        }
         let mut answered = BTreeSet::new();
         for verb in verbs {
             for target in targets {

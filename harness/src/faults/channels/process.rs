@@ -14,7 +14,7 @@ impl Channel for Process {
 
     fn answers_for(&self, fault: &Fault) -> bool {
         matches!(fault.verb, FaultVerb::Pause | FaultVerb::Kill)
-            && matches!(fault.target, FaultTarget::Node(_) | FaultTarget::Holder)
+            && matches!(fault.target, FaultTarget::Node(_) | FaultTarget::Holder | FaultTarget::At(_))
     }
 
     fn strike<'a>(&self, blow: Blow<'a>) -> Done<'a, Vec<Section>> {

@@ -6,13 +6,16 @@ use super::findings::{Findings, Found};
 use crate::judge::breakage::{Breakage, breakages};
 use crate::judge::per::LivePerStep;
 use crate::judge::settled::Settles;
-use crate::model::{Event, Facts, NodeId, Outcome, StepRef, What};
+use crate::model::{EntryPolicy, Event, Facts, NodeId, Outage, Outcome, Standstill, StepRef, What};
 
 /// No step returns twice, is inside twice, or enters after its caller was told that it will not run. Where the mechanism
 /// promises at least once ([`Promises::runs_again`](crate::model::Promises::runs_again)), a step that finds or creates
 /// may be inside once more after its section was abandoned, or told that its lease is lost, or a fault has hit its node, a
 /// server or a link meanwhile; not after a section that nothing has disturbed. That a step which claims completion was
 /// inside at all is the question of `conservation`; that every submission gets an outcome is one of `progress`.
+///
+/// Where users ask again whose node has died ([`EntryPolicy::Failover`]), a step may be inside again from then on, and must not
+/// write again.
 pub(super) const CHECK: Check = Check {
     name: "exactly-once",
     question: "Did every step have one outcome, and did none run twice or after it was withdrawn?",
@@ -103,6 +106,14 @@ impl Fold for Watch<'_> {
                 meanwhile && (fault.node.is_none() || fault.node == node)
             })
         };
+        // Any node may have been theirs: the entry, or one that stood in for it.
+        let asked_again = |now_ns: u64| {
+            let intended_ns = facts.origin_ns + facts.plan.task(event.step.task).arrival_ns;
+            let died = |outage: &Outage| {
+                outage.state == Standstill::Down && (intended_ns..=now_ns).contains(&outage.from_ns)
+            };
+            facts.plan.entry == EntryPolicy::Failover && facts.outages.iter().any(died)
+        };
         let life = lives.at(event.step);
         let wrong = match &event.what {
             What::Invoked => {
@@ -120,9 +131,14 @@ impl Fold for Watch<'_> {
             What::Entered { .. } => {
                 let wrong = match life.section {
                     Entry::Since(since_ns, node) => {
-                        let may = life.disturbed || hit(since_ns, node, event.at_ns);
+                        let may =
+                            life.disturbed || hit(since_ns, node, event.at_ns) || asked_again(event.at_ns);
                         *sections_again += u64::from(may);
                         (!may).then_some("it entered twice")
+                    }
+                    Entry::Once if asked_again(event.at_ns) => {
+                        *sections_again += 1;
+                        None
                     }
                     Entry::Once => Some("it entered twice"),
                     Entry::None if life.outcome == Told::Withdrawn => {
@@ -137,8 +153,9 @@ impl Fold for Watch<'_> {
             }
             What::Left { wrote: Some(_) } => {
                 *effects_again += u64::from(life.effect);
+                let wrong = facts.plan.entry == EntryPolicy::Failover && life.effect;
                 life.effect = true;
-                None
+                wrong.then_some("it was asked for again, and applied twice")
             }
             What::Returned { outcome } => {
                 let wrong = (life.outcome != Told::Nothing).then_some("it returned twice");
@@ -304,6 +321,36 @@ mod tests {
         let plan = std::sync::Arc::make_mut(&mut run.facts.plan);
         plan.tasks.change(|task| task.steps[0].create_ns = None);
         assert_eq!(judge(&run).violations, 1);
+    }
+
+    /// A user whose node is killed while his step is inside, at 3 ms, and who asks elsewhere.
+    fn asked_again() -> Told {
+        let mut run = restarted();
+        let plan = std::sync::Arc::make_mut(&mut run.facts.plan);
+        plan.tasks.change(|task| task.steps[0].create_ns = None);
+        plan.entry = EntryPolicy::Failover;
+        run.facts.promises = Promises::default();
+        run
+    }
+
+    #[test]
+    fn accepts_that_a_step_is_inside_again_whose_user_has_lost_his_node_and_asked_elsewhere() {
+        let judgement = judge(&asked_again());
+        assert_eq!(judgement.verdict, Verdict::Holds);
+        assert_eq!(figure(&judgement, "sections run again"), Amount::Count(1));
+        let mut nobody_died = asked_again();
+        nobody_died.facts.outages.clear();
+        assert_eq!(witness(judge(&nobody_died)).last().unwrap(), "it entered twice");
+    }
+
+    #[test]
+    fn rejects_that_what_was_asked_for_again_is_applied_twice() {
+        let mut run = asked_again();
+        // It was done when its node died, and nobody looked whether it was.
+        (run.events[3].what, run.events[3].at_ns) = (left(1), 2_000_000);
+        let judgement = judge(&run);
+        assert_eq!(figure(&judgement, "effects applied again"), Amount::Count(1));
+        assert_eq!(witness(judgement).last().unwrap(), "it was asked for again, and applied twice");
     }
 
     #[test]

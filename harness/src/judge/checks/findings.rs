@@ -14,6 +14,9 @@ pub struct Judgement {
     pub violations: u64,
     /// What was measured beside the answer.
     pub figures: Vec<CheckFigure>,
+    /// Place in the history of the event that shows the first violation, and a step that takes part; `None` also where it shows only at
+    /// the end.
+    pub shown_by: Option<(usize, StepRef)>,
 }
 
 /// What a check has found so far.
@@ -68,9 +71,11 @@ impl Findings {
             None if examined == 0 => Verdict::NotApplicable { reason: nothing.to_owned() },
             None => Verdict::Holds,
         };
+        let shown_by = first.as_ref().filter(|first| first.at != AT_THE_END);
+        let shown_by = shown_by.and_then(|first| Some((first.at, *first.steps.last()?)));
         let excerpt =
             first.map(|Violation { at, steps, note }| Excerpt { at, steps, note, shown, lines: Vec::new() });
-        Found { judgement: Judgement { verdict, examined, violations, figures }, excerpt }
+        Found { judgement: Judgement { verdict, examined, violations, figures, shown_by }, excerpt }
     }
 }
 

@@ -9,6 +9,7 @@ mod doubt;
 mod exclusion;
 mod lost_update;
 mod created_once;
+mod money;
 mod fencing;
 mod release_safety;
 mod exactly_once;
@@ -26,6 +27,7 @@ pub const ALL: &[&Check] = &[
     &exclusion::CHECK,
     &lost_update::CHECK,
     &created_once::CHECK,
+    &money::CHECK,
     &fencing::CHECK,
     &release_safety::CHECK,
     &exactly_once::CHECK,

@@ -52,6 +52,8 @@ struct Section {
     /// Where it waits or runs.
     node: Option<NodeId>,
     slot: Option<u32>,
+    /// When it was asked for.
+    asked_ns: u64,
 }
 
 impl Settles for Section {
@@ -65,7 +67,7 @@ impl Settles for Section {
     }
 
     fn from_brief((over, node): Self::Brief) -> Self {
-        Self { phase: if over { Phase::After } else { Phase::Before }, node, slot: None }
+        Self { phase: if over { Phase::After } else { Phase::Before }, node, slot: None, asked_ns: 0 }
     }
 }
 
@@ -156,7 +158,8 @@ impl Watch<'_> {
         match &event.what {
             What::Invoked if section.phase == Phase::Before => {
                 self.found.examined += 1;
-                *section = Section { phase: Phase::Waiting, node: event.node, slot: None };
+                *section =
+                    Section { phase: Phase::Waiting, node: event.node, slot: None, asked_ns: event.at_ns };
                 state.waiting += 1;
             }
             What::Granted { .. } => section.node = event.node,
@@ -285,15 +288,16 @@ impl Watch<'_> {
     /// Steps that wait although their deadline is long over.
     fn find_forgotten(&mut self) {
         let plan = &self.facts.plan;
-        let stalled_ns = self.calm_ns;
+        let (closed, stalled_ns) = (plan.closed.is_some(), self.calm_ns);
         let hit = |node| self.breakages.iter().any(|breakage| breakage.node == Some(node));
         for (number, (task, sections)) in plan.tasks.iter().zip(self.sections.tasks()).enumerate() {
-            let deadline_ns = self.facts.origin_ns + task.arrival_ns + plan.settings.deadline_ns;
-            if deadline_ns.max(stalled_ns).saturating_add(GRACE_NS) >= self.facts.end_ns {
-                continue;
-            }
+            let due_ns = self.facts.origin_ns + task.arrival_ns;
             for (place, section) in sections.enumerate() {
-                if section.phase == Phase::Waiting && !section.node.is_some_and(hit) {
+                // In a closed loop no plan says when a task is due.
+                let from_ns = if closed { section.asked_ns } else { due_ns };
+                let deadline_ns = from_ns.saturating_add(plan.settings.deadline_ns);
+                let over = deadline_ns.max(stalled_ns).saturating_add(GRACE_NS) < self.facts.end_ns;
+                if over && section.phase == Phase::Waiting && !section.node.is_some_and(hit) {
                     let step = StepRef { task: TaskId(number as u32), step: place as u16 };
                     let note = "neither let in nor told, though its deadline is long over";
                     self.found.violated(AT_THE_END, || (vec![step], note.to_owned()));

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::judge::fixture::{Told, completed, entered, left, run, with_a_child};
-use crate::model::Plan;
+use crate::model::{Closed, Outcome, Plan};
 use crate::record::Quantile;
 
 const MS: u64 = 1_000_000;
@@ -347,40 +345,26 @@ fn what_is_over_is_held_in_brief() {
     assert!(measuring.lives.whole().count() <= 2, "steps");
     assert!(measuring.ends.whole().len() <= 2, "tasks");
     assert_eq!(measuring.ends.get(99).asked.ns(), Some(99 * MS));
-    assert_eq!(End::default().brief(), Some(0), "nor is what has not begun held whole");
 }
 
-fn stamp() -> impl Strategy<Value = Stamp> {
-    let edge = prop::sample::select(vec![0, 1, (1 << 30) - 1, 1 << 30, (1 << 61) - 1, 1 << 61, u64::MAX - 1]);
-    prop_oneof![Just(Stamp::default()), edge.prop_map(Stamp::at), (0_u64..1 << 40).prop_map(Stamp::at)]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_096))]
-
-    #[test]
-    fn a_step_is_the_same_in_brief(
-        asked_after in stamp(), left in stamp(), flags in any::<[bool; 3]>(), inside in 0_u32..2, slot in prop::option::of(0_u32..2),
-    ) {
-        let [entered, wrote, returned] = flags;
-        let life = Life { asked_after, entered, inside, left, slot, wrote, returned };
-        let told = |life: Life| {
-            let Life { asked_after, entered, inside, left, slot, wrote, returned } = life;
-            (asked_after.ns(), (entered, wrote, returned), inside, left.ns(), slot)
-        };
-        if let Some(brief) = life.brief() {
-            prop_assert_eq!(told(Life::from_brief(brief)), told(life));
-        }
-    }
-
-    #[test]
-    fn an_end_is_the_same_in_brief(asked in stamp(), at in stamp(), ended in prop::sample::select(ENDED.to_vec())) {
-        let end = End { asked, returned: at.ns().map(|at_ns| (at_ns, ended)) };
-        if let Some(brief) = end.brief() {
-            let same = End::from_brief(brief);
-            prop_assert_eq!(same.returned, end.returned);
-            // What is returned again took from the first time on: that is all that is asked of it.
-            prop_assert_eq!(same.asked.ns(), asked.ns().and(at.ns()));
-        }
-    }
+/// A caller asks twice, another once, and nobody comes to the fourth task.
+#[test]
+fn in_a_closed_loop_what_nobody_came_to_is_none_of_it_and_latency_is_from_the_asking() {
+    let each = [(0, 30, Outcome::Completed), (10, 50, Outcome::Completed), (40, 100, Outcome::Completed)];
+    let mut told = due(&[0, 0, 0, 0], 200, &asked_and_returned(&each));
+    Arc::make_mut(&mut told.facts.plan).closed = Some(Closed { callers: 2, think_ns: 0 });
+    let seen = figures(&told);
+    assert_eq!((seen.tasks.planned, seen.tasks.completed, seen.tasks.not_offered), (3, 3, 0));
+    is(&seen.latency.response, &[30, 40, 60]);
+    assert_eq!((seen.latency.lag.count(), seen.backlog, seen.latency.burst.count()), (0, None, 0));
+    assert_eq!(seen.latency.wait.count() - seen.latency.wait.censored(), 0);
+    assert_eq!(seen.latency.wait.censored(), 3, "they returned without having been let in");
+    // Three in the window of 200 ms.
+    assert!((seen.goodput_per_s - 15.0).abs() < 1e-9);
+    assert_eq!(seen.implausible, Vec::<String>::new());
+    // Where they come to the last, they ask no more after that.
+    let each = [(0, 30, Outcome::Completed), (10, 50, Outcome::Completed), (40, 100, Outcome::Completed)];
+    let mut told = due(&[0, 0, 0], 200, &asked_and_returned(&each));
+    Arc::make_mut(&mut told.facts.plan).closed = Some(Closed { callers: 2, think_ns: 0 });
+    assert!((figures(&told).goodput_per_s - 30.0).abs() < 1e-9, "100 ms took all of them");
 }

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::account::account;
 use super::connection::Reception;
+use super::elsewhere::Elsewhere;
 use super::frame::{ToDriver, decode};
 use super::seat::{Phase, Seats};
 use crate::damage::{self, Damage};
@@ -149,7 +150,9 @@ impl Nonsense<'_> {
                 },
             },
             2 if self.damage.once_in(4) => ToDriver::Failed("it cannot".into()),
-            3 => ToDriver::Returned,
+            3 => ToDriver::Returned { errands: self.damage.below(2) as u32 },
+            6 if self.damage.once_in(4) => ToDriver::Halted,
+            5 => ToDriver::StoodDown { back: by, left: TaskId(self.damage.number() as u32) },
             4 if self.damage.once_in(2) => {
                 let mut ret = PartRet::default();
                 (0..self.damage.below(3)).for_each(|_| ret.bystander.record_ns(self.damage.number()));
@@ -191,6 +194,7 @@ fn reception(stage: &Stage, digest: &str, opened_ns: u64) -> Reception {
         agent: Arc::clone(&stage.agent),
         recorder: Arc::clone(&stage.recorder),
         seats: Seats::new(2),
+        elsewhere: Elsewhere::default(),
         tasks: TaskTracker::new(),
         closing: CancellationToken::new(),
     }
@@ -257,7 +261,7 @@ fn run(damage: &mut Damage, plan: &Arc<Plan>, digest: &str, clock: &Clock) {
         (seats[0].detection.clone(), seats[0].promises)
     });
     let outages = nonsense.outages();
-    account(&stage, origin_ns, &outages);
+    account(&stage, &reception.elsewhere, origin_ns, &outages);
     let injected = plan.faults.iter().map(|fault| Injected {
         fault: *fault,
         lasted_ns: Some((origin_ns + fault.at_ns, origin_ns + fault.at_ns + fault.for_ns)),

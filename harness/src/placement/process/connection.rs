@@ -14,13 +14,14 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::elsewhere::Elsewhere;
 use super::frame::{
     AGENT_BYTES, AgentRet, Ask, AskWhat, CHUNK, CONTROL_BYTES, Channel, FrameError, Frames, Hello, Job,
     PROTOCOL_VERSION, Reply, STRANGER_BYTES, ToDriver, ToNode, Welcome,
 };
 use super::seat::{Phase, Seat, Seats};
 use crate::engine::{Agent, BoxFuture, Clock, EnterRet, LeaveRet, Recorder, Told};
-use crate::model::{Event, NodeId, Plan, Tasks, What};
+use crate::model::{EntryPolicy, Event, NodeId, Plan, Tasks, What};
 use crate::secret::{Sealed, Secret};
 
 /// For the first frame of whoever connects.
@@ -49,6 +50,8 @@ pub(super) struct Reception {
     pub(super) agent: Arc<Agent>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) seats: Seats,
+    /// Of users whose node is down.
+    pub(super) elsewhere: Elsewhere,
     pub(super) tasks: TaskTracker,
     pub(super) closing: CancellationToken,
 }
@@ -165,9 +168,10 @@ impl Reception {
         incarnation: u32,
         former: Option<String>,
     ) -> Result<(), FrameError> {
-        let Plan { settings, kinds, resources, tasks, faults } = &*self.plan;
+        let Plan { settings, kinds, resources, tasks, faults, closed, entry } = &*self.plan;
         let (kinds, resources, faults) = (kinds.clone(), resources.clone(), faults.clone());
-        let plan = Plan { settings: *settings, kinds, resources, tasks: Tasks::default(), faults };
+        let (settings, closed, entry) = (*settings, *closed, *entry);
+        let plan = Plan { settings, kinds, resources, tasks: Tasks::default(), faults, closed, entry };
         let (tasks_to_come, mechanism) = (tasks.len() as u32, self.mechanism.clone());
         let job = Job { plan, tasks: tasks_to_come, mechanism, incarnation, former };
         frames.send(&ToNode::Job(Box::new(job))).await?;
@@ -203,7 +207,27 @@ impl Reception {
                 self.seats.change(node, |seat| seat.heard += count);
                 Ok(())
             }
-            ToDriver::Returned => self.advance(node, &Phase::Running, Phase::Returned),
+            ToDriver::Returned { errands } => {
+                // What it was told meanwhile it has not heard of.
+                let is_last = self.seats.change(node, |seat| seat.errands == errands).unwrap_or(true);
+                if is_last {
+                    self.advance(node, &Phase::Running, Phase::Returned)
+                } else {
+                    self.at_work(node)
+                }
+            }
+            ToDriver::Halted => {
+                self.at_work(node)?;
+                self.seats.change(node, |seat| seat.halted = true);
+                Ok(())
+            }
+            ToDriver::StoodDown { back, left } => {
+                self.at_work(node)?;
+                let took = self.elsewhere.stood_down(node, back, left);
+                // Who waits for it looks again.
+                self.seats.change(node, |_| ());
+                if took { Ok(()) } else { Err("it spoke out of turn".to_owned()) }
+            }
             ToDriver::Ended(ret) => {
                 self.at_work(node)?;
                 self.seats.change(node, |seat| seat.phase = Phase::Ended(ret));
@@ -216,7 +240,7 @@ impl Reception {
     fn at_work(&self, node: NodeId) -> Result<(), String> {
         let phase = |seats: &[Seat]| {
             let seat = seats.get(usize::from(node.0));
-            seat.is_some_and(|seat| matches!(seat.phase, Phase::Running | Phase::Returned))
+            seat.is_some_and(|seat| seat.phase.is_at_work())
         };
         if self.seats.look(phase) { Ok(()) } else { Err("it spoke out of turn".to_owned()) }
     }
@@ -225,6 +249,10 @@ impl Reception {
         let now_ns = self.clock.now_ns();
         for event in events {
             self.is_credible(node, &event, now_ns)?;
+            let begins = event.what == What::Invoked && event.step.step == 0;
+            if begins && self.plan.entry != EntryPolicy::Sticky {
+                self.elsewhere.taken(event.step.task, node, event.at_ns);
+            }
             self.recorder.record(event);
         }
         Ok(())
@@ -250,7 +278,8 @@ impl Reception {
         if step.step > 0 || self.recorder.is_past_the_end(at_ns) {
             return Ok(());
         }
-        if self.plan.tasks.get(step.task.0 as usize).is_none_or(|task| task.entry != node) {
+        let entry = self.plan.tasks.get(step.task.0 as usize).map(|task| task.entry);
+        if entry.is_none_or(|entry| !self.elsewhere.may_tell(node, step.task, entry)) {
             return Err("it told of what is not its own".to_owned());
         }
         if self.recorder.told(step.task) != before {

@@ -14,14 +14,14 @@ use tokio_util::task::TaskTracker;
 use super::account::account;
 use super::connection::Reception;
 use super::departed::Departed;
+use super::elsewhere::Elsewhere;
 use super::frame::ToNode;
 use super::seat::{Phase, Seat, Seats};
 use super::{NodeCommand, PlacementError, SECRET};
 use crate::child::{Process, tied};
 use crate::engine::{BoxFuture, Clock, Link, PartRet, Way};
 use crate::faults::{Nodes, Views};
-use crate::model::{FaultVerb, NodeId, Plan, View};
-use crate::model::{Outage, Standstill};
+use crate::model::{FaultVerb, NodeId, Outage, Plan, Point, Standstill, View};
 use crate::placement::stage::{Run, RunOptions, Stage, Told};
 use crate::secret::Secret;
 
@@ -66,8 +66,9 @@ pub async fn run(
     let origin_ns = driver.origin_ns;
     let first = |seats: &[Seat]| (seats[0].detection.clone(), seats[0].promises);
     let (detection, promises) = driver.reception.seats.look(first);
+    let reception = Arc::clone(&driver.reception);
     let (ret, outages) = driver.finish().await;
-    account(&stage, origin_ns, &outages);
+    account(&stage, &reception.elsewhere, origin_ns, &outages);
     Ok(stage.run(Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected }))
 }
 
@@ -101,6 +102,7 @@ impl Driver {
             agent: Arc::clone(&stage.agent),
             recorder: Arc::clone(&stage.recorder),
             seats: Seats::new(stage.plan.settings.nodes),
+            elsewhere: Elsewhere::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         });
@@ -203,19 +205,9 @@ impl Driver {
             seat.control.clone()
         });
         let origin_ns = self.origin_ns;
-        self.tell(to.flatten(), ToNode::Start { origin_ns, from_ns, introductions, view }).await;
-    }
-
-    async fn tell_one(&self, node: NodeId, frame: ToNode) {
-        let to = self.reception.seats.look(|seats| seats[usize::from(node.0)].control.clone());
-        self.tell(to, frame).await;
-    }
-
-    /// To a node that has just died, nothing can be told; its death is noted where its connection ends.
-    async fn tell(&self, to: Option<tokio::sync::mpsc::Sender<ToNode>>, frame: ToNode) {
-        if let Some(to) = to {
-            drop(timeout(GOODBYE, to.send(frame)).await);
-        }
+        let from_task = self.reception.elsewhere.left_to(node);
+        let start = ToNode::Start { origin_ns, from_ns, from_task, introductions, view };
+        self.reception.tell(to.flatten(), start).await;
     }
 
     /// Ends the nodes' parts and gathers what they tell.
@@ -223,7 +215,7 @@ impl Driver {
         let reception = Arc::clone(&self.reception);
         let seats = &reception.seats;
         for to in seats.look(|seats| seats.iter().map(|seat| seat.control.clone()).collect::<Vec<_>>()) {
-            self.tell(to, ToNode::Finish).await;
+            reception.tell(to, ToNode::Finish).await;
         }
         let gone = |seat: &Seat| matches!(seat.phase, Phase::Ended(_) | Phase::Dead { .. });
         let in_time = timeout(GOODBYE, seats.all(gone)).await.is_ok();
@@ -330,6 +322,15 @@ impl Driver {
         Ok(())
     }
 
+    async fn stall_one(&self, node: NodeId, for_ns: u64) -> Result<(), String> {
+        self.out(node, self.reception.clock.now_ns(), Standstill::Paused);
+        self.reception.tell_one(node, ToNode::Stall { for_ns }).await;
+        // It cannot say that it stands still.
+        sleep(POLL).await;
+        self.drain(node).await;
+        Ok(())
+    }
+
     async fn kill_one(&self, node: NodeId) -> Result<(), String> {
         self.reception.seats.change(node, |seat| seat.comes_back = true);
         // It stands still and will never go on. Were its sections to end with its connection, the server's news of its
@@ -345,6 +346,7 @@ impl Driver {
         self.back(node, at_ns, Standstill::Paused);
         self.out(node, at_ns, Standstill::Down);
         self.departed.hear(&self.reception, node);
+        self.reception.send_elsewhere(node).await;
         Ok(())
     }
 
@@ -361,13 +363,14 @@ impl Driver {
         let process = self.spawn(node).await.map_err(|error| error.to_string())?;
         *self.process(node)?.lock().await = process;
         self.ready(&[node]).await.map_err(|(_, reason)| reason)?;
+        self.reception.call_back(node).await?;
         let (from_ns, view) = (self.reception.clock.now_ns(), self.views.renew());
         self.start_one(node, from_ns, view.clone()).await;
         // The others too, or they would take it for one that is ahead of them.
         for other in
             (0..self.processes.len()).map(|other| NodeId(other as u16)).filter(|other| *other != node)
         {
-            self.tell_one(other, ToNode::View(view.clone())).await;
+            self.reception.tell_one(other, ToNode::View(view.clone())).await;
         }
         self.back(node, from_ns, Standstill::Down);
         Ok(())
@@ -393,11 +396,11 @@ impl Drop for Driver {
 
 impl Nodes for Driver {
     fn tell<'a>(&'a self, node: NodeId, view: &'a View) -> BoxFuture<'a, ()> {
-        Box::pin(self.tell_one(node, ToNode::View(view.clone())))
+        Box::pin(self.reception.tell_one(node, ToNode::View(view.clone())))
     }
 
     fn disturb(&self, node: NodeId, verb: Option<FaultVerb>) -> BoxFuture<'_, ()> {
-        Box::pin(self.tell_one(node, ToNode::Disturb(verb)))
+        Box::pin(self.reception.tell_one(node, ToNode::Disturb(verb)))
     }
 
     fn pause(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>> {
@@ -408,12 +411,28 @@ impl Nodes for Driver {
         Box::pin(self.resume_one(node))
     }
 
+    fn stall(&self, node: NodeId, for_ns: u64) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.stall_one(node, for_ns))
+    }
+
+    fn goes_on(&self, node: NodeId) {
+        self.back(node, self.reception.clock.now_ns(), Standstill::Paused);
+    }
+
     fn kill(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.kill_one(node))
     }
 
     fn restart(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.restart_one(node))
+    }
+
+    fn halt_at(&self, point: Option<Point>, but: Option<NodeId>) -> BoxFuture<'_, ()> {
+        Box::pin(self.reception.halt_all_at(point, but))
+    }
+
+    fn halted(&self) -> BoxFuture<'_, NodeId> {
+        Box::pin(self.reception.halted())
     }
 
     fn agent_link(&self, node: NodeId) -> Option<&Link> {

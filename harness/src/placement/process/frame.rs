@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! node ─ Hello ▶ driver ─ Welcome ▶        on each of the two connections; else Refused
-//! control:  Job, Tasks… ▶ node ─ Ready ▶ driver (barrier) ─ Start ▶ node ─ Events… Returned ▶ driver ─ View, Disturb… Finish ▶ node ─ Events… Ended ▶
+//! control:  Job, Tasks… ▶ node ─ Ready ▶ driver (barrier) ─ Start ▶ node ─ Events… Returned ▶ driver ─ View, Disturb, Stall, StandIn… Finish ▶ node ─ Events… Ended ▶
+//!           StandDown ▶ node ─ Events… StoodDown ▶ driver
 //! agent:    Ask ▶ driver ─ Reply ▶         for every entry and leave
 //! ```
 
@@ -16,11 +17,11 @@ use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::engine::{EnterRet, LeaveRet, PartRet};
-use crate::model::{Event, FaultVerb, NodeId, Plan, Promises, StepRef, Task, Token, View};
+use crate::model::{Event, FaultVerb, NodeId, Plan, Point, Promises, StepRef, Task, TaskId, Token, View};
 use crate::secret::{Sealed, Secret};
 
 /// Version of what is said; both ends must speak the same.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Longest frame before the handshake is done, in bytes.
 pub(super) const STRANGER_BYTES: usize = 4 << 10;
@@ -76,6 +77,8 @@ pub(super) enum ToNode {
         origin_ns: u64,
         /// Arrivals before it are not run.
         from_ns: u64,
+        /// Where another node has taken them meanwhile: the first that it left.
+        from_task: Option<TaskId>,
         /// Of the mechanism, by node.
         introductions: Vec<String>,
         /// Of the ring.
@@ -85,6 +88,21 @@ pub(super) enum ToNode {
     View(View),
     /// The link over which other nodes reach this one is to break so, or to be restored.
     Disturb(Option<FaultVerb>),
+    /// All on its event loop is to wait for so long.
+    Stall { for_ns: u64 },
+    /// A node is down, and this one is the next that its users come to.
+    StandIn {
+        /// Which.
+        down: NodeId,
+        /// The first task that is to enter here instead.
+        from: TaskId,
+        /// Tasks whose users ask again.
+        again: Vec<TaskId>,
+    },
+    /// That node is about to be back.
+    StandDown(NodeId),
+    /// The next task that comes to this step is to stand still there; `None`: all go on.
+    HaltAt(Option<Point>),
     /// The run is over; what is open is dropped.
     Finish,
     /// The node cannot take part.
@@ -122,8 +140,19 @@ pub(super) enum ToDriver {
     Failed(String),
     /// What happened at this node.
     Events(Vec<Event>),
-    /// All its tasks have returned.
-    Returned,
+    /// All its tasks have returned, and those of the nodes that it was told to stand in for.
+    Returned {
+        /// How often it was told so.
+        errands: u32,
+    },
+    /// A task stands at the step where the next was to.
+    Halted,
+    /// It takes no more users of a node that is about to be back.
+    StoodDown {
+        back: NodeId,
+        /// The first task that it has not taken.
+        left: TaskId,
+    },
     /// The clean end; the last frame.
     Ended(Box<PartRet>),
 }

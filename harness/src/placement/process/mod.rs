@@ -12,7 +12,9 @@
 
 mod frame;
 mod seat;
+mod elsewhere;
 mod connection;
+mod told;
 mod departed;
 mod account;
 mod driver;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -15,7 +16,8 @@ use super::frame::{
     PROTOCOL_VERSION, Reply, STRANGER_BYTES, ToDriver, ToNode, Welcome,
 };
 use crate::engine::{
-    AgentLink, BoxFuture, Clock, EnterRet, LastWords, LeaveRet, Mechanism, Part, PartOptions, Recorder,
+    AgentLink, BoxFuture, Bystanders, Clock, EnterRet, LastWords, LeaveRet, Mechanism, Part, PartOptions,
+    Recorder,
 };
 use crate::model::{NodeId, Plan, StepRef, Token};
 use crate::secret::{Sealed, Secret};
@@ -133,9 +135,9 @@ where
     let (digest, introduction) = (plan.digest(), mechanism.introduction());
     let (detection, promises) = (mechanism.detection(), mechanism.promises());
     control.send(&ToDriver::Ready { digest, introduction, detection, promises }).await?;
-    let (origin_ns, from_ns, introductions, view) = match control.next().await {
-        Ok(ToNode::Start { origin_ns, from_ns, introductions, view }) => {
-            (origin_ns, from_ns, introductions, view)
+    let (origin_ns, from_ns, from_task, introductions, view) = match control.next().await {
+        Ok(ToNode::Start { origin_ns, from_ns, from_task, introductions, view }) => {
+            (origin_ns, from_ns, from_task, introductions, view)
         }
         other => return Err(refusal(other)),
     };
@@ -147,7 +149,8 @@ where
     let words = plan.kills().then(LastWords::of_this_process).transpose();
     let recorder = Arc::new(Recorder::with_last_words(words.map_err(NodeError::LastWords)?));
     let (link, mut asking) = AgentConnection::open(agent, invitation.clone());
-    let options = PartOptions { plan, clock, mechanism, recorder, origin_ns, from_ns };
+    let bystanders = Bystanders::Probe;
+    let options = PartOptions { plan, clock, mechanism, recorder, origin_ns, from_ns, from_task, bystanders };
     // Kept to the end: the connection lives as long as its link.
     let link: Arc<dyn AgentLink> = Arc::new(link);
     let part = Part::start(&options, [(invitation.node, Arc::clone(&link))]);
@@ -171,7 +174,8 @@ async fn work(
     let recorder = &options.recorder;
     let mut batches = interval(BATCH);
     batches.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut returned = false;
+    let (mut returned, mut errands, mut closed) = (false, 0, false);
+    let mut stalled = JoinSet::new();
     loop {
         tokio::select! {
             biased;
@@ -179,12 +183,35 @@ async fn work(
                 Ok(ToNode::Finish) => break,
                 Ok(ToNode::View(view)) => options.mechanism.view(node, &view),
                 Ok(ToNode::Disturb(verb)) => options.mechanism.disturb(node, verb),
+                Ok(ToNode::Stall { for_ns }) => stall(&mut stalled, &options.clock, for_ns),
+                Ok(ToNode::StandIn { down, from, again }) => {
+                    part.stand_in(down, from, again);
+                    (returned, errands) = (false, errands + 1);
+                }
+                Ok(ToNode::HaltAt(point)) => {
+                    if let Some(gate) = options.mechanism.gate() {
+                        gate.close(point);
+                    }
+                    closed = point.is_some();
+                }
+                Ok(ToNode::StandDown(back)) => {
+                    let left = part.stand_down(back);
+                    let left = left.ok_or_else(|| NodeError::Lost("the driver spoke out of turn".to_owned()))?;
+                    // What it has taken is told before.
+                    send_events(control, recorder).await?;
+                    control.send(&ToDriver::StoodDown { back, left }).await?;
+                }
                 other => return Err(refusal(other)),
             },
+            () = stands(&*options.mechanism), if closed => {
+                closed = false;
+                send_events(control, recorder).await?;
+                control.send(&ToDriver::Halted).await?;
+            }
             () = part.returned(), if !returned => {
                 returned = true;
                 send_events(control, recorder).await?;
-                control.send(&ToDriver::Returned).await?;
+                control.send(&ToDriver::Returned { errands }).await?;
             }
             _ = batches.tick() => send_events(control, recorder).await?,
         }
@@ -192,6 +219,28 @@ async fn work(
     let ret = part.finish().await;
     send_events(control, recorder).await?;
     Ok(control.send(&ToDriver::Ended(Box::new(ret))).await?)
+}
+
+/// Returns when a task stands at the step where it was to. Cancel safe.
+async fn stands(mechanism: &dyn Mechanism) {
+    match mechanism.gate() {
+        Some(gate) => gate.stands().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes every worker of this runtime for so long: whatever is on its event loop waits, while the process and its timers go on. The
+/// thread itself is parked, since it is what has to stand still.
+fn stall(stalled: &mut JoinSet<()>, clock: &Clock, for_ns: u64) {
+    let until_ns = clock.now_ns() + for_ns;
+    for _ in 0..Handle::current().metrics().num_workers() {
+        let clock = clock.clone();
+        stalled.spawn(async move {
+            while let Some(left_ns) = until_ns.checked_sub(clock.now_ns()).filter(|left_ns| *left_ns > 0) {
+                std::thread::park_timeout(Duration::from_nanos(left_ns));
+            }
+        });
+    }
 }
 
 async fn send_events(control: &mut Frames, recorder: &Recorder) -> Result<(), FrameError> {

@@ -25,6 +25,13 @@ pub(super) enum Phase {
     Dead { at_ns: u64, how: String },
 }
 
+impl Phase {
+    /// Whether the barrier is open for it, and it has not said goodbye.
+    pub(super) fn is_at_work(&self) -> bool {
+        matches!(self, Self::Running | Self::Returned)
+    }
+}
+
 /// One node's.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -33,6 +40,10 @@ pub(super) struct Seat {
     pub(super) incarnation: u32,
     /// Events that its process has told.
     pub(super) heard: usize,
+    /// How often it was told to take the users of a node that is down.
+    pub(super) errands: u32,
+    /// A task of it stands at the step where the next was to.
+    pub(super) halted: bool,
     /// A fault killed it and will start it again: the run waits for it.
     pub(super) comes_back: bool,
     /// What its mechanism introduced itself with.
@@ -51,6 +62,8 @@ impl Seat {
             phase: Phase::Starting,
             incarnation: 0,
             heard: 0,
+            errands: 0,
+            halted: false,
             comes_back: false,
             introduction: None,
             detection: String::new(),
@@ -79,6 +92,8 @@ impl Seat {
         self.phase = Phase::Starting;
         self.incarnation += 1;
         self.heard = 0;
+        self.errands = 0;
+        self.halted = false;
         self.comes_back = false;
     }
 }

@@ -64,6 +64,7 @@ impl Door {
             opened_ns: 0,
             agent: Arc::clone(&stage.agent),
             recorder: Arc::clone(&stage.recorder),
+            elsewhere: super::elsewhere::Elsewhere::default(),
             seats: Seats::new(2),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -258,7 +259,9 @@ async fn a_node_may_speak_only_of_itself_and_not_for_the_agent() {
 async fn a_node_may_not_tell_of_a_run_that_has_not_begun_nor_end_it() {
     let own = StepRef { task: TaskId(0), step: 0 };
     let events = vec![Event { at_ns: 1, node: Some(NodeId(0)), step: own, what: What::Invoked }];
-    for early in [ToDriver::Events(events), ToDriver::Returned, ToDriver::Ended(Box::default())] {
+    for early in
+        [ToDriver::Events(events), ToDriver::Returned { errands: 0 }, ToDriver::Ended(Box::default())]
+    {
         let door = Door::open().await;
         let (mut frames, plan) = door.node(0).await;
         frames.send(&ready(plan.digest())).await.unwrap();
@@ -281,7 +284,7 @@ async fn what_a_node_tells_of_the_time_after_the_end_of_a_stopped_run_is_left_ou
     // Its beginning is not recorded, so that nobody knows of it at its end.
     let late = vec![event(6, What::Invoked), event(7, What::Returned { outcome: Outcome::Completed })];
     frames.send(&ToDriver::Events(late)).await.unwrap();
-    frames.send(&ToDriver::Returned).await.unwrap();
+    frames.send(&ToDriver::Returned { errands: 0 }).await.unwrap();
     door.phase(0, |phase| *phase == Phase::Returned).await;
     assert_eq!(door.stage.recorder.take(), []);
     door.close().await;
@@ -340,7 +343,10 @@ async fn what_a_killed_node_has_said_is_heard_to_its_end_though_nothing_more_can
     door.set_to_work(0);
     let introductions = vec!["more than a connection takes in".repeat(1 << 20)];
     let view = View { epoch: 1, members: vec![] };
-    control.send(ToNode::Start { origin_ns: 0, from_ns: 0, introductions, view }).await.unwrap();
+    control
+        .send(ToNode::Start { origin_ns: 0, from_ns: 0, from_task: None, introductions, view })
+        .await
+        .unwrap();
     let taken = async {
         while control.capacity() < control.max_capacity() {
             tokio::task::yield_now().await;

@@ -1,7 +1,7 @@
 //! etcd: `etcd`, asked over its HTTP and JSON gateway.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
@@ -11,7 +11,7 @@ use crate::child;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
-use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::options::{Durability, ServerOptions, Topology};
 use crate::servers::product::{Answer, Product, Seat, Start};
 use crate::servers::url::Address;
 use crate::servers::wire::{self, AskError};
@@ -21,7 +21,7 @@ const ABOUT: About = About {
     title: "etcd",
     packages: "etcd-server",
     url: "http://[user:password@]host[:port],…, https:// over TLS",
-    replicated: true,
+    topologies: &[Topology::Single, Topology::Replicated],
     warms_s: 0.0,
     accounts: &["etcd", "nobody"],
     processes: &["etcd"],
@@ -43,8 +43,8 @@ impl Product for Etcd {
         &ABOUT
     }
 
-    fn find(&self) -> Result<(PathBuf, String), ServerError> {
-        let program = program()?;
+    fn find(&self, program: Option<&Path>) -> Result<(PathBuf, String), ServerError> {
+        let program = self::program(program)?;
         let output = command::says_of_itself(&program, ABOUT.title)?;
         let version = output.lines().find_map(|line| line.strip_prefix("etcd Version: "));
         Ok((program, version.unwrap_or("unknown").to_owned()))
@@ -79,10 +79,10 @@ impl Product for Etcd {
     }
 }
 
-fn program() -> Result<PathBuf, ServerError> {
+fn program(named: Option<&Path>) -> Result<PathBuf, ServerError> {
     let what = "the program etcd".to_owned();
     let missing = ServerError::Missing { product: ABOUT.title, what, package: ABOUT.packages };
-    child::on_path("etcd").ok_or(missing)
+    command::named(&ABOUT, named)?.or_else(|| child::on_path("etcd")).ok_or(missing)
 }
 
 fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
@@ -117,7 +117,7 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
         args.push(format!("--{NO_FSYNC}"));
     }
     Ok(Start {
-        program: program()?,
+        program: program(options.program.as_deref())?,
         args: args.into_iter().map(Into::into).collect(),
         flags: [(NO_FSYNC.to_owned(), no_fsync.to_string())].into(),
         identity: name,

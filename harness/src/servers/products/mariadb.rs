@@ -9,17 +9,16 @@ use std::process::Stdio;
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 use nix::unistd::User;
-use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::child;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
-use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::options::{Durability, ServerOptions, Topology};
 use crate::servers::parameters::Parameters;
 use crate::servers::product::{Answer, Product, Seat, Start};
-use crate::servers::template::Template;
+use crate::servers::template::{Template, Templates};
 use crate::servers::tls::TlsFiles;
 use crate::servers::url::Address;
 use crate::servers::wire::{self, AskError};
@@ -29,7 +28,7 @@ const ABOUT: About = About {
     title: "MariaDB",
     packages: "mariadb-server",
     url: "mysql://user[:password]@host[:port]/database[?ssl-mode=VERIFY_IDENTITY]",
-    replicated: false,
+    topologies: &[Topology::Single],
     warms_s: 0.0,
     // It refuses to run as root.
     accounts: &["mysql", "nobody"],
@@ -58,10 +57,9 @@ impl Product for Mariadb {
         &ABOUT
     }
 
-    fn find(&self) -> Result<(PathBuf, String), ServerError> {
-        program("mariadb-install-db")?;
-        program("mariadb")?;
-        let program = program("mariadbd")?;
+    fn find(&self, program: Option<&Path>) -> Result<(PathBuf, String), ServerError> {
+        self::program("mariadb")?;
+        let program = Programs::of(program)?.server;
         let output = command::says_of_itself(&program, ABOUT.title)?;
         Ok((program, number(output.split_whitespace().nth(2).unwrap_or("unknown"))))
     }
@@ -104,14 +102,37 @@ fn program(name: &str) -> Result<PathBuf, ServerError> {
     })
 }
 
+/// What makes a data folder, and what serves it.
+struct Programs {
+    install: PathBuf,
+    server: PathBuf,
+    /// Of a server that is named: where what it comes with is.
+    base: Option<PathBuf>,
+}
+
+impl Programs {
+    fn of(named: Option<&Path>) -> Result<Self, ServerError> {
+        let Some(server) = command::named(&ABOUT, named)? else {
+            return Ok(Self { install: program(INSTALL)?, server: program("mariadbd")?, base: None });
+        };
+        let base = server.parent().and_then(Path::parent).map(Path::to_owned);
+        Ok(Self { install: command::beside(&ABOUT, &server, INSTALL)?, server, base })
+    }
+}
+
+const INSTALL: &str = "mariadb-install-db";
+
 /// `10.11.19` of `10.11.19-MariaDB-0+deb12u1`.
 fn number(version: &str) -> String {
     version.split('-').next().unwrap_or(version).to_owned()
 }
 
 async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
-    static TEMPLATE: OnceCell<Template> = OnceCell::const_new();
-    TEMPLATE.get_or_try_init(|| make(seat.user.as_ref())).await?.copy_to(&ABOUT, seat).await?;
+    static TEMPLATES: Templates = Templates::new();
+    let programs = Programs::of(options.program.as_deref())?;
+    let template = TEMPLATES.of(&programs.server);
+    let template = template.get_or_try_init(|| make(&programs, seat.user.as_ref())).await?;
+    template.copy_to(&ABOUT, seat).await?;
     let data = seat.folder.data();
     // Carried out before the first client is let in, at each start.
     let account = format!("{NAME}@127.0.0.1");
@@ -154,7 +175,7 @@ async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerErro
     }
     // It shows its data folder with a slash at the end.
     let identity = format!("{}/", data.display());
-    Ok(Start { program: program("mariadbd")?, args, flags: [].into(), identity })
+    Ok(Start { program: programs.server, args, flags: [].into(), identity })
 }
 
 /// What every one of its programs is told; that it reads no settings of the machine's has to come first.
@@ -165,27 +186,32 @@ fn words(data: &Path) -> Vec<OsString> {
 }
 
 /// Makes a data folder with an empty database, and no account that could log in.
-async fn make(user: Option<&User>) -> Result<Template, ServerError> {
+async fn make(programs: &Programs, user: Option<&User>) -> Result<Template, ServerError> {
     let folder = Template::folder(&ABOUT, user)?;
     let data = folder.data();
     let failed =
         |source| ServerError::Folder { product: ABOUT.title, action: "fill", path: data.clone(), source };
-    let install = program("mariadb-install-db")?;
-    let mut command = command::command(&ABOUT, &install, user, &folder)?;
+    let Programs { install, server, base } = programs;
+    let mut command = command::command(&ABOUT, install, user, &folder)?;
     command.args(words(&data)).args([
         "--auth-root-authentication-method=normal",
         "--skip-test-db",
         "--skip-name-resolve",
     ]);
-    command::to_its_end(&ABOUT, command, &install, &folder).await?;
+    if let Some(base) = base {
+        let mut arg = OsString::from("--basedir=");
+        arg.push(base);
+        command.arg(arg);
+    }
+    command::to_its_end(&ABOUT, command, install, &folder).await?;
 
-    let (server, script) = (program("mariadbd")?, folder.path().join("create.sql"));
+    let script = folder.path().join("create.sql");
     // The account that is left owns the views of the system and is locked.
     let accounts = "DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';";
     fs::write(&script, format!("CREATE DATABASE {NAME};\n{accounts}\n")).map_err(failed)?;
-    let mut command = command::command(&ABOUT, &server, user, &folder)?;
+    let mut command = command::command(&ABOUT, server, user, &folder)?;
     command.args(words(&data)).arg("--bootstrap").stdin(Stdio::from(File::open(&script).map_err(failed)?));
-    command::to_its_end(&ABOUT, command, &server, &folder).await?;
+    command::to_its_end(&ABOUT, command, server, &folder).await?;
     Template::of(&ABOUT, folder).await
 }
 

@@ -7,7 +7,7 @@
 mod protocol;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -20,7 +20,7 @@ use crate::child;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
-use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::options::{Durability, ServerOptions, Topology};
 use crate::servers::product::{Answer, Product, Seat, Start};
 use crate::servers::url::Address;
 use crate::servers::wire::{self, AskError};
@@ -30,7 +30,7 @@ const ABOUT: About = About {
     title: "NATS",
     packages: "nats-server",
     url: "nats://[user:password@|token@]host[:port],…, tls:// over TLS",
-    replicated: true,
+    topologies: &[Topology::Single, Topology::Replicated],
     warms_s: 0.0,
     accounts: &["nats", "nobody"],
     processes: &["nats-server"],
@@ -63,8 +63,8 @@ impl Product for Nats {
         &ABOUT
     }
 
-    fn find(&self) -> Result<(PathBuf, String), ServerError> {
-        let program = program()?;
+    fn find(&self, program: Option<&Path>) -> Result<(PathBuf, String), ServerError> {
+        let program = self::program(program)?;
         let output = command::says_of_itself(&program, ABOUT.title)?;
         let version = output.split_whitespace().last().unwrap_or("unknown").trim_start_matches('v');
         Ok((program, version.to_owned()))
@@ -100,10 +100,10 @@ impl Product for Nats {
     }
 }
 
-fn program() -> Result<PathBuf, ServerError> {
+fn program(named: Option<&Path>) -> Result<PathBuf, ServerError> {
     let what = "the program nats-server".to_owned();
     let missing = ServerError::Missing { product: ABOUT.title, what, package: ABOUT.packages };
-    child::on_path("nats-server").ok_or(missing)
+    command::named(&ABOUT, named)?.or_else(|| child::on_path("nats-server")).ok_or(missing)
 }
 
 fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
@@ -134,7 +134,7 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     ];
     let store = if options.durability == Durability::Durable { ON_DISK } else { IN_MEMORY };
     Ok(Start {
-        program: program()?,
+        program: program(options.program.as_deref())?,
         args: args.iter().map(Into::into).collect(),
         flags: [(STORE.to_owned(), store.to_owned())].into(),
         identity: name,

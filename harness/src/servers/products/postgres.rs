@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 use nix::unistd::User;
-use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::child;
@@ -17,10 +18,10 @@ use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
 use crate::servers::folder::Folder;
-use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::options::{Durability, ServerOptions, Topology};
 use crate::servers::parameters::Parameters;
 use crate::servers::product::{Answer, Product, Seat, Start};
-use crate::servers::template::Template;
+use crate::servers::template::{Template, Templates};
 use crate::servers::tls::TlsFiles;
 use crate::servers::url::Address;
 use crate::servers::wire::{self, AskError};
@@ -30,7 +31,7 @@ const ABOUT: About = About {
     title: "PostgreSQL",
     packages: "postgresql",
     url: "postgres://[user[:password]@]host[:port]/database[?sslmode=verify-full]",
-    replicated: false,
+    topologies: &[Topology::Single],
     warms_s: 0.0,
     // It refuses to run as root.
     accounts: &["postgres", "nobody"],
@@ -38,7 +39,7 @@ const ABOUT: About = About {
     processes: &["initdb", "postgres"],
     // The fast shutdown: does not wait for clients to leave.
     stop: Signal::SIGINT,
-    clean_up: remove_segment,
+    clean_up: remove_shared_memory,
     secured: &[],
     checked: Some(CHECKED),
 };
@@ -48,6 +49,9 @@ const NAME: &str = "lockbench";
 
 /// With it a client checks the server's certificate and the host name in it.
 const CHECKED: &str = "sslmode=verify-full";
+
+/// How often it is asked to remove what a killed one left; it takes the kernel some milliseconds to see a process off.
+const CHECKS: u32 = 100;
 
 /// Where Debian keeps one folder per major version.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -61,8 +65,8 @@ impl Product for Postgres {
         &ABOUT
     }
 
-    fn find(&self) -> Result<(PathBuf, String), ServerError> {
-        let program = programs()?.join("postgres");
+    fn find(&self, program: Option<&Path>) -> Result<(PathBuf, String), ServerError> {
+        let program = programs(program)?.join("postgres");
         let output = command::says_of_itself(&program, ABOUT.title)?;
         Ok((program, output.split_whitespace().nth(2).unwrap_or("unknown").to_owned()))
     }
@@ -97,8 +101,12 @@ impl Product for Postgres {
     }
 }
 
-/// The folder of initdb, postgres and psql: of the newest version, or the one that PATH leads to.
-fn programs() -> Result<PathBuf, ServerError> {
+/// The folder of initdb, postgres and psql: that of the `postgres` that is named, of the newest version, or the one that PATH leads to.
+fn programs(named: Option<&Path>) -> Result<PathBuf, ServerError> {
+    if let Some(program) = command::named(&ABOUT, named)? {
+        let initdb = command::beside(&ABOUT, &program, "initdb")?;
+        return Ok(initdb.parent().map(Path::to_owned).unwrap_or_default());
+    }
     let version = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
     let mut versions: Vec<u32> =
         fs::read_dir(VERSIONS).into_iter().flatten().flatten().filter_map(version).collect();
@@ -117,9 +125,10 @@ fn programs() -> Result<PathBuf, ServerError> {
 }
 
 async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
-    static CLUSTER: OnceCell<Template> = OnceCell::const_new();
-    let bin = programs()?;
-    let cluster = CLUSTER.get_or_try_init(|| make(&bin, seat.user.as_ref())).await?;
+    static CLUSTERS: Templates = Templates::new();
+    let bin = programs(options.program.as_deref())?;
+    let cluster = CLUSTERS.of(&bin);
+    let cluster = cluster.get_or_try_init(|| make(&bin, seat.user.as_ref())).await?;
     let data = seat.folder.data();
     cluster.copy_to(&ABOUT, seat).await?;
     let password = format!("ALTER ROLE {NAME} PASSWORD '{}';\n", seat.secret.text());
@@ -132,6 +141,8 @@ async fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerErro
         ("port", &seat.ports[0].to_string()),
         ("unix_socket_directories", ""),
         ("max_connections", "300"),
+        // Transfers between two databases are prepared in both.
+        ("max_prepared_transactions", "100"),
         ("fsync", flush),
         ("synchronous_commit", flush),
         ("full_page_writes", flush),
@@ -209,10 +220,15 @@ async fn single_user(
     command::to_its_end(&ABOUT, command, &single, folder).await
 }
 
-/// One line each: name, tab, value. What the role may not see is left out.
+/// One line each: name, tab, value. What the role may not see is left out, and of replicas what is not there.
 const QUESTION: &str = "SELECT name || chr(9) || setting FROM pg_settings WHERE name IN (\
      'server_version', 'data_directory', 'fsync', 'synchronous_commit', 'full_page_writes', 'wal_sync_method', \
-     'synchronous_standby_names', 'max_connections', 'idle_session_timeout')";
+     'synchronous_standby_names', 'max_connections', 'idle_session_timeout') \
+     UNION ALL SELECT 'topology' || chr(9) || 'a primary with standbys: ' || count(*) \
+        || coalesce(' (' || string_agg(sync_state, ', ' ORDER BY sync_state) || ')', '') \
+        FROM pg_stat_replication WHERE NOT pg_is_in_recovery() HAVING count(*) > 0 \
+     UNION ALL SELECT 'standby of' || chr(9) || coalesce((SELECT sender_host || ':' || sender_port \
+        FROM pg_stat_wal_receiver), 'another one') WHERE pg_is_in_recovery()";
 
 async fn ask(url: &str) -> Result<Answer, AskError> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
@@ -224,7 +240,7 @@ async fn ask(url: &str) -> Result<Answer, AskError> {
         // Cheaper than a program that finds out that nobody listens.
         drop(wire::connect(address).await?);
     }
-    let psql = programs().ok().map(|bin| bin.join("psql")).or_else(|| child::on_path("psql"));
+    let psql = programs(None).ok().map(|bin| bin.join("psql")).or_else(|| child::on_path("psql"));
     let psql = psql.ok_or_else(|| {
         let what = "the program psql, which asks the server,".to_owned();
         AskError::Missing(ServerError::Missing { product: ABOUT.title, what, package: "postgresql-client" })
@@ -259,6 +275,11 @@ async fn ask(url: &str) -> Result<Answer, AskError> {
                 answer.version = value.split(' ').next().unwrap_or_default().to_owned();
             }
             "data_directory" => answer.identity = Some(value.to_owned()),
+            "standby of" => {
+                return Err(AskError::Url(format!(
+                    "this is a standby, which takes no writes, and whose locks exclude nobody at its primary, {value}: give that one"
+                )));
+            }
             _ => drop(answer.settings.insert(name.to_owned(), value.to_owned())),
         }
     }
@@ -282,44 +303,49 @@ fn without_password(url: &str) -> String {
     }
 }
 
-/// Removes the System V segment that the server of this data folder keeps as an interlock, and leaves behind when
-/// it is killed. Only when the process that made it is the one that the folder names, and nobody uses it: those that were
-/// killed with the server a moment ago may still hold it, and once the folder is gone nobody knows of it any more.
-fn remove_segment(data: &Path) {
-    let Some((maker, segment)) = recorded_segment(data) else { return };
-    for _ in 0..200 {
-        let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
-        // Columns: key, shmid, perms, size, cpid, lpid, nattch, …
-        let users = table.lines().skip(1).find_map(|line| {
-            let columns: Vec<&str> = line.split_whitespace().collect();
-            let ours = columns.get(1) == Some(&segment.as_str()) && columns.get(4) == Some(&maker.as_str());
-            ours.then(|| columns.get(6).map(|users| *users != "0")).flatten()
-        });
-        match users {
-            None => return,
-            Some(true) => child::nap(),
-            Some(false) => {
-                let result = Command::new("ipcrm").args(["-m", &segment]).output();
-                if !result.is_ok_and(|output| output.status.success()) {
-                    tracing::warn!(segment, "a shared memory segment of PostgreSQL could not be removed");
-                }
+/// Has PostgreSQL itself remove what one of its processes left outside of this data folder when it was killed: the System V
+/// segment that is its interlock, and what `initdb`, which cannot be told otherwise, has in /dev/shm. The next start does so
+/// before anything else, and a check of the settings (45 ms) is one. Refused while anybody who was killed a moment ago is
+/// still attached; once the folder is gone nobody knows of any of it any more.
+fn remove_shared_memory(data: &Path) {
+    let record = data.join("postmaster.pid");
+    // Removed by whoever was stopped in peace.
+    if !record.exists() {
+        return;
+    }
+    let checked = || -> Result<bool, ServerError> {
+        // Of the version that made it: another one refuses the folder.
+        let started = fs::read_to_string(data.join("postmaster.opts")).unwrap_or_default();
+        let started = started.split('"').next().map(|line| Path::new(line.trim()).to_owned());
+        let named = started.filter(|program| program.is_file());
+        let program = programs(named.as_deref())?.join("postgres");
+        let failed = |source| ServerError::Spawn { product: ABOUT.title, program: program.clone(), source };
+        let owner = fs::metadata(data).map_err(failed)?;
+        let mut check = Command::new(&program);
+        check.args(["--check", "-F", "-D"]).arg(data).current_dir(data).uid(owner.uid()).gid(owner.gid());
+        Ok(check.output().map_err(failed)?.status.success())
+    };
+    for _ in 0..CHECKS {
+        // It names one who was killed, and would be taken for alive until its parent has taken note of that.
+        fs::remove_file(&record).ok();
+        match checked() {
+            Ok(true) => return,
+            Ok(false) => child::nap(),
+            Err(error) => {
+                tracing::warn!(%error, "what PostgreSQL left in shared memory stays there");
                 return;
             }
         }
     }
-}
-
-/// From `postmaster.pid`: the server's process id on line 1; key and id of its segment on line 7.
-fn recorded_segment(data: &Path) -> Option<(String, String)> {
-    let record = fs::read_to_string(data.join("postmaster.pid")).ok()?;
-    // A minus stands before that of one that serves no clients, such as those that `initdb` starts.
-    let maker = record.lines().next()?.trim().trim_start_matches('-').to_owned();
-    let segment = record.lines().nth(6)?.split_whitespace().nth(1)?.to_owned();
-    Some((maker, segment))
+    tracing::warn!(folder = %data.display(), "what PostgreSQL left in shared memory stays there");
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use procfs::process::MMapPath;
+
     use super::*;
 
     #[test]
@@ -331,5 +357,82 @@ mod tests {
         ] {
             assert_eq!(without_password(url), shown);
         }
+    }
+
+    /// Those in /dev/shm that a process in this folder has mapped, and what is left of them.
+    fn mapped(data: &Path) -> BTreeSet<PathBuf> {
+        let processes = procfs::process::all_processes().unwrap().flatten();
+        let inside = processes.filter(|process| process.cwd().is_ok_and(|cwd| cwd.starts_with(data)));
+        let maps = inside.flat_map(|process| process.maps().into_iter().flatten());
+        maps.filter_map(|map| match map.pathname {
+            MMapPath::Path(path) if path.starts_with("/dev/shm/") => Some(path),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Lets `initdb` begin, and stops it as soon as one of its servers, which come and go, has memory and told the folder so.
+    async fn stopped_initdb(
+        folder: &Folder,
+        bin: &Path,
+        user: Option<&User>,
+    ) -> (child::Process, BTreeSet<PathBuf>) {
+        let data = folder.data();
+        let mut command = command::command(&ABOUT, &bin.join("initdb"), user, folder).unwrap();
+        command.arg("-D").arg(&data).args(["-U", NAME, "-A", "trust", "--no-sync"]);
+        let mut process = child::Process::spawn(command).await.unwrap();
+        let mut had = BTreeSet::new();
+        while had.is_empty() && process.ended().is_none() {
+            if data.join("postmaster.pid").exists() {
+                had = mapped(&data);
+            }
+        }
+        process.pause().await.unwrap();
+        had.retain(|path| path.exists());
+        (process, had)
+    }
+
+    /// Something that a kill leaves, in a folder: whether its parent has been told of it, or, since that is stopped, has not.
+    async fn goes_with_its_folder(reaped: bool) {
+        let bin = match programs(None) {
+            Ok(bin) => bin,
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "{error}");
+                return eprintln!("skipped: {error}");
+            }
+        };
+        let user = command::user(&ABOUT).unwrap();
+        let mut met = BTreeSet::new();
+        // One that ended by itself at that moment has left nothing.
+        for _ in 0..20 {
+            let folder = Template::folder(&ABOUT, user.as_ref()).unwrap();
+            let (mut process, had) = stopped_initdb(&folder, &bin, user.as_ref()).await;
+            met = had;
+            if reaped {
+                process.kill().await.unwrap();
+            } else {
+                let servers: Vec<_> =
+                    process.tree().into_iter().filter(|stat| stat.comm == "postgres").collect();
+                child::kill_all(&servers);
+                child::await_end(&servers);
+            }
+            remove_shared_memory(&folder.data());
+            let left: Vec<&PathBuf> = met.iter().filter(|path| path.exists()).collect();
+            assert!(left.is_empty(), "{left:?} of {met:?} are left");
+            if !met.is_empty() {
+                return;
+            }
+        }
+        assert!(!met.is_empty(), "no kill met a server of initdb");
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_initdb_had_in_memory_goes_with_its_folder() {
+        goes_with_its_folder(true).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_server_had_whose_death_its_parent_does_not_know_of_goes_too() {
+        goes_with_its_folder(false).await;
     }
 }

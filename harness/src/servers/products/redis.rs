@@ -1,36 +1,37 @@
 //! Redis: `redis-server`, asked with PING, INFO and CONFIG GET.
 
+mod protocol;
+mod topology;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::time::timeout;
 
+use self::protocol::Connection;
 use crate::child;
 use crate::servers::about::About;
 use crate::servers::command;
 use crate::servers::error::ServerError;
-use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::options::{Durability, ServerOptions, Topology};
 use crate::servers::product::{Answer, Product, Seat, Start};
-use crate::servers::secured::Stream;
 use crate::servers::url::Address;
-use crate::servers::wire::{self, AskError};
+use crate::servers::wire::AskError;
 
 const ABOUT: About = About {
     name: "redis",
     title: "Redis",
     packages: "redis-server",
-    url: "redis://[[user]:password@]host[:port], rediss:// over TLS",
-    replicated: false,
+    url: "redis://[[user]:password@]host[:port], redis+sentinel://…host[:port],…/service, redis+cluster://…host[:port],…; over TLS \
+          rediss…://",
+    topologies: &[Topology::Single, Topology::Independent, Topology::Copied],
     warms_s: 0.0,
     accounts: &["redis", "nobody"],
     processes: &["redis-server"],
     stop: Signal::SIGTERM,
     clean_up: |_| {},
-    secured: &["rediss"],
+    secured: &["rediss", "rediss+sentinel", "rediss+cluster"],
     checked: None,
 };
 
@@ -47,8 +48,8 @@ impl Product for Redis {
         &ABOUT
     }
 
-    fn find(&self) -> Result<(PathBuf, String), ServerError> {
-        let program = program()?;
+    fn find(&self, program: Option<&Path>) -> Result<(PathBuf, String), ServerError> {
+        let program = self::program(program)?;
         let output = command::says_of_itself(&program, ABOUT.title)?;
         let version = output.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("unknown");
         Ok((program, version.to_owned()))
@@ -60,7 +61,7 @@ impl Product for Redis {
         place: usize,
         options: &'a ServerOptions,
     ) -> BoxFuture<'a, Result<Start, ServerError>> {
-        Box::pin(async move { start(&seats[place], options) })
+        Box::pin(async move { start(seats, place, options) })
     }
 
     fn endpoint(&self, address: SocketAddr, seat: &Seat) -> String {
@@ -72,6 +73,38 @@ impl Product for Redis {
         Box::pin(ask(url))
     }
 
+    fn ask_member<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Answer, AskError>> {
+        Box::pin(async move {
+            let address = address(url)?;
+            let mut connection = Connection::open(&address).await?;
+            let said = connection.call(&["INFO", "replication"]).await?.join("");
+            if said.contains("role:slave") && !said.contains("master_link_status:up") {
+                return Err(AskError::Silent("it has not all that its primary has".to_owned()));
+            }
+            ask_primary(&address).await
+        })
+    }
+
+    fn copy<'a>(&'a self, url: &'a str, of: Option<SocketAddr>) -> BoxFuture<'a, Result<(), AskError>> {
+        Box::pin(async move {
+            let mut connection = Connection::open(&address(url)?).await?;
+            let (host, port) = match of {
+                Some(of) => (of.ip().to_string(), of.port().to_string()),
+                None => ("NO".to_owned(), "ONE".to_owned()),
+            };
+            connection.call(&["REPLICAOF", &host, &port]).await.map(drop)
+        })
+    }
+
+    fn time_us<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<i64, AskError>> {
+        Box::pin(async move {
+            let told = Connection::open(&address(url)?).await?.call(&["TIME"]).await?;
+            let number = |place: usize| told.get(place).and_then(|text| text.parse::<i64>().ok());
+            let time = number(0).zip(number(1)).map(|(s, us)| s * 1_000_000 + us);
+            time.ok_or_else(|| AskError::Silent("this is no time".to_owned()))
+        })
+    }
+
     fn effective(&self, durability: Durability) -> &'static [(&'static str, &'static str)] {
         match durability {
             Durability::Durable => &[("appendonly", "yes"), ("appendfsync", "always"), ("save", "")],
@@ -80,13 +113,21 @@ impl Product for Redis {
     }
 }
 
-fn program() -> Result<PathBuf, ServerError> {
-    let what = "the program redis-server".to_owned();
-    let missing = ServerError::Missing { product: ABOUT.title, what, package: ABOUT.packages };
-    child::on_path("redis-server").ok_or(missing)
+/// The one server of a URL.
+fn address(url: &str) -> Result<Address, AskError> {
+    Address::parse(url, 6379)
+        .and_then(|address| address.spoken(&["redis"], &["rediss"], ABOUT.url))
+        .map_err(AskError::Url)
 }
 
-fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
+fn program(named: Option<&Path>) -> Result<PathBuf, ServerError> {
+    let what = "the program redis-server".to_owned();
+    let missing = ServerError::Missing { product: ABOUT.title, what, package: ABOUT.packages };
+    command::named(&ABOUT, named)?.or_else(|| child::on_path("redis-server")).ok_or(missing)
+}
+
+fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
+    let seat = &seats[place];
     let data = seat.folder.data().display().to_string();
     let port = seat.ports[0].to_string();
     let persistence: &[&str] = match options.durability {
@@ -95,6 +136,13 @@ fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
     };
     // The one setting that is not for the arguments, which every user of the machine can read.
     let mut config = format!("requirepass {}\n", seat.secret.text());
+    if options.topology == Topology::Copied {
+        // Either may be the copy, and takes what the other has at once.
+        config += &format!("masterauth {}\nrepl-diskless-sync-delay 0\n", seat.secret.text());
+        if place > 0 {
+            config += &format!("replicaof 127.0.0.1 {}\n", seats[0].ports[0]);
+        }
+    }
     let mut ports = ["--port", &port, "--tls-port", "0"];
     if let Some([ca, cert, key]) = seat.certificates(&ABOUT)? {
         ports = ["--port", "0", "--tls-port", &port];
@@ -119,7 +167,7 @@ fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
         "no",
     ];
     Ok(Start {
-        program: program()?,
+        program: program(options.program.as_deref())?,
         args: common.iter().chain(persistence).map(Into::into).collect(),
         flags: [].into(),
         identity: data,
@@ -127,77 +175,39 @@ fn start(seat: &Seat, options: &ServerOptions) -> Result<Start, ServerError> {
 }
 
 async fn ask(url: &str) -> Result<Answer, AskError> {
-    let address = Address::parse(url, 6379);
-    let address = address.and_then(|address| address.spoken(&["redis"], ABOUT.secured, ABOUT.url));
-    let address = address.map_err(AskError::Url)?;
-    let mut connection = Connection { stream: BufReader::new(wire::open(&address).await?) };
-    if let Some(password) = &address.password {
-        let login = [Some("AUTH"), address.user.as_deref(), Some(password.as_str())];
-        connection.call(&login.into_iter().flatten().collect::<Vec<_>>()).await?;
+    let whole = topology::of(url).await?;
+    let mut answer: Option<Answer> = None;
+    for primary in &whole.primaries {
+        let this = ask_primary(primary).await?;
+        match &mut answer {
+            None => answer = Some(this),
+            // Of a Cluster each has its own.
+            Some(answer) => {
+                for (name, value) in this.settings {
+                    let known = answer.settings.entry(name).or_default();
+                    if *known != value {
+                        *known = format!("{known} | {value}");
+                    }
+                }
+            }
+        }
     }
+    let mut answer = answer.ok_or_else(|| AskError::Silent("its Cluster has no primary".to_owned()))?;
+    answer.settings.extend(whole.facts);
+    Ok(answer)
+}
+
+async fn ask_primary(address: &Address) -> Result<Answer, AskError> {
+    let mut connection = Connection::open(address).await?;
     connection.call(&["PING"]).await?;
     let info = connection.call(&["INFO", "server"]).await?.join("");
     let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
     let mut answer = Answer { version: version.unwrap_or("unknown").trim().to_owned(), ..Answer::default() };
     for name in SETTINGS {
-        // Hosted servers often refuse CONFIG: then the setting is unknown, which is worth saying.
-        let value = match connection.call(&["CONFIG", "GET", name]).await {
-            Ok(pair) => pair.get(1).cloned().unwrap_or_else(|| "unknown".to_owned()),
-            Err(_) => "unknown".to_owned(),
-        };
-        answer.settings.insert(name.to_owned(), value);
+        answer.settings.insert(name.to_owned(), connection.setting(name).await);
     }
     if let Ok(pair) = connection.call(&["CONFIG", "GET", "dir"]).await {
         answer.identity = pair.get(1).cloned();
     }
     Ok(answer)
-}
-
-/// Enough of the Redis protocol to ask a few questions.
-struct Connection {
-    stream: BufReader<Box<dyn Stream>>,
-}
-
-impl Connection {
-    /// The reply's strings: one, or those of an array.
-    async fn call(&mut self, words: &[&str]) -> Result<Vec<String>, AskError> {
-        let mut question = format!("*{}\r\n", words.len());
-        for word in words {
-            question.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        let patience: Duration = wire::PATIENCE;
-        let talk = async {
-            self.stream.write_all(question.as_bytes()).await?;
-            let mut texts = Vec::new();
-            let mut left = 1_usize;
-            while left > 0 {
-                left -= 1;
-                left += self.item(&mut texts).await?;
-            }
-            Ok(texts)
-        };
-        timeout(patience, talk).await.map_err(|_| wire::no_answer())?
-    }
-
-    /// Reads one item; returns how many more it announces.
-    async fn item(&mut self, texts: &mut Vec<String>) -> Result<usize, AskError> {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).await?;
-        let strange = || AskError::Silent(format!("this is no answer of Redis: {line:?}"));
-        let (kind, rest) = line.trim_end().split_at_checked(1).ok_or_else(strange)?;
-        match kind {
-            "-" => return Err(AskError::Silent(rest.to_owned())),
-            "+" | ":" => texts.push(rest.to_owned()),
-            "*" => return rest.parse().map_err(|_| strange()),
-            "$" => {
-                let length: usize = rest.parse().map_err(|_| strange())?;
-                let mut text = vec![0; length + 2];
-                self.stream.read_exact(&mut text).await?;
-                text.truncate(length);
-                texts.push(String::from_utf8_lossy(&text).into_owned());
-            }
-            _ => return Err(strange()),
-        }
-        Ok(0)
-    }
 }

@@ -9,8 +9,9 @@ use nix::sys::signal::Signal;
 
 use crate::child;
 use crate::servers::about::About;
+use crate::servers::command;
 use crate::servers::error::ServerError;
-use crate::servers::options::{Durability, ServerOptions};
+use crate::servers::options::{Durability, ServerOptions, Topology};
 use crate::servers::product::{Answer, Product, Seat, Start};
 use crate::servers::url::Address;
 use crate::servers::wire::{self, AskError};
@@ -20,7 +21,7 @@ const ABOUT: About = About {
     title: "ZooKeeper",
     packages: "libzookeeper-java default-jre-headless",
     url: "zookeeper://[user:password@]host[:port],…, zookeeper+tls:// over TLS",
-    replicated: true,
+    topologies: &[Topology::Single, Topology::Replicated],
     warms_s: 4.0,
     accounts: &["zookeeper", "nobody"],
     processes: &["java"],
@@ -59,16 +60,20 @@ impl Product for Zookeeper {
         &ABOUT
     }
 
-    fn find(&self) -> Result<(PathBuf, String), ServerError> {
-        let (_, jar) = programs()?;
-        // The package links zookeeper-<version>.jar to the jar.
-        let version_of = |file: fs::DirEntry| {
-            let name = file.file_name().to_string_lossy().into_owned();
+    fn find(&self, program: Option<&Path>) -> Result<(PathBuf, String), ServerError> {
+        let Programs { jar, .. } = Programs::of(program)?;
+        let version_of = |name: &str| {
             let version = name.strip_prefix("zookeeper-")?.strip_suffix(".jar")?.to_owned();
             version.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
         };
-        let files = fs::read_dir(JARS).into_iter().flatten().flatten();
-        let version = files.filter_map(version_of).max().unwrap_or_else(|| "unknown".to_owned());
+        let own = jar.file_name().and_then(|name| version_of(&name.to_string_lossy()));
+        // The package links zookeeper-<version>.jar to the jar.
+        let links = || {
+            let files = fs::read_dir(JARS).into_iter().flatten().flatten();
+            files.filter_map(|file| version_of(&file.file_name().to_string_lossy())).max()
+        };
+        let packaged = || jar.starts_with(JARS).then(links).flatten();
+        let version = own.or_else(packaged).unwrap_or_else(|| "unknown".to_owned());
         Ok((jar, version))
     }
 
@@ -101,20 +106,47 @@ impl Product for Zookeeper {
     }
 }
 
-/// The JVM and the server's jar.
-fn programs() -> Result<(PathBuf, PathBuf), ServerError> {
-    let missing =
-        |what: &str, package| ServerError::Missing { product: ABOUT.title, what: what.to_owned(), package };
-    let jar = Path::new(JARS).join("zookeeper.jar");
-    if !jar.is_file() {
-        return Err(missing(&format!("its jar, {}", jar.display()), "libzookeeper-java"));
+/// What runs the server, and what it is.
+struct Programs {
+    java: PathBuf,
+    jar: PathBuf,
+    class_path: String,
+}
+
+impl Programs {
+    /// Those of the package, or the jar that is named, with all that is in its folder, as in the archives of the project.
+    fn of(named: Option<&Path>) -> Result<Self, ServerError> {
+        let missing = |what: &str, package| ServerError::Missing {
+            product: ABOUT.title,
+            what: what.to_owned(),
+            package,
+        };
+        let java =
+            child::on_path("java").ok_or_else(|| missing("the program java", "default-jre-headless"))?;
+        if let Some(jar) = command::named(&ABOUT, named)? {
+            let folder = jar.parent().unwrap_or(Path::new("/"));
+            if folder != Path::new(JARS) {
+                return Ok(Self {
+                    java,
+                    class_path: format!("{}:{}/*", jar.display(), folder.display()),
+                    jar,
+                });
+            }
+        }
+        let jar = Path::new(JARS).join("zookeeper.jar");
+        if !jar.is_file() {
+            return Err(missing(&format!("its jar, {}", jar.display()), "libzookeeper-java"));
+        }
+        // slf4j-simple is there so that the reason of a failed start reaches the log, and nothing below a warning.
+        // What speaks TLS is Netty, of which the server's jar does not name all parts that it takes.
+        let others =
+            ["slf4j-simple", "netty-codec", "netty-resolver"].map(|name| format!("{JARS}/{name}.jar"));
+        Ok(Self { java, class_path: format!("{}:{}", jar.display(), others.join(":")), jar })
     }
-    let java = child::on_path("java").ok_or_else(|| missing("the program java", "default-jre-headless"))?;
-    Ok((java, jar))
 }
 
 fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start, ServerError> {
-    let (java, jar) = programs()?;
+    let Programs { java, class_path, .. } = Programs::of(options.program.as_deref())?;
     let Seat { folder, ports: [port, ..], .. } = &seats[place];
     let data = folder.data().display().to_string();
     let tick_ms = (options.detect.as_millis() / 10).max(1);
@@ -139,10 +171,6 @@ fn start(seats: &[Seat], place: usize, options: &ServerOptions) -> Result<Start,
     }
     let config_file = seats[place].confide(&ABOUT, "zoo.cfg", &config)?;
     let force_sync = if options.durability == Durability::Durable { "yes" } else { "no" };
-    // slf4j-simple is there so that the reason of a failed start reaches the log, and nothing below a warning.
-    // What speaks TLS is Netty, of which the server's jar does not name all parts that it takes.
-    let class_path =
-        format!("{}:{JARS}/slf4j-simple.jar:{JARS}/netty-codec.jar:{JARS}/netty-resolver.jar", jar.display());
     let args = [
         "-Xms256m",
         "-Xmx256m",

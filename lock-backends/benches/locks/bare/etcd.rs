@@ -11,7 +11,7 @@ use crate::lane::Pairs;
 
 pub(super) const YARDSTICK: Yardstick = Yardstick {
     server: "etcd",
-    first: "etcd-v3lock",
+    first: "etcd-v3lock-checked",
     connection_each: &[],
     waiters_max: 4_000,
     connect: |endpoint| async move { Arc::new(Etcd::connect(endpoint).await) as Arc<dyn Pairs> }.boxed(),

@@ -44,6 +44,7 @@ impl Yardstick {
     pub(crate) fn variants(&self) -> Vec<&'static Variant> {
         let server = lock_backends::server(self.server).expect("the benchmark has every feature");
         let mut variants = server.variants.to_vec();
+        variants.retain(|variant| !variant.is_unsafe());
         variants.sort_by_key(|variant| variant.name != self.first);
         variants
     }

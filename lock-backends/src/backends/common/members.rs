@@ -45,6 +45,38 @@ pub(in crate::backends) struct Form {
     pub(in crate::backends) words: &'static str,
 }
 
+/// The URL of each of those members alone, with all else of the list's, as `(host:port, endpoint)`.
+pub(in crate::backends) fn each(endpoint: &Endpoint, members: &Members) -> Vec<(String, Endpoint)> {
+    let (list, query) = endpoint
+        .0
+        .split_once('?')
+        .map_or((&*endpoint.0, String::new()), |(list, query)| (list, format!("?{query}")));
+    let (scheme, rest) =
+        list.split_once("://").map_or((String::new(), list), |(scheme, rest)| (format!("{scheme}://"), rest));
+    let first = rest.split(',').next().unwrap_or_default();
+    let login = first.rsplit_once('@').map_or(String::new(), |(login, _)| format!("{login}@"));
+    let one =
+        |place: &String| (place.clone(), Endpoint(format!("{scheme}{login}{place}{}{query}", members.path)));
+    members.hosts.iter().map(one).collect()
+}
+
+/// Takes a parameter out of the URL of a form, which is told in words; what is left of it, and the value, decoded.
+///
+/// # Errors
+/// [`LockError::BadUrl`] for a value that cannot be decoded.
+pub(in crate::backends) fn parameter_of(
+    endpoint: &Endpoint,
+    name: &str,
+    words: &'static str,
+) -> Result<(Endpoint, Option<String>), LockError> {
+    let Some((before, query)) = endpoint.0.split_once('?') else { return Ok((endpoint.clone(), None)) };
+    let is_it = |pair: &&str| pair.split_once('=').is_some_and(|(other, _)| other == name);
+    let (its, others): (Vec<&str>, Vec<&str>) = query.split('&').partition(is_it);
+    let value = its.first().and_then(|pair| pair.split_once('=')).map(|(_, value)| decoded(value));
+    let url = if others.is_empty() { before.to_owned() } else { format!("{before}?{}", others.join("&")) };
+    Ok((Endpoint(url), value.map(|value| value.ok_or(LockError::BadUrl(words))).transpose()?))
+}
+
 /// The members named by a URL of this form, `scheme://[login@]host[:port][,host[:port] …][/path]`. Each member may have scheme
 /// and login again, or only one of them; what several say has to be the same.
 ///
@@ -165,6 +197,20 @@ mod tests {
         assert!(!named("http://a").unwrap().secured);
         assert_eq!(named("http://a?ssl-ca=/ca.pem"), None);
         assert_eq!(named("http://a,https://b"), None);
+    }
+
+    #[test]
+    fn each_member_alone_has_the_login_the_path_and_the_certificates_of_all() {
+        let list = Endpoint::from("https://me:s3cret@a,b:7/root?ssl-ca=/ca.pem");
+        let each = each(&list, &members(&list, &FORM).unwrap());
+        let shown: Vec<_> = each.iter().map(|(place, endpoint)| (&**place, &*endpoint.0)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("a:2379", "https://me:s3cret@a:2379/root?ssl-ca=/ca.pem"),
+                ("b:7", "https://me:s3cret@b:7/root?ssl-ca=/ca.pem"),
+            ]
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod recipe;
 pub(super) use self::asked::{Panicked, asked};
 pub(super) use self::authorities::system_authorities;
 pub(super) use self::lease_end::LeaseEnd;
-pub(super) use self::members::{Form, Login, Members, members};
+pub(super) use self::members::{Form, Login, Members, each, members, parameter_of};
 pub(super) use self::one_key::{exclusive_key, single_key};
 pub(super) use self::patience::{CONNECT_TIMEOUT, RELISTEN_DELAY, answer_within};
 pub(super) use self::poison::lock;

@@ -31,8 +31,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::deletion::Watch;
 use super::node::Node;
-use super::requests::{Compare, Failure, Op, Read, Txn, Watch};
+use super::requests::{Compare, Failure, Op, Read, Txn};
 use super::session::{Etcd, KeyRecipe, SURVIVES};
 use crate::backends::common::Recipe;
 use crate::session::{

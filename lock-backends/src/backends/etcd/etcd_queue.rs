@@ -1,15 +1,14 @@
-//! `etcd-queue`: waiters queue as keys under the lock's name; each watches the one before it.
+//! `etcd-queue`: waiters queue as keys under the lock's name; whose is the oldest, has the lock.
 //!
-//! **Protocol.** Acquire is one transaction: put `queue/<name>/<lease>-<seat>` on the node's lease, and read the last three
-//! keys of the queue by create revision: mine and up to two before it. None before it: granted. Otherwise watch the predecessor
-//! for its deletion, and read once what came before the watch. If the queue held nobody else, its deletion is the grant;
-//! if it did, one more read finds the next older key, and that mine still exists. Keys before mine can only vanish.
-//! Release deletes the key if its create revision is still mine.
+//! **Protocol.** Acquire is one transaction: put `queue/<name>/<lease>-<seat>` on the node's lease, and read the two youngest
+//! keys of the queue: mine and the one before it. None before it: granted. Otherwise the session follows the queue by one watch, for
+//! all of its attempts and for as long as one has waited in the last renewal period: it reads the queue once, hears each key that
+//! comes and goes, and grants when mine is the oldest. Release deletes the key if its create revision is still mine.
 //!
 //! ```text
 //!  node A  key of revision 4 ── delete ──┐
-//!  node B  key of revision 5, watches 4 ◀┘ deleted: granted, no further request
-//!  node C  key of revision 6, watches 5
+//!  node B  key of revision 5, hears it ◀─┤ the oldest: granted, no further request
+//!  node C  key of revision 6, hears it ◀─┘
 //! ```
 //!
 //! **Key names are used again**, since etcd's reads pass the names of deleted keys until the history is compacted: an
@@ -18,9 +17,9 @@
 //!
 //! **A lost answer** is withdrawn before anything is tried again, with a proof: see file `withdrawal`.
 //!
-//! **Round trips.** 1 transaction to acquire, 1 to release, each one entry in the server's log. Waiting: a watch and a
-//! read for each predecessor. The server sorts the whole queue for the read, so the local FIFO matters: it keeps the queue as short as
-//! there are nodes.
+//! **Round trips.** 1 transaction to acquire, 1 to release, each one entry in the server's log. Waiting: none, except for a watch and
+//! a read of the queue when it begins; but each session that waits hears two changes of each grant. The server sorts the whole
+//! queue for a read; where the watch shows that somebody is in it, a key is put without one.
 //!
 //! **Safety class F**: exclusive while clocks run at similar rates and pauses stay below the lease's margin,
 //! and fenced by a token.
@@ -37,8 +36,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::node::Node;
-use super::requests::{Answer, Compare, Content, Failure, KeyValue, Keys, Op, Order, Read, Txn};
+use super::line::{Lines, Turn};
+use super::node::{Node, RETRY_DELAY};
+use super::requests::{Answer, Compare, Content, Failure, Keys, Op, Order, Read, Txn};
 use super::session::{Etcd, KeyRecipe, SURVIVES};
 use crate::backends::common::{Recipe, lock};
 use crate::session::{
@@ -49,7 +49,7 @@ use crate::session::{
 /// The variant as registered.
 pub(super) const VARIANT: Variant = Variant {
     name: "etcd-queue",
-    summary: "keys on the node's lease in a queue by create revision; each waiter watches its predecessor",
+    summary: "keys on the node's lease in a queue by create revision, followed by one watch of each waiting node",
     class: SafetyClass::Fenced,
     least: Least::Writes,
     capabilities: Capabilities {
@@ -68,18 +68,15 @@ pub(super) const VARIANT: Variant = Variant {
 #[derive(Debug, Default)]
 struct Queue {
     seats: Seats,
+    lines: Lines,
 }
 
 /// Where an attempt stands.
 struct Place {
     /// Create revision of its key.
     created: i64,
-    /// Revision of the answer that showed this.
-    seen: i64,
-    /// Key of its predecessor.
-    before: Option<String>,
-    /// Nobody is before the predecessor.
-    next: bool,
+    /// Whether it is known that nobody is before it.
+    first: bool,
 }
 
 impl Recipe<Node> for Queue {
@@ -132,6 +129,10 @@ impl KeyRecipe for Queue {
         }
     }
 
+    fn renewed(&self) {
+        self.lines.drop_idle();
+    }
+
     fn withdraw<'a>(
         &'a self,
         node: &'a Node,
@@ -175,7 +176,8 @@ impl Queue {
     async fn queue_up(&self, node: &Node, name: &Arc<str>, request: &Request) -> Result<Grant, LockError> {
         let key = self.key(node, name, &request.owner);
         let place = loop {
-            match enqueue(node, name, &key, request, Join::Always).await {
+            let join = if self.lines.is_busy(name) { Join::Behind } else { Join::Always };
+            match enqueue(node, name, &key, request, join).await {
                 Ok(place) => {
                     break place.ok_or_else(|| LockError::Protocol("no place in the queue".into()))?;
                 }
@@ -186,12 +188,42 @@ impl Queue {
             }
         };
         let created = place.created;
-        if let Err(error) = wait_turn(node, name, &key, place, request).await {
+        if !place.first
+            && let Err(error) = self.wait_turn(node, name, created, request).await
+        {
             let mine = Compare::CreatedAt { key: key.clone(), revision: created };
             node.delete_if(name, mine, key).await?;
             return Err(error);
         }
         node.grant(name, &request.owner, created)
+    }
+
+    /// Waits until nobody is before the key that was created then.
+    async fn wait_turn(
+        &self,
+        node: &Node,
+        name: &Arc<str>,
+        created: i64,
+        request: &Request,
+    ) -> Result<(), LockError> {
+        let prefix = prefix(name);
+        loop {
+            let turn = tokio::select! {
+                biased;
+                () = node.ended() => return Err(node.gone()),
+                turn = self.lines.turn(&*node.requests, name, &prefix, created, node.limit(request)) => turn,
+                () = node.wait_over(request) => return Err(LockError::TimedOut),
+            };
+            match turn {
+                Ok(Turn::Come) => return Ok(()),
+                Ok(Turn::Gone) => {
+                    return Err(LockError::Unavailable("somebody deleted the place in the queue".to_owned()));
+                }
+                // What was not heard, the next watch reads.
+                Err(LockError::Unavailable(_)) => node.pause(RETRY_DELAY, request).await?,
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -238,6 +270,8 @@ impl Seats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Join {
     Always,
+    /// Always, and without a look at who is before: the session follows the queue, and somebody is in it.
+    Behind,
     IfFree,
 }
 
@@ -251,21 +285,29 @@ async fn enqueue(
 ) -> Result<Option<Place>, LockError> {
     loop {
         let absent = match join {
-            Join::Always => Compare::Absent { key: key.to_owned() },
+            Join::Always | Join::Behind => Compare::Absent { key: key.to_owned() },
             // Compares every key of the queue; an empty one passes.
             Join::IfFree => Compare::NoneUnder { prefix: prefix(name) },
         };
         let value = request.description.as_bytes().to_vec();
+        let mut then = vec![Op::Put { key: key.to_owned(), value, lease: node.lease }];
+        if join == Join::Always {
+            then.push(youngest(name, 2));
+        }
         let txn = Txn {
             when: vec![absent, node.fence()?],
-            then: vec![Op::Put { key: key.to_owned(), value, lease: node.lease }, last_three(name, None)],
-            or_else: vec![Op::Read(Read::key(key)), node.read_fence(), last_three(name, None)],
+            then,
+            or_else: vec![Op::Read(Read::key(key)), node.read_fence(), youngest(name, 1)],
         };
-        let limit = if join == Join::Always { node.limit(request) } else { node.patience() };
+        let limit = if join == Join::IfFree { node.patience() } else { node.limit(request) };
         let answer = ask(node, name, txn, limit).await?;
-        let seen = answer.revision;
         if answer.succeeded {
-            return place(&answer, 1, seen, seen).map(Some);
+            let first = match join {
+                Join::IfFree => true,
+                Join::Behind => false,
+                Join::Always => answer.keys(1)?.len() == 1,
+            };
+            return Ok(Some(Place { created: answer.revision, first }));
         }
         match (answer.first_key(0)?, answer.first_key(2)?) {
             // An earlier try was withdrawn, and who sat here before has left.
@@ -277,40 +319,6 @@ async fn enqueue(
     }
 }
 
-/// Waits until nobody is before the place.
-async fn wait_turn(
-    node: &Node,
-    name: &str,
-    key: &str,
-    mut place: Place,
-    request: &Request,
-) -> Result<(), LockError> {
-    while let Some(before) = &place.before {
-        let deleted = node.until_deleted(before, place.seen, &mut None, request).await?;
-        if deleted && place.next {
-            return Ok(());
-        }
-        let look = vec![Op::Read(Read::key(key)), last_three(name, Some(place.created))];
-        let look = Txn { then: look, ..Txn::default() };
-        let answer = match ask(node, name, look, node.limit(request)).await {
-            Ok(answer) => answer,
-            // A read may be repeated.
-            Err(LockError::Unknown(_)) if request_goes_on(node, request) => continue,
-            Err(LockError::Unknown(_)) => return Err(LockError::TimedOut),
-            Err(error) => return Err(error),
-        };
-        if answer.first_key(0)?.is_none() {
-            return Err(LockError::Unavailable("somebody deleted the place in the queue".to_owned()));
-        }
-        place = self::place(&answer, 1, place.created, answer.revision)?;
-    }
-    Ok(())
-}
-
-fn request_goes_on(node: &Node, request: &Request) -> bool {
-    !node.remaining(request).is_zero()
-}
-
 async fn ask(node: &Node, name: &str, txn: Txn, limit: Duration) -> Result<Answer, LockError> {
     match node.txn(name, txn, limit).await {
         Ok(answer) => Ok(answer),
@@ -319,17 +327,10 @@ async fn ask(node: &Node, name: &str, txn: Txn, limit: Duration) -> Result<Answe
     }
 }
 
-/// Reads the three youngest keys of the queue, or those not younger than mine.
-fn last_three(name: &str, created_until: Option<i64>) -> Op {
-    let keys = Keys::Under { prefix: prefix(name), order: Order::Youngest, limit: 3, created_until };
+/// Reads so many of the youngest keys of the queue.
+fn youngest(name: &str, limit: u32) -> Op {
+    let keys = Keys::Under { prefix: prefix(name), order: Order::Youngest, limit };
     Op::Read(Read { keys, content: Content::NoValue })
-}
-
-/// The place of the key with that create revision, from the read at `at`, which shows it and up to two before it.
-fn place(answer: &Answer, at: usize, created: i64, seen: i64) -> Result<Place, LockError> {
-    let older: Vec<&KeyValue> = answer.keys(at)?.iter().filter(|there| there.created < created).collect();
-    let before = older.first().map(|nearest| nearest.key.clone());
-    Ok(Place { created, seen, before, next: older.len() == 1 })
 }
 
 /// With the name's length, so that no queue is inside another.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::deletion::deletion;
-use super::requests::{Answer, Content, Failure, KeyValue, Keys, Lease, Op, Read, Requests, Txn, Watch};
+use super::deletion::{Watch, deletion};
+use super::requests::{Answer, Content, Failure, KeyValue, Keys, Lease, Op, Read, Requests, Txn};
 use crate::backends::common::{CONNECT_TIMEOUT, LeaseEnd, Tasks, answer_within};
 use crate::session::{Grant, LockError, Now, OwnerId, Request, SessionOptions, Token, Validity, valid_until};
 

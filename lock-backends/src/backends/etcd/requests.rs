@@ -4,8 +4,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use crate::session::{BoxFuture, LockError, Operations};
 
 /// What a request brings.
@@ -37,8 +35,9 @@ pub(super) trait Requests: fmt::Debug + Send + Sync {
     /// Reads keys.
     fn read(&self, read: Read, limit: Duration) -> Reply<'_, Vec<KeyValue>>;
 
-    /// Watches a key from when the server hears of it, see [`Watch::opened`]. `None`: the session ended.
-    fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<Watch>>;
+    /// Has `follower` told what happens to those keys from when the server hears of it; not from a revision of the past, for
+    /// which servers of series 3.4 have a sweep, ten times a second. Dropping what it brings ends that. `None`: the session ended.
+    fn follow(&self, what: Followed, follower: Box<dyn Follower>) -> BoxFuture<'_, Option<Following>>;
 
     /// The server's own lock: puts `name/lease` on the lease and is answered, however late, with a revision at which the key
     /// is the oldest under `name/`.
@@ -122,12 +121,11 @@ pub(super) struct Read {
 #[derive(Debug, Clone)]
 pub(super) enum Keys {
     One(String),
-    /// So many of those that begin with that, in that order of their creation.
+    /// So many of those that begin with that, in that order of their creation; 0: all.
     Under {
         prefix: String,
         order: Order,
         limit: u32,
-        created_until: Option<i64>,
     },
 }
 
@@ -154,7 +152,7 @@ impl Read {
 
     /// The key that was created first of those that begin with that.
     pub(super) fn oldest(prefix: impl Into<String>) -> Self {
-        let keys = Keys::Under { prefix: prefix.into(), order: Order::Oldest, limit: 1, created_until: None };
+        let keys = Keys::Under { prefix: prefix.into(), order: Order::Oldest, limit: 1 };
         Self { keys, content: Content::All }
     }
 }
@@ -205,43 +203,39 @@ impl Answer {
     }
 }
 
-/// One key under watch; dropping it ends the watch.
-pub(super) struct Watch {
-    seen: watch::Receiver<Seen>,
-    /// Dropped with it.
-    _cancel: Box<dyn Send + Sync>,
+/// Whose changes are followed.
+#[derive(Debug, Clone)]
+pub(super) enum Followed {
+    One(String),
+    /// All keys that begin with that.
+    Under(String),
 }
 
-/// What a watch has seen so far. Whoever serves the watch drops the sender when it cannot tell any more.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Seen {
-    /// The server watches.
-    pub(super) opened: bool,
-    /// Revision of the last deletion, 0 before there was one.
-    pub(super) deleted: i64,
-    /// Revision of the last put.
-    pub(super) put: i64,
+/// Who is told what happens to the keys that it follows. It is dropped when nobody can tell it any more: then they have to be
+/// looked at again.
+pub(super) trait Follower: fmt::Debug + Send {
+    /// Called by whoever reads the answers, in the order of the revisions, with all changes of a revision at once; first
+    /// without any, when the server has begun to follow. Must not block.
+    fn hear(&mut self, changes: &[Change]);
 }
 
-impl Watch {
-    /// `cancel` is dropped with it.
-    pub(super) fn new(seen: watch::Receiver<Seen>, cancel: impl Send + Sync + 'static) -> Self {
-        Self { seen, _cancel: Box::new(cancel) }
-    }
+/// A follower that is told; dropping it ends that.
+pub(super) type Following = Box<dyn Send + Sync>;
 
-    /// Waits until the server watches: it tells of whatever is deleted from then on. False: the watch ended.
-    pub(super) async fn opened(&mut self) -> bool {
-        self.seen.wait_for(|seen| seen.opened).await.is_ok()
-    }
+/// A change of a key.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    pub(super) key: String,
+    pub(super) revision: i64,
+    pub(super) kind: ChangeKind,
+}
 
-    /// Waits for a deletion later than `revision`. False: the watch ended, and the key has to be looked at again.
-    pub(super) async fn deleted_after(&mut self, revision: i64) -> bool {
-        self.seen.wait_for(|seen| seen.deleted > revision).await.is_ok()
-    }
-
-    /// Revision of the put after the last deletion, if there was one by now.
-    pub(super) fn put_again(&self) -> Option<i64> {
-        let Seen { deleted, put, .. } = *self.seen.borrow();
-        (put > deleted).then_some(put)
-    }
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChangeKind {
+    /// Put; it was created at that revision.
+    Put {
+        created: i64,
+    },
+    Deleted,
 }

@@ -26,7 +26,7 @@ pub(super) const SURVIVES: Survives = Survives {
 };
 
 /// The shortest lease worth asking for: servers of series 3.4 round up to it.
-const TTL_MIN_S: u64 = 2;
+pub(super) const TTL_MIN_S: u64 = 2;
 
 /// The backend of every variant here: a session on the node's one lease, and a recipe on it.
 pub(super) struct Etcd {
@@ -82,6 +82,9 @@ pub(super) trait KeyRecipe: Recipe<Node> {
         Box::pin(node.release_by_revision(name, self.key(node, name, &grant.owner), grant))
     }
 
+    /// Called with each renewal of the lease, to end what served waiters and serves none any more.
+    fn renewed(&self) {}
+
     /// As [`LockSession::holder`].
     fn holder<'a>(
         &'a self,
@@ -124,6 +127,7 @@ impl LockSession for EtcdSession {
     /// lost.
     fn renew<'a>(&'a self, grants: &'a [Arc<Grant>]) -> BoxFuture<'a, Result<Renewal, LockError>> {
         Box::pin(async move {
+            self.recipe.renewed();
             let key = |grant: &Arc<Grant>| {
                 self.recipe.key(&self.node, grant.keys.first().map_or("", |key| key), &grant.owner)
             };

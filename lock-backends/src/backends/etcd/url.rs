@@ -1,9 +1,10 @@
 //! How an etcd cluster is named.
 
-use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
+use futures_util::future::join_all;
 
-use crate::backends::common::{self, Form};
-use crate::session::{Endpoint, LockError};
+use crate::backends::common::{self, CONNECT_TIMEOUT, Form};
+use crate::session::{Endpoint, LockError, Member};
 
 pub(super) const URL: &str = "etcd://[user:password@]host[:port][,host[:port] …], https:// over TLS";
 
@@ -21,6 +22,25 @@ pub(super) fn cluster(endpoint: &Endpoint) -> Result<Cluster, LockError> {
         return Err(LockError::BadUrl(URL));
     }
     Ok(Cluster(members))
+}
+
+/// Each member that a URL names, and whether it leads.
+pub(super) async fn members(endpoint: &Endpoint) -> Result<Vec<Member>, LockError> {
+    let each = common::each(endpoint, &cluster(endpoint)?.0).into_iter();
+    let asked = each.map(|(place, endpoint)| async {
+        // One that does not answer is one all the same.
+        let role = role(&endpoint).await.unwrap_or_default().to_owned();
+        Member { place, role, endpoint }
+    });
+    Ok(join_all(asked).await)
+}
+
+async fn role(endpoint: &Endpoint) -> Option<&'static str> {
+    let cluster = cluster(endpoint).ok()?;
+    let options = cluster.options(ConnectOptions::new().with_timeout(CONNECT_TIMEOUT)).ok()?;
+    let client = Client::connect(cluster.urls(), Some(options)).await.ok()?;
+    let said = client.maintenance_client().status().await.ok()?;
+    Some(if said.leader() == said.header()?.member_id() { "leader" } else { "follower" })
 }
 
 impl Cluster {

@@ -19,6 +19,7 @@ pub(super) const SERVER: Server = Server {
     name: "mariadb",
     url: requests::URL,
     variants: &[&mysql_get_lock::VARIANT, &mysql_lease::VARIANT],
+    of_a_quorum: &[],
     settings: &[
         ("innodb_flush_log_at_trx_commit", "whether rows of leases outlive a loss of power"),
         (
@@ -30,4 +31,6 @@ pub(super) const SERVER: Server = Server {
     ],
     bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Mariadb::connect(endpoint).await?) as _) }),
     contents: |endpoint| Box::pin(async { Ok(Box::new(contents::Mariadb::connect(endpoint).await?) as _) }),
+    members: |endpoint| Box::pin(async { url::itself(endpoint) }),
+    model: None,
 };

@@ -25,6 +25,7 @@ pub(super) const SERVER: Server = Server {
     name: "nats",
     url: url::URL,
     variants: &[&nats_kv::VARIANT],
+    of_a_quorum: &[],
     settings: &[
         (
             "jetstream sync_interval",
@@ -35,4 +36,6 @@ pub(super) const SERVER: Server = Server {
     ],
     bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Nats::connect(endpoint).await?) as _) }),
     contents: |endpoint| Box::pin(async { Ok(Box::new(contents::Nats::connect(endpoint).await?) as _) }),
+    members: |endpoint| Box::pin(async { url::members(endpoint) }),
+    model: None,
 };

@@ -3,7 +3,7 @@
 use async_nats::{ConnectOptions, ServerAddr};
 
 use crate::backends::common::{self, Form};
-use crate::session::{Endpoint, LockError};
+use crate::session::{Endpoint, LockError, Member};
 
 pub(super) const URL: &str = "nats://[user:password@|token@]host[:port][,host[:port] …], tls:// over TLS";
 
@@ -21,9 +21,10 @@ impl Servers {
     pub(super) fn options(&self) -> ConnectOptions {
         let mut options = ConnectOptions::new().require_tls(self.named.secured);
         if let Some(login) = self.named.login.clone() {
-            options = match login.password {
-                Some(password) => options.user_and_password(login.user, password),
-                None => options.token(login.user),
+            // A word alone is a token, before or behind the colon.
+            options = match (login.user, login.password) {
+                (user, Some(password)) if !user.is_empty() => options.user_and_password(user, password),
+                (_, Some(token)) | (token, None) => options.token(token),
             };
         }
         let files = self.named.files.clone();
@@ -35,6 +36,12 @@ impl Servers {
             None => options,
         }
     }
+}
+
+/// Each member that a URL names; each stream has a leader of its own.
+pub(super) fn members(endpoint: &Endpoint) -> Result<Vec<Member>, LockError> {
+    let each = common::each(endpoint, &servers(endpoint)?.named).into_iter();
+    Ok(each.map(|(place, endpoint)| Member { place, role: String::new(), endpoint }).collect())
 }
 
 /// The servers that a URL names.

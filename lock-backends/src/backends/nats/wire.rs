@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, LastRawMessageErrorKind, Republish, StorageType, Stream,
@@ -24,6 +24,9 @@ use crate::session::{BoxFuture, LockError, Operations, unavailable};
 
 /// The most copies that a server keeps of a stream.
 const REPLICAS_MAX: usize = 5;
+
+/// How often a node looks whether another one has made the bucket.
+const TRIES: u32 = 20;
 
 /// What a client library writes where a key was deleted.
 const OPERATION: &str = "KV-Operation";
@@ -97,17 +100,26 @@ pub(super) async fn connect(
         ..Config::default()
     };
     // Until a leader is there, members say no.
+    let mut tries = 0;
     let replicated = loop {
         match context.get_or_create_stream(config.clone()).await {
             // It may have been made through a URL of other members.
             Ok(stream) => break stream.cached_info().config.num_replicas > 1,
-            Err(error) if members == 1 => return Err(unavailable(error)),
+            Err(error) if members == 1 && !(overlaps(&error) && tries < TRIES) => {
+                return Err(unavailable(error));
+            }
             Err(_) => sleep(RELISTEN_DELAY).await,
         }
+        tries += 1;
     };
     let stream = context.get_stream_no_info(bucket.stream()).await.map_err(unavailable)?;
     let sent = Operations::default();
     Ok(Arc::new(Wire { client, context, stream, bucket, replicated, connections, sent }))
+}
+
+/// Of a bucket that another node is just making, the server says not that it is there but that its subjects are taken.
+fn overlaps(error: &CreateStreamError) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP)
 }
 
 impl Wire {

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Ro
 use tokio::time::timeout;
 
 use super::requests::{Advisory, Multiplexed, MuxAction, MuxOp, MuxRet, Postgres, Scope};
-use super::{pooler, statements, url};
+use super::{pooler, primary, statements, url};
 use crate::backends::common::{CONNECT_TIMEOUT, asked};
 use crate::backends::sql::{
     Announcements, Answer, Backend, Connected, Connection, Failure, Holding, LeaseServer, Leases,
@@ -93,7 +93,9 @@ impl LeaseServer for Server {
     fn lease<'a>(&'a self, node: &'a SessionOptions) -> Connected<'a, dyn Leases> {
         asked(async move {
             let settings = self.settings(node, "lease");
-            Ok(Box::new(Rows(answered(settings.connect()).await?)) as _)
+            let mut connection = answered(settings.connect()).await?;
+            primary::takes_writes(&mut connection).await?;
+            Ok(Box::new(Rows(connection)) as _)
         })
     }
 
@@ -196,7 +198,7 @@ impl Holding for Holder {
         let lock = self.advisory(name, mode);
         asked(async move {
             let row = run(&mut self.connection, statements::lock(lock, within, description)).await?;
-            row.try_get(0).map(|drawn| Some(token(drawn))).map_err(nonsense)
+            row.try_get(0).map(token_or_none).map_err(nonsense)
         })
     }
 
@@ -205,12 +207,12 @@ impl Holding for Holder {
         asked(async move {
             let row = run(&mut self.connection, statements::try_lock(lock)).await?;
             let drawn: Option<i64> = row.try_get(0).map_err(nonsense)?;
-            Ok(drawn.map(|drawn| Some(token(drawn))))
+            Ok(drawn.map(token_or_none))
         })
     }
 
     fn refusal_leaves_open(&self) -> bool {
-        self.scope == Scope::Transaction
+        self.scope != Scope::Session
     }
 
     fn roll_back(&mut self) -> Answer<'_, ()> {
@@ -230,7 +232,7 @@ impl Holding for Holder {
 
     fn holder<'a>(&'a mut self, name: &'a str) -> Answer<'a, Option<String>> {
         asked(async move {
-            run(&mut self.connection, statements::advisory_holder(hash(name)))
+            run(&mut self.connection, statements::holder(hash(name), self.scope))
                 .await?
                 .try_get(0)
                 .map_err(nonsense)
@@ -385,6 +387,11 @@ fn failure(error: sqlx::Error) -> Failure {
 
 fn nonsense(error: sqlx::Error) -> Failure {
     Failure::Refused(error.to_string())
+}
+
+/// 0 stands for none.
+fn token_or_none(drawn: i64) -> Option<Token> {
+    (drawn > 0).then(|| token(drawn))
 }
 
 fn token(drawn: i64) -> Token {

@@ -5,6 +5,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::time::timeout;
 
+use super::primary::takes_writes;
 use crate::backends::common::CONNECT_TIMEOUT;
 use crate::session::{LockError, unavailable};
 
@@ -18,26 +19,28 @@ const REFUSED: LockError = LockError::Unsupported(
      (ignore_startup_parameters = extra_float_digits, options)",
 );
 
-/// Two connections are opened with these settings, and one is in a transaction while the other asks. Two sessions of the
+/// Two connections are opened with these settings, to a server that takes writes, and one is in a transaction while the other asks. Two sessions of the
 /// server's are two processes, and each stays the one it was; a pooler gives a query the session that it got back last, which
 /// is the other one's, or another one when that is taken.
 ///
 /// # Errors
-/// [`LockError::Unsupported`] where sessions are lent, [`LockError::Unavailable`] without an answer.
+/// [`LockError::Unsupported`] where sessions are lent, [`LockError::Unavailable`] without an answer, and of a standby.
 pub(super) async fn lends_no_session(settings: &PgConnectOptions) -> Result<(), LockError> {
     let asked = async {
         let (mut one, mut other) = (settings.connect().await?, settings.connect().await?);
+        let writes = takes_writes(&mut one).await;
         let first = process(&mut one).await?;
         sqlx::raw_sql("BEGIN").execute(&mut other).await?;
         let between = process(&mut other).await?;
         let last = process(&mut one).await?;
         // Of the two it is known what was asked, so it does no harm if they end without a goodbye.
         one.close().await.and(other.close().await).ok();
-        Ok::<_, sqlx::Error>(first == last && between != first)
+        Ok::<_, sqlx::Error>(writes.map(|()| first == last && between != first))
     };
     match timeout(CONNECT_TIMEOUT, asked).await {
-        Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) => Err(LENT),
+        Ok(Ok(Ok(true))) => Ok(()),
+        Ok(Ok(Ok(false))) => Err(LENT),
+        Ok(Ok(Err(standby))) => Err(standby),
         Ok(Err(error)) => Err(refused(error)),
         Err(_) => Err(LockError::Unavailable("no answer from postgres".to_owned())),
     }

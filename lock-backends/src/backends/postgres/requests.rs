@@ -20,7 +20,7 @@ pub(super) trait Postgres: LeaseServer {
     /// [`Self::multiplex`] have to be: [`LockError::Unsupported`] where a pooler lends sessions.
     fn lends_no_session<'a>(&'a self, node: &'a SessionOptions) -> BoxFuture<'a, Result<(), LockError>>;
 
-    /// For one holder or waiter of an advisory lock at a time.
+    /// For one holder or waiter at a time.
     fn hold<'a>(&'a self, node: &'a SessionOptions, scope: Scope) -> Connected<'a, dyn Holding>;
 
     /// For the advisory locks of a whole node.
@@ -54,7 +54,7 @@ pub(super) trait Multiplexed: Connection {
     fn ended(&mut self) -> BoxFuture<'_, ()>;
 }
 
-/// An advisory lock.
+/// A lock of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Advisory {
     pub(super) key: i64,
@@ -62,11 +62,15 @@ pub(super) struct Advisory {
     pub(super) scope: Scope,
 }
 
-/// What ends with an advisory lock's end.
+/// What a connection locks, and what ends with that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
+    /// An advisory lock, until it is given back.
     Session,
+    /// An advisory lock, and a transaction.
     Transaction,
+    /// A row, and the transaction that has selected it.
+    Row,
 }
 
 /// One operation of a node's lock connection.

@@ -13,7 +13,8 @@ pub(super) const SET_UP: &str = "BEGIN; SELECT pg_advisory_xact_lock(1819239275,
     CREATE SEQUENCE IF NOT EXISTS lockbench_fence AS bigint NO CYCLE CACHE 1; \
     CREATE TABLE IF NOT EXISTS lockbench_lease (name text PRIMARY KEY, owner text NOT NULL, \
         description text NOT NULL, token bigint NOT NULL, expires timestamptz NOT NULL, \
-        awaited boolean NOT NULL DEFAULT false) WITH (fillfactor = 50); COMMIT";
+        awaited boolean NOT NULL DEFAULT false) WITH (fillfactor = 50); \
+    CREATE TABLE IF NOT EXISTS lockbench_row (key bigint PRIMARY KEY) WITH (fillfactor = 50); COMMIT";
 
 /// One row per operation, in order; the numbers stand for a [`MuxAction`](super::requests::MuxAction). A release
 /// answers 1 if it was held; a try the token, 0 or -1 if refused, -2 if the key is just being released. `CASE` is what fixes the
@@ -94,7 +95,7 @@ pub(super) const LEASE_HOLDER: &str =
 /// wait met, the server says that the time is over and keeps the lock, which no rollback gives back.
 pub(super) const NOTHING_HELD: &str = "ROLLBACK; SELECT pg_advisory_unlock_all(); SELECT 1";
 
-/// Waits for the lock; the last row is the token.
+/// Waits for the lock; the last row is the token, or 0 where there are none.
 ///
 /// In a transaction's scope the session's lock bridges the moment between the transaction that draws the token and the
 /// one that holds the lock.
@@ -112,11 +113,19 @@ pub(super) fn lock(lock: Advisory, within: Duration, description: &str) -> Strin
              BEGIN; SELECT pg_advisory_xact_lock{s}({key}); \
              SELECT CASE WHEN pg_advisory_unlock{s}({key}) THEN currval('lockbench_fence') END"
         ),
+        Scope::Row => {
+            format!("{} SELECT 0::bigint FROM lockbench_row WHERE key = {key} FOR UPDATE", row(key))
+        }
     });
     sql
 }
 
-/// The last row is the token, NULL if it was refused.
+/// Sees to the row of a key, and begins the transaction that is to lock it.
+fn row(key: i64) -> String {
+    format!("INSERT INTO lockbench_row VALUES ({key}) ON CONFLICT DO NOTHING; COMMIT; BEGIN;")
+}
+
+/// The last row is the token, or 0 where there are none; NULL if it was refused.
 pub(super) fn try_lock(lock: Advisory) -> String {
     let (key, s) = (lock.key, suffix(lock.mode));
     let taken =
@@ -127,6 +136,11 @@ pub(super) fn try_lock(lock: Advisory) -> String {
             "{taken}; COMMIT; BEGIN; SELECT CASE WHEN pg_try_advisory_xact_lock{s}({key}) \
              THEN CASE WHEN pg_advisory_unlock{s}({key}) THEN currval('lockbench_fence') END END"
         ),
+        Scope::Row => {
+            let locked =
+                format!("SELECT 0::bigint FROM lockbench_row WHERE key = {key} FOR UPDATE SKIP LOCKED");
+            format!("{} SELECT ({locked})", row(key))
+        }
     }
 }
 
@@ -135,12 +149,20 @@ pub(super) fn unlock(lock: Advisory) -> String {
     match lock.scope {
         Scope::Session => format!("SELECT pg_advisory_unlock{}({})", suffix(lock.mode), lock.key),
         // Only a transaction that is still open holds the lock: its start is before the statement's.
-        Scope::Transaction => "SELECT transaction_timestamp() < statement_timestamp(); COMMIT".to_owned(),
+        Scope::Transaction | Scope::Row => {
+            "SELECT transaction_timestamp() < statement_timestamp(); COMMIT".to_owned()
+        }
     }
 }
 
 /// What the holder's connection is called.
-pub(super) fn advisory_holder(key: i64) -> String {
+pub(super) fn holder(key: i64, scope: Scope) -> String {
+    if scope == Scope::Row {
+        return format!(
+            "SELECT (SELECT application_name FROM lockbench_row AS held JOIN pg_stat_activity AS by \
+             ON by.backend_xid = held.xmax WHERE held.key = {key} LIMIT 1)"
+        );
+    }
     format!(
         "SELECT (SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) \
          WHERE locktype = 'advisory' AND granted AND objsubid = 1 \

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::requests::URL;
 use crate::backends::common::system_authorities;
-use crate::session::{Endpoint, LockError, TlsFiles};
+use crate::session::{Endpoint, LockError, Member, TlsFiles};
 
 /// How to reach the server at that URL. Whoever gives an authority wants it checked: then nothing less than `verify-full` is meant
 /// where `sslmode` says nothing.
@@ -28,4 +28,11 @@ pub(super) fn options(endpoint: &Endpoint) -> Result<PgConnectOptions, LockError
         Some(authorities) => options.ssl_root_cert(authorities),
         None => options,
     })
+}
+
+/// The one server that a URL names.
+pub(super) fn itself(endpoint: &Endpoint) -> Result<Vec<Member>, LockError> {
+    let options = options(endpoint)?;
+    let place = format!("{}:{}", options.get_host(), options.get_port());
+    Ok(vec![Member { place, role: String::new(), endpoint: endpoint.clone() }])
 }

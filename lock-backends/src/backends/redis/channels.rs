@@ -91,7 +91,11 @@ impl Hears for Channels {
             // A message may have been missed: everybody tries.
             Heard::Disconnected => {
                 self.connection.fetch_add(1, Ordering::AcqRel);
-                for channel in self.lock().values() {
+                let by_key = self.lock();
+                // In an order that is the same every time.
+                let mut channels: Vec<_> = by_key.iter().collect();
+                channels.sort_by_key(|(key, _)| *key);
+                for (_, channel) in channels {
                     channel.wake.send_modify(|messages| *messages += 1);
                 }
             }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::batches::Batches;
 use super::inbox::{HandedOver, Inbox};
 use super::node::{Asked, Node, grant, released};
-use super::requests::{AskRet, Channel, IfHeld, Redis};
+use super::requests::{Announce, AskRet, Channel, IfHeld, Redis, Tokens};
 use super::tries::{Tries, asked_twice, jitter};
 use crate::backends::common::Tasks;
 use crate::session::{
@@ -30,6 +31,7 @@ struct QueueSession {
     /// Under which its waiters stand in line.
     name: String,
     inbox: Arc<Inbox>,
+    batches: Arc<Batches>,
     tasks: Tasks,
 }
 
@@ -43,7 +45,9 @@ impl LockBackend for HandOver {
             let node = Node::connect(&*self.0, options, Arc::clone(&inbox) as _).await?;
             // Not counted, as all that belongs to the session's beginning.
             node.server().subscribe(Channel::Node(&name)).await?;
-            let session = Arc::new(QueueSession { node, name, inbox, tasks: Tasks::default() });
+            let tasks = Tasks::default();
+            let batches = node.batches(Tokens::Drawn, Announce::No, &tasks);
+            let session = Arc::new(QueueSession { node, name, inbox, batches, tasks });
             let giving_back = give_back(Arc::downgrade(&session), unclaimed, session.node.lost.clone());
             session.tasks.spawn(giving_back);
             Ok(session as Arc<dyn LockSession>)
@@ -128,7 +132,7 @@ impl QueueSession {
     async fn ask(&self, key: &str, request: &Request, held: IfHeld<'_>) -> Result<Asked, LockError> {
         let node = &self.node;
         let sent_ns = node.now.now_ns();
-        let answer = node.send().ask(node.wanted(key, request), self.claim(), held).await?;
+        let answer = self.batches.ask(node.wanted(key, request), self.claim(), held).await?;
         if let AskRet::Held { server_us: Some(server_us), .. } = answer {
             self.inbox.set_clock(sent_ns, server_us);
         }
@@ -194,6 +198,6 @@ impl QueueSession {
 
     /// Gives keys back by owner, or leaves the line.
     async fn withdraw(&self, grant: &Grant) -> Result<ReleaseRet, LockError> {
-        self.node.send().pass_on(&grant.keys, &grant.owner, &self.name, self.claim()).await.map(released)
+        self.batches.pass_on(&grant.keys, &grant.owner, &self.name, self.claim()).await.map(released)
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::requests::{AskRet, Hears, Redis, Requests, Wanted};
+use super::batches::Batches;
+use super::requests::{Announce, AskRet, Hears, Redis, Requests, Tokens, Wanted};
+use crate::backends::common::Tasks;
 use crate::session::{
     Grant, LockError, Now, Operations, ReleaseRet, Renewal, Request, SessionOptions, Survives, Validity,
     slot_key, valid_until,
@@ -25,12 +27,12 @@ const RENEW_CHUNK: usize = 100;
 
 /// A node's side of its connection.
 pub(super) struct Node {
-    server: Box<dyn Requests>,
+    server: Arc<dyn Requests>,
     pub(super) ttl: Duration,
     pub(super) now: Arc<dyn Now>,
     /// Fired by the session's end.
     pub(super) lost: CancellationToken,
-    pub(super) operations: Operations,
+    pub(super) operations: Arc<Operations>,
 }
 
 /// Answer to a request for a lock, as a session takes it.
@@ -56,9 +58,22 @@ impl Node {
         hears: Arc<dyn Hears>,
     ) -> Result<Self, LockError> {
         let ttl = options.ttl.max(Duration::from_millis(1));
-        let server = server.connect(ttl, hears).await?;
-        let (lost, operations) = (CancellationToken::new(), Operations::default());
+        let server = Arc::from(server.connect(ttl, hears).await?);
+        let (lost, operations) = (CancellationToken::new(), Arc::default());
         Ok(Self { server, ttl, now: options.now, lost, operations })
+    }
+
+    /// The way of what takes and gives back, which one of the tasks serves until the session ends.
+    pub(super) fn batches(&self, tokens: Tokens, announce: Announce, tasks: &Tasks) -> Arc<Batches> {
+        let (server, operations) = (Arc::clone(&self.server), Arc::clone(&self.operations));
+        let (batches, serving) = Batches::new(server, operations, tokens, announce);
+        if let Some(serving) = serving {
+            let lost = self.lost.clone();
+            tasks.spawn(async move {
+                lost.run_until_cancelled(serving).await;
+            });
+        }
+        batches
     }
 
     /// The connection, for what is not counted.
@@ -106,27 +121,39 @@ impl Node {
         grants: &[Arc<Grant>],
         clock: impl Fn(u64, u64),
     ) -> Result<Renewal, LockError> {
-        let chunks = join_all(grants.chunks(RENEW_CHUNK).map(|chunk| self.renew_chunk(chunk, &clock)));
-        let mut renewed = Vec::with_capacity(grants.len());
+        let mut renewed: Vec<Validity> = grants.iter().map(|grant| grant.validity).collect();
+        let chunks = self.chunks(grants);
+        let asked = chunks.iter().map(|chunk| {
+            let chunk: Vec<_> = chunk.iter().map(|place| Arc::clone(&grants[*place])).collect();
+            let clock = &clock;
+            async move { self.renew_chunk(&chunk, clock).await }
+        });
         let mut failed = None;
         let mut answered = grants.is_empty();
-        for (chunk, answer) in grants.chunks(RENEW_CHUNK).zip(chunks.await) {
+        for (chunk, answer) in chunks.iter().zip(join_all(asked).await) {
             match answer {
                 Ok(validities) => {
-                    renewed.extend(validities);
+                    chunk.iter().zip(validities).for_each(|(place, validity)| renewed[*place] = validity);
                     answered = true;
                 }
                 // Their last acknowledged validity stands.
-                Err(error) => {
-                    renewed.extend(chunk.iter().map(|grant| grant.validity));
-                    failed = Some(error);
-                }
+                Err(error) => failed = Some(error),
             }
         }
         match failed {
             Some(error) if !answered => Err(error),
             _ => Ok(Renewal { session: Validity::NoLease, grants: renewed }),
         }
+    }
+
+    /// The places of those that one request renews, each.
+    fn chunks(&self, grants: &[Arc<Grant>]) -> Vec<Vec<usize>> {
+        let together =
+            |place: &usize| self.server.together(grants[*place].keys.first().map_or("", |key| key));
+        let mut places: Vec<usize> = (0..grants.len()).collect();
+        places.sort_by_key(together);
+        let alike = places.chunk_by(|one, other| together(one) == together(other));
+        alike.flat_map(|alike| alike.chunks(RENEW_CHUNK)).map(<[usize]>::to_vec).collect()
     }
 
     pub(super) async fn renew_chunk(

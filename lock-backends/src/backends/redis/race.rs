@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::batches::Batches;
 use super::channels::{Channels, Listener};
 use super::node::{Asked, Node, released};
 use super::requests::{Announce, Channel, Redis, Tokens};
 use super::tries::{RETRY_MAX, Tries, asked_twice, jitter};
+use crate::backends::common::Tasks;
 use crate::session::{
     BoxFuture, Grant, LockBackend, LockError, LockSession, Operations, ReleaseRet, Renewal, Request,
     SessionOptions,
@@ -39,7 +41,9 @@ struct RaceSession {
     node: Node,
     channels: Arc<Channels>,
     wake: Wake,
-    tokens: Tokens,
+    batches: Arc<Batches>,
+    /// Of the batches.
+    _tasks: Tasks,
 }
 
 impl LockBackend for Race {
@@ -47,8 +51,10 @@ impl LockBackend for Race {
         Box::pin(async move {
             let channels = Arc::new(Channels::default());
             let node = Node::connect(&*self.server, options, Arc::clone(&channels) as _).await?;
-            let (wake, tokens) = (self.wake, self.tokens);
-            Ok(Arc::new(RaceSession { node, channels, wake, tokens }) as Arc<dyn LockSession>)
+            let (wake, tasks) = (self.wake, Tasks::default());
+            let announce = if wake == Wake::Message { Announce::Yes } else { Announce::No };
+            let batches = node.batches(self.tokens, announce, &tasks);
+            Ok(Arc::new(RaceSession { node, channels, wake, batches, _tasks: tasks }) as Arc<dyn LockSession>)
         })
     }
 }
@@ -108,14 +114,13 @@ impl RaceSession {
     async fn ask(&self, key: &str, request: &Request) -> Result<Asked, LockError> {
         let node = &self.node;
         let sent_ns = node.now.now_ns();
-        let answer = node.send().acquire(node.wanted(key, request), self.tokens).await?;
+        let answer = self.batches.acquire(node.wanted(key, request)).await?;
         Ok(node.asked(request, sent_ns, answer))
     }
 
     /// Gives keys back by owner.
     async fn withdraw(&self, grant: &Grant) -> Result<ReleaseRet, LockError> {
-        let announce = if self.wake == Wake::Message { Announce::Yes } else { Announce::No };
-        self.node.send().release(&grant.keys, &grant.owner, announce).await.map(released)
+        self.batches.release(&grant.keys, &grant.owner).await.map(released)
     }
 
     /// Unsubscribes where nobody waited since the last renewal. A failure costs a useless message, no more.

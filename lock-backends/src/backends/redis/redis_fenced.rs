@@ -12,11 +12,12 @@
 //!   channel per node would need the server to know the waiters; that is `redis-queue`.
 //! - *release*, 1 round trip: compare the owner, delete, publish. *Renew*: one script per 100 keys.
 //!
-//! Pair: 2 round trips. Safety class F (`T` for resources that do not check tokens): exclusive while clocks
+//! Pair: 2 round trips; where many callers of a node ask at once, what waits goes together, as one script call of up to 64 locks.
+//! Safety class F (`T` for resources that do not check tokens): exclusive while clocks
 //! run at similar rates and the data set survives. Token: the greater of counter + 1 and the server's time in
 //! µs, in the same script, so it rises over a restart without persistence unless the server's clock steps
-//! back. One counter orders all locks. Crash release: ttl, plus up to 20 ms of jitter. Not for Redis Cluster:
-//! the counter is a second key.
+//! back. One counter orders all locks. Crash release: ttl, plus up to 20 ms of jitter. In a Redis Cluster there
+//! is a counter for each tag (file `names`), and what goes together is of one tag.
 //!
 //! Unknown outcomes: an answer can be lost with the connection. The script is run again until the deadline,
 //! then the owner is withdrawn; that proves the withdrawal only on the same connection, where commands keep
@@ -26,10 +27,10 @@
 //! `RedissonFencedLock` and its renewal in chunks (structure only); redis-rs 1.8 documentation of
 //! `ConnectionManager`.
 
-use super::client;
 use super::node::SURVIVES;
 use super::race::{Race, Wake};
 use super::requests::{Redis, Tokens};
+use super::server;
 use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
@@ -47,7 +48,7 @@ pub(super) const VARIANT: Variant = Variant {
         fair: false,
     },
     survives: SURVIVES,
-    open: |endpoint| Ok(Box::new(over(client::at(endpoint)))),
+    open: |endpoint| Ok(Box::new(over(server::at(endpoint)))),
 };
 
 /// The variant over whatever answers its requests.

@@ -12,10 +12,10 @@
 //!
 //! Sources: redis.io "Distributed Locks with Redis"; redsync and Redisson `SpinLock` (polling with back-off).
 
-use super::client;
 use super::node::SURVIVES;
 use super::race::{Race, Wake};
 use super::requests::{Redis, Tokens};
+use super::server;
 use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
@@ -33,7 +33,7 @@ pub(super) const VARIANT: Variant = Variant {
         fair: false,
     },
     survives: SURVIVES,
-    open: |endpoint| Ok(Box::new(over(client::at(endpoint)))),
+    open: |endpoint| Ok(Box::new(over(server::at(endpoint)))),
 };
 
 /// The variant over whatever answers its requests.

@@ -9,10 +9,10 @@
 //!
 //! Sources: Redisson `RedissonLock` (structure only); redis.io "Distributed Locks with Redis".
 
-use super::client;
 use super::node::SURVIVES;
 use super::race::{Race, Wake};
 use super::requests::{Redis, Tokens};
+use super::server;
 use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
@@ -30,7 +30,7 @@ pub(super) const VARIANT: Variant = Variant {
         fair: false,
     },
     survives: SURVIVES,
-    open: |endpoint| Ok(Box::new(over(client::at(endpoint)))),
+    open: |endpoint| Ok(Box::new(over(server::at(endpoint)))),
 };
 
 /// The variant over whatever answers its requests.

@@ -15,7 +15,8 @@
 //!  node B  ask k: in line ················· message "k is yours, token 8" ◀──┘   no further request
 //! ```
 //!
-//! Pair: 2 round trips, contended too, and 2 commands per grant. First come, first served over all nodes.
+//! Pair: 2 round trips, contended too, and 2 commands per grant; fewer where many callers of a node ask at once, as in
+//! `redis-fenced`. First come, first served over all nodes.
 //!
 //! A waiter cannot know when its message was sent, so the script dates it, and the validity counts from there: each
 //! answer to a renewal or a question relates the server's clock to the node's, no later than the truth while both run
@@ -28,10 +29,10 @@
 //! Sources: `redis-fenced`; Redisson `RedissonFairLock` (a line in the server; structure only); Redis documentation of
 //! PUBLISH (its answer) and of script atomicity.
 
-use super::client;
 use super::hand_over::HandOver;
 use super::node::SURVIVES;
 use super::requests::Redis;
+use super::server;
 use crate::session::{Capabilities, Least, LocalFifo, SafetyClass, Variant};
 
 pub(super) const VARIANT: Variant = Variant {
@@ -49,7 +50,7 @@ pub(super) const VARIANT: Variant = Variant {
         fair: true,
     },
     survives: SURVIVES,
-    open: |endpoint| Ok(Box::new(over(client::at(endpoint)))),
+    open: |endpoint| Ok(Box::new(over(server::at(endpoint)))),
 };
 
 /// The variant over whatever answers its requests.

@@ -13,7 +13,8 @@ use std::time::Duration;
 use crate::session::{BoxFuture, Grant, LockError, OwnerId, Token};
 
 /// Form of the URL under which a server is reached.
-pub(super) const URL: &str = "redis://[user:password@]host[:port][/database], rediss:// over TLS";
+pub(super) const URL: &str = "redis://[user:password@]host[:port][/database], redis+sentinel://[user:password@]host[:port],…/service, \
+     redis+cluster://[user:password@]host[:port],…; over TLS rediss://, rediss+sentinel://, rediss+cluster://";
 
 /// A server that can be reached.
 pub(super) trait Redis: Send + Sync + fmt::Debug {
@@ -29,8 +30,29 @@ pub(super) trait Redis: Send + Sync + fmt::Debug {
 /// A node's connection. Each method is one request, atomic at the server; requests on one connection are executed in the
 /// order in which they were sent. A future that is dropped leaves it open whether its request is executed.
 pub(super) trait Requests: Send + Sync + fmt::Debug {
+    /// Equal for keys that one renewal may be about.
+    fn together(&self, _key: &str) -> u16 {
+        0
+    }
+
     /// Takes a free slot, or refreshes the one that this owner has. A token is drawn in the same step.
     fn acquire<'a>(&'a self, wanted: Wanted<'a>, tokens: Tokens) -> BoxFuture<'a, Result<AskRet, LockError>>;
+
+    /// About so many locks one request may be that does several things; 1: there is none.
+    fn most_at_once(&self) -> usize {
+        1
+    }
+
+    /// Does these in their order, of keys that are all [`together`](Self::together). What came of each: an error says that this one
+    /// was not done.
+    fn several<'a>(
+        &'a self,
+        _all: &'a [Joint],
+        _tokens: Tokens,
+        _announce: Announce,
+    ) -> BoxFuture<'a, Result<Vec<Result<JointRet, LockError>>, LockError>> {
+        Box::pin(std::future::ready(Err(LockError::Unsupported("several things in one request"))))
+    }
 
     /// As [`Requests::acquire`] with tokens, behind those in the key's line: first a lock that became free by itself is
     /// handed to the first of them, for `claim`.
@@ -116,6 +138,53 @@ pub(super) struct Wanted<'a> {
     /// For whoever asks what the holder is doing.
     pub(super) description: &'a str,
     pub(super) ttl: Duration,
+}
+
+/// What can be asked together with others.
+#[derive(Debug, Clone)]
+pub(super) enum Joint {
+    /// As [`Requests::acquire`].
+    Acquire { key: Arc<str>, level: u32, owner: OwnerId, description: Arc<str>, ttl: Duration },
+    /// As [`Requests::release`].
+    Release { keys: Vec<Arc<str>>, owner: OwnerId },
+    /// As [`Requests::ask`]; whoever stands in line does so under the name of its `node`.
+    Ask {
+        key: Arc<str>,
+        level: u32,
+        owner: OwnerId,
+        description: Arc<str>,
+        ttl: Duration,
+        claim: Duration,
+        node: Option<Arc<str>>,
+    },
+    /// As [`Requests::pass_on`].
+    PassOn { keys: Vec<Arc<str>>, owner: OwnerId, node: Arc<str>, claim: Duration },
+}
+
+/// What comes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JointRet {
+    Asked(AskRet),
+    /// Whether any was held.
+    Released(bool),
+}
+
+impl Joint {
+    /// One of its keys.
+    pub(super) fn key(&self) -> &str {
+        match self {
+            Self::Acquire { key, .. } | Self::Ask { key, .. } => key,
+            Self::Release { keys, .. } | Self::PassOn { keys, .. } => keys.first().map_or("", |key| key),
+        }
+    }
+
+    /// About how many locks it is.
+    pub(super) fn locks(&self) -> usize {
+        match self {
+            Self::Acquire { level, .. } | Self::Ask { level, .. } => *level as usize,
+            Self::Release { keys, .. } | Self::PassOn { keys, .. } => keys.len(),
+        }
+    }
 }
 
 /// Whether grants carry tokens.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zookeeper_client::{Client, CreateMode, Error};
 
-use crate::session::{Bare, BoxFuture, Endpoint, LockError, unavailable};
+use crate::session::{Bare, BoxFuture, Endpoint, LockError, ServerTime, unavailable};
 
 const NODE: &str = "/lockbench-bare";
 
@@ -35,5 +35,13 @@ impl Bare for Zookeeper {
 
     fn write(&self) -> BoxFuture<'_, Result<(), LockError>> {
         Box::pin(async { self.0.set_data(NODE, b"1", None).await.map(drop).map_err(unavailable) })
+    }
+
+    /// Of the member that leads, which dates each write, in ms.
+    fn clock(&self) -> BoxFuture<'_, Result<Option<ServerTime>, LockError>> {
+        Box::pin(async {
+            let written = self.0.set_data(NODE, b"1", None).await.map_err(unavailable)?;
+            Ok(Some(ServerTime { unix_us: written.mtime.saturating_mul(1000), step_us: 1000 }))
+        })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::requests::{Created, Event, Failure, Opened, Reply, Requests, Watch};
+use super::requests::{Created, Event, Failure, Found, Opened, Reply, Requests, Watch};
 use crate::backends::common::{Tasks, lock};
 
 /// How long a request is on its way.
@@ -85,6 +85,14 @@ impl fmt::Debug for Session {
 }
 
 impl Server {
+    /// As somebody does who thinks that their holders are gone.
+    pub(super) fn delete_all_of_sessions(&self) {
+        let mut tree = lock(&self.tree);
+        let owned = tree.nodes.iter().filter(|(_, node)| node.owner.is_some());
+        let owned: Vec<String> = owned.map(|(path, _)| path.clone()).collect();
+        owned.iter().for_each(|path| tree.delete(path).expect("it was found"));
+    }
+
     /// Opens a session, which lives while its link is not cut for a whole timeout.
     pub(super) fn session(self: &Arc<Self>, session_timeout: Duration) -> (Opened, watch::Sender<Link>) {
         let (inbox, mut pending) = mpsc::channel::<(Instant, Apply)>(1024);
@@ -161,6 +169,18 @@ impl Requests for Session {
         })
     }
 
+    fn put_if_absent<'a>(&'a self, path: &'a str, data: &'a [u8]) -> Reply<'a, i64> {
+        let (path, data, owner) = (path.to_owned(), data.to_vec(), self.id);
+        self.ask(move |tree| {
+            let (parent, _) = path.rsplit_once('/').ok_or(Failure::NoNode)?;
+            tree.nodes.get(parent).ok_or(Failure::NoNode)?;
+            if tree.nodes.contains_key(&path) {
+                return Err(Failure::NodeExists);
+            }
+            Ok(tree.put(&path, &data, Some(owner)))
+        })
+    }
+
     fn mkdir<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
         let path = path.to_owned();
         self.ask(move |tree| {
@@ -185,9 +205,12 @@ impl Requests for Session {
         self.ask(move |tree| Ok(tree.nodes.get(&path).map(|node| node.czxid)))
     }
 
-    fn data<'a>(&'a self, path: &'a str) -> Reply<'a, Vec<u8>> {
+    fn read<'a>(&'a self, path: &'a str) -> Reply<'a, Found> {
         let path = path.to_owned();
-        self.ask(move |tree| Ok(tree.nodes.get(&path).ok_or(Failure::NoNode)?.data.clone()))
+        self.ask(move |tree| {
+            let node = tree.nodes.get(&path).ok_or(Failure::NoNode)?;
+            Ok(Found { data: node.data.clone(), czxid: node.czxid })
+        })
     }
 
     fn watch<'a>(&'a self, path: &'a str) -> Reply<'a, Watch> {

@@ -22,6 +22,8 @@ mod queue;
 mod session;
 
 mod zk_seq;
+mod zk_herd;
+mod zk_ephemeral;
 mod zk_crate;
 
 #[cfg(test)]
@@ -33,11 +35,14 @@ mod tests;
 pub(super) const SERVER: Server = Server {
     name: "zookeeper",
     url: url::URL,
-    variants: &[&zk_seq::VARIANT, &zk_crate::VARIANT],
+    variants: &[&zk_seq::VARIANT, &zk_herd::VARIANT, &zk_ephemeral::VARIANT, &zk_crate::VARIANT],
+    of_a_quorum: &[],
     settings: &[
         ("forceSync", "whether a grant outlives a loss of power"),
         ("tickTime", "the least and the longest session timeout: 2 and 20 ticks"),
     ],
     bare: |endpoint| Box::pin(async { Ok(Box::new(bare::Zookeeper::connect(endpoint).await?) as _) }),
     contents: |endpoint| Box::pin(async { Ok(Box::new(contents::Zookeeper::connect(endpoint).await?) as _) }),
+    members: |endpoint| Box::pin(async { url::members(endpoint) }),
+    model: None,
 };

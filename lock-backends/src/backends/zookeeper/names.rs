@@ -10,6 +10,26 @@ pub(super) fn queue_path(key: &str) -> String {
     format!("{ROOT}/{}", escape(key))
 }
 
+/// Parent of the nodes of [`held_path`]. No key has that name: a `%` is followed by two digits, or alone.
+pub(super) const HELD: &str = "/lockbench/%held";
+
+/// The node that whoever holds `key` has made, where there is one node for each key.
+pub(super) fn held_path(key: &str) -> String {
+    format!("{HELD}/{}", escape(key))
+}
+
+/// What the data of that node starts with. With the length in front no owner is the beginning of another.
+pub(super) fn signature(owner: &OwnerId) -> String {
+    format!("{}:{};", owner.0.len(), owner.0)
+}
+
+/// What the holder says that it is doing, behind its signature.
+pub(super) fn signed(data: &[u8]) -> Option<String> {
+    let data = std::str::from_utf8(data).ok()?;
+    let (length, rest) = data.split_once(':')?;
+    rest.get(length.parse::<usize>().ok()?..)?.strip_prefix(';').map(str::to_owned)
+}
+
 /// What the name of the owner's node starts with; the server appends the sequence number.
 pub(super) fn owner_prefix(owner: &OwnerId) -> String {
     format!("{}-", escape(&owner.0))
@@ -52,6 +72,15 @@ mod tests {
         ] {
             assert_eq!(queue_path(key), path);
         }
+    }
+
+    #[test]
+    fn what_is_signed_is_read_back_whatever_the_owner_is_called() {
+        let owner = OwnerId("a:1;b".into());
+        let data = format!("{}start VM 7; now", signature(&owner));
+        assert_eq!(signed(data.as_bytes()).as_deref(), Some("start VM 7; now"));
+        assert_eq!(signed(b"a stranger's data"), None);
+        assert_ne!(queue_path("%held"), HELD);
     }
 
     #[test]

@@ -11,15 +11,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::names;
-use super::requests::{Failure, Opened, Requests};
+use super::requests::{Failure, Opened, Requests, Watch};
 use crate::backends::common::{LeaseEnd, Tasks, answer_within, lock};
 use crate::session::{
     BoxFuture, Grant, LockError, Now, Operations, OwnerId, Renewal, Request, Token, Validity, valid_until,
 };
+
+/// Pause before asking again on a connection that just failed.
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// A node's session with ZooKeeper.
 pub(super) struct Node {
@@ -118,6 +121,38 @@ impl Node {
         answer
     }
 
+    /// Asks again and again while nobody answers and the caller waits.
+    pub(super) async fn until_answered<T, F>(
+        &self,
+        request: &Request,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        loop {
+            match ask().await {
+                Err(Failure::Unanswered(_)) if !self.remaining(request).is_zero() => sleep(RETRY_DELAY).await,
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Reads and watches a node. `None`: it is gone, or nobody answered.
+    pub(super) async fn watch(&self, path: &str, request: &Request) -> Result<Option<Watch>, LockError> {
+        let (requests, sent_ns) = (self.requests()?, self.now_ns());
+        match self.answer(sent_ns, self.limit(request), requests.watch(path)).await {
+            Ok(event) => Ok(Some(event)),
+            Err(Failure::NoNode) => Ok(None),
+            Err(Failure::Unanswered(_)) if self.remaining(request).is_zero() => Err(LockError::TimedOut),
+            Err(Failure::Unanswered(_)) => {
+                sleep(RETRY_DELAY.min(self.remaining(request))).await;
+                Ok(None)
+            }
+            Err(failure) => Err(self.failed(failure)),
+        }
+    }
+
     /// Requests sent.
     pub(super) fn count(&self, operations: u64) {
         self.operations.add(operations);
@@ -128,7 +163,9 @@ impl Node {
         match failure {
             Failure::SessionEnded => self.gone(),
             Failure::Unanswered(why) => LockError::Unavailable(why),
-            Failure::NoNode | Failure::Refused(_) => LockError::Protocol(failure.to_string()),
+            Failure::NoNode | Failure::NodeExists | Failure::Refused(_) => {
+                LockError::Protocol(failure.to_string())
+            }
         }
     }
 
@@ -171,7 +208,7 @@ impl Node {
     }
 
     /// Proves the session alive by one cheap read, pipelined with one for each grant: a node that somebody else
-    /// deleted is a lock lost.
+    /// deleted is a lock lost, also where another one has its path by now.
     pub(super) async fn renew(&self, grants: &[Arc<Grant>]) -> Result<Renewal, LockError> {
         let (requests, sent_ns, limit) = (self.requests()?, self.now_ns(), self.ttl / 4);
         let path_of = |grant: &Arc<Grant>| self.path_of(grant.keys.first()?, &grant.owner);
@@ -190,8 +227,11 @@ impl Node {
             }
         }
         let session = self.valid_until.validity();
-        let held = own.into_iter().map(|made| match made {
+        let held = grants.iter().zip(own).map(|(grant, made)| match made {
             None | Some(Ok(None) | Err(Failure::NoNode)) => Validity::Lost,
+            Some(Ok(Some(czxid))) if grant.token.is_some_and(|token| token != token_of(czxid)) => {
+                Validity::Lost
+            }
             Some(Ok(Some(_)) | Err(_)) => session,
         });
         Ok(Renewal { session, grants: held.collect() })
@@ -204,6 +244,11 @@ impl Node {
             tracing::debug!("session not closed in time; it expires");
         }
     }
+}
+
+/// The token of whoever's node was made by that transaction.
+pub(super) fn token_of(czxid: i64) -> Token {
+    Token { generation: 0, sequence: czxid.unsigned_abs() }
 }
 
 /// Fires `lost` when the session has ended, and has it closed when `lost` fires: it would keep the nodes of lost locks

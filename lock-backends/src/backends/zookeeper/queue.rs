@@ -6,18 +6,13 @@
 //! unanswered the outcome is *unknown*.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
-use tokio::time::sleep;
 
 use super::names;
-use super::node::Node;
+use super::node::{Node, token_of};
 use super::requests::{Created, Event, Failure, Watch};
 use crate::session::{LockError, OwnerId, ReleaseRet, Request, Token};
-
-/// Pause before asking again on a connection that just failed.
-const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// A node in a queue.
 #[derive(Debug)]
@@ -27,6 +22,16 @@ pub(super) struct Place {
     pub(super) token: Token,
     /// The nodes before it, nearest last.
     pub(super) before: Vec<(i64, String)>,
+}
+
+/// Which of the nodes before its own a waiter watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watching {
+    /// The nearest, and the one before it: when that one is gone, the nearest is likely to be the holder, and a list that shows so
+    /// in time makes its deletion the grant.
+    Nearest,
+    /// The first, as everybody else does: each release wakes all, who list the queue again.
+    Holder,
 }
 
 /// A node before the place, under watch.
@@ -59,7 +64,7 @@ impl Node {
                     None
                 }
                 (Ok(_) | Err(Failure::Unanswered(_)), _) => self
-                    .find_by_deadline(&queue, &prefix, request)
+                    .until_answered(request, || self.find(&queue, &prefix))
                     .await
                     .map_err(|failure| self.doubt(failure))?,
                 (Err(failure), _) => return Err(self.failed(failure)),
@@ -70,21 +75,6 @@ impl Node {
             }
             if self.remaining(request).is_zero() {
                 return Err(LockError::TimedOut);
-            }
-        }
-    }
-
-    /// As [`Self::find`], again and again until the deadline.
-    async fn find_by_deadline(
-        &self,
-        queue: &str,
-        prefix: &str,
-        request: &Request,
-    ) -> Result<Option<Place>, Failure> {
-        loop {
-            match self.find(queue, prefix).await {
-                Err(Failure::Unanswered(_)) if !self.remaining(request).is_zero() => sleep(RETRY_DELAY).await,
-                found => return found,
             }
         }
     }
@@ -162,30 +152,38 @@ impl Node {
         let numbered = children.into_iter().filter_map(|child| Some((names::sequence(&child)?, child)));
         let Some((_, first)) = numbered.min() else { return Ok(None) };
         let path = format!("{queue}/{first}");
-        match self.answer(self.now_ns(), limit, requests.data(&path)).await {
-            Ok(data) => Ok(Some(String::from_utf8_lossy(&data).into_owned())),
+        match self.answer(self.now_ns(), limit, requests.read(&path)).await {
+            Ok(found) => Ok(Some(String::from_utf8_lossy(&found.data).into_owned())),
             Err(Failure::NoNode) => Ok(None),
             Err(failure) => Err(self.failed(failure)),
         }
     }
 
-    /// Waits until nobody is before the place. Watches the nearest node and the one before it: when that one is gone, the
-    /// nearest is likely to be the holder, and a list that shows so in time makes its deletion the grant.
+    /// Waits until nobody is before the place.
     pub(super) async fn wait_turn(
         &self,
         name: &str,
         mut place: Place,
+        watching: Watching,
         request: &Request,
     ) -> Result<(), LockError> {
         let mut watched: Vec<Watched> = Vec::new();
         while !place.before.is_empty() {
-            let nearest = &place.before[place.before.len().saturating_sub(2)..];
+            let nearest = match watching {
+                Watching::Nearest => &place.before[place.before.len().saturating_sub(2)..],
+                Watching::Holder => &place.before[..1],
+            };
             watched.retain(|watched| nearest.iter().any(|(sequence, _)| *sequence == watched.sequence));
             let unwatched = nearest
                 .iter()
                 .filter(|(sequence, _)| watched.iter().all(|watched| watched.sequence != *sequence));
             // All are on their way before any is awaited.
-            for watch in join_all(unwatched.map(|node| self.watch(name, node, request))).await {
+            let watches = unwatched.map(|(sequence, node)| async move {
+                let path = format!("{}/{node}", names::queue_path(name));
+                let watch = self.watch(&path, request).await?;
+                Ok::<_, LockError>(watch.map(|event| Watched { sequence: *sequence, event }))
+            });
+            for watch in join_all(watches).await {
                 watched.extend(watch?);
             }
             if watched.len() == nearest.len() {
@@ -197,27 +195,6 @@ impl Node {
             self.look_again(name, &mut place, request).await?;
         }
         Ok(())
-    }
-
-    /// Reads and watches a node. `None`: it is gone, or nobody answered.
-    async fn watch(
-        &self,
-        name: &str,
-        (sequence, node): &(i64, String),
-        request: &Request,
-    ) -> Result<Option<Watched>, LockError> {
-        let (requests, sent_ns) = (self.requests()?, self.now_ns());
-        let path = format!("{}/{node}", names::queue_path(name));
-        match self.answer(sent_ns, self.limit(request), requests.watch(&path)).await {
-            Ok(event) => Ok(Some(Watched { sequence: *sequence, event })),
-            Err(Failure::NoNode) => Ok(None),
-            Err(Failure::Unanswered(_)) if self.remaining(request).is_zero() => Err(LockError::TimedOut),
-            Err(Failure::Unanswered(_)) => {
-                sleep(RETRY_DELAY.min(self.remaining(request))).await;
-                Ok(None)
-            }
-            Err(failure) => Err(self.failed(failure)),
-        }
     }
 
     /// The first event of any of them, which is under watch no longer.
@@ -246,8 +223,7 @@ impl Node {
 }
 
 fn place(Created { path, sequence, czxid }: Created, children: Vec<String>) -> Place {
-    let token = Token { generation: 0, sequence: czxid.unsigned_abs() };
-    Place { path, sequence, token, before: before(children, sequence) }
+    Place { path, sequence, token: token_of(czxid), before: before(children, sequence) }
 }
 
 /// The nodes before `sequence`, nearest last.

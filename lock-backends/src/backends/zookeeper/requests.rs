@@ -21,6 +21,10 @@ pub(super) trait Requests: fmt::Debug + Send + Sync {
     /// [`Failure::NoNode`]: there is no parent.
     fn create<'a>(&'a self, prefix: &'a str, data: &'a [u8]) -> Reply<'a, Created>;
 
+    /// Creates an ephemeral node of that very path, and brings its `czxid`. [`Failure::NodeExists`]: there is one;
+    /// [`Failure::NoNode`]: there is no parent.
+    fn put_if_absent<'a>(&'a self, path: &'a str, data: &'a [u8]) -> Reply<'a, i64>;
+
     /// Makes a node that the server removes once it has been empty for a while, and its parents; those that exist stay.
     fn mkdir<'a>(&'a self, path: &'a str) -> Reply<'a, ()>;
 
@@ -30,8 +34,8 @@ pub(super) trait Requests: fmt::Debug + Send + Sync {
     /// The `czxid` of a node: the transaction that made it. `None`: it does not exist.
     fn exists<'a>(&'a self, path: &'a str) -> Reply<'a, Option<i64>>;
 
-    /// The data of a node.
-    fn data<'a>(&'a self, path: &'a str) -> Reply<'a, Vec<u8>>;
+    /// A node as it is.
+    fn read<'a>(&'a self, path: &'a str) -> Reply<'a, Found>;
 
     /// Watches a node that exists, from this request on, for the first thing that happens to it.
     fn watch<'a>(&'a self, path: &'a str) -> Reply<'a, Watch>;
@@ -67,6 +71,14 @@ pub(super) struct Created {
     pub(super) czxid: i64,
 }
 
+/// A node that was read.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) data: Vec<u8>,
+    /// The transaction that made it.
+    pub(super) czxid: i64,
+}
+
 /// Completes with the first thing that happens to a node under watch. Dropping it ends the watch.
 pub(super) type Watch = BoxFuture<'static, Event>;
 
@@ -84,6 +96,8 @@ pub(super) enum Event {
 pub(super) enum Failure {
     #[error("no such node")]
     NoNode,
+    #[error("the node is there")]
+    NodeExists,
     #[error("session ended")]
     SessionEnded,
     /// It may or may not have been applied.

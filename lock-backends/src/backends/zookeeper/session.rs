@@ -25,13 +25,13 @@ pub(super) const SURVIVES: Survives = Survives {
 /// The backend of every variant here.
 pub(super) struct Zookeeper {
     ensemble: Ensemble,
-    recipe: fn() -> Box<dyn Recipe<Node>>,
+    recipe: fn() -> Box<dyn NodeRecipe>,
 }
 
 impl Zookeeper {
     pub(super) fn open(
         endpoint: &Endpoint,
-        recipe: fn() -> Box<dyn Recipe<Node>>,
+        recipe: fn() -> Box<dyn NodeRecipe>,
     ) -> Result<Box<dyn LockBackend>, LockError> {
         Ok(Box::new(Self { ensemble: ensemble(endpoint)?, recipe }))
     }
@@ -54,10 +54,35 @@ impl LockBackend for Zookeeper {
     }
 }
 
-/// A session and how it takes keys. Release and withdrawal are the same for all.
+/// A [`Recipe`], and how its keys are given back and shown. By default it takes places in queues.
+pub(super) trait NodeRecipe: Recipe<Node> {
+    /// As [`LockSession::release`].
+    fn release<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a Arc<str>,
+        grant: &'a Grant,
+    ) -> BoxFuture<'a, Result<ReleaseRet, LockError>> {
+        match grant.token {
+            Some(_) => Box::pin(node.withdraw(name, &grant.owner)),
+            None => Box::pin(node.withdraw_unseen(name, &grant.owner)),
+        }
+    }
+
+    /// As [`LockSession::holder`].
+    fn holder<'a>(
+        &'a self,
+        node: &'a Node,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, LockError>> {
+        Box::pin(node.holder(name))
+    }
+}
+
+/// A session and how it takes keys.
 pub(super) struct ZkSession {
     pub(super) node: Node,
-    pub(super) recipe: Box<dyn Recipe<Node>>,
+    pub(super) recipe: Box<dyn NodeRecipe>,
 }
 
 impl LockSession for ZkSession {
@@ -78,11 +103,7 @@ impl LockSession for ZkSession {
             let (Some(name), Ok(_)) = (grant.keys.first(), self.node.requests()) else {
                 return Ok(ReleaseRet::AlreadyLost);
             };
-            let released = match grant.token {
-                Some(_) => self.node.withdraw(name, &grant.owner).await,
-                None => self.node.withdraw_unseen(name, &grant.owner).await,
-            };
-            match released {
+            match self.recipe.release(&self.node, name, grant).await {
                 Err(LockError::SessionLost(_)) => Ok(ReleaseRet::AlreadyLost),
                 released => released,
             }
@@ -90,7 +111,7 @@ impl LockSession for ZkSession {
     }
 
     fn holder<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, LockError>> {
-        Box::pin(self.node.holder(key))
+        self.recipe.holder(&self.node, key)
     }
 
     fn lost(&self) -> CancellationToken {

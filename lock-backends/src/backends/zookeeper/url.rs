@@ -2,69 +2,119 @@
 
 use std::fs;
 
-use zookeeper_client::{Acls, Client, Connector, Error, TlsOptions};
+use tokio::net::TcpStream;
+use zookeeper_client::{Acls, Client, Connector, Error, SaslOptions, TlsOptions};
 
 use super::handshake;
 use crate::backends::common::{self, Form, system_authorities};
-use crate::session::{Certificates, Endpoint, LockError, unavailable};
+use crate::session::{Certificates, Endpoint, LockError, Member, unavailable};
 
-pub(super) const URL: &str =
-    "zookeeper://[user:password@]host[:port][,host[:port] …][/root], zookeeper+tls:// over TLS";
+pub(super) const URL: &str = "zookeeper://[user:password@]host[:port][,host[:port] …][/root][?sasl=digest-md5], zookeeper+tls:// over TLS";
 
 const FORM: Form =
     Form { plain: &["zookeeper", "zk"], secured: &["zookeeper+tls", "zk+tls"], port: 2181, words: URL };
 
+/// The parameter that says by which mechanism of SASL somebody logs in, and the one that there is.
+const SASL: &str = "sasl";
+const DIGEST_MD5: &str = "digest-md5";
+
 /// The members and the root, and what lets a client in.
 #[derive(Debug, Clone)]
-pub(super) struct Ensemble(common::Members);
+pub(super) struct Ensemble {
+    members: common::Members,
+    /// Whether the login is of an account that the server knows, by SASL; otherwise it makes itself known by it, by `digest`.
+    sasl: bool,
+}
 
 /// The ensemble that a URL names.
 pub(super) fn ensemble(endpoint: &Endpoint) -> Result<Ensemble, LockError> {
-    let members = common::members(endpoint, &FORM)?;
-    if members.login.as_ref().is_some_and(|login| login.password.is_none()) {
+    let (endpoint, mechanism) = common::parameter_of(endpoint, SASL, URL)?;
+    let sasl = match mechanism.as_deref() {
+        None => false,
+        Some(DIGEST_MD5) => true,
+        Some(_) => {
+            let why = "of SASL this client has digest-md5 alone: give an account of that and sasl=digest-md5, or log in by the digest \
+                       scheme, user:password before the @ and no sasl, or show a certificate, ssl-cert and ssl-key";
+            return Err(LockError::Unavailable(why.to_owned()));
+        }
+    };
+    let members = common::members(&endpoint, &FORM)?;
+    let whole = members.login.as_ref().map(|login| login.password.is_some());
+    if whole == Some(false) || (sasl && whole.is_none()) {
         return Err(LockError::BadUrl(URL));
     }
-    Ok(Ensemble(members))
+    Ok(Ensemble { members, sasl })
+}
+
+/// Each member that a URL names; which one leads, clients are not told.
+pub(super) fn members(endpoint: &Endpoint) -> Result<Vec<Member>, LockError> {
+    let each = common::each(endpoint, &ensemble(endpoint)?.members).into_iter();
+    Ok(each.map(|(place, endpoint)| Member { place, role: String::new(), endpoint }).collect())
 }
 
 impl Ensemble {
     /// As the client crate wants it.
     pub(super) fn cluster(&self) -> String {
-        format!("{}{}", self.0.hosts.join(","), self.0.path)
+        format!("{}{}", self.members.hosts.join(","), self.members.path)
     }
 
     /// Who may touch what a session creates: whoever logs in as it does, or, where it does not log in, anyone.
     pub(super) fn acls(&self) -> Acls<'static> {
-        if self.0.login.is_some() { Acls::creator_all() } else { Acls::anyone_all() }
+        if self.members.login.is_some() { Acls::creator_all() } else { Acls::anyone_all() }
     }
 
-    /// Opens a session with these settings, logged in by digest, over TLS where the URL says so.
+    /// Opens a session with these settings, logged in, over TLS where the URL says so.
     pub(super) async fn connect(&self, connector: Connector) -> Result<Client, LockError> {
-        let connector = match &self.0.login {
+        let connector = match &self.members.login {
+            Some(common::Login { user, password: Some(password) }) if self.sasl => {
+                connector.with_sasl(SaslOptions::digest_md5(user.clone(), password.clone()))
+            }
             Some(common::Login { user, password: Some(password) }) => {
                 connector.with_auth("digest", format!("{user}:{password}").as_bytes())
             }
             _ => connector,
         };
         let cluster = self.cluster();
-        if !self.0.secured {
-            return connector.connect(&cluster).await.map_err(unavailable);
+        if !self.members.secured {
+            let connected = connector.connect(&cluster).await;
+            return match connected {
+                Ok(client) => Ok(client),
+                Err(error) => Err(self.refusal(error).await),
+            };
         }
-        let Certificates { ca, client } = self.0.files.read()?;
+        let Certificates { ca, client } = self.members.files.read()?;
         // The library trusts nobody of itself.
         let ca = ca.or_else(|| fs::read_to_string(system_authorities()?).ok());
         let nobody = || LockError::Unavailable("this machine trusts nobody: give ssl-ca".to_owned());
         let ca = ca.ok_or_else(nobody)?;
         let connector = connector.with_tls(tls(&ca, client.as_ref())?);
-        let error = match connector.secure_connect(&cluster).await {
-            Ok(client) => return Ok(client),
-            Err(error) => error,
-        };
-        let place = self.0.hosts.first().map_or("", |place| place);
-        Err(match handshake::failure(place, &ca, client.as_ref()).await {
-            Some(failure) => LockError::Unavailable(failure),
-            None => unavailable(error),
-        })
+        if let Ok(client) = connector.clone().secure_connect(&cluster).await {
+            return Ok(client);
+        }
+        if let Some(failure) = handshake::failure(self.place(), &ca, client.as_ref()).await {
+            return Err(LockError::Unavailable(failure));
+        }
+        // It can be done, only not in the time that the library gives it: a JVM's first handshakes take seconds.
+        match connector.secure_connect(&cluster).await {
+            Ok(client) => Ok(client),
+            Err(error) => Err(self.refusal(error).await),
+        }
+    }
+
+    /// Whom to ask what is wrong.
+    fn place(&self) -> &str {
+        self.members.hosts.first().map_or("", |place| place)
+    }
+
+    /// Why no session came about. A server that does not take a login of SASL says so and closes the connection, with which what it
+    /// said may be lost: then the library says that there are no hosts.
+    async fn refusal(&self, error: Error) -> LockError {
+        let closed = matches!(error, Error::NoHosts | Error::ConnectionLoss);
+        if self.sasl && closed && TcpStream::connect(self.place()).await.is_ok() {
+            let why = "it answers, and ends every session: authentication failed";
+            return LockError::Unavailable(why.to_owned());
+        }
+        unavailable(error)
     }
 }
 
@@ -74,5 +124,33 @@ fn tls(ca: &str, client: Option<&(String, String)>) -> Result<TlsOptions, LockEr
     match client {
         Some((cert, key)) => tls.with_pem_identity(cert, key).map_err(named),
         None => Ok(tls),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sasl_is_digest_md5_with_a_login_and_another_mechanism_is_refused_with_what_lets_in_instead() {
+        let asked = |url: &str| ensemble(&Endpoint::from(url));
+        assert!(asked("zookeeper://me:s3cret@a,b/root?sasl=digest-md5").unwrap().sasl);
+        assert!(asked("zookeeper+tls://me:s3cret@a?sasl=digest-md5&ssl-ca=/ca.pem").unwrap().sasl);
+        assert!(!asked("zookeeper://sasl:sasl@a,b/sasl").unwrap().sasl);
+        for mechanism in ["gssapi", "plain", ""] {
+            let error =
+                asked(&format!("zookeeper://me:s3cret@a,b?sasl={mechanism}")).unwrap_err().to_string();
+            assert!(error.contains("sasl=digest-md5") && error.contains("ssl-cert"), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        for url in ["zookeeper://a?sasl=digest-md5", "zookeeper://me@a?sasl=digest-md5"] {
+            assert!(matches!(asked(url), Err(LockError::BadUrl(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn each_member_alone_is_logged_in_to_as_all_are() {
+        let each = members(&Endpoint::from("zookeeper://me:s3cret@a,b/root?sasl=digest-md5")).unwrap();
+        assert_eq!(each[1].endpoint.0, "zookeeper://me:s3cret@b:2181/root?sasl=digest-md5");
     }
 }

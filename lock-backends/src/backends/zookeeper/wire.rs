@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use zookeeper_client::{Acls, Client, CreateMode, Error, EventType, LockOptions, LockPrefix, SessionState};
 
 use super::no_delay::no_delay;
-use super::requests::{Created, Event, Failure, Opened, Reply, Requests, Watch};
+use super::requests::{Created, Event, Failure, Found, Opened, Reply, Requests, Watch};
 use super::url::Ensemble;
 use crate::backends::common::{CONNECT_TIMEOUT, asked};
 use crate::session::LockError;
@@ -58,6 +58,11 @@ impl Requests for Wire {
         })
     }
 
+    fn put_if_absent<'a>(&'a self, path: &'a str, data: &'a [u8]) -> Reply<'a, i64> {
+        let created = self.client.create(path, data, &CreateMode::Ephemeral.with_acls(self.acls));
+        asked(async move { Ok(created.await.map_err(failure)?.0.czxid) })
+    }
+
     fn mkdir<'a>(&'a self, path: &'a str) -> Reply<'a, ()> {
         asked(async move {
             let container = CreateMode::Container.with_acls(self.acls);
@@ -75,9 +80,12 @@ impl Requests for Wire {
         asked(async move { Ok(stat.await.map_err(failure)?.map(|stat| stat.czxid)) })
     }
 
-    fn data<'a>(&'a self, path: &'a str) -> Reply<'a, Vec<u8>> {
+    fn read<'a>(&'a self, path: &'a str) -> Reply<'a, Found> {
         let read = self.client.get_data(path);
-        asked(async move { Ok(read.await.map_err(failure)?.0) })
+        asked(async move {
+            let (data, stat) = read.await.map_err(failure)?;
+            Ok(Found { data, czxid: stat.czxid })
+        })
     }
 
     fn watch<'a>(&'a self, path: &'a str) -> Reply<'a, Watch> {
@@ -133,6 +141,11 @@ fn failure(error: Error) -> Failure {
             Failure::SessionEnded
         }
         Error::NoNode => Failure::NoNode,
+        Error::NodeExists => Failure::NodeExists,
+        // What only its creator may touch has none: the server has let in an account that it does not know, as nobody.
+        Error::InvalidAcl => Failure::Refused(
+            "the server does not know who this is: it has no such account, or no SASL".to_owned(),
+        ),
         error => Failure::Refused(error.to_string()),
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::sleep;
 
 use super::names;
 use super::node::Node;
-use super::session::{SURVIVES, Zookeeper};
+use super::session::{NodeRecipe, SURVIVES, Zookeeper};
 use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Variant,
@@ -52,6 +52,8 @@ pub(super) const VARIANT: Variant = Variant {
 
 #[derive(Debug)]
 struct Crate;
+
+impl NodeRecipe for Crate {}
 
 impl Recipe<Node> for Crate {
     fn acquire<'a>(

@@ -33,7 +33,8 @@
 use std::sync::Arc;
 
 use super::node::Node;
-use super::session::{SURVIVES, Zookeeper};
+use super::queue::Watching;
+use super::session::{NodeRecipe, SURVIVES, Zookeeper};
 use crate::backends::common::Recipe;
 use crate::session::{
     BoxFuture, Capabilities, Grant, Least, LocalFifo, LockError, Request, SafetyClass, Variant,
@@ -55,11 +56,14 @@ pub(super) const VARIANT: Variant = Variant {
         fair: true,
     },
     survives: SURVIVES,
-    open: |endpoint| Zookeeper::open(endpoint, || Box::new(Seq)),
+    open: |endpoint| Zookeeper::open(endpoint, || Box::new(Seq(Watching::Nearest))),
 };
 
+/// Takes a place in the queue, and watches those before it in this way.
 #[derive(Debug)]
-pub(super) struct Seq;
+pub(super) struct Seq(pub(super) Watching);
+
+impl NodeRecipe for Seq {}
 
 impl Recipe<Node> for Seq {
     fn acquire<'a>(
@@ -71,7 +75,7 @@ impl Recipe<Node> for Seq {
         Box::pin(async move {
             let place = node.enqueue(name, request).await?;
             let token = place.token;
-            if let Err(error) = node.wait_turn(name, place, request).await {
+            if let Err(error) = node.wait_turn(name, place, self.0, request).await {
                 node.withdraw(name, &request.owner).await?;
                 return Err(error);
             }

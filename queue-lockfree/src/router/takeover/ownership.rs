@@ -9,7 +9,7 @@ use super::policy::Takeover;
 use crate::membership::Membership;
 use crate::now::reached;
 use crate::queue::WorkQueues;
-use crate::ring::{Member, NodeId};
+use crate::ring::{Member, NodeId, Ring};
 use crate::router::directory::Drained;
 use crate::router::task::SubmitError;
 use crate::router::ways::Ways;
@@ -32,6 +32,14 @@ pub(in crate::router) struct Ownership {
     handovers: Handovers,
     pub(in crate::router) ways: Ways,
     pub(in crate::router) queues: WorkQueues,
+}
+
+/// What a look at the view and at the old owners came to.
+enum Look {
+    /// The task starts, with the generation of its key, or is refused.
+    Clear(Result<u64, Refusal>),
+    /// Old owners have to be asked.
+    ToAsk,
 }
 
 impl Ownership {
@@ -57,21 +65,36 @@ impl Ownership {
     /// The slot is taken before the view is looked at, and an old owner looks at its view before it looks at its slots:
     /// so either this node sees the view that takes the key from it, or the new owner is told that it is busy.
     pub(in crate::router) async fn may_start(&self, key: &str, deadline_ns: u64) -> Result<u64, Refusal> {
+        let look = self.look(key, &self.membership.view());
+        match look {
+            Look::Clear(outcome) => outcome,
+            // Large, and rare.
+            Look::ToAsk => Box::pin(self.cleared(key, deadline_ns)).await,
+        }
+    }
+
+    /// Whether anybody has to be asked before a task of the key starts.
+    fn look(&self, key: &str, view: &Ring) -> Look {
+        let owner = view.owner(key);
+        if owner != Some(self.id) {
+            return Look::Clear(Err(Refusal::WrongOwner { owner, epoch: view.epoch() }));
+        }
+        if self.takeover == Takeover::Drain {
+            self.handovers.observe(&self.membership, self.id);
+            if !self.handovers.to_ask(key, self.id, u64::MAX).is_empty() {
+                return Look::ToAsk;
+            }
+        }
+        Look::Clear(Ok(view.generation(key)))
+    }
+
+    async fn cleared(&self, key: &str, deadline_ns: u64) -> Result<u64, Refusal> {
         let mut changes = self.membership.subscribe();
         loop {
             changes.mark_unchanged();
             let view = self.membership.view_owned();
-            let owner = view.owner(key);
-            if owner != Some(self.id) {
-                return Err(Refusal::WrongOwner { owner, epoch: view.epoch() });
-            }
-            let generation = view.generation(key);
-            if self.takeover != Takeover::Drain {
-                return Ok(generation);
-            }
-            self.handovers.observe(&self.membership, self.id);
-            if self.handovers.to_ask(key, self.id, u64::MAX).is_empty() {
-                return Ok(generation);
+            if let Look::Clear(outcome) = self.look(key, &view) {
+                return outcome;
             }
             // Not counted as gated any more when the view is looked at again: see above.
             let gated = self.handovers.gate(key);
@@ -84,7 +107,7 @@ impl Ownership {
             }
             drop(gated);
             if self.membership.view().epoch() == view.epoch() {
-                return Ok(generation);
+                return Ok(view.generation(key));
             }
         }
     }
@@ -96,12 +119,15 @@ impl Ownership {
             return;
         }
         let mut changes = self.membership.subscribe();
-        let caught_up = async { drop(changes.wait_for(|&now| now >= epoch).await) };
-        tokio::select! {
-            biased;
-            () = caught_up => {}
-            () = reached(&**self.queues.now(), deadline_ns) => {}
-        }
+        // Large, and rare.
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                _ = changes.wait_for(|&now| now >= epoch) => {}
+                () = reached(&**self.queues.now(), deadline_ns) => {}
+            }
+        })
+        .await;
     }
 
     /// Whether [`Ownership::catch_up`] would wait.

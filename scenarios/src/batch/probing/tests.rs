@@ -1,6 +1,7 @@
 use harness::record::difference::Ratio;
 use harness::record::{
-    Awareness, FaultFacts, Histogram, Latency, OnTime, Peak, Probe, SCHEMA_VERSION, Survives, Tally,
+    Awareness, Elsewhere, FaultFacts, Histogram, Latency, OnTime, Peak, Probe, SCHEMA_VERSION, Survives,
+    Tally,
 };
 use rand_distr::{Distribution as _, Exp};
 
@@ -101,7 +102,9 @@ fn record(turn: &Turn, order: u32, waits: &[f64]) -> RunRecord {
         backlog: None,
         latency,
         awareness: Awareness::default(),
+        elsewhere: Elsewhere::default(),
         excess_per_slice_ns: Vec::new(),
+        closed: None,
         warm_up_ns: 0,
         completed_per_slice: Vec::new(),
         verdicts: Vec::new(),
@@ -117,6 +120,8 @@ fn record(turn: &Turn, order: u32, waits: &[f64]) -> RunRecord {
         others: None,
         programmed_delay_ns: None,
         faults: FaultFacts::default(),
+        timeline: None,
+        evidence: None,
     }
 }
 

@@ -32,8 +32,8 @@ pub(super) async fn of_server(
     let kind = server.map(Server::kind);
     let name = kind.map_or("none", |kind| kind.name());
     let endpoint = Endpoint(server.map(|server| server.endpoint().to_owned()).unwrap_or_default());
-    let variants: Vec<_> =
-        lock_backends::backends::all().filter(|variant| server_kind(variant) == kind).collect();
+    let to_be_used = |variant: &&'static Variant| server_kind(variant) == kind && !variant.is_unsafe();
+    let variants: Vec<_> = lock_backends::backends::all().filter(to_be_used).collect();
     let (requests, pairs) = pairs(&variants, &endpoint, seed, name, display).await?;
     let mut nodes = Vec::new();
     for variant in variants {

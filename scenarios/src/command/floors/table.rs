@@ -65,6 +65,7 @@ impl Table {
         )?;
         for Measured { variant, pairs, hot, idle_per_hour } in &self.rows {
             let class = match variant.class {
+                SafetyClass::Unsafe { .. } => "U",
                 SafetyClass::Timed => "T",
                 SafetyClass::Fenced => "F",
                 SafetyClass::Atomic => "A",

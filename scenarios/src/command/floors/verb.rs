@@ -9,7 +9,7 @@ use super::server::of_server;
 use super::table::Table;
 use crate::batch::Show as _;
 use crate::command::print::print;
-use crate::command::verb::{Group, Work};
+use crate::command::verb::{Example, Group, Work};
 use crate::progress::Display;
 use crate::workload::fresh_seed;
 
@@ -42,6 +42,10 @@ fn seconds(text: &str) -> Result<f64, String> {
 impl Work for Floors {
     const NAME: &str = "floors";
     const GROUP: Group = Group::Measure;
+    const EXAMPLES: &[Example] = &[
+        ("A table", "lockbench floors"),
+        ("Longer, on durable servers", "lockbench floors --seconds 20 --durability durable"),
+    ];
 
     async fn work(self) -> anyhow::Result<u8> {
         servers::sweep_leftovers();

@@ -1,4 +1,4 @@
-//! A lock variant as a mechanism of the harness.
+//! Locks as a mechanism of the harness.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,21 +9,21 @@ use harness::engine::{BoxFuture, Clock, Entitlement, Lease, Mechanism, NoLease, 
 use harness::model::{Mode, NodeId, Operations, Outcome, Plan, Promises, ReleaseRet, StepRef, Token};
 use harness::servers::{self, ServerKind};
 use lock_backends::{
-    ClientOptions, Counts, Endpoint, Guard, LockBackend, LockClient, LockError, OwnerId, Purpose, Request,
-    SessionOptions, Validity, Variant,
+    Counts, Endpoint, Guard, LockBackend, LockClient, LockError, OwnerId, Purpose, Request, SessionOptions,
+    Validity,
 };
 use tokio_util::sync::CancellationToken;
 
+use super::locks::Locks;
 use crate::contenders::clock::NodeClock;
-use crate::contenders::products::server_kind;
 use crate::contenders::setting::Setting;
 
 /// One lock client per node that lives here: its own session, also when all nodes live in one process.
 #[derive(Debug)]
-pub(super) struct LockMechanism {
+pub(in crate::contenders) struct LockMechanism {
     plan: Arc<Plan>,
     clock: Clock,
-    variant: &'static Variant,
+    locks: Arc<dyn Locks>,
     run_seed: u64,
     asked: Duration,
     nodes: BTreeMap<NodeId, Sessions>,
@@ -50,21 +50,28 @@ impl Sessions {
 }
 
 impl LockMechanism {
-    pub(super) async fn connect(variant: &'static Variant, setting: &Setting) -> anyhow::Result<Self> {
-        let open = |endpoint: Option<&servers::Endpoint>| {
+    pub(in crate::contenders) async fn connect(
+        locks: Arc<dyn Locks>,
+        setting: &Setting,
+    ) -> anyhow::Result<Self> {
+        let open = |node: NodeId, endpoint: Option<&servers::Endpoint>| {
             let endpoint = Endpoint::from(endpoint.map_or("", servers::Endpoint::as_str));
-            (variant.open)(&endpoint).map(Arc::<dyn LockBackend>::from)
+            locks.open(node, &endpoint, setting)
         };
-        // One for all that have no link of their own: without a server it is what they share.
-        let shared = open(setting.endpoint.as_ref())?;
+        // One for all that have no link of their own, where it may be: without a server it is what they share.
+        let mut shared: Option<Arc<dyn LockBackend>> = None;
         let mut nodes = BTreeMap::new();
         for &node in &setting.here.nodes {
             let own = setting.here.between.as_ref();
             let own = own.and_then(|between| between.endpoints.get(usize::from(node.0)));
-            let backend = match own {
-                Some(endpoint) => open(Some(endpoint))?,
-                None => Arc::clone(&shared),
+            let common = shared.clone().filter(|_| own.is_none() && locks.may_share());
+            let backend = match common {
+                Some(common) => common,
+                None => open(node, own.or(setting.endpoint.as_ref()))?,
             };
+            if own.is_none() {
+                shared = Some(Arc::clone(&backend));
+            }
             let sessions = Sessions {
                 backend,
                 current: Mutex::default(),
@@ -76,7 +83,7 @@ impl LockMechanism {
         let mechanism = Self {
             plan: Arc::clone(&setting.plan),
             clock: setting.clock.clone(),
-            variant,
+            locks,
             run_seed: setting.run_seed,
             asked: setting.detect,
             nodes,
@@ -84,7 +91,7 @@ impl LockMechanism {
         };
         for &node in &setting.here.nodes {
             let client = mechanism.session(node).await;
-            client.with_context(|| format!("{}: session of node {}", variant.name, node.0))?;
+            client.with_context(|| format!("{}: session of node {}", mechanism.locks.name(), node.0))?;
         }
         Ok(mechanism)
     }
@@ -111,10 +118,8 @@ impl LockMechanism {
             now: Arc::new(NodeClock(self.clock.clone())),
         };
         opened.1 += 1;
-        let capabilities = self.variant.capabilities;
-        let client =
-            LockClient::connect_on(&*sessions.backend, capabilities, options, ClientOptions::default())
-                .await?;
+        let (capabilities, of_client) = (self.locks.capabilities(), self.locks.options());
+        let client = LockClient::connect_on(&*sessions.backend, capabilities, options, of_client).await?;
         let lost = sessions.current().replace(client.clone());
         if let Some(lost) = lost {
             let mut before = sessions.operations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,7 +163,7 @@ impl LockMechanism {
             // Of this run alone: on a server that has served another, nothing that is left of it is in the way.
             keys: vec![format!("{}-{:08x}", resource.key(), self.run_seed as u32).into()],
             mode: match planned.mode {
-                Mode::Shared if self.variant.capabilities.shared_mode => lock_backends::Mode::Shared,
+                Mode::Shared if self.locks.capabilities().shared_mode => lock_backends::Mode::Shared,
                 // Without shared mode, shared steps wait for each other: slower, and safe.
                 Mode::Shared | Mode::Exclusive => lock_backends::Mode::Exclusive,
             },
@@ -227,7 +232,9 @@ impl Mechanism for LockMechanism {
     }
 
     fn operations(&self) -> Option<Operations> {
-        server_kind(self.variant)?;
+        if !self.locks.are_counted() {
+            return None;
+        }
         let of = |sessions: &Sessions| {
             let current = sessions.current().as_ref().map(operations).unwrap_or_default();
             current + *sessions.operations.lock().unwrap_or_else(PoisonError::into_inner)
@@ -246,7 +253,7 @@ impl Mechanism for LockMechanism {
         // Servers notice the end of a lease by ticks of up to half of it; then the waiters must be woken.
         let free_within = self.ttl().map(|ttl| ttl + ttl / 2 + Duration::from_secs(1));
         // Elections: etcd notices after 1 to 2 s, ZooKeeper after half a session timeout; a vote may be split.
-        let replicated = server_kind(self.variant).is_some_and(ServerKind::can_be_replicated);
+        let replicated = self.locks.server().is_some_and(ServerKind::can_be_replicated);
         let led_within = self.ttl().filter(|_| replicated).map(|ttl| ttl / 2 + Duration::from_secs(4));
         let ns = |within: Duration| within.as_nanos() as u64;
         Promises {

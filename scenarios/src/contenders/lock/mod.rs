@@ -1,65 +1,18 @@
-//! Lock variants: the step runs at the node where it was asked for, under a guard.
+//! Locks: the step runs at the node where it was asked for, under a guard. What they are made of (`locks`), the mechanism, our own
+//! variants, and the same over a model of their server (`modelled`).
 
+mod locks;
 mod mechanism;
+mod modelled;
+mod variants;
 
-use std::sync::Arc;
+pub(super) use self::locks::Locks;
+pub(super) use self::mechanism::LockMechanism;
+pub(crate) use self::modelled::{modelled_variants, over_model};
 
-use harness::engine::{BoxFuture, Mechanism};
-use harness::record::{Role, Survives};
-use lock_backends::Variant;
-
-use self::mechanism::LockMechanism;
-use crate::contenders::contender::{Contender, Design, only_in_one_process};
-use crate::contenders::products::server_kind;
-use crate::contenders::setting::Setting;
-use crate::spec::{Class, ScenarioSpec};
+use super::contender::Contender;
 
 /// Every variant in the registry of lock backends.
 pub(super) fn contenders() -> Vec<Contender> {
-    lock_backends::backends::all().map(contender).collect()
-}
-
-fn contender(variant: &'static Variant) -> Contender {
-    let server = server_kind(variant);
-    Contender {
-        name: variant.name,
-        summary: variant.summary,
-        // Without a server it excludes within one process only: nothing to compare with.
-        role: if server.is_some() { Role::Contender } else { Role::Control },
-        server,
-        survives: Survives {
-            node_crash: variant.survives.node_crash.to_owned(),
-            server_kill: variant.survives.server_kill.to_owned(),
-            power_loss: variant.survives.power_loss.to_owned(),
-        },
-        design: Arc::new(Lock(variant)),
-    }
-}
-
-#[derive(Debug)]
-struct Lock(&'static Variant);
-
-impl Design for Lock {
-    fn class(&self) -> Class {
-        if self.0.capabilities.lease { Class::Leased } else { Class::Unleased }
-    }
-
-    fn shares(&self) -> bool {
-        self.0.capabilities.shared_mode
-    }
-
-    fn is_free_of_links(&self) -> bool {
-        server_kind(self.0).is_none()
-    }
-
-    fn refuses(&self, spec: &ScenarioSpec) -> Option<String> {
-        if server_kind(self.0).is_none() { only_in_one_process(spec) } else { None }
-    }
-
-    fn build<'a>(&'a self, setting: &'a Setting) -> BoxFuture<'a, anyhow::Result<Arc<dyn Mechanism>>> {
-        Box::pin(async move {
-            let mechanism = LockMechanism::connect(self.0, setting).await?;
-            Ok(Arc::new(mechanism) as Arc<dyn Mechanism>)
-        })
-    }
+    variants::contenders()
 }

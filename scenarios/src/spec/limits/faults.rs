@@ -1,6 +1,6 @@
 //! Faults that a scenario can have.
 
-use harness::model::{FaultTarget, LinkTo};
+use harness::model::{FaultTarget, LinkTo, Point};
 use harness::servers::Topology;
 
 use crate::spec::error::SpecError;
@@ -20,30 +20,50 @@ fn fault(scenario: &Scenario, fault: &FaultSpec) -> Result<(), SpecError> {
     match fault.aim() {
         None => {
             return at_target(format!(
-                "unknown target `{}`; there are `holder`, `server`, `leader` and `node-0` to `node-{}`",
+                "unknown target `{}`; there are `holder`, `server`, `leader`, `node-0` to `node-{}`, and {}",
                 fault.target.get_ref(),
-                scenario.spec.nodes - 1
+                scenario.spec.nodes - 1,
+                Point::ALL.map(|point| format!("`at-{}`", point.name())).join(", ")
             ));
         }
         Some(FaultTarget::Node(node)) if node.0 >= scenario.spec.nodes => {
             return at_target(format!("there is no node {}: nodes = {}", node.0, scenario.spec.nodes));
         }
-        Some(FaultTarget::Leader) if scenario.spec.topology == Topology::Single => {
+        Some(FaultTarget::Leader) if scenario.spec.topology != Topology::Replicated => {
             return at_target(
-                "nobody leads a server of one member: set `topology = \"replicated\"`, or `--topology replicated`"
+                "nobody leads a server whose members do not agree: set `topology = \"replicated\"`, or `--topology replicated`"
                     .to_owned(),
             );
         }
-        Some(FaultTarget::Node(_) | FaultTarget::Holder)
+        Some(FaultTarget::At(_)) if !matches!(fault.verb, VerbSpec::Pause | VerbSpec::Kill) => {
+            return at_target("whoever comes to a step can be paused or killed there".to_owned());
+        }
+        Some(FaultTarget::Node(_) | FaultTarget::Holder | FaultTarget::At(_))
             if scenario.spec.placement == Placement::Single
-                && matches!(fault.verb, VerbSpec::Pause | VerbSpec::Kill) =>
+                && matches!(fault.verb, VerbSpec::Pause | VerbSpec::Kill | VerbSpec::Stall) =>
         {
             return at_target(format!(
                 "to {} a node it must be a process: set `placement = \"process\"`, or `--placement process`",
                 fault.fault()
             ));
         }
+        Some(target) if fault.fault().is_of_server() && target != FaultTarget::Server => {
+            return at_target(format!("to {} something it must be the server", fault.fault()));
+        }
+        Some(FaultTarget::Server | FaultTarget::Leader) if fault.verb == VerbSpec::Stall => {
+            return at_target(
+                "a server's event loop is its own: stall a node, or pause the server".to_owned(),
+            );
+        }
         Some(_) => {}
+    }
+    if fault.verb == VerbSpec::Promote && scenario.spec.topology != Topology::Copied {
+        return at_target(
+            "a server without a copy has none to promote: set `topology = \"copied\"`".to_owned(),
+        );
+    }
+    if fault.verb == VerbSpec::Jump && fault.ahead_ms <= 0.0 {
+        return at_target("a clock that jumps needs ahead_ms, how far".to_owned());
     }
     if fault.link == LinkTo::Agent {
         agent_link(scenario, fault)?;
@@ -51,9 +71,11 @@ fn fault(scenario: &Scenario, fault: &FaultSpec) -> Result<(), SpecError> {
     let fine = (0.0..=3_600.0).contains(&fault.every_s)
         && (1.0..=3_600_000.0).contains(&fault.for_ms)
         && (0.0..=3_600.0).contains(&fault.quiet_s)
-        && (0.0..=3_600_000.0).contains(&fault.delay_ms);
+        && (0.0..=3_600_000.0).contains(&fault.delay_ms)
+        && (0.0..=86_400_000.0).contains(&fault.ahead_ms);
     if !fine {
-        let what = "every_s, quiet_s and delay_ms must be from 0 to an hour, for_ms from 1";
+        let what =
+            "every_s, quiet_s and delay_ms must be from 0 to an hour, for_ms from 1, ahead_ms to a day";
         return at_target(what.to_owned());
     }
     let window_s = scenario.spec.duration_s.unwrap_or(0.0);

@@ -1,6 +1,7 @@
 //! Sizes and switches of a scenario as a whole.
 
 use harness::engine::WhenBusy;
+use harness::model::EntryPolicy;
 
 use crate::spec::error::{SpecError, Wrong, within};
 use crate::spec::load::SHAPES;
@@ -35,11 +36,26 @@ pub(super) fn general(scenario: &Scenario) -> Result<(), SpecError> {
         ("p99_ms", spec.service_level.p99_ms, 0.1, HOUR_MS),
         ("completed", spec.service_level.completed, 0.01, 1.0),
         ("tasks", f64::from(spec.service_level.tasks), 100.0, 1e6),
+        ("server_hour", spec.prices.server_hour.unwrap_or(0.0), 0.0, 1e6),
+        ("core_hour", spec.prices.core_hour.unwrap_or(0.0), 0.0, 1e6),
+        ("million_requests", spec.prices.million_requests.unwrap_or(0.0), 0.0, 1e6),
     ] {
         within(key, value, least, most).map_err(at_field)?;
     }
     for (name, server) in &spec.servers {
         server.validate(name).map_err(|what| scenario.error_of("url", format!("servers.{name}: {what}")))?;
+    }
+    let otherwise = spec.rate_per_s.is_some() || spec.burst.is_some() || spec.arrivals.is_some();
+    if spec.tick_every_s.is_some() && otherwise {
+        let what = "a scheduled job comes with its ticks: leave rate_per_s, burst and arrivals out";
+        return Err(scenario.error_of("tick_every_s", what));
+    }
+    if !spec.clocks_ms.is_empty() && spec.tick_every_s.is_none() {
+        return Err(scenario.error_of("clocks_ms", "is for scheduled jobs, which have tick_every_s"));
+    }
+    if spec.entry != EntryPolicy::Sticky && spec.load().is_some_and(|load| load.closed().is_some()) {
+        let what = "callers of a closed loop stay with their node, and nothing is broken in one: set `entry = \"sticky\"`";
+        return Err(scenario.error_of("entry", what));
     }
     if spec.fencing && spec.when_busy == WhenBusy::Serialise {
         return Err(scenario.error_of(

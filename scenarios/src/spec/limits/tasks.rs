@@ -64,6 +64,17 @@ fn step(scenario: &Scenario, step: &StepSpec) -> Result<(), SpecError> {
                     0 < median ≤ 99th percentile";
         return Err(scenario.error_at(step.resource.span(), what));
     }
+    let twice = step.steps.iter().find(|child| child.resource.get_ref() == kind);
+    if let Some(child) = twice {
+        let deeper = child.steps.iter().any(|deeper| deeper.resource.get_ref() == kind);
+        if deeper || scenario.spec.resources[kind].count < 2 {
+            let what = format!(
+                "a step in a step of its own kind needs two resources of it, and holds no third: set `{0}.count` to 2 or more",
+                kind.name()
+            );
+            return Err(scenario.error_at(child.resource.span(), what));
+        }
+    }
     let one_by_one = scenario.spec.resources[kind].level == 1 && step.mode == Mode::Exclusive;
     if step.create_s.is_some() && !one_by_one {
         let what = "create_s is for exclusive steps on resources of level 1: with more slots, or none, it could not be \

@@ -33,6 +33,6 @@ impl Load for Burst {
     }
 
     fn starts<'a>(&'a self, _: &'a mut ChaCha8Rng) -> Box<dyn Iterator<Item = Start> + 'a> {
-        Box::new(std::iter::repeat_n(Start { at_ns: 0, turn: None }, self.tasks as usize))
+        Box::new(std::iter::repeat_n(Start { at_ns: 0, turn: None, entry: None }, self.tasks as usize))
     }
 }

@@ -44,7 +44,8 @@ impl Load for Bursts {
 
     fn starts<'a>(&'a self, _: &'a mut ChaCha8Rng) -> Box<dyn Iterator<Item = Start> + 'a> {
         let bursts = (self.duration_s / self.every_s).ceil() as u32;
-        let burst = |turn| Start { at_ns: nanos(f64::from(turn) * self.every_s), turn: Some(turn) };
+        let burst =
+            |turn| Start { at_ns: nanos(f64::from(turn) * self.every_s), turn: Some(turn), entry: None };
         Box::new((0..bursts).flat_map(move |turn| std::iter::repeat_n(burst(turn), self.tasks as usize)))
     }
 }

@@ -48,6 +48,10 @@ impl Load for Constant {
 
     fn starts<'a>(&'a self, _: &'a mut ChaCha8Rng) -> Box<dyn Iterator<Item = Start> + 'a> {
         let tasks = (self.rate_per_s * self.duration_s).floor() as u64;
-        Box::new((0..tasks).map(|task| Start { at_ns: nanos(task as f64 / self.rate_per_s), turn: None }))
+        Box::new((0..tasks).map(|task| Start {
+            at_ns: nanos(task as f64 / self.rate_per_s),
+            turn: None,
+            entry: None,
+        }))
     }
 }

@@ -8,13 +8,23 @@ mod poisson;
 mod constant;
 mod varying;
 mod recorded;
+mod closed;
+mod ticks;
 
 pub use self::poisson::Poisson;
 pub use self::shape::{Load, Shape, Start};
 
 /// Every shape of load.
-pub const SHAPES: &[Shape] =
-    &[poisson::SHAPE, constant::SHAPE, varying::SHAPE, recorded::SHAPE, burst::SHAPE, bursts::SHAPE];
+pub const SHAPES: &[Shape] = &[
+    poisson::SHAPE,
+    constant::SHAPE,
+    varying::SHAPE,
+    recorded::SHAPE,
+    burst::SHAPE,
+    bursts::SHAPE,
+    closed::SHAPE,
+    ticks::SHAPE,
+];
 
 impl super::fields::ScenarioSpec {
     /// When tasks arrive; `None` where the fields do not go together.
@@ -76,6 +86,41 @@ mod tests {
             ("arrivals", "{ shape = \"steps\", rates_per_s = [100.0, 0.0, 800.0, 400.0] }"),
         ]);
         assert!(near(steps[0], 200.0) && steps[1] == 0 && near(steps[2], 1_600.0), "{steps:?}");
+    }
+
+    #[test]
+    fn every_node_sees_every_tick_by_its_own_clock() {
+        let text = crate::catalog::ALL.iter().find(|(name, _)| *name == "scheduled-job").unwrap().1;
+        let settings = [("tick_every_s", "0.5"), ("duration_s", "2.0"), ("clocks_ms", "[0.0, 20.0, 700.0]")];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let scenario = crate::spec::Scenario::parse("mine.toml", text, &settings).unwrap();
+        let load = scenario.spec.load().unwrap();
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+        let starts = load.starts(&mut rng).map(|start| (start.at_ns / 1_000_000, start.turn, start.entry));
+        let seen: Vec<_> = starts.map(|(ms, turn, node)| (ms, turn.unwrap(), node.unwrap())).collect();
+        assert_eq!(
+            seen[..7],
+            [(0, 0, 0), (20, 0, 1), (500, 1, 0), (520, 1, 1), (700, 0, 2), (1_000, 2, 0), (1_020, 2, 1)]
+        );
+        let far = [("clocks_ms".to_owned(), "[0.0, 0.0, 0.0, 0.0]".to_owned())];
+        let error = crate::spec::Scenario::parse("mine.toml", text, &far).unwrap_err().to_string();
+        assert!(error.contains("`clocks_ms`: has 4 clocks for 3 nodes"), "{error}");
+    }
+
+    #[test]
+    fn callers_of_a_closed_loop_know_one_node() {
+        let settings = [("rate_per_s", ""), ("duration_s", "2.0"), ("faults", "[]")];
+        let callers = ("arrivals", "{ shape = \"closed\", callers = 6 }");
+        let tried = |entry: &str| {
+            let settings = settings.into_iter().chain([callers, ("entry", entry)]);
+            let settings: Vec<_> = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            crate::catalog::load("transfer", &settings).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(tried("sticky"), Ok(()));
+        for entry in ["any", "failover"] {
+            let error = tried(entry).unwrap_err();
+            assert!(error.contains("`entry`: callers of a closed loop stay with their node"), "{error}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Load for Poisson {
         let mut at_s = 0.0;
         Box::new(std::iter::from_fn(move || {
             at_s += gap.sample(rng);
-            (at_s < self.duration_s).then(|| Start { at_ns: nanos(at_s), turn: None })
+            (at_s < self.duration_s).then(|| Start { at_ns: nanos(at_s), turn: None, entry: None })
         }))
     }
 }

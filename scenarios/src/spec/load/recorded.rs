@@ -83,6 +83,6 @@ impl Load for Recorded {
     fn starts<'a>(&'a self, _: &'a mut ChaCha8Rng) -> Box<dyn Iterator<Item = Start> + 'a> {
         let times_s = self.times_s.iter().flatten().copied();
         let within = times_s.take_while(|at_s| *at_s < self.whole_s());
-        Box::new(within.map(|at_s| Start { at_ns: nanos(at_s), turn: None }))
+        Box::new(within.map(|at_s| Start { at_ns: nanos(at_s), turn: None, entry: None }))
     }
 }

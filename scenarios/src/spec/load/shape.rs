@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use harness::model::Closed;
 use rand_chacha::ChaCha8Rng;
 
 use crate::spec::error::Wrong;
@@ -38,6 +39,11 @@ pub trait Load: fmt::Debug {
         false
     }
 
+    /// Who asks, where tasks do not come by themselves.
+    fn closed(&self) -> Option<Closed> {
+        None
+    }
+
     /// The starts, in the order of time, drawn one by one. The same generator gives the same starts, and is left at the same
     /// place once all are drawn.
     fn starts<'a>(&'a self, rng: &'a mut ChaCha8Rng) -> Box<dyn Iterator<Item = Start> + 'a>;
@@ -50,6 +56,8 @@ pub struct Start {
     pub at_ns: u64,
     /// The number of its root's resource, before it is brought within their count; `None`: it is drawn.
     pub turn: Option<u32>,
+    /// The node where it enters; `None`: it is drawn.
+    pub entry: Option<u16>,
 }
 
 /// Refuses more tasks than one run may have.

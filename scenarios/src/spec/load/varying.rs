@@ -110,6 +110,6 @@ impl Load for Varying {
             (at_s < self.duration_s).then_some((at_s, stays))
         });
         let stay = candidates.filter(|(_, stays)| *stays);
-        Box::new(stay.map(|(at_s, _)| Start { at_ns: nanos(at_s), turn: None }))
+        Box::new(stay.map(|(at_s, _)| Start { at_ns: nanos(at_s), turn: None, entry: None }))
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::judge::checks::Judgement;
 use crate::judge::fixture::Told;
 use crate::judge::fixture::{completed, entered, figure, granted, held, left, run, witness};
-use crate::model::{Fault, FaultTarget, FaultVerb, Injected, LinkTo, Outage, Promises, Standstill};
+use crate::model::{Closed, Fault, FaultTarget, FaultVerb, Injected, LinkTo, Outage, Promises, Standstill};
 use crate::record::{Amount, Verdict};
 
 fn judge(told: &Told) -> Judgement {
@@ -255,4 +255,16 @@ fn the_witness_leaves_out_releases_and_outcomes() {
     let mut table = hand_over(8);
     table.splice(5..5, [(2, 0, What::ReleaseSent), (3, 0, completed())]);
     assert_eq!(witness(judge(&free_within(5, 2, &table))).len(), 7, "all but those, and what is wrong");
+}
+
+#[test]
+fn in_a_closed_loop_a_deadline_counts_from_the_asking() {
+    let mut run = run(1, 1, &[(50, 0, What::Invoked)]);
+    let plan = std::sync::Arc::make_mut(&mut run.facts.plan);
+    plan.closed = Some(Closed { callers: 1, think_ns: 0 });
+    plan.settings.deadline_ns = 20 * MS;
+    run.facts.end_ns = 70 * MS + GRACE_NS;
+    assert_eq!(judge(&run).verdict, Verdict::Holds);
+    run.facts.end_ns += 1;
+    assert_eq!(judge(&run).violations, 1);
 }

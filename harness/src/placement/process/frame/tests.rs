@@ -67,8 +67,13 @@ fn said() -> Vec<serde_json::Value> {
     let (secret, mechanism) = (Secret::from("s3cret".to_owned()), Sealed(json!({ "lock": "redis-fenced" })));
     let job = Job { plan: (*plan).clone(), tasks: 2, mechanism, incarnation: 0, former: Some("here".into()) };
     let view = View { epoch: 4, members: vec![NodeId(0), NodeId(1)] };
-    let start =
-        ToNode::Start { origin_ns: 5, from_ns: 0, introductions: vec!["a".into()], view: view.clone() };
+    let start = ToNode::Start {
+        origin_ns: 5,
+        from_ns: 0,
+        from_task: None,
+        introductions: vec!["a".into()],
+        view: view.clone(),
+    };
     let ready = ToDriver::Ready {
         digest: "beef".into(),
         introduction: "here".into(),

@@ -38,9 +38,15 @@ impl Connection {
         subject: &str,
         request: &Value,
     ) -> Result<Value, AskError> {
-        let login = json!({
-            "verbose": false, "headers": true, "no_responders": true, "user": user, "pass": password,
-        });
+        let mut login = json!({ "verbose": false, "headers": true, "no_responders": true });
+        // A word alone is a token, before or behind the colon.
+        match (user, password) {
+            (Some(user), Some(password)) => {
+                login["user"] = user.into();
+                login["pass"] = password.into();
+            }
+            (word, other) => login["auth_token"] = word.or(other).into(),
+        }
         let request = if request.is_null() { String::new() } else { request.to_string() };
         let question = format!(
             "CONNECT {login}\r\nSUB lockbench.answer 1\r\nPUB {subject} lockbench.answer {}\r\n{request}\r\n",

@@ -14,7 +14,9 @@ use super::members::Members;
 use super::watches::Watches;
 use super::words;
 use crate::backends::common::{CONNECT_TIMEOUT, Tasks};
-use crate::backends::etcd::requests::{Answer, Failure, KeyValue, Lease, Read, Reply, Requests, Txn, Watch};
+use crate::backends::etcd::requests::{
+    Answer, Failure, Followed, Follower, Following, KeyValue, Lease, Read, Reply, Requests, Txn,
+};
 use crate::backends::etcd::url::Cluster;
 use crate::session::{BoxFuture, LockError, Operations, unavailable};
 
@@ -123,8 +125,8 @@ impl Requests for Wire {
         })
     }
 
-    fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<Watch>> {
-        Box::pin(self.watches.watch(key))
+    fn follow(&self, what: Followed, follower: Box<dyn Follower>) -> BoxFuture<'_, Option<Following>> {
+        Box::pin(self.watches.follow(what, follower))
     }
 
     fn lock(&self, name: String, lease: Lease) -> Reply<'static, i64> {

@@ -12,9 +12,10 @@ use crate::backends::etcd::requests::Lease;
 #[derive(Default)]
 pub(super) struct Keeper(Mutex<Option<Streams>>);
 
-/// The streams to renew on, and the place of the member at their other end.
+/// The streams to renew a lease on, and the place of the member at their other end.
 struct Streams {
     place: usize,
+    lease: i64,
     sender: LeaseKeeper,
     answers: LeaseKeepAliveStream,
 }
@@ -28,7 +29,8 @@ impl Keeper {
         lease: Lease,
     ) -> Result<Option<Duration>, Error> {
         let mut keeper = self.0.lock().await;
-        let ttl_s = match keeper.take().filter(|streams| streams.place == place) {
+        let ttl_s = match keeper.take().filter(|streams| (streams.place, streams.lease) == (place, lease.id))
+        {
             Some(mut streams) => {
                 streams.sender.keep_alive().await?;
                 let answer = streams.answers.message().await?;
@@ -42,7 +44,7 @@ impl Keeper {
                 let mut leases = client.lease_client();
                 match leases.keep_alive(lease.id).await {
                     Ok((sender, answers)) => {
-                        *keeper = Some(Streams { place, sender, answers });
+                        *keeper = Some(Streams { place, lease: lease.id, sender, answers });
                         return Ok(Some(lease.ttl));
                     }
                     Err(error) => match leases.time_to_live(lease.id, None).await?.ttl() {

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use etcd_client::{EventType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
-use tokio::sync::{mpsc, watch};
+use etcd_client::{WatchRequestSender, WatchResponseStream};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::members::Members;
+use super::words;
 use crate::backends::common::{CONNECT_TIMEOUT, RELISTEN_DELAY, lock};
-use crate::backends::etcd::requests::{Seen, Watch};
+use crate::backends::etcd::requests::{Followed, Follower, Following};
 use crate::session::Operations;
 
 /// Requests that may wait for the stream; more wait in their callers.
@@ -21,9 +22,8 @@ const PENDING_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Watches {
     requests: mpsc::Sender<WatchOp>,
-    /// Where to report deletions. Filled before the request is sent; emptied when the stream ends, which tells the
-    /// waiters to look again.
-    active: Mutex<HashMap<i64, watch::Sender<Seen>>>,
+    /// Whom to tell. Filled before the request is sent; emptied when the stream ends, which tells them to look again.
+    active: Mutex<HashMap<i64, Box<dyn Follower>>>,
     next_id: AtomicI64,
     operations: Arc<Operations>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Watches {
 /// A request to the stream.
 #[derive(Debug)]
 pub(super) enum WatchOp {
-    Watch { id: i64, key: String },
+    Watch { id: i64, what: Followed },
     Cancel { id: i64 },
 }
 
@@ -59,18 +59,20 @@ impl Watches {
         (Arc::new(Self { requests, active: Mutex::default(), next_id, operations }), inbox)
     }
 
-    /// Watches `key` from when the server hears of it, see [`Watch::opened`]; not from a revision of the past,
-    /// for which the server's sweep would be waited for, ten times a second. `None`: the session ended.
-    pub(super) async fn watch(self: &Arc<Self>, key: &str) -> Option<Watch> {
+    /// As [`Requests::follow`](crate::backends::etcd::requests::Requests::follow).
+    pub(super) async fn follow(
+        self: &Arc<Self>,
+        what: Followed,
+        follower: Box<dyn Follower>,
+    ) -> Option<Following> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (news, seen) = watch::channel(Seen::default());
-        self.active().insert(id, news);
-        let watch = Watch::new(seen, Cancel { watches: self.clone(), id });
-        self.requests.send(WatchOp::Watch { id, key: key.to_owned() }).await.ok()?;
-        Some(watch)
+        self.active().insert(id, follower);
+        let cancel = Cancel { watches: self.clone(), id };
+        self.requests.send(WatchOp::Watch { id, what }).await.ok()?;
+        Some(Box::new(cancel))
     }
 
-    fn active(&self) -> MutexGuard<'_, HashMap<i64, watch::Sender<Seen>>> {
+    fn active(&self) -> MutexGuard<'_, HashMap<i64, Box<dyn Follower>>> {
         lock(&self.active)
     }
 
@@ -85,8 +87,8 @@ impl Watches {
             while let Some(first) = inbox.recv().await {
                 match first {
                     // Of an earlier stream, whose watches all ended with it, is nothing left to do.
-                    WatchOp::Watch { id, key } if self.active().contains_key(&id) => {
-                        self.serve(&members, id, key, &mut inbox).await;
+                    WatchOp::Watch { id, what } if self.active().contains_key(&id) => {
+                        self.serve(&members, id, what, &mut inbox).await;
                         self.active().clear();
                     }
                     WatchOp::Watch { .. } | WatchOp::Cancel { .. } => {}
@@ -98,12 +100,13 @@ impl Watches {
     }
 
     /// Opens a stream with that watch and serves it until it breaks.
-    async fn serve(&self, members: &Members, id: i64, key: String, inbox: &mut mpsc::Receiver<WatchOp>) {
+    async fn serve(&self, members: &Members, id: i64, what: Followed, inbox: &mut mpsc::Receiver<WatchOp>) {
         let (place, client) = members.current();
         let mut client = client.watch_client();
         self.operations.add(1);
         let patience = CONNECT_TIMEOUT / members.count();
-        match timeout(patience, client.watch(key, Some(options(id)))).await {
+        let (key, options) = words::followed(what, id);
+        match timeout(patience, client.watch(key, Some(options))).await {
             Ok(Ok(stream)) => {
                 let (sender, receiver) = stream.split();
                 // Two halves side by side: a full send buffer must not keep answers from being read.
@@ -128,7 +131,10 @@ impl Watches {
         while let Some(op) = inbox.recv().await {
             self.operations.add(1);
             let sent = match op {
-                WatchOp::Watch { id, key } => sender.watch(key, Some(options(id))).await,
+                WatchOp::Watch { id, what } => {
+                    let (key, options) = words::followed(what, id);
+                    sender.watch(key, Some(options)).await
+                }
                 WatchOp::Cancel { id } => sender.cancel(id).await,
             };
             if sent.is_err() {
@@ -142,23 +148,9 @@ impl Watches {
             if answer.canceled() {
                 // Compacted, or our own request. Whoever still waits looks again.
                 self.active().remove(&answer.watch_id());
-            } else if let Some(news) = self.active().get(&answer.watch_id()) {
-                let (deleted, put) = (last(&answer, EventType::Delete), last(&answer, EventType::Put));
-                news.send_modify(|seen| {
-                    let (deleted, put) = (deleted.max(seen.deleted), put.max(seen.put));
-                    *seen = Seen { opened: true, deleted, put };
-                });
+            } else if let Some(follower) = self.active().get_mut(&answer.watch_id()) {
+                follower.hear(&words::changes(&answer));
             }
         }
     }
-}
-
-fn options(id: i64) -> WatchOptions {
-    WatchOptions::new().with_watch_id(id)
-}
-
-/// Revision of the last event of that kind, 0 without one.
-fn last(answer: &WatchResponse, kind: EventType) -> i64 {
-    let events = answer.events().iter().filter(|event| event.event_type() == kind);
-    events.filter_map(|event| event.kv()).map(|kv| kv.mod_revision()).max().unwrap_or(0)
 }

@@ -1,10 +1,14 @@
 //! Our words in the library's, and back.
 
 use etcd_client as theirs;
-use etcd_client::{CompareOp, GetOptions, PutOptions, SortOrder, SortTarget, TxnOpResponse, TxnResponse};
+use etcd_client::{
+    CompareOp, EventType, GetOptions, PutOptions, SortOrder, SortTarget, TxnOpResponse, TxnResponse,
+    WatchOptions, WatchResponse,
+};
 
 use crate::backends::etcd::requests::{
-    Answer, Compare, Content, Failure, KeyValue, Keys, Op, Order, Part, Read, Txn,
+    Answer, Change, ChangeKind, Compare, Content, Failure, Followed, KeyValue, Keys, Op, Order, Part, Read,
+    Txn,
 };
 use crate::session::told;
 
@@ -49,20 +53,13 @@ pub(super) fn read(Read { keys, content }: Read) -> (String, GetOptions) {
     };
     match keys {
         Keys::One(key) => (key, options),
-        Keys::Under { prefix, order, limit, created_until } => {
+        Keys::Under { prefix, order, limit } => {
             let order = match order {
                 Order::Oldest => SortOrder::Ascend,
                 Order::Youngest => SortOrder::Descend,
             };
-            let sorted =
-                options.with_prefix().with_sort(SortTarget::Create, order).with_limit(i64::from(limit));
-            (
-                prefix,
-                match created_until {
-                    Some(revision) => sorted.with_max_create_revision(revision),
-                    None => sorted,
-                },
-            )
+            let sorted = options.with_prefix().with_sort(SortTarget::Create, order);
+            (prefix, sorted.with_limit(i64::from(limit)))
         }
     }
 }
@@ -83,6 +80,29 @@ pub(super) fn key_value(read: theirs::KeyValue) -> KeyValue {
     let key =
         String::from_utf8(key).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     KeyValue { key, value, created, modified, lease }
+}
+
+/// The key or prefix, and how to follow it under that id.
+pub(super) fn followed(what: Followed, id: i64) -> (String, WatchOptions) {
+    let options = WatchOptions::new().with_watch_id(id);
+    match what {
+        Followed::One(key) => (key, options),
+        Followed::Under(prefix) => (prefix, options.with_prefix()),
+    }
+}
+
+/// What an answer tells.
+pub(super) fn changes(answer: &WatchResponse) -> Vec<Change> {
+    let change = |event: &theirs::Event| {
+        let kv = event.kv()?;
+        let kind = match event.event_type() {
+            EventType::Put => ChangeKind::Put { created: kv.create_revision() },
+            EventType::Delete => ChangeKind::Deleted,
+        };
+        let key = String::from_utf8_lossy(kv.key()).into_owned();
+        Some(Change { key, revision: kv.mod_revision(), kind })
+    };
+    answer.events().iter().filter_map(change).collect()
 }
 
 pub(super) fn failure(error: &theirs::Error) -> Failure {

@@ -1,9 +1,11 @@
-local released = 0
-for _, key in ipairs(KEYS) do
-  if token_of(redis.call('GET', key), ARGV[1]) then
-    redis.call('DEL', key)
-    if ARGV[2] then redis.call('PUBLISH', ARGV[2], '') end
-    released = released + 1
+local function release(first, last, head, channel)
+  local released = 0
+  for lock = first, last do
+    if token_of(redis.call('GET', KEYS[lock]), head) then
+      redis.call('DEL', KEYS[lock])
+      if channel and channel ~= '' then redis.call('PUBLISH', channel, '') end
+      released = released + 1
+    end
   end
+  return released
 end
-return released

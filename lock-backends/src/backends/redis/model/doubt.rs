@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Bench, Fate, LATE, LONG};
+use super::bench::{Bench, Fate, LATE, LONG};
 use crate::session::{LockError, ReleaseRet};
 
 /// Ends well before a late request arrives.
@@ -18,7 +18,7 @@ async fn a_try_whose_first_request_is_on_its_way_is_unknown_whatever_follows() {
             let (name, backend) = bench.backends().into_iter().nth(place).unwrap();
             let (a, b) = (bench.node(&*backend).await, bench.node(&*backend).await);
             let held = b.acquire(&bench.ask("b:1", LONG)).await.unwrap();
-            bench.model.foretell(&[Some(Fate::Late), second]);
+            bench.foretell(&[Some(Fate::Late), second]);
             let request = bench.ask("a:1", LONG);
             let tried = a.try_acquire(&request).await;
             assert!(matches!(tried, Err(LockError::Unknown(_))), "{name}, then {second:?}: {tried:?}");
@@ -41,7 +41,7 @@ async fn a_try_that_is_refused_behind_its_unheard_first_request_is_refused() {
         let (name, backend) = bench.backends().into_iter().nth(place).unwrap();
         let (a, b) = (bench.node(&*backend).await, bench.node(&*backend).await);
         b.acquire(&bench.ask("b:1", LONG)).await.unwrap();
-        bench.model.foretell(&[Some(Fate::Unheard)]);
+        bench.foretell(&[Some(Fate::Unheard)]);
         let tried = a.try_acquire(&bench.ask("a:1", LONG)).await;
         assert!(matches!(tried, Ok(None)), "{name}: {tried:?}");
     }
@@ -55,7 +55,7 @@ async fn a_wait_of_which_a_request_is_on_its_way_is_unknown_whatever_follows() {
             let (name, backend) = bench.backends().into_iter().nth(place).unwrap();
             let (a, b) = (bench.node(&*backend).await, bench.node(&*backend).await);
             b.acquire(&bench.ask("b:1", LONG)).await.unwrap();
-            bench.model.foretell(&[Some(Fate::Late), second]);
+            bench.foretell(&[Some(Fate::Late), second]);
             let waited = a.acquire(&bench.ask("a:1", SHORT)).await;
             assert!(matches!(waited, Err(LockError::Unknown(_))), "{name}, then {second:?}: {waited:?}");
         }
@@ -69,7 +69,7 @@ async fn a_wait_that_was_withdrawn_behind_all_its_requests_timed_out() {
         let (name, backend) = bench.backends().into_iter().nth(place).unwrap();
         let (a, b) = (bench.node(&*backend).await, bench.node(&*backend).await);
         b.acquire(&bench.ask("b:1", LONG)).await.unwrap();
-        bench.model.foretell(&[Some(Fate::Unheard)]);
+        bench.foretell(&[Some(Fate::Unheard)]);
         let waited = a.acquire(&bench.ask("a:1", SHORT)).await;
         assert!(matches!(waited, Err(LockError::TimedOut)), "{name}: {waited:?}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Bench, Fate, LONG, TTL};
+use super::bench::{Bench, Fate, LONG, TTL};
 use crate::session::{ReleaseRet, Token, Validity};
 
 /// Who is inside, and the tokens in the order of entry.
@@ -75,7 +75,7 @@ async fn a_lost_answer_is_asked_for_again_and_its_grant_found() {
         let bench = Bench::new();
         let (name, backend) = bench.backends().into_iter().nth(place).unwrap();
         let (a, b) = (bench.node(&*backend).await, bench.node(&*backend).await);
-        bench.model.foretell(&[Some(Fate::AnswerLost)]);
+        bench.foretell(&[Some(Fate::AnswerLost)]);
         let held = a.acquire(&bench.ask("a:1", LONG)).await.unwrap();
         assert_eq!(a.operations().total(), 2, "{name}");
         assert!(b.try_acquire(&bench.ask("b:1", LONG)).await.unwrap().is_none(), "{name}");

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use harness::model::{Arrival, Holder, PlanSettings, Resource, ResourceKind, StepTree, TaskId};
 use harness::secret::Secret;
-use lock_backends::{Grant, LockSession, Renewal, backends};
+use lock_backends::{Grant, LockSession, Renewal, Variant, backends};
 
 use super::*;
+use crate::contenders::lock::variants::Lock;
 use crate::contenders::setting::Here;
 
 /// Sessions so far, and the owners that asked on them. Static, since a variant opens its backend by a bare function; one test
@@ -122,8 +123,9 @@ async fn what_is_asked_again_after_a_lost_session_is_asked_by_another_owner() {
         noop_delay: Duration::ZERO,
         run_seed: 5,
         ring_secret: Secret::fresh(),
+        logs: None,
     };
-    let mechanism = LockMechanism::connect(variant, &setting).await.unwrap();
+    let mechanism = LockMechanism::connect(Arc::new(Lock(variant)), &setting).await.unwrap();
     let deadline_ns = clock.now_ns() + 60_000_000_000;
     let step = StepRef { task: TaskId(0), step: 0 };
     let guard = mechanism.guard(NodeId(0), step, deadline_ns).await.unwrap();

@@ -1,0 +1,127 @@
+//! What a budget of time allows of a batch that looks for capacities: how many blocks are to be expected, and after which it ends.
+
+use std::time::Duration;
+
+/// Blocks without which there is no interval, and nothing is compared.
+pub(super) const LEAST_BLOCKS: u32 = 3;
+
+/// Probes of a search, about: it doubles until one is missed, halves until 5 % are left, and looks at its end twice.
+const PROBES_OF_A_SEARCH: f64 = 10.0;
+
+/// Of a probe beside its window and its warm-up, about.
+const AROUND_A_PROBE_S: f64 = 1.0;
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    pub(super) given: Duration,
+    /// Blocks that are wanted.
+    pub(super) blocks: u32,
+    /// Whose capacity is looked for.
+    pub(super) searched: usize,
+    /// How many turns a block has that is not the first, about.
+    pub(super) turns_of_a_block: usize,
+}
+
+impl Budget {
+    /// What the search takes, and each block after it, about, in seconds.
+    fn takes_s(&self, window_s: f64, warm_up_s: f64) -> (f64, f64) {
+        let around_s = warm_up_s + AROUND_A_PROBE_S;
+        // Probes are brief until one is missed, which most of a search is.
+        let search_s = self.searched as f64 * PROBES_OF_A_SEARCH * (window_s / 2.0 + around_s);
+        (search_s, self.turns_of_a_block as f64 * (window_s + around_s))
+    }
+
+    /// What as many blocks take as give an interval, about, in seconds.
+    pub(super) fn least_s(&self, window_s: f64, warm_up_s: f64) -> f64 {
+        let (search_s, block_s) = self.takes_s(window_s, warm_up_s);
+        search_s + block_s * f64::from(LEAST_BLOCKS - 1)
+    }
+
+    /// What is to be expected of it, before the first run. How long a server takes to start and where the searches end is not known yet,
+    /// so that this is only about so.
+    pub(super) fn foreseen(&self, window_s: f64, warm_up_s: f64) -> String {
+        let (search_s, block_s) = self.takes_s(window_s, warm_up_s);
+        let given_s = self.given.as_secs_f64();
+        let fit = 1 + ((given_s - search_s).max(0.0) / block_s.max(1e-3)) as u32;
+        let fit = fit.min(self.blocks);
+        let whole = format!(
+            "a budget of {given_s:.0} s: the search, which comes first, takes about {search_s:.0} s, each block after it about {block_s:.0} s"
+        );
+        let least_s = self.least_s(window_s, warm_up_s);
+        match fit {
+            fit if fit == self.blocks => format!("{whole}, so that all {fit} should fit"),
+            fit if fit >= LEAST_BLOCKS => {
+                format!("{whole}, so that about {fit} of {} blocks fit: intervals are wider", self.blocks)
+            }
+            fit => {
+                let first =
+                    if given_s < search_s { "not even that fits, and it is made all the same; " } else { "" };
+                format!(
+                    "{whole}: {first}about {fit} of {} blocks fit, so that there will be no interval, and nothing is compared. Three blocks take \
+                     about {least_s:.0} s; fewer contenders or a shorter --duration take less",
+                    self.blocks
+                )
+            }
+        }
+    }
+
+    /// After a block, with so many turns in so many seconds: how much is left, or why it ends here.
+    ///
+    /// # Errors
+    /// When the next block would probably end later.
+    pub(super) fn allows_another(&self, block: u32, turns: u32, spent_s: f64) -> Result<String, String> {
+        let needed_s = spent_s / f64::from(turns.max(1)) * self.turns_of_a_block as f64;
+        let given_s = self.given.as_secs_f64();
+        if spent_s + needed_s <= given_s {
+            return Ok(format!("{:.0} s left of the budget", given_s - spent_s));
+        }
+        let without = match block < LEAST_BLOCKS {
+            true => ": too few for an interval, and nothing is compared",
+            false => "",
+        };
+        Err(format!(
+            "the budget ends here, after {block} of {} blocks{without} ({spent_s:.0} s of {given_s:.0} s are spent, and a block takes about \
+             {needed_s:.0} s)",
+            self.blocks
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That of `make demo`: eight searched, five of them compared, and one that must be caught.
+    fn demo(given_s: u64) -> Budget {
+        Budget { given: Duration::from_secs(given_s), blocks: 6, searched: 8, turns_of_a_block: 29 }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_before_anything_runs() {
+        let foreseen = |given_s| demo(given_s).foreseen(1.5, 0.3);
+        assert!(foreseen(600).ends_with("all 6 should fit"), "{}", foreseen(600));
+        let some = foreseen(350);
+        assert!(some.contains("takes about 164 s, each block after it about 81 s"), "{some}");
+        assert!(some.contains("about 3 of 6 blocks fit"), "{some}");
+        let few = foreseen(250);
+        assert!(
+            few.contains("2 of 6 blocks fit, so that there will be no interval") && few.contains("326 s"),
+            "{few}"
+        );
+        assert!(foreseen(90).contains("not even that fits"), "{}", foreseen(90));
+    }
+
+    #[test]
+    fn a_block_begins_only_where_it_probably_ends_within_the_budget() {
+        // A search of 80 turns in 160 s: a block of 29 takes 58.
+        assert_eq!(demo(220).allows_another(1, 80, 160.0), Ok("60 s left of the budget".to_owned()));
+        let over = demo(200).allows_another(1, 80, 160.0).unwrap_err();
+        assert!(
+            over.starts_with("the budget ends here, after 1 of 6 blocks: too few for an interval"),
+            "{over}"
+        );
+        let enough = demo(200).allows_another(3, 100, 199.0).unwrap_err();
+        assert!(enough.starts_with("the budget ends here, after 3 of 6 blocks (199 s of 200 s"), "{enough}");
+    }
+}
