@@ -9,6 +9,9 @@ use tokio::time::{sleep, timeout};
 use crate::servers::{Instance, PASSWORD, SENTINELS_PASSWORD, is_installed};
 use crate::support::{Bench, PATIENCE, TTL, let_in, take, unique};
 
+/// Outlasts a promotion on a machine with much to do.
+const LEASE: Duration = TTL.saturating_mul(8);
+
 /// A primary, a replica of it, and three Sentinels who watch them.
 pub(crate) struct Service {
     pub(crate) servers: [Instance; 2],
@@ -72,7 +75,7 @@ async fn a_lock_over_sentinels_is_the_primarys_and_follows_each_promotion() {
     }
 
     for name in ["redis-fenced", "redis-queue"] {
-        let bench = Bench::with_ttl(variant(name).unwrap(), &url, TTL * 4);
+        let bench = Bench::with_ttl(variant(name).unwrap(), &url, LEASE);
         let (mine, theirs) = (bench.node().await, bench.node().await);
         let key = unique("promoted");
         let guard = mine.acquire_request(bench.ask(&key)).await.unwrap();
@@ -82,7 +85,7 @@ async fn a_lock_over_sentinels_is_the_primarys_and_follows_each_promotion() {
 
         assert!(theirs.try_acquire_request(bench.ask(&key)).await.unwrap().is_none(), "{name}: two hold it");
         // A renewal of it, at the new primary.
-        sleep(TTL * 4).await;
+        sleep(LEASE).await;
         assert!(theirs.try_acquire_request(bench.ask(&key)).await.unwrap().is_none(), "{name}: not renewed");
         let waiting = theirs.acquire_request(bench.ask(&key));
         let handed = async {

@@ -16,6 +16,9 @@ const FORM: Form =
 
 /// The parameter that says by which mechanism of SASL somebody logs in, and the one that there is.
 const SASL: &str = "sasl";
+
+/// Sessions begun until a closed connection is taken for a refusal.
+const LOGINS: u32 = 8;
 const DIGEST_MD5: &str = "digest-md5";
 
 /// The members and the root, and what lets a client in.
@@ -76,7 +79,7 @@ impl Ensemble {
         };
         let cluster = self.cluster();
         if !self.members.secured {
-            let connected = connector.connect(&cluster).await;
+            let connected = self.logged_in(&connector, &cluster).await;
             return match connected {
                 Ok(client) => Ok(client),
                 Err(error) => Err(self.refusal(error).await),
@@ -88,16 +91,35 @@ impl Ensemble {
         let nobody = || LockError::Unavailable("this machine trusts nobody: give ssl-ca".to_owned());
         let ca = ca.ok_or_else(nobody)?;
         let connector = connector.with_tls(tls(&ca, client.as_ref())?);
-        if let Ok(client) = connector.clone().secure_connect(&cluster).await {
+        if let Ok(client) = self.logged_in(&connector, &cluster).await {
             return Ok(client);
         }
         if let Some(failure) = handshake::failure(self.place(), &ca, client.as_ref()).await {
             return Err(LockError::Unavailable(failure));
         }
         // It can be done, only not in the time that the library gives it: a JVM's first handshakes take seconds.
-        match connector.secure_connect(&cluster).await {
+        match self.logged_in(&connector, &cluster).await {
             Ok(client) => Ok(client),
             Err(error) => Err(self.refusal(error).await),
+        }
+    }
+
+    /// Once more where the library took the answer to a login for the one to its hello. It sends both at once, and a server that is
+    /// still making the session answers the login first.
+    async fn logged_in(&self, connector: &Connector, cluster: &str) -> Result<Client, Error> {
+        let mut left = if self.members.login.is_some() { LOGINS } else { 1 };
+        loop {
+            left -= 1;
+            let connector = connector.clone();
+            let connected = if self.members.secured {
+                connector.secure_connect(cluster).await
+            } else {
+                connector.connect(cluster).await
+            };
+            match connected {
+                Err(error) if left > 0 && is_closed(&error) => {}
+                ended => return ended,
+            }
         }
     }
 
@@ -109,13 +131,16 @@ impl Ensemble {
     /// Why no session came about. A server that does not take a login of SASL says so and closes the connection, with which what it
     /// said may be lost: then the library says that there are no hosts.
     async fn refusal(&self, error: Error) -> LockError {
-        let closed = matches!(error, Error::NoHosts | Error::ConnectionLoss);
-        if self.sasl && closed && TcpStream::connect(self.place()).await.is_ok() {
+        if self.sasl && is_closed(&error) && TcpStream::connect(self.place()).await.is_ok() {
             let why = "it answers, and ends every session: authentication failed";
             return LockError::Unavailable(why.to_owned());
         }
         unavailable(error)
     }
+}
+
+fn is_closed(error: &Error) -> bool {
+    matches!(error, Error::NoHosts | Error::ConnectionLoss)
 }
 
 fn tls(ca: &str, client: Option<&(String, String)>) -> Result<TlsOptions, LockError> {
