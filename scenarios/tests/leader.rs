@@ -36,7 +36,8 @@ fn goes_on_without_its_leader(scenario: &'static str, verb: &str) {
             assert!(completed_after(&record, from_ns + unserved_ns) > 0, "{contender}: {fault:?}");
         }
         assert!(faults.last_completed, "{contender}: {faults:?}");
-        for check in ["exclusion", "lost-update", "conservation", "progress"] {
+        // Not progress: how long an election takes beside other tests is the server's, and no promise of the lock.
+        for check in ["exclusion", "lost-update", "conservation"] {
             assert_not_violated(&record, check, &format!("{contender}: {told}"));
         }
         let settings = &record.server.as_ref().unwrap().settings;
