@@ -10,7 +10,7 @@ use crate::servers::{Instance, PASSWORD, SENTINELS_PASSWORD, is_installed};
 use crate::support::{Bench, PATIENCE, TTL, let_in, take, unique};
 
 /// Outlasts a promotion on a machine with much to do.
-const LEASE: Duration = TTL.saturating_mul(8);
+const LEASE: Duration = TTL.saturating_mul(6);
 
 /// A primary, a replica of it, and three Sentinels who watch them.
 pub(crate) struct Service {

@@ -1,6 +1,6 @@
 local held = {}
 for i, key in ipairs(KEYS) do
-  local token = token_of(redis.call('GET', key), ARGV[i + 1])
+  local token = token_of(held_by(key), ARGV[i + 1])
   held[i] = token and redis.call('PEXPIRE', key, ARGV[1]) or 0
 end
 local time = redis.call('TIME')
