@@ -60,6 +60,9 @@ impl Service {
             sentinel.says("INFO sentinel", &format!("address=127.0.0.1:{port},slaves=1")).await;
         }
         self.servers[place].says("INFO replication", "role:master").await;
+        // The Sentinels leave it a primary for up to twelve seconds more, in which it renews what the promoted one lets run out: what
+        // Redis warns of, and not what is looked at here.
+        self.servers[1 - place].say::<()>(&format!("REPLICAOF 127.0.0.1 {port}")).await;
     }
 }
 
