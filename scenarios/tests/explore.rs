@@ -154,3 +154,23 @@ fn every_check_that_a_double_is_made_for_is_one_of_ours() {
         assert!(checks::named(check).is_some() && double(contender).is_some(), "{contender}, {check}");
     }
 }
+
+#[test]
+fn seeds_that_make_no_plan_are_counted_and_do_not_end_the_walk() {
+    let asked = ["holder-pause", "--contender", "none", "--seeds", "20", "--set", "duration_s=5.0"];
+    let (code, told) = explored(&[&asked[..], &["--set", "rate_per_s=38.0"]].concat());
+    assert_eq!(code, Some(3), "{told}");
+    let number = |before: &str, after: &str| -> Option<u64> {
+        let (text, _) = told.split_once(after)?;
+        let (_, text) = text.rsplit_once(before)?;
+        text.trim().parse().ok()
+    };
+    let walked = number(" of ", " seeds show a failure").unwrap_or_else(|| panic!("{told}"));
+    let refused = number("\n", " seeds more make no plan").unwrap_or_else(|| panic!("{told}"));
+    assert!(walked > 0 && refused > 0 && walked + refused == 20, "{told}");
+    assert!(told.contains("more than 0.8"), "{told}");
+    // None at all: why, and what to do.
+    let (code, told) = explored(&[&asked[..], &["--set", "rate_per_s=80.0"]].concat());
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("`rate_per_s`") && told.contains("more than 0.8"), "{told}");
+}

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
@@ -13,7 +14,7 @@ use super::print::print;
 use super::verb::{Example, Group, Work};
 use crate::catalog;
 use crate::foresight::{Double, Exploration, double, doubles};
-use crate::spec::{Scenario, did_you_mean};
+use crate::spec::{Scenario, SpecError, did_you_mean};
 
 /// A contender violated what it promised.
 const VIOLATED: u8 = 3;
@@ -116,11 +117,10 @@ impl Explore {
             );
         }
         let end = self.seed_from.checked_add(self.seeds).context("--seed-from: too large")?;
-        // A scenario that cannot be drawn says so once.
-        let first = Exploration { scenario: &scenario, double: contenders[0] }.plan(self.seed_from)?;
+        let (first_seed, first) = first_drawn(&scenario, contenders[0], self.seed_from..end)?;
         self.are_within(&first)?;
         print(&format!(
-            "{}: seeds {} to {}; the first has {} tasks in {:.0} s and {} faults",
+            "{}: seeds {} to {}; seed {first_seed} has {} tasks in {:.0} s and {} faults",
             scenario.spec.name,
             self.seed_from,
             end - 1,
@@ -180,7 +180,7 @@ impl Explore {
         let (name, begun_ns) = (exploration.double.name, monotonic_ns());
         let jobs =
             self.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-        let walked = walk(self.seed_from..end, jobs, |seed| -> anyhow::Result<Vec<&'static str>> {
+        let walked = walk(self.seed_from..end, jobs, |seed| -> Result<Vec<&'static str>, SpecError> {
             let plan = self.kept(&exploration.plan(seed)?);
             Ok(exploration.violated(&plan).into_iter().map(|(check, _)| check).collect())
         });
@@ -188,9 +188,15 @@ impl Explore {
         eprintln!("{name}: {:.0} seeds a minute", self.seeds as f64 * 60.0 / took_s);
         // By check: the first seed that shows it, and how many do.
         let mut shown: Vec<(&str, u64, u64)> = Vec::new();
-        let mut failed = 0;
+        let (mut failed, mut refused) = (0, Vec::new());
         for (seed, checks) in walked {
-            let checks = checks?;
+            let checks = match checks {
+                Ok(checks) => checks,
+                Err(why) => {
+                    refused.push((seed, why));
+                    continue;
+                }
+            };
             failed += u64::from(!checks.is_empty());
             for check in checks {
                 match shown.iter_mut().find(|(known, ..)| *known == check) {
@@ -199,10 +205,13 @@ impl Explore {
                 }
             }
         }
-        let of_all = format!("{failed} of {} seeds", self.seeds);
+        let of_all = format!("{failed} of {} seeds", self.seeds - refused.len() as u64);
         let counts: Vec<_> = shown.iter().map(|(check, _, count)| format!("{check} {count}")).collect();
         let counts = if counts.is_empty() { "every check holds".to_owned() } else { counts.join(", ") };
         print(&format!("\n{name}: {of_all} show a failure: {counts}"));
+        if let Some((seed, why)) = refused.first() {
+            print(&format!("  {} seeds more make no plan; seed {seed}: {why}", refused.len()));
+        }
         let mut told = Vec::new();
         for (check, seed, _) in &shown {
             if !told.contains(check) {
@@ -301,6 +310,15 @@ impl Explore {
             list(&least.faults),
         )
     }
+}
+
+/// The first seed that makes a plan. A load near what the resources carry is above it with some seeds; a scenario of which no seed
+/// makes one says why.
+fn first_drawn(scenario: &Scenario, double: Double, mut seeds: Range<u64>) -> anyhow::Result<(u64, Plan)> {
+    let exploration = Exploration { scenario, double };
+    let first = seeds.start;
+    let drawn = seeds.find_map(|seed| exploration.plan(seed).ok().map(|plan| (seed, plan)));
+    drawn.map_or_else(|| Ok((first, exploration.plan(first)?)), Ok)
 }
 
 /// A place in a plan as its task's number: no plan has more of them.
