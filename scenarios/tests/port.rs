@@ -118,8 +118,8 @@ fn a_program_takes_part_beside_ours_in_both_placements() {
                 batch.told
             );
             assert!(record.server.is_some() && record.grants > 0, "{name}");
-            // Requests that go together are one.
-            assert!(record.load_operations() > Some(0), "{name}: {:?}", record.operations);
+            // One script call takes 64 locks at most.
+            assert!(record.load_operations() >= Some(record.grants / 64), "{name}: {:?}", record.operations);
         }
         let echo = batch.record("port-echo");
         assert_eq!(echo.role, harness::record::Role::Control);
