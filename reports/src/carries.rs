@@ -9,7 +9,12 @@ use crate::table::Cell;
 
 /// A capacity in words: the mean, and its interval of 99 % where there are blocks enough.
 pub(crate) fn figure(carried: &Carried) -> Cell {
-    let Some(rate) = carried.per_s() else { return Cell::number(MISSING).noted("not found") };
+    let Some(rate) = carried.per_s() else {
+        return match carried.at_least {
+            Some(rate) => Cell::number(format!("≥ {}", format::significant(rate))).noted("no more was tried"),
+            None => Cell::number(MISSING).noted("not found"),
+        };
+    };
     let blocks = format::plural(carried.blocks.len() as u64, "block");
     // Two blocks that are far apart have an interval that is no figure any more.
     let note = match carried.estimate().filter(|estimate| estimate.interval(0.99).1 < 10.0 * rate) {
@@ -37,8 +42,8 @@ pub(crate) fn level(comparison: &Comparison) -> String {
     format!(
         "The highest rate at which the 99th percentile of what tasks take beyond their own planned work is at most {}, {:.0} % of \
          those due in time complete within the window, and nothing fails; the geometric mean of the blocks. One that ends at \
-         the workload is near what the hottest resource of the plan allows, one that ends at the bench near what the best control \
-         carries on this machine: neither is its own, and neither is compared. Processors: the part of all that each party had at the \
+         the workload is near what the hottest resource of the plan allows, or near what a lock that costs nothing carries of it; one that \
+         ends at the bench near what the best control carries on this machine: neither is its own, and neither is compared. Processors: the part of all that each party had at the \
          highest rate that was carried. All else on this page is at {} tasks/s, the same for all.",
         duration(level.excess_ns as f64),
         100.0 * level.completed,

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use harness::engine::{Clock, Progress};
 use harness::judge::checks;
@@ -20,12 +19,11 @@ use harness::model::{
 };
 use harness::placement::{Run, RunOptions, single};
 use harness::record::Verdict;
-use harness::secret::Secret;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp};
 use reports::Comparison;
-use scenarios::contenders::{Here, Setting, all};
+use scenarios::contenders::{Setting, all};
 use tokio_util::sync::CancellationToken;
 
 /// Tasks of exponential length at exponential distances, on one resource; in whole milliseconds, the steps of the virtual clock.
@@ -63,17 +61,7 @@ async fn served(plan: &Arc<Plan>, clock: Clock) -> Run {
 
 async fn served_with(plan: &Arc<Plan>, clock: Clock, options: RunOptions) -> Run {
     let control = all().into_iter().find(|contender| contender.name == "local-mutex").unwrap();
-    let setting = Setting {
-        plan: Arc::clone(plan),
-        clock: clock.clone(),
-        endpoint: None,
-        detect: Duration::from_secs(10),
-        noop_delay: Duration::ZERO,
-        run_seed: 5,
-        ring_secret: Secret::fresh(),
-        logs: None,
-        here: Here::all(plan),
-    };
+    let setting = Setting::alone(Arc::clone(plan), clock.clone());
     let mechanism = control.build(&setting).await.unwrap();
     single::run(Arc::clone(plan), mechanism, clock, options).await
 }

@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::time::Duration;
 
 use harness::engine::Clock;
 use harness::judge::Figures;
@@ -16,11 +15,10 @@ use harness::model::{
 };
 use harness::placement::{Run, RunOptions, single};
 use harness::record::RunRecord;
-use harness::secret::Secret;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp};
-use scenarios::contenders::{Here, Setting, all};
+use scenarios::contenders::{Setting, all};
 
 const MS: u64 = 1_000_000;
 
@@ -45,17 +43,7 @@ fn plan(holds_ns: impl IntoIterator<Item = u64>, closed: Closed, window_s: u64) 
 async fn served(plan: Plan) -> (Run, Figures) {
     let (plan, clock) = (Arc::new(plan), Clock::virtual_time());
     let control = all().into_iter().find(|contender| contender.name == "local-mutex").unwrap();
-    let setting = Setting {
-        plan: Arc::clone(&plan),
-        clock: clock.clone(),
-        endpoint: None,
-        detect: Duration::from_secs(10),
-        noop_delay: Duration::ZERO,
-        run_seed: 5,
-        ring_secret: Secret::fresh(),
-        logs: None,
-        here: Here::all(&plan),
-    };
+    let setting = Setting::alone(Arc::clone(&plan), clock.clone());
     let mechanism = control.build(&setting).await.unwrap();
     let run = single::run(plan, mechanism, clock, RunOptions::default()).await;
     let figures = run.measure().unwrap();

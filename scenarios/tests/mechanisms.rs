@@ -17,10 +17,10 @@ use harness::placement::process::{self, NodeCommand};
 use harness::placement::single;
 use harness::placement::{Run, RunOptions};
 use harness::record::Verdict;
-use harness::secret::{Sealed, Secret};
+use harness::secret::Sealed;
 use harness::servers::{Server, ServerOptions};
 use scenarios::catalog;
-use scenarios::contenders::{Contender, Here, Setting, all};
+use scenarios::contenders::{Contender, Setting, all};
 use scenarios::spec::Placement;
 
 const DEADLINE_NS: u64 = 30_000_000_000;
@@ -63,17 +63,8 @@ fn contender(name: &str) -> Contender {
 
 async fn run_on(contender: &Contender, placement: Placement, endpoint: Option<String>) -> Run {
     let (plan, clock) = (plan(100), Clock::real().unwrap());
-    let setting = Setting {
-        plan: Arc::clone(&plan),
-        clock: clock.clone(),
-        endpoint: endpoint.map(Into::into),
-        detect: Duration::from_secs(10),
-        noop_delay: Duration::ZERO,
-        run_seed: 5,
-        ring_secret: Secret::fresh(),
-        logs: None,
-        here: Here::all(&plan),
-    };
+    let setting =
+        Setting { endpoint: endpoint.map(Into::into), ..Setting::alone(Arc::clone(&plan), clock.clone()) };
     if placement == Placement::Process {
         let command = NodeCommand {
             program: env!("CARGO_BIN_EXE_lockbench").into(),
@@ -212,15 +203,8 @@ fn the_same_plan_gives_the_same_history_byte_by_byte_where_there_are_no_sockets(
         let events = runtime.unwrap().block_on(async {
             let (plan, clock) = (plan(tasks), Clock::virtual_time());
             let setting = Setting {
-                plan: Arc::clone(&plan),
-                clock: clock.clone(),
-                endpoint: None,
-                detect: Duration::from_secs(10),
                 noop_delay: Duration::from_millis(5),
-                run_seed: 5,
-                ring_secret: Secret::fresh(),
-                logs: None,
-                here: Here::all(&plan),
+                ..Setting::alone(Arc::clone(&plan), clock.clone())
             };
             let mechanism = contender(name).build(&setting).await.unwrap();
             single::run(plan, mechanism, clock, RunOptions::default()).await.history.to_vec().unwrap()
@@ -271,17 +255,7 @@ impl harness::engine::Mechanism for TablePerNode {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_mutex_with_the_exclusion_between_nodes_removed_is_caught() {
     let (plan, clock) = (plan(100), Clock::real().unwrap());
-    let setting = Setting {
-        plan: Arc::clone(&plan),
-        clock: clock.clone(),
-        endpoint: None,
-        detect: Duration::from_secs(10),
-        noop_delay: Duration::ZERO,
-        run_seed: 5,
-        ring_secret: Secret::fresh(),
-        logs: None,
-        here: Here::all(&plan),
-    };
+    let setting = Setting::alone(Arc::clone(&plan), clock.clone());
     let mut tables = Vec::new();
     for _ in 0..plan.settings.nodes {
         tables.push(contender("local-mutex").build(&setting).await.unwrap());

@@ -6,15 +6,13 @@
 mod trial;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use harness::engine::Clock;
 use harness::judge::checks;
 use harness::placement::{RunOptions, single};
 use harness::record::{Amount, CheckVerdict, RunRecord, Verdict};
-use harness::secret::Secret;
 use harness::servers::ServerKind;
-use scenarios::contenders::{Here, Setting};
+use scenarios::contenders::Setting;
 use scenarios::{catalog, contenders, workload};
 
 use trial::{Trial, assert_not_violated};
@@ -166,17 +164,7 @@ fn every_short_form_is_served_in_virtual_time() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         let run = runtime.unwrap().block_on(async {
             let clock = Clock::virtual_time();
-            let setting = Setting {
-                plan: Arc::clone(&plan),
-                clock: clock.clone(),
-                endpoint: None,
-                detect: Duration::from_secs(10),
-                noop_delay: Duration::ZERO,
-                run_seed: 5,
-                ring_secret: Secret::fresh(),
-                logs: None,
-                here: Here::all(&plan),
-            };
+            let setting = Setting::alone(Arc::clone(&plan), clock.clone());
             let mechanism = mutex.build(&setting).await.unwrap();
             single::run(Arc::clone(&plan), mechanism, clock, RunOptions::default()).await
         });

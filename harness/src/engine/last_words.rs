@@ -14,6 +14,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::process::Stdio;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::part_ret::{PartRet, Spent};
@@ -27,7 +28,11 @@ pub(crate) struct LastWords(File);
 impl LastWords {
     /// In memory that lives as long as somebody has it open.
     pub(crate) fn blank() -> io::Result<Self> {
-        Ok(Self(File::from(memfd_create("last words", MFdFlags::MFD_CLOEXEC)?)))
+        let file = memfd_create("last words", MFdFlags::MFD_CLOEXEC)?;
+        // Or threads that write at once write over each other: unlike a file with a name, this one has no lock on the place at
+        // which the next word goes.
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+        Ok(Self(File::from(file)))
     }
 
     /// Those of this process, which its driver has given it as standard output.
@@ -67,16 +72,24 @@ impl LastWords {
         }
     }
 
-    /// All of them: the events in their order, and the rest as if the part had ended with the last word. A word that was not
-    /// finished, and what is none, ends them.
+    /// All of them: the events in their order, and the rest as if the part had ended with the last word. A last word that was not
+    /// finished is left out.
+    ///
+    /// # Errors
+    /// When they cannot be read, or there is what is no word.
     pub(crate) fn read(&self) -> io::Result<(Vec<Event>, PartRet)> {
-        // The place at which the node writes is also that of this file, so it is read from its beginning by place.
         let mut written = Vec::new();
         let length = self.0.metadata()?.len();
         written.resize(usize::try_from(length).map_err(io::Error::other)?, 0);
         self.0.read_exact_at(&mut written, 0)?;
         let (mut events, mut ret, mut rest) = (Vec::new(), PartRet::default(), &written[..]);
-        while word(&mut rest, &mut events, &mut ret).is_ok() {}
+        while !rest.is_empty() {
+            match word(&mut rest, &mut events, &mut ret) {
+                Ok(()) => {}
+                Err(unfinished) if unfinished.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(none) => return Err(none),
+            }
+        }
         Ok((events, ret))
     }
 }
@@ -159,7 +172,7 @@ mod tests {
     #[test]
     fn they_are_read_as_they_were_written_also_by_another_hand_and_the_last_count_counts() {
         let (words, events) = said();
-        // As a process that inherits it: the place at which both write is one.
+        // As a process that inherits it.
         let heir = words.share().unwrap();
         let more = event(4, What::Lost);
         heir.event(&more);
@@ -168,6 +181,19 @@ mod tests {
         assert_eq!((ret.bystander.count(), ret.bystander.censored(), ret.bystander_failed), (2, 1, 1));
         let operations = Some(Operations { load: 4, bystander: 2, renewal: 3 });
         assert_eq!(ret.spent, Spent { process_cpu_ns: 7, timer_cpu_ns: 5, operations });
+    }
+
+    #[test]
+    fn words_of_many_threads_at_once_are_all_there() {
+        const EACH: u64 = 20_000;
+        let words = LastWords::blank().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..EACH).for_each(|at_ns| words.event(&event(at_ns, What::Lost))));
+            scope.spawn(|| (0..EACH).for_each(|ns| words.probe(ns, true)));
+            scope.spawn(|| (0..EACH).for_each(|_| words.spent(&Spent::default())));
+        });
+        let (events, ret) = words.read().unwrap();
+        assert_eq!((events.len() as u64, ret.bystander.count()), (EACH, EACH));
     }
 
     #[test]
@@ -188,7 +214,7 @@ mod tests {
             damage.bytes(&mut bytes);
             let words = LastWords(tempfile::tempfile().unwrap());
             words.0.write_all_at(&bytes, 0).unwrap();
-            words.read().unwrap();
+            drop(words.read());
         });
     }
 }

@@ -31,7 +31,7 @@ impl Unit {
         let (number, unit) = (&text[..split], text[split..].trim());
         let scale = match self {
             Self::Ns => DURATIONS.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale),
-            Self::PerS => ["/s", "per s"].contains(&unit).then_some(1.0),
+            Self::PerS => ["/s", "per s", "tasks/s"].contains(&unit).then_some(1.0),
             Self::Count => unit.is_empty().then_some(1.0),
             Self::Share => (unit == "%").then_some(0.01),
         };
@@ -96,6 +96,7 @@ mod tests {
         assert_eq!(Unit::Ns.parse("1.5s"), Ok(1.5e9));
         assert_eq!(Unit::Ns.parse("300 µs"), Unit::Ns.parse("300us"));
         assert_eq!(Unit::PerS.parse("250 /s"), Ok(250.0));
+        assert_eq!(Unit::PerS.parse("250 tasks/s"), Ok(250.0));
         assert_eq!(Unit::Count.parse("0"), Ok(0.0));
         assert_eq!(Unit::Share.parse("1 %"), Ok(0.01));
     }

@@ -108,16 +108,19 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_at_the_bench_is_neither_its_own_nor_compared() {
-        let mut comparison = fixture::probed();
-        for run in comparison.probes.iter_mut().filter(|run| run.role == Role::Control) {
-            let probe = run.probe.as_mut().unwrap();
-            probe.rate_per_s /= 8.0;
+    fn what_ends_at_a_ceiling_is_neither_its_own_nor_compared() {
+        for (bench, ceiling) in [(true, "the bench"), (false, "the workload")] {
+            let mut comparison = fixture::probed();
+            let controls = comparison.probes.iter_mut().filter(|run| run.role == Role::Control);
+            for run in controls.filter(|run| run.programmed_delay_ns.is_some() == bench) {
+                let probe = run.probe.as_mut().unwrap();
+                probe.rate_per_s /= 8.0;
+            }
+            let table = capacity(&comparison).unwrap();
+            let near = cells(&table, "pg-mux");
+            assert_eq!((near[2].text.as_str(), near[1].text.as_str()), (ceiling, MISSING));
+            assert_eq!(cells(&table, "ring-queue")[2].text, MISSING);
         }
-        let table = capacity(&comparison).unwrap();
-        let near = cells(&table, "pg-mux");
-        assert_eq!((near[2].text.as_str(), near[1].text.as_str()), ("the bench", MISSING));
-        assert_eq!(cells(&table, "ring-queue")[2].text, MISSING);
     }
 
     #[test]

@@ -60,10 +60,11 @@ pub(super) fn record(
         timer_cpu_ns: run.timer_cpu_ns,
         peak: run.peak,
         others: run.others,
-        // What lies between takes its time too, and must be seen.
-        programmed_delay_ns: (contender.proves() == Some(Proof::Measuring))
-            .then_some(((scenario.spec.noop_delay_ms + scenario.spec.rtt_ms) * 1e6) as u64)
-            .filter(|_| probe.is_none()),
+        // What lies between takes its time too, and must be seen. A probe has no other delay.
+        programmed_delay_ns: (contender.proves() == Some(Proof::Measuring)).then_some({
+            let delay_ms = if probe.is_some() { 0.0 } else { scenario.spec.noop_delay_ms };
+            ((delay_ms + scenario.spec.rtt_ms) * 1e6) as u64
+        }),
         // All that follows from the history.
         tasks: Tally::default(),
         goodput_per_s: 0.0,

@@ -5,11 +5,19 @@ use std::time::Duration;
 /// Blocks without which there is no interval, and nothing is compared.
 pub(super) const LEAST_BLOCKS: u32 = 3;
 
-/// Probes of a search, about: it doubles until one is missed, halves until 5 % are left, and looks at its end twice.
+/// Probes of a search, about: it doubles until one is missed, halves until 5 % are left, and looks at its end twice. A ceiling is
+/// told less exactly.
 const PROBES_OF_A_SEARCH: f64 = 10.0;
+const PROBES_OF_A_CEILING: f64 = 6.0;
+
+/// Probes of a contender in a later block, about.
+const PROBES_OF_A_BLOCK: f64 = 4.0;
 
 /// Of a probe beside its window and its warm-up, about.
 const AROUND_A_PROBE_S: f64 = 1.0;
+
+/// How much faster than at the scenario's rate tasks arrive in a probe, about.
+const FASTER: f64 = 2.0;
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -17,19 +25,33 @@ pub(super) struct Budget {
     pub(super) given: Duration,
     /// Blocks that are wanted.
     pub(super) blocks: u32,
-    /// Whose capacity is looked for.
-    pub(super) searched: usize,
-    /// How many turns a block has that is not the first, about.
-    pub(super) turns_of_a_block: usize,
+    /// How many are compared, and how many ceilings there are.
+    pub(super) compared: usize,
+    pub(super) ceilings: usize,
+    /// How many runs at the common rate the first block has, and how many a later one.
+    pub(super) runs_of_the_first: usize,
+    pub(super) runs_of_a_block: usize,
+    /// In how many seconds the least number of tasks arrives at the scenario's rate: no run is shorter.
+    pub(super) least_tasks_s: f64,
 }
 
 impl Budget {
     /// What the search takes, and each block after it, about, in seconds.
     fn takes_s(&self, window_s: f64, warm_up_s: f64) -> (f64, f64) {
         let around_s = warm_up_s + AROUND_A_PROBE_S;
+        let probe_s = |window_s: f64| window_s.max(self.least_tasks_s / FASTER) + around_s;
+        let run_s = window_s.max(self.least_tasks_s) + around_s;
+        let (compared, ceilings) = (self.compared as f64, self.ceilings as f64);
         // Probes are brief until one is missed, which most of a search is.
-        let search_s = self.searched as f64 * PROBES_OF_A_SEARCH * (window_s / 2.0 + around_s);
-        (search_s, self.turns_of_a_block as f64 * (window_s + around_s))
+        let probes = PROBES_OF_A_SEARCH * compared + PROBES_OF_A_CEILING * ceilings;
+        let search_s = probes * probe_s(window_s / 2.0) + self.runs_of_the_first as f64 * run_s;
+        let block_s = PROBES_OF_A_BLOCK * compared * probe_s(window_s) + self.runs_of_a_block as f64 * run_s;
+        (search_s, block_s)
+    }
+
+    /// How many turns a block has that is not the first, about.
+    pub(super) fn turns_of_a_block(&self) -> f64 {
+        PROBES_OF_A_BLOCK * self.compared as f64 + self.runs_of_a_block as f64
     }
 
     /// What as many blocks take as give an interval, about, in seconds.
@@ -71,7 +93,7 @@ impl Budget {
     /// # Errors
     /// When the next block would probably end later.
     pub(super) fn allows_another(&self, block: u32, turns: u32, spent_s: f64) -> Result<String, String> {
-        let needed_s = spent_s / f64::from(turns.max(1)) * self.turns_of_a_block as f64;
+        let needed_s = spent_s / f64::from(turns.max(1)) * self.turns_of_a_block();
         let given_s = self.given.as_secs_f64();
         if spent_s + needed_s <= given_s {
             return Ok(format!("{:.0} s left of the budget", given_s - spent_s));
@@ -94,7 +116,17 @@ mod tests {
 
     /// That of `make demo`: eight searched, five of them compared, and one that must be caught.
     fn demo(given_s: u64) -> Budget {
-        Budget { given: Duration::from_secs(given_s), blocks: 6, searched: 8, turns_of_a_block: 29 }
+        let given = Duration::from_secs(given_s);
+        let (compared, ceilings, runs_of_the_first, runs_of_a_block) = (5, 3, 9, 7);
+        Budget {
+            given,
+            blocks: 6,
+            compared,
+            ceilings,
+            runs_of_the_first,
+            runs_of_a_block,
+            least_tasks_s: 1.0,
+        }
     }
 
     #[test]
@@ -102,19 +134,29 @@ mod tests {
         let foreseen = |given_s| demo(given_s).foreseen(1.5, 0.3);
         assert!(foreseen(600).ends_with("all 6 should fit"), "{}", foreseen(600));
         let some = foreseen(350);
-        assert!(some.contains("takes about 164 s, each block after it about 81 s"), "{some}");
+        assert!(some.contains("takes about 165 s, each block after it about 76 s"), "{some}");
         assert!(some.contains("about 3 of 6 blocks fit"), "{some}");
         let few = foreseen(250);
         assert!(
-            few.contains("2 of 6 blocks fit, so that there will be no interval") && few.contains("326 s"),
+            few.contains("2 of 6 blocks fit, so that there will be no interval") && few.contains("316 s"),
             "{few}"
         );
         assert!(foreseen(90).contains("not even that fits"), "{}", foreseen(90));
     }
 
     #[test]
+    fn where_tasks_come_slowly_no_run_is_shorter_than_so_many_of_them_take() {
+        let slow = Budget { least_tasks_s: 4.5, ..demo(600) };
+        assert!(slow.least_s(1.5, 0.3) > demo(600).least_s(1.5, 0.3) * 1.5);
+        assert!(
+            (slow.least_s(0.5, 0.3) - slow.least_s(1.5, 0.3)).abs() < 1e-6,
+            "all last as long as the tasks take"
+        );
+    }
+
+    #[test]
     fn a_block_begins_only_where_it_probably_ends_within_the_budget() {
-        // A search of 80 turns in 160 s: a block of 29 takes 58.
+        // A search of 80 turns in 160 s: a block of 27 takes 54.
         assert_eq!(demo(220).allows_another(1, 80, 160.0), Ok("60 s left of the budget".to_owned()));
         let over = demo(200).allows_another(1, 80, 160.0).unwrap_err();
         assert!(

@@ -13,13 +13,16 @@ use harness::model::splitmix;
 
 use super::budget::Budget;
 use super::order::{At, Order, Turn, has_failed, next_of_block, orders};
-use super::search::{MOST_PROBES, NEAR, NEAR_A_CEILING, Seen, around, climb};
+use super::search::{MOST_PROBES, NEAR, NEAR_A_CEILING, Seen, around, climb, sides};
 
 /// The part of the least capacity at which latencies are compared: all carry that with ease.
 const HEALTHY: f64 = 0.5;
 
 /// The part of the limit below which the 99th percentile of a rate that was met easily lies.
 const EASILY: f64 = 0.1;
+
+/// So many times what nobody carries is far above what a ceiling holds back.
+const FAR_ABOVE: f64 = 2.0;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -29,6 +32,10 @@ pub(super) struct Probing {
     pub(super) probed: Vec<bool>,
     /// Of each: whether it is compared. A ceiling is compared with nobody, so that one block of its probes is enough.
     pub(super) compared: Vec<bool>,
+    /// Of each: whether a block without it proves nothing.
+    pub(super) proves: Vec<bool>,
+    /// Whether time is short: a ceiling is then told as far as anybody comes near to it, and runs in the first block alone.
+    pub(super) hurried: bool,
     pub(super) level: ServiceLevel,
     /// Where the first search begins.
     pub(super) start_per_s: f64,
@@ -39,7 +46,8 @@ pub(super) struct Probing {
 impl Order for Probing {
     fn next(&self, done: &[RunRecord], failed: &[Skipped]) -> Option<Turn> {
         let orders = orders(self.names.len(), self.blocks as usize, self.seed);
-        (1..=self.blocks).zip(orders).find_map(|(block, order)| {
+        (1..=self.blocks).zip(orders).find_map(|(block, mut order)| {
+            order.retain(|place| block == 1 || self.runs_always(*place));
             if let Some(probe) = self.next_probe(block, done, failed) {
                 return Some(probe);
             }
@@ -50,6 +58,11 @@ impl Order for Probing {
 }
 
 impl Probing {
+    /// Whether it runs at the common rate in every block.
+    fn runs_always(&self, contender: usize) -> bool {
+        !self.hurried || self.compared[contender] || self.proves[contender]
+    }
+
     /// Whoever has had the fewest probes of the block has the next turn; among these it is drawn.
     fn next_probe(&self, block: u32, done: &[RunRecord], failed: &[Skipped]) -> Option<Turn> {
         let of_block = || done.iter().filter(|run| run.block == block);
@@ -80,17 +93,12 @@ impl Probing {
         if probes().count() >= MOST_PROBES {
             return None;
         }
-        let seen = probes().filter(|run| run.invalid.is_empty()).filter_map(|run| {
-            let probe = run.probe?;
-            Some(Seen {
-                rate: probe.rate_per_s,
-                met: missed(&self.level, run, &probe).is_none(),
-                easily: excess_p99_ns(run, &probe) < EASILY * self.level.excess_ns as f64,
-            })
-        });
-        let seen: Vec<Seen> = seen.collect();
+        let seen = self.seen(contender, block, done);
         if block == 1 {
             let near = if self.compared[contender] { NEAR } else { NEAR_A_CEILING };
+            if self.hurried && !self.compared[contender] && self.is_far_above(&seen, done) {
+                return None;
+            }
             return climb(&seen, self.start_per_s, near);
         }
         if !self.compared[contender] {
@@ -98,6 +106,28 @@ impl Probing {
         }
         let before: Vec<RunRecord> = own().filter(|run| run.block < block).cloned().collect();
         around(&seen, carried(&self.level, 1, &[&before]).first()?.per_s()?, jitter)
+    }
+
+    /// What its probes of a block have told.
+    fn seen(&self, contender: usize, block: u32, done: &[RunRecord]) -> Vec<Seen> {
+        let own = done.iter().filter(|run| run.contender == self.names[contender] && run.block == block);
+        let seen = own.filter(|run| run.invalid.is_empty()).filter_map(|run| {
+            let probe = run.probe?;
+            Some(Seen {
+                rate: probe.rate_per_s,
+                met: missed(&self.level, run, &probe).is_none(),
+                easily: excess_p99_ns(run, &probe) < EASILY * self.level.excess_ns as f64,
+            })
+        });
+        seen.collect()
+    }
+
+    /// Whether a ceiling carries far more than anybody who is compared; not before each of them has missed a rate.
+    fn is_far_above(&self, ceiling: &[Seen], done: &[RunRecord]) -> bool {
+        let compared = (0..self.names.len()).filter(|place| self.compared[*place]);
+        let missed: Option<Vec<f64>> = compared.map(|place| sides(&self.seen(place, 1, done)).1).collect();
+        let most = missed.and_then(|missed| missed.into_iter().reduce(f64::max));
+        sides(ceiling).0.zip(most).is_some_and(|(carried, most)| carried >= FAR_ABOVE * most)
     }
 
     /// The rate at which latencies are compared: half of what the least of the contenders carried in the first block, in two
@@ -113,17 +143,21 @@ impl Probing {
     }
 
     /// How many turns a block has that is not the first, about.
-    pub(super) fn turns_of_a_block(&self) -> usize {
-        self.names.len() + 4 * self.compared.iter().filter(|compared| **compared).count()
+    pub(super) fn turns_of_a_block(&self) -> f64 {
+        self.within(Duration::ZERO).turns_of_a_block()
     }
 
     /// The same, within so much time.
     pub(super) fn within(&self, given: Duration) -> Budget {
+        let count = |of: &dyn Fn(usize) -> bool| (0..self.names.len()).filter(|place| of(*place)).count();
         Budget {
             given,
             blocks: self.blocks,
-            searched: self.probed.iter().filter(|probed| **probed).count(),
-            turns_of_a_block: self.turns_of_a_block(),
+            compared: count(&|place| self.probed[place] && self.compared[place]),
+            ceilings: count(&|place| self.probed[place] && !self.compared[place]),
+            runs_of_the_first: self.names.len(),
+            runs_of_a_block: count(&|place| self.runs_always(place)),
+            least_tasks_s: self.level.least_tasks as f64 / self.start_per_s,
         }
     }
 }

@@ -163,10 +163,13 @@ impl Batch {
         Some(probing?.within(self.budget?))
     }
 
-    /// Seconds that a search for capacities with intervals takes with windows as long as these, about.
+    /// Seconds that a search for capacities with intervals takes where time is short, with windows as long as these and so many tasks
+    /// at least in each, about.
     #[must_use]
-    pub fn search_takes_s(&self, window_s: f64, warm_up_s: f64) -> f64 {
-        self.probing(ServiceLevel::default()).within(Duration::ZERO).least_s(window_s, warm_up_s)
+    pub fn search_takes_s(&self, window_s: f64, warm_up_s: f64, least_tasks: u64) -> f64 {
+        let level = ServiceLevel { least_tasks, ..ServiceLevel::default() };
+        let probing = Probing { hurried: true, ..self.probing(level) };
+        probing.within(Duration::ZERO).least_s(window_s, warm_up_s)
     }
 
     /// Who runs when; where capacities are looked for, what looks for them too.
@@ -187,6 +190,8 @@ impl Batch {
             names: self.contenders.iter().map(|contender| contender.name).collect(),
             probed: probed.collect(),
             compared: self.contenders.iter().map(|contender| contender.role == Role::Contender).collect(),
+            proves: self.contenders.iter().map(|contender| contender.proves().is_some()).collect(),
+            hurried: self.budget.is_some(),
             level,
             start_per_s: self.scenario.spec.rate_per_s.unwrap_or(100.0),
             blocks: self.scenario.spec.blocks,
@@ -321,7 +326,7 @@ impl Batch {
             (None, Some(_)) if turn.block == 1 => None,
             (None, Some(probing)) => {
                 let blocks = f64::from(probing.blocks - turn.block) + 0.5;
-                Some(each_s * probing.turns_of_a_block() as f64 * blocks)
+                Some(each_s * probing.turns_of_a_block() * blocks)
             }
         }
     }

@@ -66,7 +66,7 @@ pub(super) fn around(seen: &[Seen], estimate: f64, jitter: f64) -> Option<f64> {
 }
 
 /// The highest rate that was met, and the lowest beyond it that was missed; where none was met, the lowest that was missed.
-fn sides(seen: &[Seen]) -> (Option<f64>, Option<f64>) {
+pub(super) fn sides(seen: &[Seen]) -> (Option<f64>, Option<f64>) {
     let rates = |met: bool| seen.iter().filter(move |probe| probe.met == met).map(|probe| probe.rate);
     let low = rates(true).reduce(f64::max);
     let high = rates(false).filter(|rate| low.is_none_or(|low| *rate > low)).reduce(f64::min);

@@ -63,7 +63,10 @@ const BLOCKS: std::ops::RangeInclusive<u32> = 3..=10;
 /// Windows of a search of capacities: the shortest, what of one is warm-up at most, and how much longer than foreseen it may take.
 const PROBE_S: f64 = 1.5;
 const WARM_UP: f64 = 0.2;
-const LONGER: f64 = 1.25;
+const LONGER: f64 = 1.1;
+
+/// Tasks of a probe at least, where the time is too short for as many as the service level wants: five of them may be late.
+const FEW_TASKS: u32 = 500;
 
 /// Leases where something is broken, at most.
 const DETECT_MS: f64 = 2_000.0;
@@ -244,9 +247,15 @@ impl<'a> Planned<'a> {
         self.proving().len() as f64 * self.batch.scenario.spec.takes_s()
     }
 
-    /// Seconds of a search of capacities with intervals, by probes of so long windows.
-    fn search_s(&self, window_s: f64) -> f64 {
-        LONGER * self.batch.search_takes_s(window_s, self.warm_up_s(window_s))
+    /// Seconds of a search of capacities with intervals, by probes of so long windows and so many tasks at least.
+    fn search_s(&self, window_s: f64, tasks: u32) -> f64 {
+        LONGER * self.batch.search_takes_s(window_s, self.warm_up_s(window_s), u64::from(tasks))
+    }
+
+    /// The tasks of a probe at least that a search can have in that time.
+    fn tasks(&self, given_s: f64) -> u32 {
+        let wanted = self.batch.scenario.spec.service_level.tasks;
+        if self.search_s(PROBE_S, wanted) <= given_s { wanted } else { wanted.min(FEW_TASKS) }
     }
 
     fn warm_up_s(&self, window_s: f64) -> f64 {
@@ -255,14 +264,15 @@ impl<'a> Planned<'a> {
 
     /// The longest windows, up to the scenario's own, with which a search ends in that time.
     fn window_s(&self, given_s: f64) -> f64 {
+        let tasks = self.tasks(given_s);
         let own_s = self.batch.scenario.spec.duration_s.unwrap_or(PROBE_S).max(PROBE_S);
         let (mut fits, mut too_long) = (PROBE_S, own_s);
-        if self.search_s(own_s) <= given_s {
+        if self.search_s(own_s, tasks) <= given_s {
             return own_s;
         }
         while too_long - fits > 0.1 {
             let middle = f64::midpoint(fits, too_long);
-            if self.search_s(middle) <= given_s { fits = middle } else { too_long = middle }
+            if self.search_s(middle, tasks) <= given_s { fits = middle } else { too_long = middle }
         }
         (fits * 10.0).floor() / 10.0
     }
@@ -271,7 +281,7 @@ impl<'a> Planned<'a> {
     fn least_s(&self, phase: &str) -> Result<f64, String> {
         match phase {
             "load" => Ok(f64::from(*BLOCKS.start()) * self.block_s()),
-            "capacity" => Ok(self.search_s(PROBE_S)),
+            "capacity" => Ok(self.search_s(PROBE_S, self.tasks(0.0))),
             "server-kill" if self.batch.contenders.iter().all(|contender| contender.server.is_none()) => {
                 Err("no candidate has a server".to_owned())
             }
@@ -328,6 +338,7 @@ impl<'a> Planned<'a> {
                     set("blocks", BLOCKS.end().to_string()),
                     set("duration_s", format!("{window_s:?}")),
                     set("warm_up_s", format!("{:?}", self.warm_up_s(window_s))),
+                    set("service_level.tasks", self.tasks(given_s).to_string()),
                 ]
             }
             fault => [self.broken(fault).settings(), vec![proving]].concat(),

@@ -33,6 +33,24 @@ pub struct Setting {
     pub here: Here,
 }
 
+impl Setting {
+    /// All nodes of the plan in this process, without a server; leases of 10 s. What else is wanted is set on it.
+    #[must_use]
+    pub fn alone(plan: Arc<Plan>, clock: Clock) -> Self {
+        Self {
+            here: Here::all(&plan),
+            run_seed: plan.settings.seed,
+            plan,
+            clock,
+            endpoint: None,
+            detect: Duration::from_secs(10),
+            noop_delay: Duration::ZERO,
+            ring_secret: Secret::fresh(),
+            logs: None,
+        }
+    }
+}
+
 /// The nodes that live in one process.
 #[derive(Debug, Clone, Default)]
 pub struct Here {

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::engine::{BoxFuture, Fencing, Mechanism, Open};
-use harness::secret::Secret;
 use harness::servers::Durability;
 use harness::simulation::{Connection, Ended, Flaw, Place, SimulatedLock, SimulatedRing};
 use lock_backends::{AtKill, Carried, Passage, Variant};
 
-use crate::contenders::{Here, Setting, modelled_variants, over_model};
+use crate::contenders::{Setting, modelled_variants, over_model};
 
 /// A contender in virtual time.
 #[derive(Debug, Clone, Copy)]
@@ -105,17 +104,8 @@ impl Double {
                 Arc::new(SimulatedRing::new(plan, world, change, Duration::from_nanos(lease_ns), flaw))
             }
             How::Variant(variant) => {
-                let setting = Setting {
-                    here: Here::all(&plan),
-                    run_seed: plan.settings.seed,
-                    plan,
-                    clock,
-                    endpoint: None,
-                    detect: Duration::from_nanos(lease_ns),
-                    noop_delay: Duration::ZERO,
-                    ring_secret: Secret::fresh(),
-                    logs: None,
-                };
+                let detect = Duration::from_nanos(lease_ns);
+                let setting = Setting { detect, ..Setting::alone(plan, clock) };
                 let at_kill = match durability {
                     Durability::Durable => AtKill::Keeps,
                     Durability::Memory => AtKill::Forgets,

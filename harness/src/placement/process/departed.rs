@@ -40,16 +40,15 @@ impl Departed {
     }
 
     /// Takes in what a dead node had not told. Its connections have been heard to their ends; once a process.
-    pub(super) fn hear(&self, reception: &Reception, node: NodeId) {
-        let Some(words) = lock(&self.words)[usize::from(node.0)].take() else { return };
-        let heard = words.read().map_err(|error| error.to_string()).and_then(|(events, ret)| {
-            reception.hear_the_rest(node, events)?;
-            lock(&self.ret).merge(&ret);
-            Ok(())
-        });
-        if let Err(reason) = heard {
-            tracing::warn!(node = node.0, reason, "the last words of a node are lost");
-        }
+    ///
+    /// # Errors
+    /// Why its last words are lost, or what is amiss in them.
+    pub(super) fn hear(&self, reception: &Reception, node: NodeId) -> Result<(), String> {
+        let Some(words) = lock(&self.words)[usize::from(node.0)].take() else { return Ok(()) };
+        let (events, ret) = words.read().map_err(|error| error.to_string())?;
+        reception.hear_the_rest(node, events)?;
+        lock(&self.ret).merge(&ret);
+        Ok(())
     }
 
     /// What the parts of those have taken whose last words were heard.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -16,6 +16,7 @@ use super::connection::Reception;
 use super::departed::Departed;
 use super::elsewhere::Elsewhere;
 use super::frame::ToNode;
+use super::outages::Outages;
 use super::seat::{Phase, Seat, Seats};
 use super::{NodeCommand, PlacementError, SECRET};
 use crate::child::{Process, tied};
@@ -82,7 +83,7 @@ struct Driver {
     command: NodeCommand,
     processes: Vec<tokio::sync::Mutex<Process>>,
     departed: Departed,
-    outages: Mutex<Vec<Outage>>,
+    outages: Outages,
     views: Arc<Views>,
     /// Stamp of the plan's time 0; known once the barrier is open.
     origin_ns: u64,
@@ -107,7 +108,7 @@ impl Driver {
             closing: CancellationToken::new(),
         });
         reception.tasks.spawn(Arc::clone(&reception).listen(listener));
-        let (processes, outages, agent_links) = (Vec::new(), Mutex::default(), Vec::new());
+        let (processes, outages, agent_links) = (Vec::new(), Outages::default(), Vec::new());
         let views = Arc::clone(&stage.views);
         let (departed, origin_ns) = (Departed::new(&stage.plan), 0);
         let mut driver =
@@ -245,11 +246,11 @@ impl Driver {
         // What they said before is all there.
         drop(timeout(DRAIN, seats.all(|seat| seat.control.is_none())).await);
         for node in ended_badly {
-            self.departed.hear(&reception, node);
+            self.hear_last_words(node);
         }
         ret.merge(&self.departed.ret());
         self.close().await;
-        let outages = std::mem::take(&mut *self.outages.lock().unwrap_or_else(PoisonError::into_inner));
+        let outages = self.outages.take();
         (ret, outages)
     }
 
@@ -262,28 +263,13 @@ impl Driver {
             _ => how,
         };
         drop(process);
-        let known = |outage: &Outage| {
-            outage.node == node && outage.state == Standstill::Down && outage.until_ns == u64::MAX
-        };
-        let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
-        if !outages.iter().any(known) {
-            let state = Standstill::Down;
-            outages.push(Outage { node, from_ns, until_ns: u64::MAX, state, unplanned: Some(how) });
-        }
+        self.outages.died(node, from_ns, how);
     }
 
-    /// Notes the beginning of an outage by a fault.
-    fn out(&self, node: NodeId, from_ns: u64, state: Standstill) {
-        let outage = Outage { node, from_ns, until_ns: u64::MAX, state, unplanned: None };
-        self.outages.lock().unwrap_or_else(PoisonError::into_inner).push(outage);
-    }
-
-    /// Notes the end of a node's last outage by a fault.
-    fn back(&self, node: NodeId, until_ns: u64, state: Standstill) {
-        let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = outages.iter_mut().rev().find(|outage| outage.node == node && outage.state == state);
-        if let Some(outage) = last {
-            outage.until_ns = until_ns;
+    /// Takes in what a node that is down had not told; where that is lost, nobody knows what it did last.
+    fn hear_last_words(&self, node: NodeId) {
+        if let Err(reason) = self.departed.hear(&self.reception, node) {
+            self.outages.doubt(node, format!("its last words are lost: {reason}"));
         }
     }
 
@@ -310,7 +296,7 @@ impl Driver {
         let from_ns = self.reception.clock.now_ns();
         let process = self.process(node)?.lock().await;
         process.pause().await.map_err(|error| error.to_string())?;
-        self.out(node, from_ns, Standstill::Paused);
+        self.outages.begin(node, from_ns, Standstill::Paused);
         drop(process);
         self.drain(node).await;
         Ok(())
@@ -318,12 +304,12 @@ impl Driver {
 
     async fn resume_one(&self, node: NodeId) -> Result<(), String> {
         self.process(node)?.lock().await.resume();
-        self.back(node, self.reception.clock.now_ns(), Standstill::Paused);
+        self.outages.end(node, self.reception.clock.now_ns(), Standstill::Paused);
         Ok(())
     }
 
     async fn stall_one(&self, node: NodeId, for_ns: u64) -> Result<(), String> {
-        self.out(node, self.reception.clock.now_ns(), Standstill::Paused);
+        self.outages.begin(node, self.reception.clock.now_ns(), Standstill::Paused);
         self.reception.tell_one(node, ToNode::Stall { for_ns }).await;
         // It cannot say that it stands still.
         sleep(POLL).await;
@@ -343,9 +329,9 @@ impl Driver {
             _ => None,
         });
         let at_ns = timeout(GOODBYE, buried).await.map_err(|_| "its connections stay open".to_owned())?;
-        self.back(node, at_ns, Standstill::Paused);
-        self.out(node, at_ns, Standstill::Down);
-        self.departed.hear(&self.reception, node);
+        self.outages.end(node, at_ns, Standstill::Paused);
+        self.outages.begin(node, at_ns, Standstill::Down);
+        self.hear_last_words(node);
         self.reception.send_elsewhere(node).await;
         Ok(())
     }
@@ -372,7 +358,7 @@ impl Driver {
         {
             self.reception.tell_one(other, ToNode::View(view.clone())).await;
         }
-        self.back(node, from_ns, Standstill::Down);
+        self.outages.end(node, from_ns, Standstill::Down);
         Ok(())
     }
 
@@ -416,7 +402,7 @@ impl Nodes for Driver {
     }
 
     fn goes_on(&self, node: NodeId) {
-        self.back(node, self.reception.clock.now_ns(), Standstill::Paused);
+        self.outages.end(node, self.reception.clock.now_ns(), Standstill::Paused);
     }
 
     fn kill(&self, node: NodeId) -> BoxFuture<'_, Result<(), String>> {

@@ -16,6 +16,7 @@ mod elsewhere;
 mod connection;
 mod told;
 mod departed;
+mod outages;
 mod account;
 mod driver;
 mod node;

@@ -390,8 +390,8 @@ async fn what_a_killed_node_had_done_and_not_told_is_in_its_last_words_and_count
     door.dead(0).await;
     let deserted = door.reception.seats.until(|seats| seats[0].is_deserted().then_some(()));
     timeout(PATIENCE, deserted).await.unwrap();
-    departed.hear(&door.reception, NodeId(0));
-    departed.hear(&door.reception, NodeId(0));
+    departed.hear(&door.reception, NodeId(0)).unwrap();
+    departed.hear(&door.reception, NodeId(0)).unwrap();
     assert_eq!(door.stage.recorder.take(), [&told[..], &untold].concat());
     let ret = departed.ret();
     assert_eq!((ret.bystander.count(), ret.spent), (1, spent(5)));

@@ -13,9 +13,9 @@ const NEAR: f64 = 0.8;
 /// What a contender cannot get beyond, however good it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ceiling {
-    /// The plan's hottest resource: its level ÷ its holds.
+    /// The plan: the level ÷ the holds of its hottest resource, or what a lock that costs nothing carries of it.
     Workload,
-    /// The bench: what the best control carries on this machine.
+    /// The bench: what a control that keeps nobody waiting carries on this machine.
     Bench,
 }
 
@@ -39,6 +39,8 @@ pub struct Carried {
     pub role: Role,
     /// Tasks per second, of each block in which the probes lie on both sides of the limit.
     pub blocks: Vec<(u32, f64)>,
+    /// The highest rate that was carried, where none beyond it was tried: of a ceiling that is far above everybody.
+    pub at_least: Option<f64>,
     /// The ceiling that it is near to; its capacity is not its own then, and is not ranked.
     pub limited: Option<Ceiling>,
     /// The rate at which the hottest resource of its plan would be busy all the time; `None`: nothing is ever held.
@@ -60,19 +62,32 @@ impl Carried {
         let n = self.blocks.len() as f64;
         (n > 0.0).then(|| (self.blocks.iter().map(|(_, rate)| rate.ln()).sum::<f64>() / n).exp())
     }
+
+    /// What it carries, or more.
+    fn carries(&self) -> Option<f64> {
+        self.per_s().or(self.at_least)
+    }
 }
 
 /// What each carries whose runs of a batch are given; those without a probe are left out. Probes that are invalid do not count.
 #[must_use]
 pub fn carried(level: &ServiceLevel, cores: u32, rows: &[&[RunRecord]]) -> Vec<Carried> {
     let mut all: Vec<Carried> = rows.iter().filter_map(|row| one(level, cores, row)).collect();
-    let bench =
-        all.iter().filter(|one| one.role == Role::Control).filter_map(Carried::per_s).reduce(f64::max);
+    // Whose programmed delay is measured lets everybody in; any other control keeps apart what belongs apart.
+    let lets_in = |name: &str| {
+        let runs = || rows.iter().flat_map(|row| row.iter()).filter(|run| run.contender == name);
+        runs().any(|run| run.programmed_delay_ns.is_some())
+    };
+    let best = |bench: bool| {
+        let controls = all.iter().filter(|one| one.role == Role::Control);
+        controls.filter(|one| lets_in(&one.contender) == bench).filter_map(Carried::carries).reduce(f64::max)
+    };
+    let (bench, free) = (best(true), best(false));
     for one in &mut all {
         let near = |ceiling: Option<f64>| {
             one.per_s().zip(ceiling).is_some_and(|(rate, ceiling)| rate > NEAR * ceiling)
         };
-        one.limited = if near(one.workload_per_s) {
+        one.limited = if near(one.workload_per_s) || one.role == Role::Contender && near(free) {
             Some(Ceiling::Workload)
         } else if one.role == Role::Contender && near(bench) {
             Some(Ceiling::Bench)
@@ -96,10 +111,15 @@ fn one(level: &ServiceLevel, cores: u32, row: &[RunRecord]) -> Option<Carried> {
     };
     let met = valid().filter(|(run, probe)| missed(level, run, probe).is_none());
     let highest = met.max_by(|(_, a), (_, b)| a.rate_per_s.total_cmp(&b.rate_per_s));
+    let highest_missed = || {
+        valid().filter(|(run, probe)| missed(level, run, probe).is_some()).map(|(_, probe)| probe.rate_per_s)
+    };
+    let at_least = highest.map(|(_, probe)| probe.rate_per_s);
     Some(Carried {
         contender: first.contender.clone(),
         role: first.role,
         blocks: numbers.into_iter().filter_map(of_block).collect(),
+        at_least: at_least.filter(|rate| highest_missed().all(|missed| missed < *rate)),
         limited: None,
         workload_per_s: highest
             .filter(|(_, probe)| probe.busiest > 0.0)

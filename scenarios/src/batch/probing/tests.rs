@@ -1,3 +1,4 @@
+use harness::record::capacity::Ceiling;
 use harness::record::difference::Ratio;
 use harness::record::{
     Awareness, Elsewhere, FaultFacts, Histogram, Latency, OnTime, Peak, Probe, SCHEMA_VERSION, Survives,
@@ -130,6 +131,8 @@ fn probing(blocks: u32, seed: u64) -> Probing {
         names: vec!["servers"],
         probed: vec![true],
         compared: vec![true],
+        proves: vec![false],
+        hurried: false,
         level: ServiceLevel::default(),
         start_per_s: 300.0,
         blocks,
@@ -198,6 +201,71 @@ fn every_block_ends_with_a_run_at_half_the_least_capacity() {
     assert_eq!(runs.len(), 3);
     let probing_rate = estimate.ratio() / 2.0;
     assert!((400.0..500.0).contains(&probing_rate), "{probing_rate}");
+}
+
+/// A search among `servers` and the controls that could be ceilings, each with a server of its own; everybody's runs.
+fn beside_ceilings(hurried: bool, service_s: [f64; 3]) -> Vec<RunRecord> {
+    let probing = Probing {
+        names: vec!["servers", "noop", "local-mutex"],
+        probed: vec![true; 3],
+        compared: vec![true, false, false],
+        proves: vec![false, true, false],
+        hurried,
+        ..probing(3, 7)
+    };
+    let (mut rng, mut records) = (ChaCha8Rng::seed_from_u64(7), Vec::new());
+    while let Some(turn) = probing.next(&records, &[]) {
+        let (At::Probe { rate, .. } | At::Rate(rate)) = turn.at else { unreachable!("{turn:?}") };
+        let servers = Servers { count: 1, service_s: service_s[turn.contender] };
+        let mut run = record(&turn, records.len() as u32, &servers.waits(rate, 4.0, &mut rng));
+        run.contender = probing.names[turn.contender].to_owned();
+        if turn.contender > 0 {
+            run.role = Role::Control;
+        }
+        run.programmed_delay_ns = (run.contender == "noop").then_some(0);
+        records.push(run);
+    }
+    records
+}
+
+fn of(records: &[RunRecord], name: &str) -> Vec<RunRecord> {
+    records.iter().filter(|run| run.contender == name).cloned().collect()
+}
+
+#[test]
+fn where_time_is_short_ceilings_are_told_as_far_as_anybody_comes_near_and_run_once() {
+    let service_s = [0.002, 0.000_02, 0.000_2];
+    let [whole, hurried] = [false, true].map(|hurried| beside_ceilings(hurried, service_s));
+    let counts = |records: &[RunRecord], name: &str| {
+        let own = of(records, name);
+        let probes = own.iter().filter(|run| run.probe.is_some()).count();
+        (probes, own.len() - probes)
+    };
+    assert_eq!(counts(&whole, "noop").1, 3);
+    assert_eq!(counts(&whole, "local-mutex").1, 3);
+    assert_eq!(counts(&hurried, "noop").1, 3, "a block without it proves nothing");
+    assert_eq!(counts(&hurried, "local-mutex").1, 1);
+    assert!(counts(&hurried, "noop").0 + 4 <= counts(&whole, "noop").0, "{:?}", counts(&hurried, "noop"));
+    let level = ServiceLevel::default();
+    let noop = &carried(&level, 1, &[&of(&hurried, "noop")])[0];
+    let servers = &carried(&level, 1, &[&of(&hurried, "servers")])[0];
+    assert!(noop.per_s().is_none() && noop.at_least >= servers.per_s().map(|rate| 1.9 * rate), "{noop:?}");
+    let noop = &carried(&level, 1, &[&of(&whole, "noop")])[0];
+    assert!(noop.per_s() > Some(10_000.0) && noop.at_least.is_none(), "{noop:?}");
+}
+
+#[test]
+fn whoever_carries_as_much_as_a_lock_that_costs_nothing_ends_at_the_workload() {
+    let limited = |service_s: [f64; 3]| {
+        let records = beside_ceilings(true, service_s);
+        let rows = ["servers", "noop", "local-mutex"].map(|name| of(&records, name));
+        let all = carried(&ServiceLevel::default(), 1, &rows.each_ref().map(Vec::as_slice));
+        all.iter().map(|one| one.limited).collect::<Vec<_>>()
+    };
+    assert_eq!(limited([0.002, 0.000_02, 0.001_9]), [Some(Ceiling::Workload), None, None]);
+    assert_eq!(limited([0.002, 0.001_9, 0.001_8]), [Some(Ceiling::Workload), None, None], "both");
+    assert_eq!(limited([0.002, 0.001_9, 0.000_5]), [Some(Ceiling::Bench), None, None]);
+    assert_eq!(limited([0.002, 0.000_02, 0.000_5]), [None; 3]);
 }
 
 #[test]

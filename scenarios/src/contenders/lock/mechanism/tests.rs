@@ -3,12 +3,10 @@
 use std::collections::HashSet;
 
 use harness::model::{Arrival, Holder, PlanSettings, Resource, ResourceKind, StepTree, TaskId};
-use harness::secret::Secret;
 use lock_backends::{Grant, LockSession, Renewal, Variant, backends};
 
 use super::*;
 use crate::contenders::lock::variants::Lock;
-use crate::contenders::setting::Here;
 
 /// Sessions so far, and the owners that asked on them. Static, since a variant opens its backend by a bare function; one test
 /// alone uses it.
@@ -114,17 +112,7 @@ async fn what_is_asked_again_after_a_lost_session_is_asked_by_another_owner() {
     let variant: &'static Variant =
         Box::leak(Box::new(Variant { open: |_| Ok(Box::new(LosesSessions)), ..*like }));
     let (plan, clock) = (one_task(), Clock::real().unwrap());
-    let setting = Setting {
-        here: Here::all(&plan),
-        plan,
-        clock: clock.clone(),
-        endpoint: None,
-        detect: Duration::from_secs(60),
-        noop_delay: Duration::ZERO,
-        run_seed: 5,
-        ring_secret: Secret::fresh(),
-        logs: None,
-    };
+    let setting = Setting { detect: Duration::from_secs(60), ..Setting::alone(plan, clock.clone()) };
     let mechanism = LockMechanism::connect(Arc::new(Lock(variant)), &setting).await.unwrap();
     let deadline_ns = clock.now_ns() + 60_000_000_000;
     let step = StepRef { task: TaskId(0), step: 0 };
