@@ -66,7 +66,7 @@ fn what_the_budget_does_not_hold_is_left_out_and_said_and_the_rest_is_answered()
     // 5: something was not measured, so that nobody passes. 4: a busy machine makes a run INVALID.
     assert!(matches!(output.status.code(), Some(4 | 5)), "{}", said(&output));
     let told = said(&output);
-    assert!(told.contains("left out: capacity: the budget leaves 6 s for it"), "{told}");
+    assert!(told.contains("left out: capacity: the budget leaves "), "{told}");
     assert!(told.contains("left out: holder-kill"), "{told}");
     let review = fs::read_dir(folder.path().join("out")).unwrap().next().unwrap().unwrap().path();
     assert!(review.file_name().unwrap().to_str().unwrap().starts_with("ours-review-"));

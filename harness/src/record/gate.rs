@@ -301,8 +301,12 @@ impl Asked<'_> {
         match self.threshold.limit {
             Limit::AtMost(limit) | Limit::AtLeast(limit) => {
                 let unit = self.threshold.metric.unit;
-                let [mid, low, high] = [ratio.ratio(), low, high].map(|of| unit.show(of * limit));
-                format!("{at_least}{mid} ({low} to {high})")
+                let [mid, shown_low, shown_high] = [ratio.ratio(), low, high].map(|of| unit.show(of * limit));
+                // Two blocks that are far apart have an interval that is no figure any more.
+                match high < 10.0 * ratio.ratio() {
+                    true => format!("{at_least}{mid} ({shown_low} to {shown_high})"),
+                    false => format!("{at_least}{mid} ({} blocks)", ratio.blocks()),
+                }
             }
             Limit::Within { .. } => {
                 let [mid, low, high] = [ratio.ratio(), low, high].map(|of| Unit::Count.show(of));

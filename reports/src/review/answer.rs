@@ -178,6 +178,12 @@ fn met_too_few(run: &RunRecord) -> Option<String> {
         return None;
     }
     let lasted = |fault: &FaultRecord| Some(fault.until_ns?.saturating_sub(fault.from_ns?));
+    // What was broken is its node, with all else that was inside there: whoever overlapped with any of it was let in beside it.
+    let beside =
+        run.verdicts.iter().find(|answer| answer.check == "exclusion").map_or(0, |answer| answer.violations);
+    if beside >= LEAST as u64 {
+        return None;
+    }
     let meanwhile =
         aimed().filter(|fault| fault.freed_ns.is_some() && fault.freed_ns < lasted(fault)).count();
     let after = aimed().filter(|fault| fault.freed_ns.is_some()).count() - meanwhile;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use harness::record::capacity::{carried, excess_p99_ns, missed};
+use harness::record::capacity::{MAY_BE_LATE, Missed, carried, excess_p99_ns, missed};
 use harness::record::{Role, RunRecord, ServiceLevel, Skipped};
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -13,13 +13,16 @@ use harness::model::splitmix;
 
 use super::budget::Budget;
 use super::order::{At, Order, Turn, has_failed, next_of_block, orders};
-use super::search::{MOST_PROBES, NEAR, NEAR_A_CEILING, Seen, around, climb, sides};
+use super::search::{MOST_PROBES, NEAR, NEAR_A_CEILING, Seen, around, beyond, climb, sides};
 
 /// The part of the least capacity at which latencies are compared: all carry that with ease.
 const HEALTHY: f64 = 0.5;
 
 /// The part of the limit below which the 99th percentile of a rate that was met easily lies.
 const EASILY: f64 = 0.1;
+
+/// The part of all tasks, as times of what may be, up to which being late is a narrow miss.
+const NARROWLY: f64 = 2.0;
 
 /// So many times what nobody carries is far above what a ceiling holds back.
 const FAR_ABOVE: f64 = 2.0;
@@ -113,20 +116,21 @@ impl Probing {
         let own = done.iter().filter(|run| run.contender == self.names[contender] && run.block == block);
         let seen = own.filter(|run| run.invalid.is_empty()).filter_map(|run| {
             let probe = run.probe?;
+            let missed = missed(&self.level, run, &probe);
             Some(Seen {
                 rate: probe.rate_per_s,
-                met: missed(&self.level, run, &probe).is_none(),
+                met: missed.is_none(),
                 easily: excess_p99_ns(run, &probe) < EASILY * self.level.excess_ns as f64,
+                narrowly: matches!(missed, Some(Missed::Late(part)) if part < NARROWLY * MAY_BE_LATE),
             })
         });
         seen.collect()
     }
 
-    /// Whether a ceiling carries far more than anybody who is compared; not before each of them has missed a rate.
+    /// Whether a ceiling carries far more than anybody who is compared has missed so far, or than the next step of who has missed nothing.
     fn is_far_above(&self, ceiling: &[Seen], done: &[RunRecord]) -> bool {
         let compared = (0..self.names.len()).filter(|place| self.compared[*place]);
-        let missed: Option<Vec<f64>> = compared.map(|place| sides(&self.seen(place, 1, done)).1).collect();
-        let most = missed.and_then(|missed| missed.into_iter().reduce(f64::max));
+        let most = compared.filter_map(|place| beyond(&self.seen(place, 1, done))).reduce(f64::max);
         sides(ceiling).0.zip(most).is_some_and(|(carried, most)| carried >= FAR_ABOVE * most)
     }
 

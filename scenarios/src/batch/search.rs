@@ -33,19 +33,22 @@ pub(super) struct Seen {
     pub(super) met: bool,
     /// Whether it was met with so much to spare that the limit is far away.
     pub(super) easily: bool,
+    /// Whether it was missed by so little that the next probe may meet it.
+    pub(super) narrowly: bool,
 }
 
 /// The search of the first block: up by half, and by two such steps at once from a rate that was met easily, until one is missed
 /// (down, where none is met), then half-way between the two, until they are as near as asked. A miss that only one probe has seen may be a hiccup of the machine: the rate that ends the
-/// search is probed twice. `None`: it is over.
+/// search is probed twice, and a narrow miss at once, since all that lies below it would be searched in vain. `None`: it is over.
 pub(super) fn climb(seen: &[Seen], start: f64, near: f64) -> Option<f64> {
     if seen.is_empty() {
         return Some(start);
     }
     let next = match sides(seen) {
-        (None, Some(high)) => high / STEP,
+        (None, Some(high)) if !narrowly(seen, high) || count(seen, high) > 1 => high / STEP,
         (Some(low), None) if easily(seen, low) => low * STEP * STEP,
         (Some(low), None) => low * STEP,
+        (_, Some(high)) if narrowly(seen, high) && count(seen, high) < 2 => high,
         (Some(low), Some(high)) if high / low > near => (low * high).sqrt(),
         (Some(_), Some(high)) if count(seen, high) < 2 => high,
         _ => return None,
@@ -73,8 +76,18 @@ pub(super) fn sides(seen: &[Seen]) -> (Option<f64>, Option<f64>) {
     (low, high)
 }
 
+/// The lowest rate that is not known to be met; `None` before the first probe.
+pub(super) fn beyond(seen: &[Seen]) -> Option<f64> {
+    let (low, high) = sides(seen);
+    high.or(low.map(|low| low * STEP * STEP))
+}
+
 fn easily(seen: &[Seen], rate: f64) -> bool {
     seen.iter().any(|probe| probe.rate == rate && probe.met && probe.easily)
+}
+
+fn narrowly(seen: &[Seen], rate: f64) -> bool {
+    seen.iter().any(|probe| probe.rate == rate && probe.narrowly)
 }
 
 fn count(seen: &[Seen], rate: f64) -> usize {

@@ -174,6 +174,7 @@ impl Matrix {
             directory,
             seed: matrix.seed,
             budget: None,
+            whole: None,
             if_failed: IfFailed::GoOn,
             parts,
         };

@@ -305,7 +305,8 @@ impl Peers {
         };
         let parts = peers.questions.iter().map(part).collect::<anyhow::Result<Vec<_>>>()?;
         let (seed, if_failed) = (peers.seed, IfFailed::GoOn);
-        let several = Several { noun: "question", directory, seed, budget: None, if_failed, parts };
+        let several =
+            Several { noun: "question", directory, seed, budget: None, whole: None, if_failed, parts };
         let told = |directory: &Path| {
             let done = reports::Peers::load(directory)?;
             Ok(Told { text: done.terminal(), exit_code: Conclusion::gravest_exit(done.exit_codes()) })

@@ -17,7 +17,7 @@ use crate::catalog;
 use crate::contenders::Contender;
 use crate::progress::Display;
 use crate::requirements::{PHASES, Requirements};
-use crate::spec::{AROUND_A_RUN_S, Scenario};
+use crate::spec::Scenario;
 
 /// Put one workload to everything that a choice needs, and set what is required beside what each candidate does.
 #[derive(Debug, Args)]
@@ -60,6 +60,10 @@ Exit codes: 0 somebody meets everything, 1 nobody does, 5 that cannot be told or
 /// Blocks under plain load: at least, so that there is an interval; at most, where more would tell little.
 const BLOCKS: std::ops::RangeInclusive<u32> = 3..=10;
 
+/// Blocks under plain load, and how long one is at least: twice as many of half the length tell more than twice as much.
+const LOAD_BLOCKS: std::ops::RangeInclusive<u32> = 6..=10;
+const LOAD_S: f64 = 3.0;
+
 /// Windows of a search of capacities: the shortest, what of one is warm-up at most, and how much longer than foreseen it may take.
 const PROBE_S: f64 = 1.5;
 const WARM_UP: f64 = 0.2;
@@ -75,6 +79,10 @@ const DETECT_MS: f64 = 2_000.0;
 const FAULTS: f64 = 5.0;
 const EVERY_S: f64 = 1.0;
 const BEYOND: f64 = 1.5;
+
+/// Of a run beside its window and its warm-up, and beside its window where something is broken and drains, about.
+const AROUND_S: f64 = 1.0;
+const AROUND_BROKEN_S: f64 = 3.0;
 
 /// A run in which something is broken is so long at least.
 const LEAST_S: f64 = 15.0;
@@ -208,12 +216,16 @@ impl Review {
                 },
             })
         };
-        let parts = review.phases.iter().map(part).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut parts = review.phases.iter().map(part).collect::<anyhow::Result<Vec<_>>>()?;
+        // Last, since of a search alone more time makes more: it has what the others left.
+        parts.sort_by_key(|part| part.aim.capacity);
         let several = Several {
             noun: "phase",
             directory,
             seed: review.seed,
             budget: None,
+            // Of one that is taken up again nobody knows what is left.
+            whole: self.resume.is_none().then(|| Duration::from_secs_f64(review.budget_s)),
             if_failed: IfFailed::Stop,
             parts,
         };
@@ -242,9 +254,26 @@ impl<'a> Planned<'a> {
         self.batch.contenders.iter().filter(proves).map(|contender| contender.name).collect()
     }
 
-    /// Seconds of one block under plain load.
-    fn block_s(&self) -> f64 {
-        self.proving().len() as f64 * self.batch.scenario.spec.takes_s()
+    /// Seconds of one block under plain load, with runs of so long windows.
+    fn block_s(&self, window_s: f64) -> f64 {
+        self.proving().len() as f64 * (window_s + self.batch.scenario.spec.warm_up_s + AROUND_S)
+    }
+
+    /// The shortest and the longest window of a run under plain load; a burst has but one.
+    fn load_windows_s(&self) -> (f64, f64) {
+        let spec = &self.batch.scenario.spec;
+        let own_s = spec.duration_s.unwrap_or(spec.deadline_ms / 1e3);
+        (if spec.duration_s.is_some() { own_s.min(LOAD_S) } else { own_s }, own_s)
+    }
+
+    /// Blocks and windows under plain load in so many seconds.
+    fn load(&self, given_s: f64) -> (u32, f64) {
+        let (short_s, own_s) = self.load_windows_s();
+        let fit = (given_s / self.block_s(short_s)).round() as u32;
+        let blocks = fit.clamp(*LOAD_BLOCKS.start(), *LOAD_BLOCKS.end());
+        let of_a_run_s = given_s / f64::from(blocks) / self.proving().len() as f64;
+        let around_s = self.block_s(0.0) / self.proving().len() as f64;
+        (blocks, (of_a_run_s - around_s).clamp(short_s, own_s))
     }
 
     /// Seconds of a search of capacities with intervals, by probes of so long windows and so many tasks at least.
@@ -280,17 +309,17 @@ impl<'a> Planned<'a> {
     /// Seconds that a phase takes at least; why, of one that cannot run.
     fn least_s(&self, phase: &str) -> Result<f64, String> {
         match phase {
-            "load" => Ok(f64::from(*BLOCKS.start()) * self.block_s()),
+            "load" => Ok(f64::from(*LOAD_BLOCKS.start()) * self.block_s(self.load_windows_s().0)),
             "capacity" => Ok(self.search_s(PROBE_S, self.tasks(0.0))),
             "server-kill" if self.batch.contenders.iter().all(|contender| contender.server.is_none()) => {
                 Err("no candidate has a server".to_owned())
             }
-            fault => Ok(self.proving().len() as f64 * (self.broken(fault).duration_s + AROUND_A_RUN_S)),
+            fault => Ok(self.proving().len() as f64 * (self.broken(fault).duration_s + AROUND_BROKEN_S)),
         }
     }
 
     /// Seconds of each of [`PHASES`]; why, of one that is left out. What something is required of has the first choice. What
-    /// is left over goes to plain load, as far as more blocks tell more, and to capacities, half and half.
+    /// is left over goes to plain load, as far as more tells more, and to capacities, half and half.
     fn shares(&self, budget_s: f64, required: &[&str]) -> Vec<Result<f64, String>> {
         let mut left_s = budget_s;
         let mut shares: Vec<_> = PHASES.iter().map(|(name, _)| self.least_s(name)).collect();
@@ -310,10 +339,10 @@ impl<'a> Planned<'a> {
         }
         let [load, capacity, ..] = &mut shares[..] else { return shares };
         if let Ok(given_s) = load {
-            let blocks =
-                f64::from(BLOCKS.end() - BLOCKS.start()).min((left_s / 2.0 / self.block_s()).floor());
-            *given_s += blocks * self.block_s();
-            left_s -= blocks * self.block_s();
+            let most_s = f64::from(*LOAD_BLOCKS.end()) * self.block_s(self.load_windows_s().1);
+            let more_s = (left_s / 2.0).min(most_s - *given_s).max(0.0);
+            *given_s += more_s;
+            left_s -= more_s;
         }
         if let Ok(given_s) = capacity {
             *given_s += left_s;
@@ -328,8 +357,12 @@ impl<'a> Planned<'a> {
         let proving = set("contenders", format!("{:?}", self.proving()));
         match phase {
             "load" => {
-                let blocks = (given_s / self.block_s()).round();
-                vec![plain, proving, set("blocks", blocks.to_string())]
+                let (blocks, window_s) = self.load(given_s);
+                let mut settings = vec![plain, proving, set("blocks", blocks.to_string())];
+                if self.batch.scenario.spec.duration_s.is_some() {
+                    settings.push(set("duration_s", format!("{window_s:.1}")));
+                }
+                settings
             }
             "capacity" => {
                 let window_s = self.window_s(given_s);

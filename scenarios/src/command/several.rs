@@ -23,6 +23,8 @@ pub(super) struct Several<'a> {
     pub(super) seed: u64,
     /// How long all may take, about, shared out among those that are left; `None`: each as its aim says.
     pub(super) budget: Option<Duration>,
+    /// Where each has its own: how long all may take, so that one with a budget may have more, if those before it took less.
+    pub(super) whole: Option<Duration>,
     pub(super) if_failed: IfFailed,
     pub(super) parts: Vec<Part>,
 }
@@ -63,7 +65,7 @@ impl Several<'_> {
         display: &Display,
         told: impl Fn(&Path) -> anyhow::Result<Told>,
     ) -> anyhow::Result<u8> {
-        let Self { noun, directory, seed, budget, if_failed, parts } = self;
+        let Self { noun, directory, seed, budget, whole, if_failed, parts } = self;
         let all = parts.len();
         let left: Vec<Part> = parts.into_iter().filter(|part| !is_done(&part.folder)).collect();
         let takes_s =
@@ -77,7 +79,7 @@ impl Several<'_> {
         for (place, part) in left.into_iter().enumerate() {
             let of_part = match budget {
                 Some(all) => Aim { budget: Some(share(all, spent(), count - place)), ..part.aim },
-                None => part.aim,
+                None => Aim { budget: part.aim.budget.map(|own| at_least(own, whole, spent())), ..part.aim },
             };
             display.then(match budget {
                 Some(budget) => {
@@ -143,6 +145,11 @@ fn share(budget: Duration, spent: Duration, left: usize) -> Duration {
     budget.saturating_sub(spent) / left.max(1) as u32
 }
 
+/// Its own time, or what is left of the whole, where that is more.
+fn at_least(own: Duration, whole: Option<Duration>, spent: Duration) -> Duration {
+    own.max(whole.unwrap_or_default().saturating_sub(spent))
+}
+
 /// How long those behind a place take, about: as much more or less than they should as those before it; and where nobody knows how
 /// long they should, each as long as those.
 fn beyond(takes_s: &[Option<f64>], place: usize, spent_s: f64) -> Option<f64> {
@@ -164,6 +171,14 @@ fn is_done(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_has_what_those_before_it_left_and_never_less_than_its_own() {
+        let s = Duration::from_secs;
+        assert_eq!(at_least(s(100), Some(s(1_000)), s(700)), s(300));
+        assert_eq!(at_least(s(100), Some(s(1_000)), s(950)), s(100));
+        assert_eq!(at_least(s(100), None, s(7)), s(100));
+    }
 
     #[test]
     fn time_left_follows_what_those_before_took_beside_what_they_should() {

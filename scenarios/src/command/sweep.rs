@@ -111,6 +111,7 @@ impl BatchArgs {
             directory,
             seed: sweep.seed,
             budget: aim.budget,
+            whole: None,
             if_failed: IfFailed::Stop,
             parts: parts.collect(),
         };

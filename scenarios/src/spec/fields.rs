@@ -134,7 +134,7 @@ pub struct ScenarioSpec {
 }
 
 /// Of a run beside its window: servers start, connections open, the last tasks end.
-pub const AROUND_A_RUN_S: f64 = 5.0;
+const AROUND_A_RUN_S: f64 = 5.0;
 
 impl ScenarioSpec {
     /// How long a run takes, about, with what is around it.

@@ -33,7 +33,7 @@ pub use self::arrivals::{ArrivalsSpec, ShapeWord};
 pub use self::error::{SpecError, Wrong, did_you_mean};
 pub use self::expect::{Class, ExpectSpec, Foretold};
 pub use self::faults::{FaultSpec, VerbSpec};
-pub use self::fields::{AROUND_A_RUN_S, ScenarioSpec};
+pub use self::fields::ScenarioSpec;
 pub use self::grid::{Grid, named};
 pub use self::known::KnownSpec;
 pub use self::level::LevelSpec;

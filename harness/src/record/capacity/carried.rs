@@ -87,9 +87,10 @@ pub fn carried(level: &ServiceLevel, cores: u32, rows: &[&[RunRecord]]) -> Vec<C
         let near = |ceiling: Option<f64>| {
             one.per_s().zip(ceiling).is_some_and(|(rate, ceiling)| rate > NEAR * ceiling)
         };
-        one.limited = if near(one.workload_per_s) || one.role == Role::Contender && near(free) {
+        let compared = one.role == Role::Contender;
+        one.limited = if near(one.workload_per_s) && !lets_in(&one.contender) || compared && near(free) {
             Some(Ceiling::Workload)
-        } else if one.role == Role::Contender && near(bench) {
+        } else if compared && near(bench) {
             Some(Ceiling::Bench)
         } else {
             None
