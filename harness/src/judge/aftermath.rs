@@ -233,12 +233,18 @@ struct Hit<'a> {
     regressed: bool,
     /// Its write was refused.
     rejected: bool,
-    /// From the fault to the next entry of its slot.
+    /// From the fault to the next entry of its slot, by somebody who had waited for it.
     freed_ns: Option<u64>,
+    /// Who has asked for its resource since the fault, and when; `None` once somebody has entered.
+    asked: Option<Vec<(StepRef, u64)>>,
     /// A later token has entered.
     later: bool,
     stage: Stage,
 }
+
+/// The part of the time since the fault for which whoever enters must have waited: who came later and was let in soon found a key
+/// that had been free for nobody knows how long.
+const WAITED: u64 = 5;
 
 /// How far a section that was hit has come.
 #[derive(PartialEq, Eq)]
@@ -253,7 +259,17 @@ impl<'a> Hit<'a> {
     fn new(facts: &'a Facts, section: &'a Section) -> Self {
         let resource = facts.plan.step(section.step).resource;
         let (regressed, rejected, later, stage) = (false, false, false, Stage::Inside);
-        Self { facts, section, resource, regressed, rejected, freed_ns: None, later, stage }
+        Self {
+            facts,
+            section,
+            resource,
+            regressed,
+            rejected,
+            freed_ns: None,
+            asked: Some(Vec::new()),
+            later,
+            stage,
+        }
     }
 
     /// An event from the fault on.
@@ -265,8 +281,19 @@ impl<'a> Hit<'a> {
             return;
         }
         match &event.what {
+            What::Invoked => {
+                if let Some(asked) = &mut self.asked {
+                    asked.push((step, event.at_ns));
+                }
+            }
             What::Entered { slot, token, .. } if *slot == hit.slot && step != hit.step => {
-                self.freed_ns.get_or_insert(event.at_ns - from_ns);
+                if let Some(asked) = self.asked.take() {
+                    let asked_ns =
+                        asked.iter().find(|(asked, _)| *asked == step).map(|(_, asked_ns)| *asked_ns);
+                    let waited = asked_ns
+                        .is_none_or(|asked_ns| WAITED * (event.at_ns - asked_ns) >= event.at_ns - from_ns);
+                    self.freed_ns = waited.then_some(event.at_ns - from_ns);
+                }
                 self.later |= *token > hit.token;
                 if self.stage == Stage::Left {
                     self.stage = Stage::Followed;

@@ -243,6 +243,18 @@ fn a_refused_write_and_a_leave_without_effect_are_no_regressions() {
 }
 
 #[test]
+fn a_key_that_nobody_asked_for_tells_nothing_of_when_it_was_free() {
+    let freed = |asked_ms: u64| {
+        let asked = (asked_ms, 1, What::Invoked);
+        let killed = [(5, 0, entered(1, 0)), (11, 0, What::Abandoned), asked, (60, 1, entered(2, 0))];
+        hit(FaultVerb::Kill, &killed).freed_ns.map(|ns| ns / MS)
+    };
+    assert_eq!(freed(8), Some(50), "it was waited for all along");
+    assert_eq!(freed(40), Some(50), "it was waited for when it was freed");
+    assert_eq!(freed(59), None);
+}
+
+#[test]
 fn a_killed_holder_s_key_is_free_at_the_next_entry() {
     let killed = [(5, 0, entered(1, 0)), (11, 0, What::Abandoned), (30, 1, entered(2, 0))];
     let record = hit(FaultVerb::Kill, &killed);

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{Connections, Permit, set_up};
+use super::in_time::in_time;
 use super::requests::{Answer, Backend, Failure, HoldServer, Holding};
 use crate::backends::common::{answer_within, exclusive_key, lock, single_key};
 use crate::session::{
@@ -112,8 +113,7 @@ impl Session {
     /// Counts a request, and waits so long for its answer.
     async fn answered<T>(&self, limit: Duration, answer: Answer<'_, T>) -> Result<T, Failure> {
         self.count(1);
-        let late = |_| Err(Failure::Unanswered("no answer in time".to_owned()));
-        timeout(limit, answer).await.unwrap_or_else(late)
+        in_time(limit, answer).await
     }
 
     /// Ends a server process and with it all that it holds or waits for; success is the proof.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::super::requests::{Multiplexed, MuxAction, MuxOp, MuxRet};
-use crate::backends::sql::{Answer, Failure, Wakeups};
+use crate::backends::sql::{Failure, Wakeups, in_time};
 use crate::session::{LockError, Operations, OwnerId, Purpose, ReleaseRet, Token};
 
 /// Operations in one statement; more wait for the next.
@@ -219,7 +219,8 @@ impl LockConnection {
         ControlFlow::Continue(())
     }
 
-    /// Runs a statement over the operations. One alone has a statement of its own, which costs the server half as much.
+    /// Runs a statement over the operations; one given up on its way leaves the connection unusable, so that a timeout is the end of the
+    /// session. One alone has a statement of its own, which costs the server half as much.
     async fn execute(&mut self, ops: &[MuxOp]) -> Result<Vec<MuxRet>, Failure> {
         if let [op] = ops
             && matches!(op.action, MuxAction::Unlock | MuxAction::Try | MuxAction::TryOrShow)
@@ -314,12 +315,6 @@ impl Batch {
         self.ops.push(MuxOp { action, key });
         self.callers.push(caller);
     }
-}
-
-/// A statement given up on its way leaves the connection unusable: a timeout is the end of the session.
-async fn in_time<T>(patience: Duration, answer: Answer<'_, T>) -> Result<T, Failure> {
-    let late = |_| Err(Failure::Unanswered("no answer in time".to_owned()));
-    timeout(patience, answer).await.unwrap_or_else(late)
 }
 
 /// A heartbeat of the task's own, for whom nobody waits.
