@@ -233,7 +233,7 @@ struct Hit<'a> {
     regressed: bool,
     /// Its write was refused.
     rejected: bool,
-    /// From the fault to the next entry of its slot, by somebody who had waited for it.
+    /// From the fault to the next entry of its slot, where it was wanted until then.
     freed_ns: Option<u64>,
     /// Who has asked for its resource since the fault, and when; `None` once somebody has entered.
     asked: Option<Vec<(StepRef, u64)>>,
@@ -242,9 +242,21 @@ struct Hit<'a> {
     stage: Stage,
 }
 
-/// The part of the time since the fault for which whoever enters must have waited: who came later and was let in soon found a key
-/// that had been free for nobody knows how long.
-const WAITED: u64 = 5;
+/// How exactly it must be known when a key was free, as a part of the time since the fault: a fifth.
+const KNOWN: u64 = 5;
+
+/// Whether a key was wanted until somebody entered, so many ns after the fault, and not just found free, for nobody knows how long: he
+/// had waited, or somebody had asked in vain not long before.
+fn was_wanted(asked: &[(StepRef, u64)], entered: StepRef, from_ns: u64, took_ns: u64) -> bool {
+    let of_it = asked.iter().find(|(step, _)| *step == entered);
+    // Before the fault.
+    let Some((_, asked_ns)) = of_it else { return true };
+    let after_ns = |ns: u64| ns - from_ns;
+    let in_vain =
+        asked.iter().filter(|(step, ns)| *step != entered && ns <= asked_ns).map(|(_, ns)| *ns).max();
+    KNOWN * (took_ns - after_ns(*asked_ns)) >= took_ns
+        || in_vain.is_some_and(|ns| KNOWN * (took_ns - after_ns(ns)) <= took_ns)
+}
 
 /// How far a section that was hit has come.
 #[derive(PartialEq, Eq)]
@@ -288,15 +300,18 @@ impl<'a> Hit<'a> {
             }
             What::Entered { slot, token, .. } if *slot == hit.slot && step != hit.step => {
                 if let Some(asked) = self.asked.take() {
-                    let asked_ns =
-                        asked.iter().find(|(asked, _)| *asked == step).map(|(_, asked_ns)| *asked_ns);
-                    let waited = asked_ns
-                        .is_none_or(|asked_ns| WAITED * (event.at_ns - asked_ns) >= event.at_ns - from_ns);
-                    self.freed_ns = waited.then_some(event.at_ns - from_ns);
+                    let took_ns = event.at_ns - from_ns;
+                    self.freed_ns = was_wanted(&asked, step, from_ns, took_ns).then_some(took_ns);
                 }
                 self.later |= *token > hit.token;
                 if self.stage == Stage::Left {
                     self.stage = Stage::Followed;
+                }
+            }
+            // It found another place.
+            What::Entered { .. } => {
+                if let Some(asked) = &mut self.asked {
+                    asked.retain(|(asked, _)| *asked != step);
                 }
             }
             What::Rejected { .. } if step == hit.step => self.rejected = true,

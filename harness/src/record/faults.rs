@@ -95,7 +95,8 @@ pub struct FaultRecord {
     pub regressions: u64,
     /// Of these, how many had their write refused by the agent.
     pub rejections: u64,
-    /// From its beginning to the next entry of a slot that was hit, the longest.
+    /// From its beginning to the next entry of a slot that was hit, the longest; of those that somebody wanted until then, since one that
+    /// nobody asks for may have been free for long.
     pub freed_ns: Option<u64>,
     /// The longest time in which nobody entered anything, from its beginning to the first entry after its end.
     #[serde(default)]

@@ -145,7 +145,9 @@ impl SimulatedLock {
                 }
                 granted
             });
-            let answer = World::wait(asked, self.service.patience_ns()).await;
+            // Who has waited until his deadline is told so, whether or not an answer is still on its way.
+            let patience_ns = self.service.patience_ns().min(deadline_ns - sent_ns);
+            let answer = World::wait(asked, patience_ns).await;
             let (refused, granted) = (answer == Some(None), answer.flatten());
             world.awake(at).await;
             if let Some(sequence) = granted {

@@ -252,6 +252,19 @@ fn a_key_that_nobody_asked_for_tells_nothing_of_when_it_was_free() {
     assert_eq!(freed(8), Some(50), "it was waited for all along");
     assert_eq!(freed(40), Some(50), "it was waited for when it was freed");
     assert_eq!(freed(59), None);
+    let after_another = |in_vain_ms: u64| {
+        let killed = [
+            (5, 0, entered(1, 0)),
+            (11, 0, What::Abandoned),
+            (in_vain_ms, 2, What::Invoked),
+            (in_vain_ms, 2, ended(Outcome::Refused("its owner is down".to_owned()))),
+            (59, 1, What::Invoked),
+            (60, 1, entered(2, 0)),
+        ];
+        hit(FaultVerb::Kill, &killed).freed_ns.map(|ns| ns / MS)
+    };
+    assert_eq!(after_another(52), Some(50), "somebody was told not long before that it is not");
+    assert_eq!(after_another(20), None);
 }
 
 #[test]
