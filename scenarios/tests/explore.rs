@@ -80,14 +80,16 @@ fn known_failures_are_found_by_themselves_and_shrunk_to_ten_tasks_at_most() {
 
 #[test]
 fn a_lease_whose_tokens_are_looked_at_shows_no_failure_under_the_same_faults() {
-    let scenario =
-        scenario("holder-pause", &[("rate_per_s", "5.0"), ("fencing", "true"), ("holder", "\"checks\"")]);
-    for contender in ["sim-lease", "redis-fenced", "redis-queue"] {
-        let exploration = Exploration { scenario: &scenario, double: double(contender).unwrap() };
-        let threads = NonZeroUsize::new(2).unwrap();
-        let walked = walk(1..41, threads, |seed| exploration.violated(&exploration.plan(seed).unwrap()));
-        for (seed, violated) in walked {
-            assert_eq!(violated, [], "{contender}, seed {seed}");
+    for (name, rate) in [("holder-pause", "5.0"), ("vm-lifecycle", "20.0")] {
+        let set = [("rate_per_s", rate), ("duration_s", "20"), ("fencing", "true"), ("holder", "\"checks\"")];
+        let scenario = scenario(name, &set);
+        for contender in ["sim-lease", "redis-fenced", "redis-queue"] {
+            let exploration = Exploration { scenario: &scenario, double: double(contender).unwrap() };
+            let threads = NonZeroUsize::new(2).unwrap();
+            let walked = walk(1..41, threads, |seed| exploration.violated(&exploration.plan(seed).unwrap()));
+            for (seed, violated) in walked {
+                assert_eq!(violated, [], "{name}, {contender}, seed {seed}");
+            }
         }
     }
 }
