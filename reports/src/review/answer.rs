@@ -181,7 +181,7 @@ fn met_too_few(run: &RunRecord) -> Option<String> {
     // What was broken is its node, with all else that was inside there: whoever overlapped with any of it was let in beside it.
     let beside =
         run.verdicts.iter().find(|answer| answer.check == "exclusion").map_or(0, |answer| answer.violations);
-    if beside >= LEAST as u64 {
+    if beside >= LEAST as u64 && aimed().count() >= LEAST {
         return None;
     }
     let meanwhile =

@@ -174,4 +174,5 @@ fn a_check_that_held_while_nobody_came_to_the_key_of_the_holder_proves_nothing()
     assert_eq!(aimed(0, 2, 0), Met::CannotTell);
     assert_eq!(aimed(1, 4, 3), Met::Yes, "others were in at other keys of the same node");
     assert_eq!(aimed(1, 4, 2), Met::CannotTell);
+    assert_eq!(aimed(1, 1, 9), Met::CannotTell, "of two faults, however many overlaps they made");
 }
