@@ -2,14 +2,16 @@
 
 use std::hash::{BuildHasher as _, Hash, Hasher as _};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 
 /// A place is (front, operations linearized ahead of the front, state, optional operations used). One from which no
 /// way leads on need not be visited again, nor one that differs from it only in having used up more.
 #[derive(Debug)]
 pub(super) struct Memo<S> {
     table: HashTable<Slot>,
-    hasher: DefaultHashBuilder,
+    /// The same each time, so that a search takes the same steps, and ends for its budget at the same place or nowhere.
+    hasher: FixedState,
     fronts: Vec<u32>,
     states: Vec<S>,
     /// Bit sets of all places, one after the other: first the words ahead, then the words used.
@@ -30,7 +32,7 @@ impl<S: Clone + Eq + Hash> Memo<S> {
     pub(super) fn new(ahead_words: usize, used_words: usize) -> Self {
         Self {
             table: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            hasher: FixedState::default(),
             fronts: Vec::new(),
             states: Vec::new(),
             words: Vec::new(),
