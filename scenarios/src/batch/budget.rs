@@ -58,10 +58,10 @@ impl Budget {
         PROBES_OF_A_BLOCK * self.compared as f64 + self.runs_of_a_block as f64
     }
 
-    /// What as many blocks take as give an interval, about, in seconds.
-    pub(super) fn least_s(&self, window_s: f64, warm_up_s: f64) -> f64 {
+    /// What so many blocks take, about, in seconds.
+    pub(super) fn blocks_s(&self, blocks: u32, window_s: f64, warm_up_s: f64) -> f64 {
         let (search_s, block_s) = self.takes_s(window_s, warm_up_s);
-        search_s + block_s * f64::from(LEAST_BLOCKS - 1)
+        search_s + block_s * f64::from(blocks - 1)
     }
 
     /// What is to be expected of it, before the first run. How long a server takes to start and where the searches end is not known yet,
@@ -74,7 +74,7 @@ impl Budget {
         let whole = format!(
             "a budget of {given_s:.0} s: the search, which comes first, takes about {search_s:.0} s, each block after it about {block_s:.0} s"
         );
-        let least_s = self.least_s(window_s, warm_up_s);
+        let least_s = self.blocks_s(LEAST_BLOCKS, window_s, warm_up_s);
         match fit {
             fit if fit == self.blocks => format!("{whole}, so that all {fit} should fit"),
             fit if fit >= LEAST_BLOCKS => {
@@ -152,9 +152,9 @@ mod tests {
     #[test]
     fn where_tasks_come_slowly_no_run_is_shorter_than_so_many_of_them_take() {
         let slow = Budget { least_tasks_s: 4.5, ..demo(600) };
-        assert!(slow.least_s(1.5, 0.3) > demo(600).least_s(1.5, 0.3) * 1.5);
+        assert!(slow.blocks_s(LEAST_BLOCKS, 1.5, 0.3) > demo(600).blocks_s(LEAST_BLOCKS, 1.5, 0.3) * 1.5);
         assert!(
-            (slow.least_s(0.5, 0.3) - slow.least_s(1.5, 0.3)).abs() < 1e-6,
+            (slow.blocks_s(LEAST_BLOCKS, 0.5, 0.3) - slow.blocks_s(LEAST_BLOCKS, 1.5, 0.3)).abs() < 1e-6,
             "all last as long as the tasks take"
         );
     }

@@ -39,6 +39,9 @@ pub(super) struct Probing {
     pub(super) proves: Vec<bool>,
     /// Whether time is short: a ceiling is then told as far as anybody comes near to it, and runs in the first block alone.
     pub(super) hurried: bool,
+    /// Whether latencies are compared elsewhere, as in a review: who runs at the common rate does so in the first block alone, and its
+    /// search ends sooner, which leaves more blocks to tell how much capacities stray.
+    pub(super) alone: bool,
     pub(super) level: ServiceLevel,
     /// Where the first search begins.
     pub(super) start_per_s: f64,
@@ -63,7 +66,7 @@ impl Order for Probing {
 impl Probing {
     /// Whether it runs at the common rate in every block.
     fn runs_always(&self, contender: usize) -> bool {
-        !self.hurried || self.compared[contender] || self.proves[contender]
+        !self.alone && (!self.hurried || self.compared[contender] || self.proves[contender])
     }
 
     /// Whoever has had the fewest probes of the block has the next turn; among these it is drawn.
@@ -98,7 +101,7 @@ impl Probing {
         }
         let seen = self.seen(contender, block, done);
         if block == 1 {
-            let near = if self.compared[contender] { NEAR } else { NEAR_A_CEILING };
+            let near = if self.compared[contender] && !self.alone { NEAR } else { NEAR_A_CEILING };
             if self.hurried && !self.compared[contender] && self.is_far_above(&seen, done) {
                 return None;
             }

@@ -163,13 +163,13 @@ impl Batch {
         Some(probing?.within(self.budget?))
     }
 
-    /// Seconds that a search for capacities with intervals takes where time is short, with windows as long as these and so many tasks
-    /// at least in each, about.
+    /// Seconds that so many blocks of a search for capacities alone take where time is short, with windows as long as these and so
+    /// many tasks at least in each, about.
     #[must_use]
-    pub fn search_takes_s(&self, window_s: f64, warm_up_s: f64, least_tasks: u64) -> f64 {
+    pub fn search_takes_s(&self, blocks: u32, window_s: f64, warm_up_s: f64, least_tasks: u64) -> f64 {
         let level = ServiceLevel { least_tasks, ..ServiceLevel::default() };
-        let probing = Probing { hurried: true, ..self.probing(level) };
-        probing.within(Duration::ZERO).least_s(window_s, warm_up_s)
+        let probing = Probing { hurried: true, alone: true, ..self.probing(level) };
+        probing.within(Duration::ZERO).blocks_s(blocks, window_s, warm_up_s)
     }
 
     /// Who runs when; where capacities are looked for, what looks for them too.
@@ -192,6 +192,7 @@ impl Batch {
             compared: self.contenders.iter().map(|contender| contender.role == Role::Contender).collect(),
             proves: self.contenders.iter().map(|contender| contender.proves().is_some()).collect(),
             hurried: self.budget.is_some(),
+            alone: self.latencies_elsewhere,
             level,
             start_per_s: self.scenario.spec.rate_per_s.unwrap_or(100.0),
             blocks: self.scenario.spec.blocks,

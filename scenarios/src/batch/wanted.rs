@@ -44,6 +44,8 @@ pub struct Batch {
     pub looks: Option<Looks>,
     /// What a rate must meet to be carried, where capacities are looked for.
     pub level: Option<ServiceLevel>,
+    /// Whether latencies under a common rate are compared elsewhere, so that capacities are looked for alone.
+    pub latencies_elsewhere: bool,
     /// How long that may take, about: no block begins that would probably end later.
     pub budget: Option<Duration>,
     /// Ends the batch early.

@@ -101,11 +101,14 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
 
 /// What is looked for, beside what every batch tells.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub(super) struct Aim {
     /// How much each contender carries.
     pub(super) capacity: bool,
     /// How long that may take, about.
     pub(super) budget: Option<Duration>,
+    /// Latencies are compared elsewhere.
+    pub(super) latencies_elsewhere: bool,
     /// Every contender takes part twice in each block, to be compared with itself.
     pub(super) twice: bool,
     /// It may end as soon as everything is told.
@@ -323,6 +326,7 @@ impl HowArgs {
             program: std::env::current_exe().context("cannot find the program of lockbench itself")?,
             pinning,
             level,
+            latencies_elsewhere: aim.latencies_elsewhere,
             budget: aim.budget,
             looks: None,
             store: self.store(),

@@ -72,6 +72,10 @@ const LONGER: f64 = 1.1;
 /// Tasks of a probe at least, where the time is too short for as many as the service level wants: five of them may be late.
 const FEW_TASKS: u32 = 500;
 
+/// Blocks of a search that give an interval at all, and those after which one is narrow enough to tell of most requirements.
+const LEAST_CAPACITY_BLOCKS: u32 = 3;
+const CAPACITY_BLOCKS: u32 = 6;
+
 /// Leases where something is broken, at most.
 const DETECT_MS: f64 = 2_000.0;
 
@@ -211,6 +215,7 @@ impl Review {
                 scenario,
                 aim: Aim {
                     capacity: phase.capacity_s.is_some(),
+                    latencies_elsewhere: true,
                     budget: phase.capacity_s.map(Duration::from_secs_f64),
                     ..Aim::default()
                 },
@@ -276,15 +281,19 @@ impl<'a> Planned<'a> {
         (blocks, (of_a_run_s - around_s).clamp(short_s, own_s))
     }
 
-    /// Seconds of a search of capacities with intervals, by probes of so long windows and so many tasks at least.
-    fn search_s(&self, window_s: f64, tasks: u32) -> f64 {
-        LONGER * self.batch.search_takes_s(window_s, self.warm_up_s(window_s), u64::from(tasks))
+    /// Seconds of so many blocks of a search of capacities, by probes of so long windows and so many tasks at least.
+    fn search_s(&self, blocks: u32, window_s: f64, tasks: u32) -> f64 {
+        LONGER * self.batch.search_takes_s(blocks, window_s, self.warm_up_s(window_s), u64::from(tasks))
     }
 
     /// The tasks of a probe at least that a search can have in that time.
     fn tasks(&self, given_s: f64) -> u32 {
         let wanted = self.batch.scenario.spec.service_level.tasks;
-        if self.search_s(PROBE_S, wanted) <= given_s { wanted } else { wanted.min(FEW_TASKS) }
+        if self.search_s(CAPACITY_BLOCKS, PROBE_S, wanted) <= given_s {
+            wanted
+        } else {
+            wanted.min(FEW_TASKS)
+        }
     }
 
     fn warm_up_s(&self, window_s: f64) -> f64 {
@@ -296,12 +305,16 @@ impl<'a> Planned<'a> {
         let tasks = self.tasks(given_s);
         let own_s = self.batch.scenario.spec.duration_s.unwrap_or(PROBE_S).max(PROBE_S);
         let (mut fits, mut too_long) = (PROBE_S, own_s);
-        if self.search_s(own_s, tasks) <= given_s {
+        if self.search_s(CAPACITY_BLOCKS, own_s, tasks) <= given_s {
             return own_s;
         }
         while too_long - fits > 0.1 {
             let middle = f64::midpoint(fits, too_long);
-            if self.search_s(middle, tasks) <= given_s { fits = middle } else { too_long = middle }
+            if self.search_s(CAPACITY_BLOCKS, middle, tasks) <= given_s {
+                fits = middle
+            } else {
+                too_long = middle
+            }
         }
         (fits * 10.0).floor() / 10.0
     }
@@ -310,7 +323,7 @@ impl<'a> Planned<'a> {
     fn least_s(&self, phase: &str) -> Result<f64, String> {
         match phase {
             "load" => Ok(f64::from(*LOAD_BLOCKS.start()) * self.block_s(self.load_windows_s().0)),
-            "capacity" => Ok(self.search_s(PROBE_S, self.tasks(0.0))),
+            "capacity" => Ok(self.search_s(LEAST_CAPACITY_BLOCKS, PROBE_S, self.tasks(0.0))),
             "server-kill" if self.batch.contenders.iter().all(|contender| contender.server.is_none()) => {
                 Err("no candidate has a server".to_owned())
             }

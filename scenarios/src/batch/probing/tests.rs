@@ -1,4 +1,4 @@
-use harness::record::capacity::Ceiling;
+use harness::record::capacity::{Carried, Ceiling};
 use harness::record::difference::Ratio;
 use harness::record::{
     Awareness, Elsewhere, FaultFacts, Histogram, Latency, OnTime, Peak, Probe, SCHEMA_VERSION, Survives,
@@ -133,6 +133,7 @@ fn probing(blocks: u32, seed: u64) -> Probing {
         compared: vec![true],
         proves: vec![false],
         hurried: false,
+        alone: false,
         level: ServiceLevel::default(),
         start_per_s: 300.0,
         blocks,
@@ -201,6 +202,32 @@ fn every_block_ends_with_a_run_at_half_the_least_capacity() {
     assert_eq!(runs.len(), 3);
     let probing_rate = estimate.ratio() / 2.0;
     assert!((400.0..500.0).contains(&probing_rate), "{probing_rate}");
+}
+
+#[test]
+fn where_latencies_are_compared_elsewhere_later_blocks_are_probes_alone_and_find_the_same_in_fewer() {
+    let found = |alone: bool| {
+        let (probing, mut records) = (Probing { alone, ..probing(6, 7) }, Vec::new());
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        while let Some(turn) = probing.next(&records, &[]) {
+            let (At::Probe { rate, .. } | At::Rate(rate)) = turn.at else { unreachable!("{turn:?}") };
+            let servers = Servers { count: 1, service_s: 0.002 };
+            records.push(record(&turn, records.len() as u32, &servers.waits(rate, 4.0, &mut rng)));
+        }
+        let level = ServiceLevel::default();
+        let of_block = |block| {
+            let of_it: Vec<_> = records.iter().filter(|run| run.block == block).cloned().collect();
+            carried(&level, 1, &[&of_it]).first().and_then(Carried::per_s)
+        };
+        let capacities: Vec<_> = (1..=6).filter_map(of_block).collect();
+        let probes = records.iter().filter(|run| run.block == 1 && run.probe.is_some()).count();
+        (records.iter().filter(|run| run.probe.is_none()).count(), probes, capacities)
+    };
+    let ((runs, probes, _), (runs_alone, probes_alone, capacities)) = (found(false), found(true));
+    assert_eq!((runs, runs_alone), (6, 1));
+    assert!(probes_alone < probes, "{probes_alone} and {probes}");
+    let most = capacities.iter().copied().fold(0.0, f64::max);
+    assert!(capacities.len() >= 5 && capacities.iter().all(|rate| *rate > 0.9 * most), "{capacities:?}");
 }
 
 /// A search among `servers` and the controls that could be ceilings, each with a server of its own; everybody's runs.
