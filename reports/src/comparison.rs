@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use harness::record::capacity::{Carried, carried};
 use harness::record::difference::Rule;
-use harness::record::{Carries, GateRecord, Latency, Manifest, Role, RunRecord, SCHEMA_VERSION, implausible};
+use harness::record::{
+    Carries, GateRecord, Latency, Manifest, Metric, Role, RunRecord, SCHEMA_VERSION, implausible,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -71,6 +73,9 @@ impl Spread {
     }
 }
 
+/// The metric that probes tell of.
+const CAPACITY: &str = "capacity";
+
 impl Comparison {
     /// Puts the records of a batch side by side, whatever order they come in.
     #[must_use]
@@ -92,16 +97,31 @@ impl Comparison {
         comparison
     }
 
-    /// A run has the capacity that the probes of its block tell, so that it is a figure like others.
+    /// A run has the capacity that the probes of its block tell, so that it is a figure like others; in a block of probes alone the last
+    /// of them has it.
     fn tell_runs_what_is_carried(&mut self) {
         for of in self.carried() {
             let own = of.limited.is_none();
             let rows = self.rows.iter_mut().filter(|row| row.contender == of.contender);
-            for run in rows.flat_map(|row| &mut row.records) {
-                let found = of.blocks.iter().find(|(block, _)| *block == run.block);
-                run.carries = found.map(|(_, per_s)| Carries { per_s: *per_s, own });
+            let mut runs: Vec<&mut RunRecord> = rows.flat_map(|row| &mut row.records).collect();
+            let mut probes: Vec<&mut RunRecord> =
+                self.probes.iter_mut().filter(|probe| probe.contender == of.contender).collect();
+            for (block, per_s) in &of.blocks {
+                let of_block = |run: &&mut &mut RunRecord| run.block == *block;
+                let told = runs.iter_mut().find(of_block).or(probes.iter_mut().rfind(of_block));
+                if let Some(told) = told {
+                    told.carries = Some(Carries { per_s: *per_s, own });
+                }
             }
         }
+    }
+
+    /// The valid records that tell a figure of a row, one a block: its runs; and of its capacity, in blocks of probes alone, a probe each.
+    #[must_use]
+    pub fn telling<'a>(&'a self, row: &'a Row, metric: &Metric) -> Vec<&'a RunRecord> {
+        let probes = self.probes.iter().filter(|probe| probe.contender == row.contender);
+        let told = probes.filter(|probe| probe.carries.is_some() && metric.name == CAPACITY);
+        row.valid().chain(told).collect()
     }
 
     /// The rows that are compared.
@@ -309,8 +329,27 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ReportErr
 
 #[cfg(test)]
 mod tests {
+    use harness::record::Reading;
+
     use super::*;
     use crate::fixture;
+
+    #[test]
+    fn blocks_of_probes_alone_tell_of_the_capacity_and_of_nothing_else() {
+        let whole = fixture::probed();
+        let capacity = Metric::named("capacity").unwrap();
+        let told = |of: &Comparison, metric: &Metric| {
+            let records = of.telling(of.contenders().next().unwrap(), metric);
+            records.into_iter().filter_map(metric.of).map(Reading::least).collect::<Vec<_>>()
+        };
+        // As a review runs it: everybody at a common rate in the first block alone.
+        let Comparison { manifest, rows, probes, .. } = whole.clone();
+        let runs = rows.into_iter().flat_map(|row| row.records).filter(|run| run.block == 1);
+        let alone = Comparison::new(manifest, runs.chain(probes).collect());
+        assert!(told(&whole, capacity).len() > 2);
+        assert_eq!(told(&alone, capacity), told(&whole, capacity));
+        assert_eq!(told(&alone, Metric::named("wait_p50").unwrap()).len(), 1);
+    }
 
     #[test]
     fn contenders_come_in_order_of_first_run_and_controls_last() {

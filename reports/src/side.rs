@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::record::{Role, RunRecord};
+use harness::record::{Metric, Role, RunRecord};
 
 use crate::{Comparison, ReportError, load};
 
@@ -50,6 +50,14 @@ impl Side {
         }
         names.sort_by_key(|(_, role)| *role == Role::Control);
         names
+    }
+
+    /// The records of a contender that tell a figure, and prove something.
+    #[must_use]
+    pub fn telling(&self, contender: &str, metric: &Metric) -> Vec<&RunRecord> {
+        let rows = self.batches.iter().flat_map(|batch| batch.rows.iter().map(move |row| (batch, row)));
+        let own = rows.filter(|(_, row)| row.contender == contender);
+        own.flat_map(|(batch, row)| batch.telling(row, metric)).collect()
     }
 
     /// The runs of a contender that prove something.

@@ -57,8 +57,8 @@ pub(super) fn answers(review: &Review) -> Vec<Vec<Answer>> {
         .zip(&thresholds)
         .map(|((of, name), threshold)| {
             let (_, batch) = review.phase(&of.during)?;
-            let runs: Vec<&RunRecord> = row(batch, name)?.valid().collect();
             let (threshold, reference) = (threshold.as_ref()?, Vec::new());
+            let runs = batch.telling(row(batch, name)?, threshold.metric);
             Some(Asked { threshold, runs, reference, together: Together::OfSeveral, known_sd: None })
         })
         .collect();

@@ -205,18 +205,23 @@ fn put<'a>(
     side: &'a Side,
     others: &'a [(Against, Side)],
 ) -> Asked<'a> {
-    let contender = &threshold.contender;
+    let (contender, metric) = (&threshold.contender, threshold.metric);
     let (reference, together): (Vec<&RunRecord>, _) = match &written.against {
         None => (Vec::new(), Together::OfSeveral),
-        Some(Against::Contender(name)) if side.batches.len() == 1 => (side.valid(name), Together::OfOneBatch),
-        Some(Against::Contender(name)) => (side.valid(name), Together::OfSeveral),
+        Some(Against::Contender(name)) if side.batches.len() == 1 => {
+            (side.telling(name, metric), Together::OfOneBatch)
+        }
+        Some(Against::Contender(name)) => (side.telling(name, metric), Together::OfSeveral),
         Some(against) => {
             let other = others.iter().find(|(known, _)| known == against);
-            (other.map(|(_, other)| other.valid(contender)).unwrap_or_default(), Together::OfSeveral)
+            (
+                other.map(|(_, other)| other.telling(contender, metric)).unwrap_or_default(),
+                Together::OfSeveral,
+            )
         }
     };
     let calibrations = side.batches.iter().filter_map(|batch| batch.manifest.calibration.as_ref());
     let known_sd =
         calibrations.filter_map(|of| of.log_ratio_sd(contender, threshold.metric.name)).reduce(f64::max);
-    Asked { threshold, runs: side.valid(contender), reference, together, known_sd }
+    Asked { threshold, runs: side.telling(contender, metric), reference, together, known_sd }
 }
