@@ -329,10 +329,39 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ReportErr
 
 #[cfg(test)]
 mod tests {
-    use harness::record::Reading;
+    use harness::record::difference::Together;
+    use harness::record::{Asked, Kept, Limit, Reading, Threshold, judge_thresholds};
 
     use super::*;
     use crate::fixture;
+
+    /// What a gate says of capacities that are bounds: each is so much at least.
+    fn judged(limit: Limit) -> Kept {
+        let mut comparison = fixture::of_blocks(6);
+        for (place, run) in comparison.rows[0].records.iter_mut().enumerate() {
+            run.carries = Some(Carries { per_s: 1_000.0 + place as f64, own: false });
+        }
+        let contender = comparison.rows[0].contender.clone();
+        let threshold = Threshold { contender, metric: Metric::named("capacity").unwrap(), limit };
+        let runs = comparison.rows[0].records.iter().collect();
+        let asked = Asked {
+            threshold: &threshold,
+            runs,
+            reference: Vec::new(),
+            together: Together::OfSeveral,
+            known_sd: None,
+        };
+        judge_thresholds(&[asked])[0].kept
+    }
+
+    #[test]
+    fn who_carries_so_much_at_least_keeps_what_is_wanted_at_least_and_is_known_to_break_nothing_of_that_kind()
+    {
+        assert_eq!(judged(Limit::AtLeast(300.0)), Kept::Yes);
+        assert_eq!(judged(Limit::AtLeast(5_000.0)), Kept::CannotTell);
+        assert_eq!(judged(Limit::AtMost(5_000.0)), Kept::CannotTell);
+        assert_eq!(judged(Limit::AtMost(300.0)), Kept::No);
+    }
 
     #[test]
     fn blocks_of_probes_alone_tell_of_the_capacity_and_of_nothing_else() {

@@ -143,7 +143,7 @@ pub fn judge_thresholds(all: &[Asked<'_>]) -> Vec<GateAnswer> {
 enum Found {
     /// The worst of so many blocks.
     Worst { value: f64, blocks: u32 },
-    /// A ratio to a limit that must be at most, or at least, `bound`; where some readings are bounds themselves, it can only be worse.
+    /// A ratio to a limit that must be at most, or at least, `bound`; where some readings are bounds themselves, it can only be more.
     Of { ratio: Ratio, bound: Bound, open: bool },
     /// Nothing, and why.
     Nothing(String),
@@ -257,8 +257,14 @@ impl Asked<'_> {
     fn told(&self, found: &Found, (ratio, bound, open): (&Ratio, Bound, bool), p: f64) -> (Kept, String) {
         let side = (1.0 - CONFIDENCE) / 2.0;
         let rule = Rule::default();
+        // More is as good as what is wanted at least.
+        let more_is_well = matches!(bound, Bound::AtLeast(_));
+        let unknown = |why: &str| (Kept::CannotTell, why.to_owned());
         if p < side {
-            return (Kept::No, "the whole interval lies beyond the limit".to_owned());
+            return match open && more_is_well {
+                true => unknown("it is known to be so much at least, and may be more"),
+                false => (Kept::No, "the whole interval lies beyond the limit".to_owned()),
+            };
         }
         let (Bound::AtMost(at) | Bound::AtLeast(at)) = bound;
         if found.p_broken_if_so() >= side {
@@ -270,8 +276,8 @@ impl Asked<'_> {
             );
             return (Kept::CannotTell, format!("the limit lies within the interval: {more}"));
         }
-        if open {
-            return (Kept::CannotTell, "part of what it is a quantile of has no known end".to_owned());
+        if open && !more_is_well {
+            return unknown("part of what it is a quantile of has no known end");
         }
         if let Limit::Within { margin, .. } = &self.threshold.limit {
             let detectable = ratio.least_detectable(rule.alpha, rule.power, self.known_sd);
