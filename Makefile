@@ -9,6 +9,11 @@ help: ## list these targets
 demo: setup ## how much does each contender carry of a cloud's daily tasks? writes the report
 	cargo run --release -- capacity capacity-spread --duration 1.5 --budget 450s
 
+# A program that runs on whatever Linux of this kind of processor: for `lockbench hosts run --program`.
+static: ## build target/static/lockbench, which needs no libraries
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target $$(rustc -vV | sed -n 's/^host: //p') --target-dir target/static
+	cp target/static/$$(rustc -vV | sed -n 's/^host: //p')/release/lockbench target/static/lockbench
+
 # --- Proofs -------------------------------------------------------------------------------------------------------
 #
 # `make test` is what CI runs on every change: every proof, each as long as it needs to be believed, within 20 minutes.
@@ -72,6 +77,7 @@ test-long: setup ## for the night: many more seeds, kills and schedules, and the
 	cargo test --workspace --no-run
 	cargo package --locked --allow-dirty -p lock-backends -p queue-lockfree
 	$(night) $(lanes) --jobs=$(LANES) lib/hostile lib/others $(addprefix test/,jobs processes ends capacity interleavings cheats takeover spawned strangers queue inputs hostile_answers) catalogue
+	scripts/kubernetes-lab.sh
 
 # The damaged records that reports are fed take one processor a quarter of an hour, so that the rest goes beside them.
 lib/hostile:

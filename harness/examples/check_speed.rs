@@ -133,6 +133,7 @@ fn history(tasks: u32) -> Result<Told, PlanError> {
         injected: Vec::new(),
         limit_ns: None,
         audit: None,
+        earlier_ns: Vec::new(),
     };
     Ok(Told { facts, events })
 }

@@ -8,8 +8,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User};
+use nix::unistd::{Pid, User, getppid};
 use procfs::process::{Stat, all_processes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -194,6 +195,20 @@ pub(crate) fn tied_as(program: &Path, user: Option<&User>) -> Option<Command> {
     run_while_alive(&mut command, std::process::id(), program);
     command.process_group(0);
     Some(command)
+}
+
+/// Ties this process's life to that of its parent, by itself: for programs of our own, where no `setpriv` need be. The signal comes
+/// when the *thread* ends that started it.
+///
+/// # Errors
+/// When that parent is gone already, or the system refuses.
+pub fn end_with(parent: u32) -> io::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    if getppid().as_raw().cast_unsigned() == parent {
+        Ok(())
+    } else {
+        Err(io::Error::other("whoever started this node is gone"))
+    }
 }
 
 /// Appends to a `setpriv` that it sets the death signal and runs the program, unless this parent is gone by then: whoever was

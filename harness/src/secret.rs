@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The environment variable that has a run's secret for its nodes: an argument would show in the process list.
+pub const SECRET: &str = "LOCKBENCH_SECRET";
+
 /// 32 random bytes, as text, that those share who may talk to each other. Most are sent in the clear, so it is no
 /// protection from who can read the network.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -288,6 +288,7 @@ fn run(shape: &Shape, block: u32, order: u32, draw: &mut Draw) -> RunRecord {
             server_kill: if caught { String::new() } else { "lost: nothing is written to disk".to_owned() },
             power_loss: "lost".to_owned(),
         },
+        hosts: Vec::new(),
         detection: "ttl 2 s asked, 2 s granted".to_owned(),
         server: shape.server.map(server),
         operations: shape.server.map(|_| Operations { load: TASKS * 4 + 310, bystander: 400, renewal: 100 }),

@@ -1,5 +1,8 @@
 //! What stands against trusting the figures of a batch, one sentence each, made from what was run.
 
+use harness::record::RunRecord;
+
+use crate::format::duration;
 use crate::sentences::blocks_named;
 use crate::{Comparison, Row, callers};
 
@@ -17,6 +20,7 @@ pub(crate) fn threats(comparison: &Comparison) -> Vec<String> {
     }
     all.extend(too_few(comparison));
     all.extend(foreign(comparison));
+    all.extend(clocks(comparison));
     if manifest.plan.saturating {
         all.push(
             "The scenario saturates a resource on purpose: waits grow with the length of the run.".to_owned(),
@@ -54,6 +58,15 @@ fn too_few(comparison: &Comparison) -> Option<String> {
     let few = comparison.contenders().filter(|row| row.latency.wait.quantile(0.999).is_none());
     let few: Vec<&str> = few.map(|row| row.contender.as_str()).collect();
     (!few.is_empty()).then(|| format!("Too few waits to tell their p99.9: {}.", few.join(", ")))
+}
+
+/// How well the clocks of several machines are known.
+fn clocks(comparison: &Comparison) -> Option<String> {
+    let bound_ns = comparison.records().filter_map(RunRecord::clock_bound_ns).max()?;
+    Some(format!(
+        "Nodes were on other machines, whose clocks are known to within {}: no difference is told between waits that are finer.",
+        duration(bound_ns as f64)
+    ))
 }
 
 /// Whose server may have had others to serve.

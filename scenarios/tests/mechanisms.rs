@@ -13,7 +13,7 @@ use harness::model::{
     Arrival, Holder, Mode, NodeId, Plan, PlanSettings, Resource, ResourceKind, StepTree, What,
 };
 
-use harness::placement::process::{self, NodeCommand};
+use harness::placement::process::{self, Ground, NodeCommand};
 use harness::placement::single;
 use harness::placement::{Run, RunOptions};
 use harness::record::Verdict;
@@ -66,13 +66,13 @@ async fn run_on(contender: &Contender, placement: Placement, endpoint: Option<St
     let setting =
         Setting { endpoint: endpoint.map(Into::into), ..Setting::alone(Arc::clone(&plan), clock.clone()) };
     if placement == Placement::Process {
-        let command = NodeCommand {
+        let here = Ground::Here(NodeCommand {
             program: env!("CARGO_BIN_EXE_lockbench").into(),
             args: vec!["node".into()],
-            mechanism: Sealed(serde_json::to_value(contender.recipe(&setting)).unwrap()),
             processors: Vec::new(),
-        };
-        let run = process::run(plan, command, clock, RunOptions::default()).await.unwrap();
+        });
+        let recipe = Sealed(serde_json::to_value(contender.recipe(&setting)).unwrap());
+        let run = process::run(plan, here, recipe, clock, RunOptions::default()).await.unwrap();
         assert_eq!(run.facts.outages, [], "{}", contender.name);
         return run;
     }

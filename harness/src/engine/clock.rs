@@ -32,14 +32,18 @@ const MANY_PER_S: f64 = 10_000.0;
 /// From one wake-up to the next, where it does not spin.
 const BEAT_NS: u64 = 250_000;
 
-/// The clock of a run. Stamps are nanoseconds: of CLOCK_MONOTONIC in real time, hence comparable across the
-/// processes of one machine; since the clock was made in virtual time.
+/// The clock of a run. Stamps are nanoseconds: of the driver's CLOCK_MONOTONIC in real time, hence comparable across the
+/// processes of a run; since the clock was made in virtual time.
 #[derive(Debug, Clone)]
 pub struct Clock(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Real(Arc<Timer>),
+    Real {
+        timer: Arc<Timer>,
+        /// How far its stamps are ahead of this machine's CLOCK_MONOTONIC.
+        ahead_ns: i64,
+    },
     Virtual(Paused),
 }
 
@@ -49,7 +53,15 @@ impl Clock {
     /// # Errors
     /// When the thread cannot be started.
     pub fn real() -> io::Result<Self> {
-        Ok(Self(Kind::Real(Arc::new(Timer::start()?))))
+        Self::of_another_machine(0)
+    }
+
+    /// The real time of another machine, whose CLOCK_MONOTONIC is so far ahead of this one's. Each counts from its own start.
+    ///
+    /// # Errors
+    /// As [`Self::real`].
+    pub fn of_another_machine(ahead_ns: i64) -> io::Result<Self> {
+        Ok(Self(Kind::Real { timer: Arc::new(Timer::start()?), ahead_ns }))
     }
 
     /// tokio's paused time, from 0; for mechanisms without sockets. Must be made inside a runtime.
@@ -68,7 +80,7 @@ impl Clock {
     #[must_use]
     pub fn of(&self, node: NodeId) -> Self {
         match &self.0 {
-            Kind::Real(_) => self.clone(),
+            Kind::Real { .. } => self.clone(),
             Kind::Virtual(paused) => Self(Kind::Virtual(paused.of(node))),
         }
     }
@@ -90,7 +102,7 @@ impl Clock {
     #[must_use]
     pub fn now_ns(&self) -> u64 {
         match &self.0 {
-            Kind::Real(_) => monotonic_ns(),
+            Kind::Real { ahead_ns, .. } => monotonic_ns().saturating_add_signed(*ahead_ns),
             Kind::Virtual(paused) => nanos(paused.elapsed()),
         }
     }
@@ -98,7 +110,8 @@ impl Clock {
     /// Waits until the stamp; returns at once when it has passed. Cancel safe.
     pub async fn sleep_until(&self, at_ns: u64) {
         match &self.0 {
-            Kind::Real(timer) => {
+            Kind::Real { timer, ahead_ns } => {
+                let at_ns = at_ns.saturating_add_signed(ahead_ns.saturating_neg());
                 if at_ns > monotonic_ns() {
                     // The sender is only dropped unsent when the timer ends, and we hold the timer.
                     timer.wait(at_ns).await.expect("the timer thread lives as long as its clock");
@@ -112,7 +125,7 @@ impl Clock {
     /// whoever sleeps wakes up to 250 µs late, and together with others; also where fewer are expected later. Virtual time stays
     /// exact.
     pub fn expect(&self, arrivals_per_s: f64) {
-        if let Kind::Real(timer) = &self.0
+        if let Kind::Real { timer, .. } = &self.0
             && arrivals_per_s > MANY_PER_S
         {
             timer.beat();
@@ -123,7 +136,7 @@ impl Clock {
     #[must_use]
     pub fn timer_cpu_ns(&self) -> u64 {
         match &self.0 {
-            Kind::Real(timer) => timer.shared.cpu_ns.load(Ordering::Relaxed),
+            Kind::Real { timer, .. } => timer.shared.cpu_ns.load(Ordering::Relaxed),
             Kind::Virtual(_) => 0,
         }
     }

@@ -11,6 +11,12 @@ use super::clock::monotonic_ns;
 use crate::model::Histogram;
 use crate::record::Machine;
 
+/// What this machine is called, for people.
+#[must_use]
+pub fn name() -> String {
+    nix::sys::utsname::uname().map(|name| name.nodename().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// Looks at the machine, and measures the disk below `data` and the loopback device for a few hundred rounds each.
 /// Blocks for some tens of milliseconds. What cannot be found out stays empty.
 #[must_use]

@@ -74,6 +74,8 @@ pub fn twins() -> Vec<Twin> {
             }),
             command: Process::new(stat.pid).and_then(|process| process.cmdline()).unwrap_or_default(),
         })
+        // A host of nodes does what a driver tells it, which is what measures.
+        .filter(|twin| twin.command.get(1).is_none_or(|verb| verb != "node"))
         .collect()
 }
 

@@ -123,6 +123,7 @@ impl<'a> Measuring<'a> {
         }
         match &event.what {
             What::Invoked => {
+                let at_ns = self.facts.requested_ns(event);
                 // The caller of a root step is the plan; that of a child is its parent step.
                 if root && let Some(asked) = self.asked.get_mut(task) {
                     *asked = Stamp::at(at_ns);

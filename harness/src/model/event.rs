@@ -77,6 +77,22 @@ pub enum What {
     Abandoned,
 }
 
+impl Event {
+    /// The same of a node whose clock may be off by half of this, as those of others may be: what is asked for, and what is given up,
+    /// is stamped so much earlier. Of a request that comes behind a grant by the stamps it is certain then that it did so.
+    #[must_use]
+    pub fn certain(mut self, earlier_ns: u64) -> Self {
+        match &mut self.what {
+            What::Invoked | What::ReleaseSent => self.at_ns = self.at_ns.saturating_sub(earlier_ns),
+            What::Granted { valid_until_ns: Some(until_ns), .. } => {
+                *until_ns = until_ns.saturating_sub(earlier_ns);
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
 impl What {
     /// Whether a node writes it, not the agent.
     #[must_use]
@@ -151,5 +167,17 @@ mod tests {
         let line = serde_json::to_string(&event).unwrap();
         assert!(line.starts_with(r#"{"at_ns":7,"node":null,"task":3,"step":1,"event":"entered""#), "{line}");
         assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
+    }
+
+    #[test]
+    fn what_a_node_asks_for_and_gives_up_is_stamped_earlier_and_nothing_else() {
+        let step = StepRef { task: crate::model::TaskId(1), step: 0 };
+        let event = |what| Event { at_ns: 1_000, node: Some(NodeId(0)), step, what };
+        let at = |what| event(what).certain(300).at_ns;
+        assert_eq!((at(What::Invoked), at(What::ReleaseSent)), (700, 700));
+        assert_eq!(at(What::Lost), 1_000);
+        let granted = |valid_until_ns| event(What::Granted { slot: None, token: None, valid_until_ns });
+        assert_eq!(granted(Some(5_000)).certain(300), granted(Some(4_700)));
+        assert_eq!(event(What::Invoked).certain(0), event(What::Invoked));
     }
 }

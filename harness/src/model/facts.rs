@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::event::Event;
 use super::fault::Fault;
 use super::id::{NodeId, StepRef};
 use super::outcome::{Promises, Token};
@@ -29,9 +30,19 @@ pub struct Facts {
     pub limit_ns: Option<u64>,
     /// What was found of the money that its tasks move, where they move any.
     pub audit: Option<Audit>,
+    /// By node: how much earlier than by its clock its requests are stamped, so that no order of events of several nodes is claimed that
+    /// their clocks leave open (see [`Event::certain`](super::Event)); none where all have one clock.
+    pub earlier_ns: Vec<u64>,
 }
 
 impl Facts {
+    /// When a request was made, by the clock of its node.
+    #[must_use]
+    pub fn requested_ns(&self, request: &Event) -> u64 {
+        let node = request.node.and_then(|node| self.earlier_ns.get(usize::from(node.0)));
+        request.at_ns + node.copied().unwrap_or(0)
+    }
+
     /// Whether the node where a task enters was paused or down when the task was due: then it is late for no fault of
     /// the driver's.
     #[must_use]

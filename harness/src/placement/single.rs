@@ -48,7 +48,17 @@ pub async fn run(plan: Arc<Plan>, mechanism: Arc<dyn Mechanism>, clock: Clock, o
     let end_ns = stage.clock.now_ns();
     let ret = part.finish().await;
     let outages = Vec::new();
-    stage.run(Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected })
+    stage.run(Told {
+        origin_ns,
+        end_ns,
+        ret,
+        watched,
+        detection,
+        promises,
+        outages,
+        injected,
+        hosts: Vec::new(),
+    })
 }
 
 /// The way of a node that may stand still in virtual time: it neither comes nor goes meanwhile.

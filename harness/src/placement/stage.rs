@@ -15,7 +15,7 @@ use crate::engine::{
 use crate::faults::{Injector, Nodes, Surroundings, Views};
 use crate::judge::{Figures, measure};
 use crate::model::{Facts, Histogram, Injected, Outage, Plan, Promises};
-use crate::record::{Operations, Others, Peak};
+use crate::record::{HostFacts, Operations, Others, Peak};
 use crate::servers::Server;
 
 /// What else a run needs.
@@ -64,6 +64,8 @@ pub struct Run {
     pub disturbed: Vec<String>,
     /// How the mechanism notices the loss of a node, with negotiated values.
     pub detection: String,
+    /// The hosts that its nodes were at; none where they were on this machine.
+    pub hosts: Vec<HostFacts>,
 }
 
 impl Run {
@@ -98,6 +100,16 @@ pub(crate) struct Watched {
     pub(crate) disturbed: Vec<String>,
 }
 
+/// By node: how much earlier than by its clock its requests are stamped.
+fn earlier_ns(hosts: &[HostFacts]) -> Vec<u64> {
+    let mut nodes: Vec<(u16, u64)> = Vec::new();
+    for host in hosts {
+        nodes.extend(host.nodes.iter().map(|node| (*node, 2 * host.clock_bound_ns.unwrap_or(0))));
+    }
+    nodes.sort_unstable();
+    nodes.into_iter().map(|(_, earlier_ns)| earlier_ns).collect()
+}
+
 /// What is told when a run is over.
 #[derive(Debug)]
 pub(crate) struct Told {
@@ -109,6 +121,7 @@ pub(crate) struct Told {
     pub(crate) promises: Promises,
     pub(crate) outages: Vec<Outage>,
     pub(crate) injected: Vec<Injected>,
+    pub(crate) hosts: Vec<HostFacts>,
 }
 
 impl Stage {
@@ -185,7 +198,7 @@ impl Stage {
 
     /// Puts the run together; all events have been recorded.
     pub(crate) fn run(self, told: Told) -> Run {
-        let Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected } = told;
+        let Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected, hosts } = told;
         let history = self.recorder.finish();
         Run {
             facts: Facts {
@@ -197,6 +210,7 @@ impl Stage {
                 injected,
                 limit_ns: None,
                 audit: None,
+                earlier_ns: earlier_ns(&hosts),
             },
             history,
             bystander: ret.bystander,
@@ -208,6 +222,7 @@ impl Stage {
             others: watched.others,
             disturbed: watched.disturbed,
             detection,
+            hosts,
         }
     }
 }

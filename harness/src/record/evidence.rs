@@ -72,13 +72,16 @@ pub struct StoredFacts {
     /// What was found of the money that its tasks move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+    /// By node: how much earlier than by its clock its requests are stamped; none where all have one clock.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_ns: Vec<u64>,
 }
 
 impl StoredFacts {
     /// Those of a run.
     #[must_use]
     pub fn of(facts: &Facts) -> Self {
-        let Facts { plan: _, origin_ns, end_ns, promises, outages, injected, limit_ns, audit } =
+        let Facts { plan: _, origin_ns, end_ns, promises, outages, injected, limit_ns, audit, earlier_ns } =
             facts.clone();
         Self {
             schema_version: SCHEMA_VERSION,
@@ -89,14 +92,24 @@ impl StoredFacts {
             injected,
             limit_ns,
             audit,
+            earlier_ns,
         }
     }
 
     /// The facts of a run of that plan.
     #[must_use]
     pub fn of_plan(self, plan: Arc<Plan>) -> Facts {
-        let Self { schema_version: _, origin_ns, end_ns, promises, outages, injected, limit_ns, audit } =
-            self;
-        Facts { plan, origin_ns, end_ns, promises, outages, injected, limit_ns, audit }
+        let Self {
+            schema_version: _,
+            origin_ns,
+            end_ns,
+            promises,
+            outages,
+            injected,
+            limit_ns,
+            audit,
+            earlier_ns,
+        } = self;
+        Facts { plan, origin_ns, end_ns, promises, outages, injected, limit_ns, audit, earlier_ns }
     }
 }

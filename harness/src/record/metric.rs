@@ -126,16 +126,16 @@ pub const METRICS: &[Metric] = &[
         better: Better::More,
         ..ns("goodput", "Goodput", |run| Some(Reading::Is(run.goodput_per_s)))
     }),
-    primary(ns("wait_p50", "Wait p50", |run| quantile(&run.latency.wait, 0.5))),
-    ns("wait_p90", "Wait p90", |run| quantile(&run.latency.wait, 0.9)),
-    ns("wait_p99", "Wait p99", |run| quantile(&run.latency.wait, 0.99)),
-    ns("wait_p999", "Wait p99.9", |run| quantile(&run.latency.wait, 0.999)),
+    primary(ns("wait_p50", "Wait p50", |run| between_clocks(run, &run.latency.wait, 0.5))),
+    ns("wait_p90", "Wait p90", |run| between_clocks(run, &run.latency.wait, 0.9)),
+    ns("wait_p99", "Wait p99", |run| between_clocks(run, &run.latency.wait, 0.99)),
+    ns("wait_p999", "Wait p99.9", |run| between_clocks(run, &run.latency.wait, 0.999)),
     ns("response_p50", "Response p50", |run| quantile(&run.latency.response, 0.5)),
     primary(ns("response_p99", "Response p99", |run| quantile(&run.latency.response, 0.99))),
     ns("response_p999", "Response p99.9", |run| quantile(&run.latency.response, 0.999)),
     ns("hand_over_p50", "Hand-over p50", |run| quantile(&run.latency.hand_over, 0.5)),
     ns("hand_over_p99", "Hand-over p99", |run| quantile(&run.latency.hand_over, 0.99)),
-    ns("release_p50", "Release p50", |run| quantile(&run.latency.release, 0.5)),
+    ns("release_p50", "Release p50", |run| between_clocks(run, &run.latency.release, 0.5)),
     ns("bystander_p50", "Bystander p50", |run| quantile(&run.latency.bystander, 0.5)),
     ns("bystander_p99", "Bystander p99", |run| quantile(&run.latency.bystander, 0.99)),
     ns("burst_max", "Longest burst", |run| quantile(&run.latency.burst, 1.0)),
@@ -183,6 +183,11 @@ pub const METRICS: &[Metric] = &[
         })
     },
 ];
+
+/// A quantile of what begins by one clock and ends by another; `None` where it is finer than they are known to agree.
+fn between_clocks(run: &RunRecord, of: &Histogram, q: f64) -> Option<Reading> {
+    quantile(of, q).filter(|reading| reading.least() >= run.clock_bound_ns().unwrap_or(0) as f64)
+}
 
 fn quantile(histogram: &Histogram, q: f64) -> Option<Reading> {
     Some(match histogram.quantile(q)? {

@@ -7,6 +7,7 @@ use super::faults::FaultFacts;
 use crate::model::{Closed, Operations};
 
 use super::figures::{Awareness, Backlog, Elsewhere, Latency, Tally};
+use super::hosts::HostFacts;
 use super::probe::Probe;
 use super::server::ServerFacts;
 use super::sweep::CellValues;
@@ -99,6 +100,9 @@ pub struct RunRecord {
     pub survives: Survives,
     /// How the loss of a node is noticed, negotiated values included.
     pub detection: String,
+    /// The hosts that its nodes were at, where they were not on the driver's machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostFacts>,
     /// The server of this run; `None` for mechanisms without one.
     pub server: Option<ServerFacts>,
     /// Operations that the clients sent to the server, by what they were for; `None` where there is none.
@@ -197,13 +201,20 @@ impl RunRecord {
         self.others.is_some_and(|others| others.share() > Others::MOST_SHARE)
     }
 
+    /// How far the clocks of its nodes may be off the driver's, where they are on other machines.
+    #[must_use]
+    pub fn clock_bound_ns(&self) -> Option<u64> {
+        self.hosts.iter().filter_map(|host| host.clock_bound_ns).max()
+    }
+
     /// Whether the control `noop` measured the delay that it programmed: the median within 10 %, or half a millisecond
     /// where that is more; and the 99th percentile, where there are tasks enough for one, no more than a quarter above it,
     /// or 5 ms. `None` for everybody else.
     #[must_use]
     pub fn delay_is_exact(&self) -> Option<bool> {
         let (programmed_ns, measured_ns) = (self.programmed_delay_ns?, self.latency.delay_ns()?);
-        let exact = measured_ns.abs_diff(programmed_ns) <= (programmed_ns / 10).max(500_000);
+        let clocks_ns = self.clock_bound_ns().unwrap_or(0);
+        let exact = measured_ns.abs_diff(programmed_ns) <= (programmed_ns / 10).max(500_000) + clocks_ns;
         Some(exact && self.latency.tail_ns().is_none_or(|tail_ns| tail_ns <= tail_bound_ns(programmed_ns)))
     }
 }

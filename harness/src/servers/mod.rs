@@ -50,6 +50,7 @@ pub use kind::ServerKind;
 pub use leftovers::{abandon, sweep_leftovers};
 pub use member::Member;
 pub use options::{ClockOf, Durability, ServerOptions, Topology};
+pub(crate) use secured::{certificates, config as client_config};
 pub use server::Server;
 pub use tls::{Tls, TlsFiles};
 pub use url::redact;

@@ -31,7 +31,11 @@ pub(super) async fn secured(stream: TcpStream, address: &Address) -> Result<Box<
     Ok(Box::new(stream))
 }
 
-fn config(files: &TlsFiles) -> Result<ClientConfig, String> {
+/// How a client is sure of its server, and the server of it where the files name a certificate for that.
+///
+/// # Errors
+/// In words: a file that cannot be read, or is none of its kind.
+pub(crate) fn config(files: &TlsFiles) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     match &files.ca {
         Some(ca) => {
@@ -53,7 +57,8 @@ fn config(files: &TlsFiles) -> Result<ClientConfig, String> {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// Those of a file, one at least.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
     let read: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| wrong(&error))?;

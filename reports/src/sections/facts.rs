@@ -1,6 +1,8 @@
 //! Names and values: the bench itself, machine, plan and software.
 
-use harness::record::Pinning;
+use std::collections::BTreeSet;
+
+use harness::record::{HostFacts, Pinning};
 
 use crate::Comparison;
 use crate::callers;
@@ -77,7 +79,7 @@ pub(crate) fn environment(comparison: &Comparison) -> Vec<Facts> {
             .iter()
             .map(|(name, digest)| (format!("Program of {name}"), format!("digest {digest}"))),
     );
-    vec![
+    let mut all = vec![
         Facts {
             title: "Machine",
             facts: named(vec![
@@ -114,7 +116,26 @@ pub(crate) fn environment(comparison: &Comparison) -> Vec<Facts> {
             ]),
         },
         Facts { title: "Software", facts: software },
-    ]
+    ];
+    all.extend(hosts(comparison));
+    all
+}
+
+/// Where nodes were on other machines, and how well their clocks were known; nothing where they were on this one.
+fn hosts(comparison: &Comparison) -> Option<Facts> {
+    let all: Vec<&HostFacts> = comparison.records().flat_map(|record| &record.hosts).collect();
+    let name = |host: &HostFacts| format!("{} ({})", host.name, host.from);
+    let names: BTreeSet<String> = all.iter().map(|host| name(host)).collect();
+    let told = |of: String| {
+        let own = || all.iter().filter(|host| name(host) == of);
+        let nodes: BTreeSet<u16> = own().flat_map(|host| host.nodes.iter().copied()).collect();
+        let nodes: Vec<_> = nodes.iter().map(u16::to_string).collect();
+        let bound_ns = own().filter_map(|host| host.clock_bound_ns).max();
+        let clock = format!("clock known to within {}", duration_or_missing(bound_ns));
+        (of, format!("nodes {}; {clock}", nodes.join(", ")))
+    };
+    let facts: Vec<_> = names.into_iter().map(told).collect();
+    (!facts.is_empty()).then_some(Facts { title: "Hosts of the nodes", facts })
 }
 
 /// How long tasks arrived, or who asked.

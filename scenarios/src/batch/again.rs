@@ -7,8 +7,8 @@ use anyhow::{Context as _, ensure};
 use harness::model::Plan;
 use harness::record::{Evidence, Manifest, RunRecord, StoredFacts, StoredHistory};
 
+use super::drawing::plan_for;
 use super::judged::judged;
-use super::one_run::plan_for;
 use crate::contenders::{self, Contender};
 use crate::spec::Scenario;
 use crate::workload;

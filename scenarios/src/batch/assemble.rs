@@ -53,6 +53,7 @@ pub(super) fn record(
         warm_up_ns: nanos(scenario.spec.warm_up_s),
         survives: contender.survives.clone(),
         detection: run.detection.clone(),
+        hosts: run.hosts.clone(),
         server,
         operations: run.operations,
         server_cpu_ns: None,
@@ -63,7 +64,8 @@ pub(super) fn record(
         // What lies between takes its time too, and must be seen. A probe has no other delay.
         programmed_delay_ns: (contender.proves() == Some(Proof::Measuring)).then_some({
             let delay_ms = if probe.is_some() { 0.0 } else { scenario.spec.noop_delay_ms };
-            ((delay_ms + scenario.spec.rtt_ms) * 1e6) as u64
+            let one_way_ns = run.hosts.iter().filter_map(|host| host.one_way_ns).max().unwrap_or(0);
+            ((delay_ms + scenario.spec.rtt_ms) * 1e6) as u64 + one_way_ns
         }),
         // All that follows from the history.
         tasks: Tally::default(),

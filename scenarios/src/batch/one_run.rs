@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use harness::engine::{AgentOptions, Clock, Link, Links, Progress, WhenBusy};
-use harness::model::{Plan, splitmix};
-use harness::placement::process::{self, NodeCommand};
+use harness::model::splitmix;
+use harness::placement::process::{self, Ground, NodeCommand};
 use harness::placement::single;
 use harness::placement::{Run, RunOptions};
 use harness::record::RunRecord;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::asked::Asked;
 use super::assemble::record;
 use super::bystanders::{Bystander, beside, eased};
+use super::drawing::{Drawing, plan_for};
 use super::hopeless::hopeless;
 use super::place::Place;
 use super::servers::facts;
@@ -25,7 +27,7 @@ use super::show::{Begins, Show, Wrong};
 use super::wanted::Batch;
 use crate::contenders::{Contender, Here, LinksBetween, Proof, Setting};
 use crate::spec::Placement;
-use crate::workload::{self, ControlTwin};
+use crate::workload;
 
 /// The folder in a batch's directory where programs that speak over the port write their logs.
 const LOGS: &str = "logs";
@@ -125,13 +127,15 @@ impl Batch {
             if let Some(warm_up) = workload::draw_warm_up(&scenario, plan.settings.seed)? {
                 let setting = Setting { plan: Arc::new(warm_up), ..setting.clone() };
                 let quiet = RunOptions { progress: Arc::default(), ..options.clone() };
-                beside(bystander, &stop, self.placed(contender, &setting, quiet)).await?;
+                let drawing = Drawing::of(&scenario, plan.settings.seed, contender, true);
+                beside(bystander, &stop, self.placed(contender, &setting, &drawing, quiet)).await?;
             }
         }
         setting.run_seed = splitmix(setting.run_seed);
         let cpu_before = cpu_ns(server.as_deref()).await;
         let (mut run, hopeless) = {
-            let placed = self.placed(contender, &setting, options);
+            let drawing = Drawing::of(&asked.scenario, plan.settings.seed, contender, false);
+            let placed = self.placed(contender, &setting, &drawing, options);
             let mut running = std::pin::pin!(beside(bystander, &stop, placed));
             let looking = async {
                 match &asked.probe {
@@ -195,40 +199,35 @@ impl Batch {
         }
     }
 
-    /// Runs the setting's plan, with the nodes where the scenario wants them.
+    /// Runs the setting's plan, which others can draw so, with the nodes where the scenario wants them.
     async fn placed(
         &self,
         contender: &Contender,
         setting: &Setting,
+        drawing: &Drawing,
         options: RunOptions,
     ) -> anyhow::Result<Run> {
         let (plan, clock) = (Arc::clone(&setting.plan), setting.clock.clone());
         match self.scenario.spec.placement {
             Placement::Single => Ok(single::run(plan, contender.build(setting).await?, clock, options).await),
             Placement::Process => {
-                let command = NodeCommand {
+                let here = Ground::Here(NodeCommand {
                     program: self.program.clone(),
                     args: vec!["node".into()],
-                    mechanism: Sealed(serde_json::to_value(contender.recipe(setting))?),
                     processors: self.pinning.as_ref().map(|each| each.nodes.clone()).unwrap_or_default(),
-                };
-                Ok(process::run(plan, command, clock, options).await?)
+                });
+                let recipe = Sealed(serde_json::to_value(contender.recipe(setting))?);
+                Ok(process::run(plan, here, recipe, clock, options).await?)
+            }
+            Placement::Remote => {
+                let hosts = self.remote.as_ref().and_then(|remote| remote.hosts());
+                let hosts = Arc::clone(hosts.context("no hosts of nodes have been waited for")?);
+                let there = Ground::There { hosts, drawing: Sealed(serde_json::to_value(drawing)?) };
+                let recipe = Sealed(serde_json::to_value(contender.recipe(setting))?);
+                Ok(process::run(plan, there, recipe, clock, options).await?)
             }
         }
     }
-}
-
-/// The plan as this contender has it: the control that must be caught has a twin on which it can be, and nobody has
-/// the faults that he is spared.
-pub(super) fn plan_for(contender: &Contender, plan: &Arc<Plan>) -> Arc<Plan> {
-    let twin = (contender.proves() == Some(Proof::Checks)).then(|| ControlTwin::of(plan));
-    let twin = twin.filter(|twin| !twin.is_plan());
-    let plan = twin.map_or_else(|| Arc::clone(plan), |twin| Arc::new(twin.draw(plan)));
-    if !plan.faults.iter().any(|fault| contender.is_spared(fault)) {
-        return plan;
-    }
-    let faults = plan.faults.iter().filter(|fault| !contender.is_spared(fault)).copied().collect();
-    Arc::new(Plan::clone(&plan).with_faults(faults))
 }
 
 async fn cpu_ns(server: Option<&Mutex<Server>>) -> Option<u64> {

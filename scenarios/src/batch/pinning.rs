@@ -26,7 +26,7 @@ impl Pinning {
     pub fn deal(spec: &ScenarioSpec, private_servers: bool) -> anyhow::Result<Self> {
         let members = if private_servers { spec.topology.members() } else { 0 };
         let nodes = match spec.placement {
-            Placement::Single => 0,
+            Placement::Single | Placement::Remote => 0,
             Placement::Process => usize::from(spec.nodes),
         };
         let allowed = Processors::allowed().context("cannot tell which processors may be used")?;

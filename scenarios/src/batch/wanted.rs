@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use harness::record::difference::Looks;
@@ -10,8 +11,9 @@ use harness::servers::{self, Finding, ServerKind};
 use tokio_util::sync::CancellationToken;
 
 use super::pinning::Pinning;
+use super::remote::Remote;
 use crate::contenders::Contender;
-use crate::spec::{Scenario, ScenarioSpec};
+use crate::spec::{Placement, Scenario, ScenarioSpec};
 
 /// What to run.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct Batch {
     pub program: PathBuf,
     /// Processors of their own for the parties of a run; `None`: all share all.
     pub pinning: Option<Pinning>,
+    /// Where nodes on other machines come from, if they are to be there.
+    pub remote: Option<Arc<Remote>>,
     /// Where the noise floors of machines are kept, if anywhere.
     pub store: Option<PathBuf>,
     /// After which blocks it may end because everything is told; `None`: only after all.
@@ -81,10 +85,24 @@ pub fn sort(
                 Finding::Missing { remedy } => Some(remedy),
             }
         });
-        match contender.refuses(spec).or(missing) {
+        let beyond =
+            (spec.placement == Placement::Remote).then(|| out_of_reach(&contender, attached)).flatten();
+        match contender.refuses(spec).or(missing).or(beyond) {
             Some(reason) => skipped.push(Skipped { contender: contender.name.to_owned(), reason }),
             None => contenders.push(contender),
         }
     }
     (contenders, skipped)
+}
+
+/// Why nodes on other machines cannot run it.
+fn out_of_reach(contender: &Contender, attached: &BTreeMap<ServerKind, String>) -> Option<String> {
+    if contender.is_over_the_port() {
+        return Some("its program is on this machine, and nodes are on others".to_owned());
+    }
+    let private = contender.server.filter(|kind| !attached.contains_key(kind))?;
+    Some(format!(
+        "nodes on other machines cannot reach a private server of this one: name one that they can, with --{} URL",
+        private.name()
+    ))
 }

@@ -1,5 +1,6 @@
 //! A batch, as the command line asks for it: a scenario, and what of it is other than its file says.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -61,8 +62,8 @@ pub(super) struct BatchArgs {
     /// none: they tell what exclusion takes where the network is free. Several make a sweep.
     #[arg(long, value_delimiter = ',', value_name = "MS", allow_negative_numbers = true)]
     rtt: Vec<f64>,
-    /// Where the nodes live: all in this process, or each in one of its own.
-    #[arg(long, value_name = "single|process")]
+    /// Where the nodes live: all in this process, each in one of its own, or each in one at hosts that join (--listen).
+    #[arg(long, value_name = "single|process|remote")]
     placement: Option<String>,
     /// What an acknowledged write of a private server survives.
     #[arg(long, value_name = "durable|memory")]
@@ -70,6 +71,9 @@ pub(super) struct BatchArgs {
     /// Of how many members a private server is: one, or three where it can be replicated.
     #[arg(long, value_name = "single|replicated")]
     topology: Option<String>,
+    /// Where the batch is kept, once it is over, until `lockbench fetch` has taken it: of a driver in a pod, whose files go with it.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    keep: Option<SocketAddr>,
     #[command(flatten)]
     how: HowArgs,
 }
@@ -100,6 +104,11 @@ impl BatchArgs {
     /// The batch that is to be taken up.
     pub(super) fn resumes(&self) -> Option<&Path> {
         self.resume.as_deref()
+    }
+
+    /// Where it is kept for whoever fetches it.
+    pub(super) fn keep(&self) -> Option<SocketAddr> {
+        self.keep
     }
 
     /// How it runs.

@@ -77,6 +77,7 @@ fn load(spec: &ScenarioSpec, plan: &Plan, seed: u64) {
     let nodes = match spec.placement {
         Placement::Single => "all in one process",
         Placement::Process => "each a process of its own",
+        Placement::Remote => "each a process of its own, at hosts that join",
     };
     let window = span(plan.settings.window_ns as f64 / 1e9);
     let tasks = plan.tasks.len();

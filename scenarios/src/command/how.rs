@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::guests::guests;
 use super::measured::Begun;
+use super::remote::RemoteArgs;
 use super::servers::ServerUrls;
 use crate::batch::care::Sharing;
-use crate::batch::{self, Batch, Pinning, Ran};
+use crate::batch::{self, Batch, Pinning, Ran, Remote};
 use crate::calibration;
 use crate::contenders::{self, AGAIN, Contender, PORT_ECHO};
 use crate::progress::{Display, Form};
@@ -62,6 +63,8 @@ pub(super) struct HowArgs {
     bystander_bound: f64,
     #[command(flatten)]
     urls: ServerUrls,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// Without a bound: infinite.
@@ -176,6 +179,11 @@ impl HowArgs {
     /// Where batches are made.
     pub(super) fn out(&self) -> &Path {
         &self.out
+    }
+
+    /// The hosts of nodes on other machines, if any have been waited for.
+    pub(super) fn remote(&self) -> Option<&Arc<Remote>> {
+        self.remote.remote()
     }
 
     /// Whether parties have processors of their own.
@@ -305,6 +313,7 @@ impl HowArgs {
         }
         let private =
             |contender: &Contender| contender.server.is_some_and(|kind| !attached.contains_key(&kind));
+        let remote = self.remote.of(&scenario.spec)?;
         let pinning = match self.pin {
             true => Some(Pinning::deal(&scenario.spec, taking_part.iter().any(private))?),
             false => None,
@@ -325,6 +334,7 @@ impl HowArgs {
             out: self.out.clone(),
             program: std::env::current_exe().context("cannot find the program of lockbench itself")?,
             pinning,
+            remote,
             level,
             latencies_elsewhere: aim.latencies_elsewhere,
             budget: aim.budget,

@@ -53,6 +53,9 @@ impl Begun {
     }
 
     async fn runs(self, display: &Display) -> anyhow::Result<u8> {
+        if let Some(remote) = &self.batch.remote {
+            remote.gather(self.batch.scenario.spec.nodes, display).await?;
+        }
         let neighbours = batch::twins::warnings();
         for neighbour in &neighbours {
             display.line(neighbour);

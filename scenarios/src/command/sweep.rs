@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::BatchArgs;
+use super::fetch;
 use super::how::{Aim, HowArgs};
 use super::measured::Begun;
 use super::several::{IfFailed, Part, Several, Told};
@@ -27,7 +28,29 @@ impl BatchArgs {
         let mut signals = tokio::task::JoinSet::new();
         signals.spawn(watch_signals(stop.clone())?);
         let display = self.how().display();
-        let (code, directory) = match self.resumes() {
+        let ended = self.ended(aim, &stop, &display).await;
+        // Also after a failure or Ctrl-C.
+        if let Some(remote) = self.how().remote() {
+            remote.dismiss(&display).await;
+        }
+        let (code, directory) = ended?;
+        if let Some(at) = self.keep() {
+            fetch::keep(at, &directory, &stop, &display).await?;
+        }
+        if stop.is_cancelled() {
+            display.line(&format!("the rest of it: --resume {}", directory.display()));
+        }
+        Ok((code, directory))
+    }
+
+    /// What it is asked for, to its end.
+    async fn ended(
+        &self,
+        aim: Aim,
+        stop: &CancellationToken,
+        display: &Display,
+    ) -> anyhow::Result<(u8, PathBuf)> {
+        Ok(match self.resumes() {
             Some(folder) if folder.join(SweepRecord::FILE).is_file() => {
                 let (folder, sweep) = (folder.to_owned(), reports::Sweep::load(folder)?.record);
                 ensure!(
@@ -37,17 +60,13 @@ impl BatchArgs {
                     if aim.capacity { "run" } else { "capacity" }
                 );
                 let how = self.how().of_contenders(&sweep.contenders);
-                (Self::cells(&how, &sweep, &folder, aim, &stop, &display).await?, folder)
+                (Self::cells(&how, &sweep, &folder, aim, stop, display).await?, folder)
             }
             Some(folder) => {
-                (self.how().taken_up(folder, aim, &stop).await?.measured(&display).await?, folder.to_owned())
+                (self.how().taken_up(folder, aim, stop).await?.measured(display).await?, folder.to_owned())
             }
-            None => self.begun(aim, &stop, &display).await?,
-        };
-        if stop.is_cancelled() {
-            display.line(&format!("the rest of it: --resume {}", directory.display()));
-        }
-        Ok((code, directory))
+            None => self.begun(aim, stop, display).await?,
+        })
     }
 
     /// From its first run on.

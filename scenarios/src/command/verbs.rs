@@ -11,8 +11,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::verb::{Group, Verb};
 use super::{
-    calibrate, capacity, check, compare, completions, doctor, explain, explore, floors, gate, history, init,
-    list, man, matrix, node, peers, port, predict, report, review, ring, run,
+    calibrate, capacity, check, compare, completions, doctor, explain, explore, fetch, floors, gate, history,
+    hosts, init, keys, kubernetes, list, man, matrix, node, peers, port, predict, report, review, ring, run,
 };
 
 /// Every verb, in the order in which the help lists them within their groups; one line for each file.
@@ -38,6 +38,10 @@ pub(super) const VERBS: &[Verb] = &[
     Verb::of::<predict::Predict>(),
     Verb::of::<explore::Explore>(),
     Verb::of::<init::Init>(),
+    Verb::of::<keys::Keys>(),
+    Verb::of::<fetch::Fetch>(),
+    Verb::of::<hosts::Hosts>(),
+    Verb::of::<kubernetes::Kubernetes>(),
     Verb::of::<node::Node>(),
     Verb::of::<port::Port>(),
 ];

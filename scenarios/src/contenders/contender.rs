@@ -10,7 +10,7 @@ use harness::servers::{ServerKind, Topology};
 
 use super::setting::Setting;
 use crate::port::Client;
-use crate::spec::{Class, Members, Placement, ScenarioSpec};
+use crate::spec::{Class, Members, ScenarioSpec};
 
 /// How a class of mechanisms takes part: one file, one line in `CLASSES` of the registry, which asks the class for its
 /// contenders; each of them has one of these.
@@ -167,6 +167,18 @@ impl Contender {
         }
     }
 
+    /// Its name in the registry, also where it takes part a second time.
+    #[must_use]
+    pub fn plain_name(&self) -> &'static str {
+        self.name.strip_suffix(AGAIN).unwrap_or(self.name)
+    }
+
+    /// Whether it is a program that speaks over the port.
+    #[must_use]
+    pub fn is_over_the_port(&self) -> bool {
+        self.design.client().is_some()
+    }
+
     /// What it proves of the bench, where it is a control that does.
     #[must_use]
     pub fn proves(&self) -> Option<Proof> {
@@ -254,6 +266,7 @@ impl Contender {
 
 /// Why what lives in the memory of one process cannot run a scenario whose nodes are several.
 pub(super) fn only_in_one_process(spec: &ScenarioSpec) -> Option<String> {
-    (spec.placement == Placement::Process)
+    spec.placement
+        .is_of_processes()
         .then(|| "it lives in the memory of one process: use `--placement single`".to_owned())
 }

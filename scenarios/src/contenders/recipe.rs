@@ -10,7 +10,7 @@ use harness::secret::Secret;
 use harness::servers::Endpoint;
 use serde::{Deserialize, Serialize};
 
-use super::contender::{AGAIN, Contender};
+use super::contender::Contender;
 use super::registry::all;
 use super::setting::{Here, LinksBetween, Setting};
 use crate::port::Client;
@@ -58,6 +58,7 @@ pub async fn node(place: Place) -> Result<Arc<dyn Mechanism>, String> {
             nodes: vec![place.node],
             incarnation: place.incarnation,
             former: place.former,
+            address: place.address,
             between: recipe.between,
         },
     };
@@ -69,7 +70,7 @@ impl Contender {
     #[must_use]
     pub fn recipe(&self, setting: &Setting) -> Recipe {
         Recipe {
-            contender: self.name.strip_suffix(AGAIN).unwrap_or(self.name).to_owned(),
+            contender: self.plain_name().to_owned(),
             endpoint: setting.endpoint.clone(),
             detect: setting.detect,
             noop_delay: setting.noop_delay,

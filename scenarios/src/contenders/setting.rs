@@ -1,5 +1,6 @@
 //! What a mechanism is made for, and where.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +53,7 @@ impl Setting {
 }
 
 /// The nodes that live in one process.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Here {
     /// Their numbers.
     pub nodes: Vec<NodeId>,
@@ -60,6 +61,8 @@ pub struct Here {
     pub incarnation: u32,
     /// What their mechanism introduced itself with then: others still know it by that.
     pub former: Option<String>,
+    /// Where nodes in other processes reach them.
+    pub address: IpAddr,
     /// What lies between: the server as each node of the run reaches it over its own link, and how links between nodes
     /// are. None where nothing lies between.
     pub between: Option<LinksBetween>,
@@ -78,6 +81,12 @@ impl Here {
     /// All nodes of the plan, in this process.
     #[must_use]
     pub fn all(plan: &Plan) -> Self {
-        Self { nodes: (0..plan.settings.nodes).map(NodeId).collect(), ..Self::default() }
+        Self {
+            nodes: (0..plan.settings.nodes).map(NodeId).collect(),
+            incarnation: 0,
+            former: None,
+            address: Ipv4Addr::LOCALHOST.into(),
+            between: None,
+        }
     }
 }

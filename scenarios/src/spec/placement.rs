@@ -13,6 +13,14 @@ pub enum Members {
     Postgres,
 }
 
+impl Placement {
+    /// Whether each node is a process, which can be stopped and killed, and the agent is in another.
+    #[must_use]
+    pub fn is_of_processes(self) -> bool {
+        self != Self::Single
+    }
+}
+
 /// Where the nodes live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -22,4 +30,6 @@ pub enum Placement {
     Single,
     /// Each in a process of its own, on this machine.
     Process,
+    /// Each in a process of its own, at hosts that join.
+    Remote,
 }

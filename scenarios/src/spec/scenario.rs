@@ -8,7 +8,6 @@ use super::error::SpecError;
 use super::expect::{Class, ExpectSpec, Foretold};
 use super::faults::VerbSpec;
 use super::fields::ScenarioSpec;
-use super::placement::Placement;
 
 /// A scenario with the text that it came from, for messages and for the record.
 #[derive(Debug, Clone)]
@@ -72,7 +71,7 @@ impl Scenario {
     /// How links to the agent are where they are in the path: where it is in another process.
     #[must_use]
     pub fn agent_links(&self) -> Option<Ways> {
-        let far = self.spec.rtt_ms > 0.0 && self.spec.placement == Placement::Process;
+        let far = self.spec.rtt_ms > 0.0 && self.spec.placement.is_of_processes();
         (far || self.breaks_links(LinkTo::Agent)).then(|| self.delayed())
     }
 

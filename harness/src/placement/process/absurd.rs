@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::account::account;
 use super::connection::Reception;
 use super::elsewhere::Elsewhere;
-use super::frame::{ToDriver, decode};
+use super::frame::ToDriver;
 use super::seat::{Phase, Seats};
 use crate::damage::{self, Damage};
 use crate::engine::{AgentOptions, Clock, EnterRet, Fencing, PartRet, Spent, WhenBusy};
@@ -20,6 +20,7 @@ use crate::model::{
     NodeId, Operations, Outage, Outcome, Plan, PlanSettings, Promises, ReleaseRet, Resource, ResourceKind,
     Standstill, StepRef, StepTree, TaskId, Token, What,
 };
+use crate::placement::frames::decode;
 use crate::placement::stage::{RunOptions, Stage, Told, Watched};
 use crate::secret::{Sealed, Secret};
 
@@ -189,6 +190,7 @@ fn reception(stage: &Stage, digest: &str, opened_ns: u64) -> Reception {
         digest: digest.to_owned(),
         secret: Secret::from("s3cret".to_owned()),
         mechanism: Sealed(serde_json::Value::Null),
+        drawing: None,
         clock: stage.clock.clone(),
         opened_ns,
         agent: Arc::clone(&stage.agent),
@@ -273,7 +275,8 @@ fn run(damage: &mut Damage, plan: &Arc<Plan>, digest: &str, clock: &Clock) {
     });
     let injected = injected.collect();
     let (end_ns, watched) = (clock.now_ns(), Watched::default());
-    let told = Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected };
+    let told =
+        Told { origin_ns, end_ns, ret, watched, detection, promises, outages, injected, hosts: Vec::new() };
     let run = stage.run(told);
     let figures = run.measure().unwrap();
     let tasks = figures.tasks;

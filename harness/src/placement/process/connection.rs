@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,12 +16,14 @@ use tokio_util::task::TaskTracker;
 
 use super::elsewhere::Elsewhere;
 use super::frame::{
-    AGENT_BYTES, AgentRet, Ask, AskWhat, CHUNK, CONTROL_BYTES, Channel, FrameError, Frames, Hello, Job,
-    PROTOCOL_VERSION, Reply, STRANGER_BYTES, ToDriver, ToNode, Welcome,
+    AGENT_BYTES, AgentRet, Ask, AskWhat, CHUNK, Channel, Hello, Job, Planned, Reply, ToDriver, ToNode,
+    Welcome,
 };
-use super::seat::{Phase, Seat, Seats};
+use super::seat::{Drain, Phase, Seat, Seats};
 use crate::engine::{Agent, BoxFuture, Clock, EnterRet, LeaveRet, Recorder, Told};
 use crate::model::{EntryPolicy, Event, NodeId, Plan, Tasks, What};
+use crate::placement::frames::{CONTROL_BYTES, FrameError, Frames, PROTOCOL_VERSION, STRANGER_BYTES};
+use crate::placement::remote::Incoming;
 use crate::secret::{Sealed, Secret};
 
 /// For the first frame of whoever connects.
@@ -37,6 +39,9 @@ const OUTBOX: usize = 16;
 /// Pause after an accept that failed, which happens when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
+/// How often it is looked whether all of it has come.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// What the connections of one run share.
 #[derive(Debug)]
 pub(super) struct Reception {
@@ -44,6 +49,8 @@ pub(super) struct Reception {
     pub(super) digest: String,
     pub(super) secret: Secret,
     pub(super) mechanism: Sealed,
+    /// What nodes draw the plan from; those on this machine are told it.
+    pub(super) drawing: Option<Sealed>,
     pub(super) clock: Clock,
     /// When this came to be: nothing of the run was before.
     pub(super) opened_ns: u64,
@@ -71,7 +78,7 @@ impl Reception {
                         continue;
                     }
                 };
-                let serving = Arc::clone(&self).serve(stream, from, permit);
+                let serving = Arc::clone(&self).serve(Frames::new(stream, STRANGER_BYTES), from, permit);
                 let closing = self.closing.clone();
                 self.tasks.spawn(async move { closing.run_until_cancelled(serving).await });
             }
@@ -79,8 +86,23 @@ impl Reception {
         self.closing.run_until_cancelled(accepting).await;
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, from: SocketAddr, permit: OwnedSemaphorePermit) {
-        let mut frames = Frames::new(stream, STRANGER_BYTES);
+    /// Serves connections that hosts of nodes have carried here, each as long as its host is there.
+    pub(super) async fn take_over(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
+        let room = Arc::new(Semaphore::new(STRANGERS));
+        let taking = async {
+            while let Some(Incoming { frames, from, gone }) = incoming.recv().await {
+                let permit = Arc::clone(&room).acquire_owned().await.expect("nobody closes it");
+                let serving = Arc::clone(&self).serve(frames, from, permit);
+                let closing = self.closing.clone();
+                self.tasks.spawn(async move {
+                    closing.run_until_cancelled(gone.run_until_cancelled(serving)).await;
+                });
+            }
+        };
+        self.closing.run_until_cancelled(taking).await;
+    }
+
+    async fn serve(self: Arc<Self>, mut frames: Frames, from: SocketAddr, permit: OwnedSemaphorePermit) {
         let hello = match timeout(HANDSHAKE, frames.next::<Hello>()).await {
             Ok(Ok(hello)) if self.secret.matches(hello.secret.text()) => hello,
             Ok(Ok(_)) => {
@@ -168,12 +190,17 @@ impl Reception {
         incarnation: u32,
         former: Option<String>,
     ) -> Result<(), FrameError> {
+        let mechanism = self.mechanism.clone();
+        if let Some(drawing) = &self.drawing {
+            let job = Job { plan: Planned::Drawn(drawing.clone()), mechanism, incarnation, former };
+            return frames.send(&ToNode::Job(Box::new(job))).await;
+        }
         let Plan { settings, kinds, resources, tasks, faults, closed, entry } = &*self.plan;
         let (kinds, resources, faults) = (kinds.clone(), resources.clone(), faults.clone());
         let (settings, closed, entry) = (*settings, *closed, *entry);
-        let plan = Plan { settings, kinds, resources, tasks: Tasks::default(), faults, closed, entry };
-        let (tasks_to_come, mechanism) = (tasks.len() as u32, self.mechanism.clone());
-        let job = Job { plan, tasks: tasks_to_come, mechanism, incarnation, former };
+        let rest = Plan { settings, kinds, resources, tasks: Tasks::default(), faults, closed, entry };
+        let plan = Planned::Told { rest, tasks: tasks.len() as u32 };
+        let job = Job { plan, mechanism, incarnation, former };
         frames.send(&ToNode::Job(Box::new(job))).await?;
         let mut tasks = tasks.iter().map(|task| task.to_task());
         while tasks.len() > 0 {
@@ -245,9 +272,21 @@ impl Reception {
         if self.seats.look(phase) { Ok(()) } else { Err("it spoke out of turn".to_owned()) }
     }
 
-    fn take_in(&self, node: NodeId, events: impl IntoIterator<Item = Event>) -> Result<(), String> {
-        let now_ns = self.clock.now_ns();
-        for event in events {
+    /// Events that a node's process has told.
+    pub(super) fn heard(&self, node: NodeId) -> usize {
+        self.seats.change(node, |seat| seat.heard).unwrap_or(0)
+    }
+
+    pub(super) fn take_in(
+        &self,
+        node: NodeId,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Result<(), String> {
+        let bound_ns =
+            self.seats.look(|seats| seats.get(usize::from(node.0)).map_or(0, |seat| seat.clock_bound_ns));
+        // What was just now there may seem to be a little later here.
+        let now_ns = self.clock.now_ns() + bound_ns;
+        for event in events.into_iter().map(|event| event.certain(2 * bound_ns)) {
             self.is_credible(node, &event, now_ns)?;
             let begins = event.what == What::Invoked && event.step.step == 0;
             if begins && self.plan.entry != EntryPolicy::Sticky {
@@ -290,8 +329,7 @@ impl Reception {
 
     /// Takes in what a node has done that is gone, as far as it has not told it: all its events are here, in their order.
     pub(super) fn hear_the_rest(&self, node: NodeId, events: Vec<Event>) -> Result<(), String> {
-        let heard = self.seats.change(node, |seat| seat.heard).unwrap_or(0);
-        self.take_in(node, events.into_iter().skip(heard))
+        self.take_in(node, events.into_iter().skip(self.heard(node)))
     }
 
     fn advance(&self, node: NodeId, from: &Phase, to: Phase) -> Result<(), String> {
@@ -301,7 +339,7 @@ impl Reception {
 
     /// Answers entries and leaves of one node, as they come. When the connection ends, so do the node's sections.
     async fn agent(&self, mut frames: Frames, node: NodeId) -> Result<(), FrameError> {
-        let (drain, mut drains) = mpsc::channel::<oneshot::Sender<()>>(1);
+        let (drain, mut drains) = mpsc::channel::<Drain>(1);
         let taken = self.seats.change(node, |seat| {
             (seat.control.is_some() && seat.agent.is_none()).then(|| seat.agent = Some(drain))
         });
@@ -316,13 +354,22 @@ impl Reception {
             loop {
                 let ask = tokio::select! {
                     biased;
-                    Some(dry) = drains.recv() => {
-                        while is_readable(&frames) {
-                            match frames.next::<Ask>().now_or_never() {
-                                Some(ask) => self.answer(&mut frames, &mut waiting, node, ask?).await?,
-                                // The runtime has not been told yet.
-                                None => yield_now().await,
+                    Some(Drain { said, dry }) = drains.recv() => {
+                        let is_to_come = |frames: &Frames| match said {
+                            Some(said) => frames.arrived() < said,
+                            None => is_readable(frames),
+                        };
+                        // Whoever asked does so no longer when it takes too long.
+                        while is_to_come(&frames) && !dry.is_closed() {
+                            match timeout(LOOK, frames.next::<Ask>()).await {
+                                Ok(ask) => self.answer(&mut frames, &mut waiting, node, ask?).await?,
+                                // The runtime has not been told yet, or it is on its way.
+                                Err(_) => yield_now().await,
                             }
+                        }
+                        // What has come in whole frames is not all heard yet.
+                        while let Some(ask) = frames.next::<Ask>().now_or_never() {
+                            self.answer(&mut frames, &mut waiting, node, ask?).await?;
                         }
                         // Who asked may have given up meanwhile.
                         let _gone = dry.send(()).is_err();
@@ -395,6 +442,6 @@ impl AgentRet {
 /// Whether the kernel holds bytes of this connection that were not read: asked directly, since the runtime only knows
 /// what it was last told.
 fn is_readable(frames: &Frames) -> bool {
-    let socket = frames.stream().as_fd().try_clone_to_owned().map(std::net::TcpStream::from);
+    let socket = frames.socket().as_fd().try_clone_to_owned().map(std::net::TcpStream::from);
     socket.and_then(|socket| socket.peek(&mut [0])).is_ok_and(|bytes| bytes > 0)
 }

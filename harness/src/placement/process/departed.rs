@@ -7,12 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::connection::Reception;
 use crate::engine::{LastWords, PartRet};
 use crate::model::{NodeId, Plan};
+use crate::placement::remote::Guest;
 
 /// The last words of each node's process, and what those say that are gone.
 #[derive(Debug)]
 pub(super) struct Departed {
     /// Whether any are written: where the plan kills nobody, a node that dies makes the run invalid anyhow.
-    written: bool,
+    pub(super) written: bool,
     words: Mutex<Vec<Option<LastWords>>>,
     ret: Mutex<PartRet>,
 }
@@ -47,6 +48,22 @@ impl Departed {
         let Some(words) = lock(&self.words)[usize::from(node.0)].take() else { return Ok(()) };
         let (events, ret) = words.read().map_err(|error| error.to_string())?;
         reception.hear_the_rest(node, events)?;
+        lock(&self.ret).merge(&ret);
+        Ok(())
+    }
+
+    /// The same of one at a host of nodes, which has kept them.
+    ///
+    /// # Errors
+    /// As [`Self::hear`].
+    pub(super) async fn hear_of(
+        &self,
+        reception: &Reception,
+        node: NodeId,
+        guest: &Guest,
+    ) -> Result<(), String> {
+        let (events, ret) = guest.last_words(reception.heard(node)).await?;
+        reception.take_in(node, events)?;
         lock(&self.ret).merge(&ret);
         Ok(())
     }

@@ -7,30 +7,14 @@
 //! agent:    Ask ▶ driver ─ Reply ▶         for every entry and leave
 //! ```
 
-use std::io;
-
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt as _};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::engine::{EnterRet, LeaveRet, PartRet};
 use crate::model::{Event, FaultVerb, NodeId, Plan, Point, Promises, StepRef, Task, TaskId, Token, View};
 use crate::secret::{Sealed, Secret};
 
-/// Version of what is said; both ends must speak the same.
-pub const PROTOCOL_VERSION: u32 = 4;
-
-/// Longest frame before the handshake is done, in bytes.
-pub(super) const STRANGER_BYTES: usize = 4 << 10;
-
 /// Longest frame on the agent's connections.
 pub(super) const AGENT_BYTES: usize = 64 << 10;
-
-/// Longest frame on the control connections.
-pub(super) const CONTROL_BYTES: usize = 64 << 20;
 
 /// Tasks or events in one frame at most.
 pub(super) const CHUNK: usize = 1_000;
@@ -112,16 +96,23 @@ pub(super) enum ToNode {
 /// What a node is to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Job {
-    /// The plan without its tasks.
-    pub(super) plan: Plan,
-    /// How many tasks follow.
-    pub(super) tasks: u32,
+    pub(super) plan: Planned,
     /// What the mechanism is made of; this crate does not look inside.
     pub(super) mechanism: Sealed,
     /// How often this node was started before.
     pub(super) incarnation: u32,
     /// What the mechanism introduced itself with then.
     pub(super) former: Option<String>,
+}
+
+/// How a node comes by the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Planned {
+    /// This is all of it but its tasks, so many of which follow.
+    Told { rest: Plan, tasks: u32 },
+    /// It draws it from this, which this crate does not look into.
+    Drawn(Sealed),
 }
 
 /// What a node says on its control connection.
@@ -188,71 +179,6 @@ pub(super) struct Reply {
 pub(super) enum AgentRet {
     Enter(EnterRet),
     Leave(LeaveRet),
-}
-
-/// Why a connection cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum FrameError {
-    /// The other end closed it.
-    #[error("the connection was closed")]
-    Closed,
-    /// It broke, or a frame was longer than the bound.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// A frame is not what was expected.
-    #[error("not a frame of this protocol: {0}")]
-    Malformed(#[from] serde_json::Error),
-}
-
-/// Reads one frame's bytes. Never panics, whatever they are.
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
-    Ok(serde_json::from_slice(bytes)?)
-}
-
-/// A connection that carries frames.
-#[derive(Debug)]
-pub(super) struct Frames(Framed<TcpStream, LengthDelimitedCodec>);
-
-impl Frames {
-    /// Frames of at most so many bytes.
-    pub(super) fn new(stream: TcpStream, most: usize) -> Self {
-        // Without it a small answer may wait for more to say.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection stays with Nagle's algorithm");
-        }
-        Self(LengthDelimitedCodec::builder().max_frame_length(most).new_framed(stream))
-    }
-
-    /// Changes the bound, after the handshake.
-    pub(super) fn allow(&mut self, most: usize) {
-        self.0.codec_mut().set_max_frame_length(most);
-    }
-
-    pub(super) fn stream(&self) -> &TcpStream {
-        self.0.get_ref()
-    }
-
-    /// The next frame. Cancel safe.
-    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<T, FrameError> {
-        let bytes = self.0.next().await.ok_or(FrameError::Closed)??;
-        decode(&bytes)
-    }
-
-    /// Queues a frame; writes when much has gathered. Not cancel safe.
-    pub(super) async fn feed<T: Serialize>(&mut self, frame: &T) -> Result<(), FrameError> {
-        Ok(self.0.feed(Bytes::from(serde_json::to_vec(frame)?)).await?)
-    }
-
-    /// Writes what was queued. Cancel safe.
-    pub(super) async fn flush(&mut self) -> Result<(), FrameError> {
-        Ok(SinkExt::<Bytes>::flush(&mut self.0).await?)
-    }
-
-    /// Writes one frame.
-    pub(super) async fn send<T: Serialize>(&mut self, frame: &T) -> Result<(), FrameError> {
-        self.feed(frame).await?;
-        self.flush().await
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! node. Where the plan kills nodes, each also writes what it does into memory that outlives it. Stamps are of CLOCK_MONOTONIC, which the processes of one machine share; the agent's are all taken in the driver.
 
 mod frame;
+mod body;
 mod seat;
 mod elsewhere;
 mod connection;
@@ -19,6 +20,7 @@ mod departed;
 mod outages;
 mod account;
 mod driver;
+mod broken;
 mod node;
 #[cfg(test)]
 mod absurd;
@@ -27,30 +29,42 @@ mod tests;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+pub use crate::child::end_with;
 pub use driver::run;
-pub use frame::PROTOCOL_VERSION;
 pub use node::{Invitation, NodeError, Place, serve};
 
+use super::remote::{Hosts, HostsError};
 use crate::model::NodeId;
 use crate::processors::Processors;
 use crate::secret::Sealed;
 
-/// How a node's process is started.
+/// Where the processes of nodes are.
+#[derive(Debug, Clone)]
+pub enum Ground {
+    /// On this machine.
+    Here(NodeCommand),
+    /// At hosts that have joined.
+    There {
+        /// They.
+        hosts: Arc<Hosts>,
+        /// What a node draws the plan from; handed on as it is.
+        drawing: Sealed,
+    },
+}
+
+/// How a node's process is started here.
 #[derive(Debug, Clone)]
 pub struct NodeCommand {
-    /// The program; `--driver ADDRESS --agent ADDRESS --node N` is added to its arguments, and [`SECRET`] to its environment.
+    /// The program; `--driver ADDRESS --agent ADDRESS --node N` is added to its arguments, and [`SECRET`](crate::secret::SECRET) to
+    /// its environment.
     pub program: PathBuf,
     /// Its first arguments.
     pub args: Vec<OsString>,
-    /// What the node makes its mechanism of; handed on as it is.
-    pub mechanism: Sealed,
     /// Those of each node, in their order; a node that has none here may use all.
     pub processors: Vec<Processors>,
 }
-
-/// The environment variable that has the run's secret: an argument would show in the process list.
-pub const SECRET: &str = "LOCKBENCH_SECRET";
 
 /// Why a run with nodes as processes has no result.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +77,16 @@ pub enum PlacementError {
         "nodes as processes need the program setpriv; on Debian and Ubuntu: `apt-get install util-linux`"
     )]
     SetprivMissing,
+    /// There are too few hosts.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
     /// A node's process could not be started.
-    #[error("cannot start the process of node {}: {source}", .node.0)]
+    #[error("cannot start the process of node {}: {reason}", .node.0)]
     Spawn {
         /// Which.
         node: NodeId,
-        /// What the system said.
-        source: std::io::Error,
+        /// What the system, or its host, said.
+        reason: String,
     },
     /// A node did not get as far as the start of the run.
     #[error("node {} did not come to the start: {reason}", .node.0)]

@@ -1,7 +1,7 @@
 //! A node's side of a run with nodes as processes.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::frame::{
-    AGENT_BYTES, AgentRet, Ask, AskWhat, CHUNK, CONTROL_BYTES, Channel, FrameError, Frames, Hello, Job,
-    PROTOCOL_VERSION, Reply, STRANGER_BYTES, ToDriver, ToNode, Welcome,
+    AGENT_BYTES, AgentRet, Ask, AskWhat, CHUNK, Channel, Hello, Planned, Reply, ToDriver, ToNode, Welcome,
 };
 use crate::engine::{
     AgentLink, BoxFuture, Bystanders, Clock, EnterRet, LastWords, LeaveRet, Mechanism, Part, PartOptions,
     Recorder,
 };
 use crate::model::{NodeId, Plan, StepRef, Token};
+use crate::placement::frames::{CONTROL_BYTES, FrameError, Frames, PROTOCOL_VERSION, STRANGER_BYTES};
 use crate::secret::{Sealed, Secret};
 
 /// For connecting and shaking hands.
@@ -45,6 +45,10 @@ pub struct Invitation {
     pub node: NodeId,
     /// The run's secret.
     pub secret: Secret,
+    /// Where other nodes can reach this one.
+    pub address: IpAddr,
+    /// How far the driver's clock is ahead of this machine's, in ns; 0 on the same one.
+    pub clock_ahead_ns: i64,
 }
 
 /// What a node makes its mechanism of.
@@ -56,12 +60,14 @@ pub struct Place {
     pub clock: Clock,
     /// Which node this is.
     pub node: NodeId,
-    /// As the driver was given it, see [`super::NodeCommand::mechanism`].
+    /// As the driver was given it, see [`super::run`].
     pub mechanism: Sealed,
     /// How often this node was started before in this run.
     pub incarnation: u32,
     /// What its mechanism introduced itself with then: others still know it by that.
     pub former: Option<String>,
+    /// Where other nodes can reach this one.
+    pub address: IpAddr,
 }
 
 /// Why a node's part was not run to its end.
@@ -98,20 +104,34 @@ impl From<FrameError> for NodeError {
     }
 }
 
-/// Is a node of a run: dials the driver, makes the mechanism, runs the node's part of the plan and tells what happened.
+/// Is a node of a run: dials the driver, is told the plan or draws it, makes the mechanism, runs the node's part of the plan and tells what happened.
 /// Returns when the driver has it all.
 ///
 /// # Errors
 /// When the driver refuses, goes away, or the mechanism cannot be had.
-pub async fn serve<B, F>(invitation: Invitation, build: B) -> Result<(), NodeError>
+pub async fn serve<D, B, F>(invitation: Invitation, draw: D, build: B) -> Result<(), NodeError>
 where
+    D: FnOnce(Sealed) -> Result<Plan, String>,
     B: FnOnce(Place) -> F,
     F: Future<Output = Result<Arc<dyn Mechanism>, String>>,
 {
-    let clock = Clock::real().map_err(NodeError::Clock)?;
+    let clock = Clock::of_another_machine(invitation.clock_ahead_ns).map_err(NodeError::Clock)?;
     let mut control = dial(&invitation, Channel::Control).await?;
     let agent = dial(&invitation, Channel::Agent).await?;
-    let (job, plan) = receive_plan(&mut control).await?;
+    let job = match control.next().await {
+        Ok(ToNode::Job(job)) => *job,
+        other => return Err(refusal(other)),
+    };
+    let plan = match job.plan {
+        Planned::Told { rest, tasks } => receive_tasks(&mut control, rest, tasks).await?,
+        Planned::Drawn(from) => match draw(from) {
+            Ok(plan) => Arc::new(plan),
+            Err(reason) => {
+                control.send(&ToDriver::Failed(format!("it cannot draw the plan: {reason}"))).await?;
+                return Err(NodeError::Mechanism(reason));
+            }
+        },
+    };
     let place = Place {
         plan: Arc::clone(&plan),
         clock: clock.clone(),
@@ -119,6 +139,7 @@ where
         mechanism: job.mechanism,
         incarnation: job.incarnation,
         former: job.former,
+        address: invitation.address,
     };
     let built = tokio::select! {
         biased;
@@ -254,7 +275,7 @@ async fn send_events(control: &mut Frames, recorder: &Recorder) -> Result<(), Fr
 }
 
 async fn dial(invitation: &Invitation, channel: Channel) -> Result<Frames, NodeError> {
-    let Invitation { driver, agent, node, secret } = invitation;
+    let Invitation { driver, agent, node, secret, .. } = invitation;
     let (address, bytes) = match channel {
         Channel::Control => (driver, CONTROL_BYTES),
         Channel::Agent => (agent, AGENT_BYTES),
@@ -277,20 +298,14 @@ async fn dial(invitation: &Invitation, channel: Channel) -> Result<Frames, NodeE
     timeout(HANDSHAKE, dialled).await.unwrap_or_else(|_| Err(silent()))
 }
 
-async fn receive_plan(control: &mut Frames) -> Result<(Job, Arc<Plan>), NodeError> {
-    let mut job = match control.next().await {
-        Ok(ToNode::Job(job)) => *job,
-        other => return Err(refusal(other)),
-    };
-    let mut plan = job.plan.clone();
-    while plan.tasks.len() < job.tasks as usize {
+async fn receive_tasks(control: &mut Frames, mut plan: Plan, tasks: u32) -> Result<Arc<Plan>, NodeError> {
+    while plan.tasks.len() < tasks as usize {
         match control.next().await {
             Ok(ToNode::Tasks(tasks)) if !tasks.is_empty() => plan.tasks.extend(tasks),
             other => return Err(refusal(other)),
         }
     }
-    job.plan.resources.clear();
-    Ok((job, Arc::new(plan)))
+    Ok(Arc::new(plan))
 }
 
 /// What a frame means that should not have come now.

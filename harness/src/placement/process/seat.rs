@@ -32,6 +32,14 @@ impl Phase {
     }
 }
 
+/// Asks a connection to the agent to be read dry.
+#[derive(Debug)]
+pub(super) struct Drain {
+    /// What was said on it in all, in bytes, where nobody can look for them on their way.
+    pub(super) said: Option<u64>,
+    pub(super) dry: oneshot::Sender<()>,
+}
+
 /// One node's.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -50,10 +58,12 @@ pub(super) struct Seat {
     pub(super) introduction: Option<String>,
     pub(super) detection: String,
     pub(super) promises: Promises,
+    /// The stamps of its process are not further off the driver's clock than this.
+    pub(super) clock_bound_ns: u64,
     /// Written by the driver, read by the control connection; none when there is none.
     pub(super) control: Option<mpsc::Sender<ToNode>>,
     /// Asks the agent's connection to be read dry; none when there is none.
-    pub(super) agent: Option<mpsc::Sender<oneshot::Sender<()>>>,
+    pub(super) agent: Option<mpsc::Sender<Drain>>,
 }
 
 impl Seat {
@@ -68,6 +78,7 @@ impl Seat {
             introduction: None,
             detection: String::new(),
             promises: Promises::default(),
+            clock_bound_ns: 0,
             control: None,
             agent: None,
         }

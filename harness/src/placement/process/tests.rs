@@ -15,16 +15,14 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::Reception;
 use super::departed::Departed;
-use super::frame::{
-    AgentRet, Ask, AskWhat, CONTROL_BYTES, Channel, Frames, Hello, PROTOCOL_VERSION, Reply, ToDriver, ToNode,
-    Welcome,
-};
+use super::frame::{AgentRet, Ask, AskWhat, Channel, Hello, Planned, Reply, ToDriver, ToNode, Welcome};
 use super::seat::{Phase, Seats};
 use crate::engine::{Clock, EnterRet, Spent};
 use crate::model::{
     Arrival, Event, Fault, FaultTarget, FaultVerb, Holder, LinkTo, Mode, NodeId, Operations, Outcome, Plan,
     PlanSettings, Promises, Resource, ResourceKind, StepRef, StepTree, TaskId, View, What,
 };
+use crate::placement::frames::{CONTROL_BYTES, Frames, PROTOCOL_VERSION};
 use crate::placement::stage::{RunOptions, Stage};
 use crate::secret::{Sealed, Secret};
 
@@ -60,6 +58,7 @@ impl Door {
             digest: stage.plan.digest(),
             secret: Secret::from("s3cret".to_owned()),
             mechanism: Sealed(serde_json::Value::Null),
+            drawing: None,
             clock: stage.clock.clone(),
             opened_ns: 0,
             agent: Arc::clone(&stage.agent),
@@ -85,8 +84,8 @@ impl Door {
         let (mut frames, welcome) = self.dial(&hello(node, Channel::Control)).await;
         assert_eq!(welcome, Welcome::Welcome);
         let ToNode::Job(job) = frames.next().await.unwrap() else { panic!("no job") };
-        let mut plan = job.plan;
-        while plan.tasks.len() < job.tasks as usize {
+        let Planned::Told { rest: mut plan, tasks } = job.plan else { panic!("it is to draw it") };
+        while plan.tasks.len() < tasks as usize {
             let ToNode::Tasks(tasks) = frames.next().await.unwrap() else { panic!("no tasks") };
             plan.tasks.extend(tasks);
         }

@@ -103,6 +103,7 @@ fn record(turn: &Turn, order: u32, waits: &[f64]) -> RunRecord {
         backlog: None,
         latency,
         awareness: Awareness::default(),
+        hosts: Vec::new(),
         elsewhere: Elsewhere::default(),
         excess_per_slice_ns: Vec::new(),
         closed: None,

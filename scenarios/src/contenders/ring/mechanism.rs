@@ -65,6 +65,7 @@ impl RingMechanism {
             let now = Arc::new(NodeClock(setting.clock.clone()));
             let number = queue_lockfree::NodeId(id);
             let mut options = NodeOptions {
+                listen: (setting.here.address, 0).into(),
                 transport: transport.clone(),
                 takeover,
                 ..NodeOptions::new(number, &name, Membership::new(), Secret::new(secret), now)

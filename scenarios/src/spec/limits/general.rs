@@ -5,6 +5,7 @@ use harness::model::EntryPolicy;
 
 use crate::spec::error::{SpecError, Wrong, within};
 use crate::spec::load::SHAPES;
+use crate::spec::placement::Placement;
 use crate::spec::scenario::Scenario;
 
 pub(super) fn general(scenario: &Scenario) -> Result<(), SpecError> {
@@ -56,6 +57,13 @@ pub(super) fn general(scenario: &Scenario) -> Result<(), SpecError> {
     if spec.entry != EntryPolicy::Sticky && spec.load().is_some_and(|load| load.closed().is_some()) {
         let what = "callers of a closed loop stay with their node, and nothing is broken in one: set `entry = \"sticky\"`";
         return Err(scenario.error_of("entry", what));
+    }
+    if spec.placement == Placement::Remote && (scenario.links().is_some() || scenario.agent_links().is_some())
+    {
+        let key = if spec.rtt_ms > 0.0 { "rtt_ms" } else { "faults" };
+        let what = "links of nodes on other machines are as they are: nothing here lies between that could slow or break them; leave \
+                    rtt_ms and faults of links out, or set `placement = \"process\"`";
+        return Err(scenario.error_of(key, what));
     }
     if spec.fencing && spec.when_busy == WhenBusy::Serialise {
         return Err(scenario.error_of(

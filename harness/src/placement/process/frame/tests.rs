@@ -4,11 +4,12 @@ use allocation_counter::measure;
 use bytes::BytesMut;
 use proptest::prelude::*;
 use serde_json::json;
-use tokio_util::codec::Decoder as _;
+use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::*;
 use crate::damage;
 use crate::model::{Outcome, ReleaseRet, What};
+use crate::placement::frames::{FrameError, PROTOCOL_VERSION, decode};
 
 proptest! {
     #[test]
@@ -65,7 +66,8 @@ fn said() -> Vec<serde_json::Value> {
     let plan = crate::judge::fixture::run(1, 2, &[]).facts.plan;
     let tasks = ToNode::Tasks(plan.tasks.iter().map(|task| task.to_task()).collect());
     let (secret, mechanism) = (Secret::from("s3cret".to_owned()), Sealed(json!({ "lock": "redis-fenced" })));
-    let job = Job { plan: (*plan).clone(), tasks: 2, mechanism, incarnation: 0, former: Some("here".into()) };
+    let told = Planned::Told { rest: (*plan).clone(), tasks: 2 };
+    let job = Job { plan: told, mechanism, incarnation: 0, former: Some("here".into()) };
     let view = View { epoch: 4, members: vec![NodeId(0), NodeId(1)] };
     let start = ToNode::Start {
         origin_ns: 5,
