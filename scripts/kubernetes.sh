@@ -33,7 +33,8 @@ until [ -n "$driver" ]; do
     driver=$(kubectl get pods -l "app.kubernetes.io/name=$name,app.kubernetes.io/component=driver" -o name)
 done
 phase() { kubectl get "$driver" -o 'jsonpath={.status.phase}'; }
-until [ "$(phase)" != Pending ]; do sleep 1; done
+for _ in $(seq 600); do [ "$(phase)" != Pending ] && break; sleep 1; done
+[ "$(phase)" != Pending ] || { say "the driver's pod does not start"; kubectl describe "$driver" >&2; exit 4; }
 
 # What it says, as it says it.
 kubectl logs -f "$driver" >"$work/log" 2>&1 &
@@ -53,7 +54,12 @@ until port=$(sed -nE 's/^Forwarding from 127\.0\.0\.1:([0-9]+) .*/\1/p' "$work/f
     kill -0 "$forward" 2>/dev/null || { cat "$work/forward" >&2; exit 4; }
     sleep 0.2
 done
-"$lockbench" fetch "127.0.0.1:$port" --out "$out"
+for try in 1 2 3; do
+    "$lockbench" fetch "127.0.0.1:$port" --out "$out" && break
+    # What was not fetched is not deleted.
+    [ "$try" -lt 3 ] || { trap - EXIT; say "$driver still has the batch: lockbench fetch, then kubectl delete -f $work/objects.yaml"; exit 4; }
+    sleep 2
+done
 until [ "$(phase)" != Running ]; do sleep 0.5; done
 wait "$logs" || true
 exit "$(kubectl get "$driver" -o 'jsonpath={.status.containerStatuses[0].state.terminated.exitCode}')"

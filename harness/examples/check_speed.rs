@@ -133,7 +133,7 @@ fn history(tasks: u32) -> Result<Told, PlanError> {
         injected: Vec::new(),
         limit_ns: None,
         audit: None,
-        earlier_ns: Vec::new(),
+        earlier_ns: 0,
     };
     Ok(Told { facts, events })
 }

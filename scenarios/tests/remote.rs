@@ -8,6 +8,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use harness::record::{RunRecord, Verdict};
@@ -121,9 +122,9 @@ fn host(name: &str, place: &str, keys: &Path, nodes: u16, ahead_s: Option<u32>) 
     command
 }
 
-fn record(folder: &Path, run: &str) -> RunRecord {
+fn record(folder: &Path, run: &str, said: &str) -> RunRecord {
     let batch = std::fs::read_dir(folder.join("out")).unwrap().next().unwrap().unwrap().path();
-    serde_json::from_slice(&std::fs::read(batch.join(run).join("record.json")).unwrap()).unwrap()
+    serde_json::from_slice(&std::fs::read(batch.join(run).join("record.json")).expect(said)).unwrap()
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn hosts_whose_clocks_count_from_other_starts_run_a_batch_together_and_go_when_i
     for host in &mut hosts {
         assert_eq!(host.wait().code(), Some(0), "they hear that no more is wanted");
     }
-    let ran = record(folder.path(), "1-ring-queue");
+    let ran = record(folder.path(), "1-ring-queue", &said);
     assert!(ran.invalid.iter().all(|reason| reason.contains("late at")), "{:?}", ran.invalid);
     assert!(ran.tasks.completed > 100 && ran.tasks.completed == ran.tasks.planned, "{:?}", ran.tasks);
     let names: Vec<_> = ran.hosts.iter().map(|host| (&*host.name, &host.nodes[..])).collect();
@@ -170,7 +171,7 @@ fn a_killed_holder_s_last_deeds_are_known_and_its_node_comes_back_at_its_host() 
     }
     let (status, said) = driver.end();
     assert!(hosts.iter_mut().all(|host| host.wait().success()));
-    let ran = record(folder.path(), "1-redis-fenced");
+    let ran = record(folder.path(), "1-redis-fenced", &said);
     let killed = ran.faults.faults.iter().filter(|fault| fault.failure.is_none()).count();
     assert!(killed >= 2, "{:?}", ran.faults);
     // What a dead node did last is known: none of them counts as unplanned.
@@ -183,7 +184,7 @@ fn faults(keys: &Path, redis: &str) -> Command {
     let mut command = Command::new(LOCKBENCH);
     command.args(["run", "holder-kill", "--small", "--placement", "remote", "--blocks", "1"]);
     command.args(["--contenders", "redis-fenced", "--redis", redis, "--seed", "5", "--progress", "plain"]);
-    command.arg("--keys").arg(keys);
+    command.args(["--bystander-bound", "off", "--keys"]).arg(keys);
     command
 }
 
@@ -270,7 +271,9 @@ struct Networks(String);
 impl Networks {
     /// `None`, which is said, where this machine lets us make none.
     fn make() -> Option<Self> {
-        let networks = Self(format!("lockbench-{}", std::process::id()));
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let networks = Self(format!("lockbench-{}-{number}", std::process::id()));
         let driver = networks.of("driver");
         if !ip(&["netns", "add", &driver]) {
             eprintln!(
@@ -329,66 +332,97 @@ fn ip(arguments: &[&str]) -> bool {
     done.is_ok_and(|done| done.success())
 }
 
+/// Three hosts with networks of their own, and the driver of a lock on a Redis that they can reach; once the controls have run.
+struct Apart {
+    networks: Networks,
+    folder: tempfile::TempDir,
+    driver: Driver,
+    hosts: Vec<Running>,
+    redis: Running,
+}
+
+impl Apart {
+    /// `None`, which is said, where this machine lets us make no networks.
+    fn make(nodes_each: u16, arguments: &[&str]) -> Option<Self> {
+        let Finding::Found { path: redis, .. } = find(ServerKind::named("redis")) else {
+            assert!(std::env::var_os("CI").is_none(), "no Redis in CI");
+            return None;
+        };
+        let networks = Networks::make()?;
+        let folder = tempfile::tempdir().unwrap();
+        let keys = keys(folder.path(), "keys");
+        let mut command = Command::new(redis);
+        command.args(["--bind", "10.213.0.1", "--port", "6379", "--save", "", "--protected-mode", "no"]);
+        let redis = Running(networks.within("driver", &command).stdout(Stdio::null()).spawn().unwrap());
+        let mut looks = Command::new("bash");
+        looks.args(["-c", "until (: < /dev/tcp/10.213.0.1/6379) 2>/dev/null; do sleep 0.05; done"]);
+        assert!(networks.within("driver", &looks).status().unwrap().success());
+        let mut command = run(&["--listen", "10.213.0.1:7400", "--contenders", "redis-fenced"], &keys);
+        command
+            .args(["--redis", "redis://10.213.0.1:6379", "--bystander-bound", "off", "--rate", "60"])
+            .args(arguments);
+        let driver = Driver::start(folder.path(), networks.within("driver", &command));
+        let apart = has_time_namespaces();
+        let mut hosts = Vec::new();
+        for (name, ahead_s) in [("a", 300), ("b", 90_000), ("c", 5)] {
+            let command = host(name, "10.213.0.1:7400", &keys, nodes_each, apart.then_some(ahead_s));
+            hosts.push(Running(networks.within(name, &command).spawn().unwrap()));
+        }
+        let batch =
+            || std::fs::read_dir(folder.path().join("out")).ok()?.next()?.ok().map(|batch| batch.path());
+        let ran = |run: &str| batch().is_some_and(|batch| batch.join(run).join("record.json").is_file());
+        // With this seed the lock comes after the controls.
+        await_some("the controls have run", || (ran("1-none") && ran("1-noop")).then_some(()));
+        assert!(!ran("1-redis-fenced"), "the controls do not come first");
+        // Some way into the run: a cut at whatever time must do no harm.
+        std::thread::park_timeout(Duration::from_secs(4));
+        Some(Self { networks, folder, driver, hosts, redis })
+    }
+}
+
 #[test]
 fn three_hosts_with_networks_of_their_own_one_of_which_is_cut_off_for_five_seconds_keep_everybody_apart() {
-    let Finding::Found { path: redis, .. } = find(ServerKind::named("redis")) else {
-        assert!(std::env::var_os("CI").is_none(), "no Redis in CI");
+    // Leases outlast the cut, so that nobody has a right to come in meanwhile.
+    let arguments = ["--nodes", "12", "--duration", "12", "--detect", "15000"];
+    let Some(Apart { networks, folder, driver, mut hosts, redis: _redis }) = Apart::make(4, &arguments)
+    else {
         return;
     };
-    let Some(networks) = Networks::make() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let keys = keys(folder.path(), "keys");
-    let mut command = Command::new(redis);
-    command.args(["--bind", "10.213.0.1", "--port", "6379", "--save", "", "--protected-mode", "no"]);
-    let _redis = Running(networks.within("driver", &command).stdout(Stdio::null()).spawn().unwrap());
-    let mut looks = Command::new("bash");
-    looks.args(["-c", "until (: < /dev/tcp/10.213.0.1/6379) 2>/dev/null; do sleep 0.05; done"]);
-    assert!(networks.within("driver", &looks).status().unwrap().success());
-    // Leases outlast the cut, so that nobody has a right to come in meanwhile.
-    let command = run(
-        &[
-            "--listen",
-            "10.213.0.1:7400",
-            "--nodes",
-            "12",
-            "--duration",
-            "12",
-            "--rate",
-            "60",
-            "--detect",
-            "15000",
-            "--contenders",
-            "redis-fenced",
-            "--redis",
-            "redis://10.213.0.1:6379",
-        ],
-        &keys,
-    );
-    let driver = Driver::start(folder.path(), networks.within("driver", &command));
-    let apart = has_time_namespaces();
-    let mut hosts = Vec::new();
-    for (name, ahead_s) in [("a", 300), ("b", 90_000), ("c", 5)] {
-        let command = host(name, "10.213.0.1:7400", &keys, 4, apart.then_some(ahead_s));
-        hosts.push(Running(networks.within(name, &command).spawn().unwrap()));
-    }
-    let batch = || std::fs::read_dir(folder.path().join("out")).ok()?.next()?.ok().map(|batch| batch.path());
-    let ran = |run: &str| batch().is_some_and(|batch| batch.join(run).join("record.json").is_file());
-    // With this seed the lock comes after the controls.
-    await_some("the controls have run", || (ran("1-none") && ran("1-noop")).then_some(()));
-    assert!(!ran("1-redis-fenced"), "the controls do not come first");
-    // Some way into the run: a cut at whatever time must do no harm.
-    std::thread::park_timeout(Duration::from_secs(4));
     networks.set("a", "down");
     std::thread::park_timeout(Duration::from_secs(5));
     networks.set("a", "up");
     let (status, said) = driver.end();
-    assert!(hosts.iter_mut().all(|host| host.wait().success()), "{said}");
-    let ran = record(folder.path(), "1-redis-fenced");
+    let ended: Vec<_> = hosts.iter_mut().map(|host| host.wait().code()).collect();
+    assert_eq!(ended, [Some(0); 3], "{said}");
+    let ran = record(folder.path(), "1-redis-fenced", &said);
     assert_eq!(ran.hosts.iter().map(|host| host.nodes.len()).collect::<Vec<_>>(), [4, 4, 4]);
+    assert_eq!((ran.tasks.not_offered, ran.tasks.unfinished), (0, 0), "{:?}", ran.tasks);
+    assert!(ran.tasks.completed > ran.tasks.planned / 2, "{:?}", ran.tasks);
     let longest_ns = ran.latency.response.quantile_ns(1.0).unwrap();
     assert!(longest_ns > 2_000_000_000, "nobody felt the cut: {longest_ns}");
     keeps_apart(&ran, &said);
     passes(status, &said);
+}
+
+#[test]
+fn a_host_that_is_cut_off_for_good_is_missed_and_whoever_was_inside_there_is_no_witness_against_the_others() {
+    // Its leases run out before it is missed.
+    let arguments = ["--nodes", "3", "--duration", "25", "--detect", "2000"];
+    let Some(Apart { networks, folder, driver, mut hosts, redis: _redis }) = Apart::make(1, &arguments)
+    else {
+        return;
+    };
+    networks.set("a", "down");
+    let (status, said) = driver.end();
+    // Tasks that waited for whoever was inside there may count against the lock, until the host was missed.
+    assert!(matches!(status.code(), Some(3 | 4)), "{said}");
+    let ran = record(folder.path(), "1-redis-fenced", &said);
+    assert!(ran.invalid.iter().any(|reason| reason.contains("node 0")), "{:?}", ran.invalid);
+    let exclusion = ran.verdicts.iter().find(|check| check.check == "exclusion").unwrap();
+    assert!(!matches!(exclusion.verdict, Verdict::Violated { .. }), "{exclusion:?}");
+    // It has missed its driver, too, and the others were let go.
+    let ended: Vec<_> = hosts.iter_mut().map(|host| host.wait().code()).collect();
+    assert_eq!(ended, [Some(2), Some(0), Some(0)]);
 }
 
 #[test]

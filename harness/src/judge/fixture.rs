@@ -83,7 +83,7 @@ pub(crate) fn run_of(level: u32, modes: &[Mode], table: &[(u64, u32, What)]) -> 
         injected: Vec::new(),
         limit_ns: None,
         audit: None,
-        earlier_ns: Vec::new(),
+        earlier_ns: 0,
     };
     Told { facts, events }
 }

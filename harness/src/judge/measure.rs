@@ -123,21 +123,21 @@ impl<'a> Measuring<'a> {
         }
         match &event.what {
             What::Invoked => {
-                let at_ns = self.facts.requested_ns(event);
+                let happened_ns = self.facts.happened_ns(event);
                 // The caller of a root step is the plan; that of a child is its parent step.
                 if root && let Some(asked) = self.asked.get_mut(task) {
-                    *asked = Stamp::at(at_ns);
+                    *asked = Stamp::at(happened_ns);
                 }
                 let intended_ns = self.intended_ns(step.task);
                 let life = self.lives.at(step);
-                life.asked_after = Stamp::at(if root { 0 } else { at_ns.wrapping_sub(intended_ns) });
+                life.asked_after = Stamp::at(if root { 0 } else { happened_ns.wrapping_sub(intended_ns) });
                 life.returned = false;
                 if root {
                     self.open.change(at_ns, 1);
                     self.ends.at(task).asked = Stamp::at(at_ns);
                     // Nobody in a closed loop is late: there is no time to be in.
                     if self.asked.is_empty() && !self.facts.was_out(self.facts.plan.task(step.task)) {
-                        self.figures.latency.lag.record_ns(at_ns.saturating_sub(intended_ns));
+                        self.figures.latency.lag.record_ns(happened_ns.saturating_sub(intended_ns));
                     }
                 }
             }
@@ -173,9 +173,10 @@ impl<'a> Measuring<'a> {
                 life.end();
             }
             What::Returned { outcome } => {
+                let happened_ns = self.facts.happened_ns(event);
                 let life = self.lives.at(step);
                 if let Some(left_ns) = life.left.ns().filter(|_| counts) {
-                    self.figures.latency.release.record_ns(at_ns.saturating_sub(left_ns));
+                    self.figures.latency.release.record_ns(happened_ns.saturating_sub(left_ns));
                 }
                 life.returned = true;
                 life.end();
@@ -187,7 +188,7 @@ impl<'a> Measuring<'a> {
                         let since_ns = end.returned.map_or(asked_ns, |(at_ns, _)| at_ns.max(asked_ns));
                         self.took_ns += i128::from(at_ns.saturating_sub(since_ns));
                     }
-                    end.returned = Some((at_ns, outcome.into()));
+                    end.returned = Some((happened_ns, outcome.into()));
                 }
             }
             _ => {}

@@ -78,8 +78,9 @@ pub enum What {
 }
 
 impl Event {
-    /// The same of a node whose clock may be off by half of this, as those of others may be: what is asked for, and what is given up,
-    /// is stamped so much earlier. Of a request that comes behind a grant by the stamps it is certain then that it did so.
+    /// The same where no clock of a node is off the agent's by more than half of this: what is asked for, and what is given up, is
+    /// stamped so much earlier, and what has returned half of it later. Of a request that comes behind a grant by the stamps it is
+    /// certain then that it did so, and what has returned comes behind what the agent saw of it.
     #[must_use]
     pub fn certain(mut self, earlier_ns: u64) -> Self {
         match &mut self.what {
@@ -87,6 +88,7 @@ impl Event {
             What::Granted { valid_until_ns: Some(until_ns), .. } => {
                 *until_ns = until_ns.saturating_sub(earlier_ns);
             }
+            What::Returned { .. } => self.at_ns += earlier_ns / 2,
             _ => {}
         }
         self
@@ -170,12 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_asks_for_and_gives_up_is_stamped_earlier_and_nothing_else() {
+    fn what_a_node_asks_for_and_gives_up_is_stamped_earlier_and_what_has_returned_later() {
         let step = StepRef { task: crate::model::TaskId(1), step: 0 };
         let event = |what| Event { at_ns: 1_000, node: Some(NodeId(0)), step, what };
         let at = |what| event(what).certain(300).at_ns;
         assert_eq!((at(What::Invoked), at(What::ReleaseSent)), (700, 700));
         assert_eq!(at(What::Lost), 1_000);
+        assert_eq!(at(What::Returned { outcome: Outcome::Completed }), 1_150);
         let granted = |valid_until_ns| event(What::Granted { slot: None, token: None, valid_until_ns });
         assert_eq!(granted(Some(5_000)).certain(300), granted(Some(4_700)));
         assert_eq!(event(What::Invoked).certain(0), event(What::Invoked));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Event;
+use super::event::{Event, What};
 use super::fault::Fault;
 use super::id::{NodeId, StepRef};
 use super::outcome::{Promises, Token};
@@ -30,17 +30,20 @@ pub struct Facts {
     pub limit_ns: Option<u64>,
     /// What was found of the money that its tasks move, where they move any.
     pub audit: Option<Audit>,
-    /// By node: how much earlier than by its clock its requests are stamped, so that no order of events of several nodes is claimed that
-    /// their clocks leave open (see [`Event::certain`](super::Event)); none where all have one clock.
-    pub earlier_ns: Vec<u64>,
+    /// How much earlier than by their clocks requests of nodes are stamped, so that no order of events is claimed that their clocks leave
+    /// open (see [`Event::certain`](super::Event)); 0 where all have one clock.
+    pub earlier_ns: u64,
 }
 
 impl Facts {
-    /// When a request was made, by the clock of its node.
+    /// When something happened, by the clock of whoever says so.
     #[must_use]
-    pub fn requested_ns(&self, request: &Event) -> u64 {
-        let node = request.node.and_then(|node| self.earlier_ns.get(usize::from(node.0)));
-        request.at_ns + node.copied().unwrap_or(0)
+    pub fn happened_ns(&self, event: &Event) -> u64 {
+        match event.what {
+            What::Invoked | What::ReleaseSent => event.at_ns + self.earlier_ns,
+            What::Returned { .. } => event.at_ns.saturating_sub(self.earlier_ns / 2),
+            _ => event.at_ns,
+        }
     }
 
     /// Whether the node where a task enters was paused or down when the task was due: then it is late for no fault of

@@ -100,16 +100,6 @@ pub(crate) struct Watched {
     pub(crate) disturbed: Vec<String>,
 }
 
-/// By node: how much earlier than by its clock its requests are stamped.
-fn earlier_ns(hosts: &[HostFacts]) -> Vec<u64> {
-    let mut nodes: Vec<(u16, u64)> = Vec::new();
-    for host in hosts {
-        nodes.extend(host.nodes.iter().map(|node| (*node, 2 * host.clock_bound_ns.unwrap_or(0))));
-    }
-    nodes.sort_unstable();
-    nodes.into_iter().map(|(_, earlier_ns)| earlier_ns).collect()
-}
-
 /// What is told when a run is over.
 #[derive(Debug)]
 pub(crate) struct Told {
@@ -210,7 +200,7 @@ impl Stage {
                 injected,
                 limit_ns: None,
                 audit: None,
-                earlier_ns: earlier_ns(&hosts),
+                earlier_ns: 2 * hosts.iter().filter_map(|host| host.clock_bound_ns).max().unwrap_or(0),
             },
             history,
             bystander: ret.bystander,

@@ -72,9 +72,13 @@ pub struct StoredFacts {
     /// What was found of the money that its tasks move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
-    /// By node: how much earlier than by its clock its requests are stamped; none where all have one clock.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub earlier_ns: Vec<u64>,
+    /// How much earlier than by their clocks requests of nodes are stamped; absent where all have one clock.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub earlier_ns: u64,
+}
+
+fn is_zero(ns: &u64) -> bool {
+    *ns == 0
 }
 
 impl StoredFacts {

@@ -27,11 +27,18 @@ pub struct Remote {
     hosts: OnceCell<Arc<Hosts>>,
 }
 
-/// Which lockbench this is, so that hosts can be the same.
+/// Which lockbench this is, so that hosts can be the same: by its commit, or where that does not say what it is made of, by what it is.
 #[must_use]
 pub fn build() -> String {
-    let commit = option_env!("LOCKBENCH_COMMIT").unwrap_or("of an unknown commit");
-    format!("{} {commit}", env!("CARGO_PKG_VERSION"))
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("LOCKBENCH_COMMIT").filter(|commit| !commit.ends_with("-dirty")) {
+        Some(commit) => format!("{version} {commit}"),
+        None => {
+            let program = std::env::current_exe();
+            let print = program.and_then(|program| harness::fingerprint::of(&[&program]));
+            format!("{version}, program {}", print.unwrap_or_else(|error| error.to_string()))
+        }
+    }
 }
 
 impl Remote {

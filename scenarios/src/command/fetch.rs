@@ -80,35 +80,48 @@ fn fetch(from: &str, out: &Path) -> anyhow::Result<PathBuf> {
     Ok(whole)
 }
 
-/// Keeps a batch at an address until somebody has taken it.
-///
-/// # Errors
-/// When the address cannot be had.
-pub(super) async fn keep(
-    at: SocketAddr,
-    folder: &Path,
-    stop: &CancellationToken,
-    display: &Display,
-) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(at).with_context(|| format!("--keep {at}"))?;
-    listener.set_nonblocking(true)?;
-    let at = listener.local_addr()?;
-    display.line(&format!("{} is kept at {at} until `lockbench fetch` has taken it", folder.display()));
-    loop {
-        let accepted = match listener.accept() {
-            Ok((stream, _)) => stream,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(LOOK) => continue,
+/// Where a batch is kept until somebody has taken it.
+pub(super) struct Keeper(TcpListener);
+
+impl Keeper {
+    /// At this address.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub(super) fn at(address: SocketAddr) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).with_context(|| format!("--keep {address}"))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self(listener))
+    }
+
+    /// Keeps it there, or until nobody waits any more.
+    ///
+    /// # Errors
+    /// When nobody can come any more.
+    pub(super) async fn keep(
+        self,
+        folder: &Path,
+        stop: &CancellationToken,
+        display: &Display,
+    ) -> anyhow::Result<()> {
+        let at = self.0.local_addr()?;
+        display.line(&format!("{} is kept at {at} until `lockbench fetch` has taken it", folder.display()));
+        loop {
+            let accepted = match self.0.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        () = tokio::time::sleep(LOOK) => continue,
+                    }
                 }
+                Err(error) => return Err(error.into()),
+            };
+            let whole = folder.to_owned();
+            match tokio::task::spawn_blocking(move || give(accepted, &whole)).await? {
+                Ok(()) => return Ok(()),
+                Err(error) => display.line(&format!("it was not taken to its end: {error:#}")),
             }
-            Err(error) => return Err(error.into()),
-        };
-        let whole = folder.to_owned();
-        match tokio::task::spawn_blocking(move || give(accepted, &whole)).await? {
-            Ok(()) => return Ok(()),
-            Err(error) => display.line(&format!("it was not taken to its end: {error:#}")),
         }
     }
 }

@@ -3,19 +3,25 @@
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use harness::placement::remote::make_keys;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::signals::watch_signals;
 use super::verb::{Example, Group, Work};
+
+/// For a driver that was told to end, and for hosts whose driver has ended.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Run with nodes on machines that ssh reaches.
 #[derive(Debug, Args)]
@@ -63,11 +69,6 @@ impl Work for Hosts {
     }
 }
 
-/// At a terminal Ctrl-C tells all that run there.
-fn is_at_a_terminal() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stdin())
-}
-
 /// A machine of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Machine {
@@ -111,31 +112,10 @@ impl Run {
         signals.spawn(watch_signals(stop.clone())?);
 
         let mut there = Vec::new();
-        let begun = async {
-            for machine in &machines {
-                there.push(self.prepared(machine, &program, keys.path()).await?);
-            }
-            let mut driver = self.driver(&own, keys.path())?;
-            let mut hosts = Vec::new();
-            for (machine, folder) in machines.iter().zip(&there) {
-                hosts.push(self.host(machine, folder)?);
-            }
-            let status = tokio::select! {
-                status = driver.wait() => status?,
-                () = stop.cancelled() => {
-                    // It may have been told only here; twice would end it at once.
-                    if let Some(id) = driver.id().filter(|_| !is_at_a_terminal()) {
-                        kill(Pid::from_raw(id.cast_signed()), Signal::SIGINT).ok();
-                    }
-                    driver.wait().await?
-                }
-            };
-            for mut host in hosts {
-                host.wait().await?;
-            }
-            anyhow::Ok(status)
+        let ended = tokio::select! {
+            ended = self.begun(&machines, &mut there, (&own, &program, keys.path()), &stop) => ended,
+            () = async { stop.cancelled().await; sleep(GRACE).await } => Err(anyhow!("told to end")),
         };
-        let ended = begun.await;
         for (machine, folder) in machines.iter().zip(&there) {
             if let Err(error) = self.at(machine, &format!("rm -rf {folder}"), None).await {
                 eprintln!("{}: {folder} was not taken away: {error:#}", machine.target);
@@ -144,8 +124,45 @@ impl Run {
         Ok(ended?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
     }
 
-    /// Copies what is needed to a machine; the folder there.
-    async fn prepared(&self, machine: &Machine, program: &Path, keys: &Path) -> anyhow::Result<String> {
+    /// From the first copy to the end of the last host; notes the folders that are made.
+    async fn begun(
+        &self,
+        machines: &[Machine],
+        there: &mut Vec<String>,
+        (own, program, keys): (&Path, &Path, &Path),
+        stop: &CancellationToken,
+    ) -> anyhow::Result<ExitStatus> {
+        for machine in machines {
+            there.push(self.folder(machine).await?);
+        }
+        for (machine, folder) in machines.iter().zip(there.iter()) {
+            self.fill(machine, folder, program, keys).await?;
+        }
+        let mut driver = self.driver(own, keys)?;
+        let mut hosts = JoinSet::new();
+        for (machine, folder) in machines.iter().zip(there.iter()) {
+            let mut host = self.host(machine, folder)?;
+            let target = machine.target.clone();
+            hosts.spawn(async move { (target, host.wait().await) });
+        }
+        let status = tokio::select! {
+            status = driver.wait() => status?,
+            () = stop.cancelled() => {
+                if let Some(id) = driver.id() {
+                    kill(Pid::from_raw(id.cast_signed()), Signal::SIGINT).ok();
+                }
+                driver.wait().await?
+            }
+            // One that ends before it is let go has said why.
+            Some(Ok((target, ended))) = hosts.join_next() => bail!("{target}: its host has ended ({})", ended?),
+        };
+        // They hear from the driver that no more is wanted, or that it is gone.
+        drop(timeout(GRACE, async { while hosts.join_next().await.is_some() {} }).await);
+        Ok(status)
+    }
+
+    /// Makes a folder on a machine.
+    async fn folder(&self, machine: &Machine) -> anyhow::Result<String> {
         let folder = self.at(machine, "umask 077 && mktemp -d /tmp/lockbench-host.XXXXXX", None).await?;
         let folder = folder.trim().to_owned();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
@@ -154,6 +171,11 @@ impl Run {
             "{}: its mktemp says `{folder}`",
             machine.target
         );
+        Ok(folder)
+    }
+
+    /// Copies what is needed into it.
+    async fn fill(&self, machine: &Machine, folder: &str, program: &Path, keys: &Path) -> anyhow::Result<()> {
         for (name, file) in [
             ("lockbench", program.to_owned()),
             ("ca.pem", keys.join("ca.pem")),
@@ -172,7 +194,7 @@ impl Run {
                 program.display()
             )
         })?;
-        Ok(folder)
+        Ok(())
     }
 
     fn ssh(&self, machine: &Machine) -> anyhow::Result<Command> {
@@ -223,6 +245,8 @@ impl Run {
         let mut command = Command::new(own);
         command.arg("run").args(&self.run).args(["--placement", "remote"]);
         command.args(["--listen", &self.listen.to_string(), "--keys"]).arg(keys).kill_on_drop(true);
+        // Ctrl-C is for us, who pass it on: told twice it would leave at once.
+        command.as_std_mut().process_group(0);
         Ok(command.spawn()?)
     }
 }

@@ -54,7 +54,10 @@ impl Begun {
 
     async fn runs(self, display: &Display) -> anyhow::Result<u8> {
         if let Some(remote) = &self.batch.remote {
-            remote.gather(self.batch.scenario.spec.nodes, display).await?;
+            tokio::select! {
+                gathered = remote.gather(self.batch.scenario.spec.nodes, display) => gathered?,
+                () = self.batch.stop.cancelled() => anyhow::bail!("told to end while hosts were waited for"),
+            }
         }
         let neighbours = batch::twins::warnings();
         for neighbour in &neighbours {

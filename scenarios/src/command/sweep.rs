@@ -28,14 +28,16 @@ impl BatchArgs {
         let mut signals = tokio::task::JoinSet::new();
         signals.spawn(watch_signals(stop.clone())?);
         let display = self.how().display();
+        // An address that cannot be had is told before anything runs.
+        let keeper = self.keep().map(fetch::Keeper::at).transpose()?;
         let ended = self.ended(aim, &stop, &display).await;
         // Also after a failure or Ctrl-C.
         if let Some(remote) = self.how().remote() {
             remote.dismiss(&display).await;
         }
         let (code, directory) = ended?;
-        if let Some(at) = self.keep() {
-            fetch::keep(at, &directory, &stop, &display).await?;
+        if let Some(keeper) = keeper {
+            keeper.keep(&directory, &stop, &display).await?;
         }
         if stop.is_cancelled() {
             display.line(&format!("the rest of it: --resume {}", directory.display()));

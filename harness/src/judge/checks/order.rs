@@ -88,7 +88,11 @@ impl Fold for Watch<'_> {
                 *overtakings += 1;
                 let by_ns = invoked_ns.saturating_sub(waiters.get(first).invoked_ns);
                 *most_ns = (*most_ns).max(by_ns);
-                if facts.promises.in_order_beyond_ns.is_some_and(|spread_ns| by_ns > spread_ns) {
+                if facts
+                    .promises
+                    .in_order_beyond_ns
+                    .is_some_and(|spread_ns| by_ns > spread_ns + facts.earlier_ns)
+                {
                     let note = || format!("overtook one who had waited {:.3} ms longer", by_ns as f64 / 1e6);
                     found.violated(at, || (vec![first, step], note()));
                 }

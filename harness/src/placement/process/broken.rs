@@ -17,7 +17,10 @@ const FORWARDED: Duration = Duration::from_millis(2);
 
 impl Driver {
     /// Has the agent hear all that the node has said; so many bytes, where that is known.
-    async fn drain(&self, node: NodeId, said: Option<u64>) {
+    ///
+    /// # Errors
+    /// When it has not heard what is known to be on its way.
+    async fn drain(&self, node: NodeId, said: Option<u64>) -> Result<(), String> {
         if let Some(Way { delay, .. }) = self.agent_link(node).map(|link| link.usual().to)
             && !delay.is_zero()
         {
@@ -31,8 +34,12 @@ impl Driver {
         if let Some(agent) = agent
             && timeout(DRAIN, agent.send(Drain { said, dry })).await.is_ok_and(|sent| sent.is_ok())
         {
-            drop(timeout(DRAIN, drained).await);
+            let heard = timeout(DRAIN, drained).await.is_ok();
+            if said.is_some() && !heard {
+                return Err("the agent has not heard all that the node said before it stood still".to_owned());
+            }
         }
+        Ok(())
     }
 
     async fn pause_one(&self, node: NodeId) -> Result<(), String> {
@@ -41,8 +48,7 @@ impl Driver {
         let said = process.pause().await?;
         self.outages.begin(node, from_ns, Standstill::Paused);
         drop(process);
-        self.drain(node, said).await;
-        Ok(())
+        self.drain(node, said).await
     }
 
     async fn resume_one(&self, node: NodeId) -> Result<(), String> {
@@ -56,8 +62,7 @@ impl Driver {
         self.reception.tell_one(node, ToNode::Stall { for_ns }).await;
         // It cannot say that it stands still.
         sleep(POLL).await;
-        self.drain(node, None).await;
-        Ok(())
+        self.drain(node, None).await
     }
 
     async fn kill_one(&self, node: NodeId) -> Result<(), String> {
@@ -152,7 +157,7 @@ impl Nodes for Driver {
     }
 
     fn hear_out(&self, node: NodeId) -> BoxFuture<'_, ()> {
-        Box::pin(self.drain(node, None))
+        Box::pin(async move { drop(self.drain(node, None).await) })
     }
 
     fn processes(&self) -> Vec<u32> {

@@ -78,7 +78,8 @@ impl Reception {
                         continue;
                     }
                 };
-                let serving = Arc::clone(&self).serve(Frames::new(stream, STRANGER_BYTES), from, permit);
+                let frames = Frames::new(stream, STRANGER_BYTES);
+                let serving = Arc::clone(&self).serve(frames, from, permit, CancellationToken::new());
                 let closing = self.closing.clone();
                 self.tasks.spawn(async move { closing.run_until_cancelled(serving).await });
             }
@@ -92,17 +93,22 @@ impl Reception {
         let taking = async {
             while let Some(Incoming { frames, from, gone }) = incoming.recv().await {
                 let permit = Arc::clone(&room).acquire_owned().await.expect("nobody closes it");
-                let serving = Arc::clone(&self).serve(frames, from, permit);
+                let serving = Arc::clone(&self).serve(frames, from, permit, gone);
                 let closing = self.closing.clone();
-                self.tasks.spawn(async move {
-                    closing.run_until_cancelled(gone.run_until_cancelled(serving)).await;
-                });
+                self.tasks.spawn(async move { closing.run_until_cancelled(serving).await });
             }
         };
         self.closing.run_until_cancelled(taking).await;
     }
 
-    async fn serve(self: Arc<Self>, mut frames: Frames, from: SocketAddr, permit: OwnedSemaphorePermit) {
+    /// A connection, until it ends or whoever carries it is gone.
+    async fn serve(
+        self: Arc<Self>,
+        mut frames: Frames,
+        from: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        gone: CancellationToken,
+    ) {
         let hello = match timeout(HANDSHAKE, frames.next::<Hello>()).await {
             Ok(Ok(hello)) if self.secret.matches(hello.secret.text()) => hello,
             Ok(Ok(_)) => {
@@ -124,8 +130,8 @@ impl Reception {
             return drop(timeout(HANDSHAKE, frames.send(&Welcome::Refused(reason))).await);
         }
         let served = match hello.channel {
-            Channel::Control => self.control(frames, node).await,
-            Channel::Agent => self.agent(frames, node).await,
+            Channel::Control => self.control(frames, node, &gone).await,
+            Channel::Agent => self.agent(frames, node, &gone).await,
         };
         if let Err(error) = served {
             tracing::debug!(node = node.0, channel = ?hello.channel, %error, "a connection ended");
@@ -142,7 +148,12 @@ impl Reception {
         });
     }
 
-    async fn control(&self, mut frames: Frames, node: NodeId) -> Result<(), FrameError> {
+    async fn control(
+        &self,
+        mut frames: Frames,
+        node: NodeId,
+        gone: &CancellationToken,
+    ) -> Result<(), FrameError> {
         let (outbox, mut outgoing) = mpsc::channel(OUTBOX);
         let job = self.seats.change(node, |seat| {
             let free = seat.phase == Phase::Starting && seat.control.is_none();
@@ -178,7 +189,7 @@ impl Reception {
                 }
             }
         };
-        let ended = conversation.await;
+        let ended = gone.run_until_cancelled(conversation).await.unwrap_or(Err(FrameError::Closed));
         self.dead(node, ended.as_ref().map_or_else(FrameError::to_string, |()| "it left".to_owned()));
         self.seats.change(node, |seat| seat.control = None);
         ended
@@ -284,8 +295,8 @@ impl Reception {
     ) -> Result<(), String> {
         let bound_ns =
             self.seats.look(|seats| seats.get(usize::from(node.0)).map_or(0, |seat| seat.clock_bound_ns));
-        // What was just now there may seem to be a little later here.
-        let now_ns = self.clock.now_ns() + bound_ns;
+        // What was just now there may seem to be a little later here, and what has returned is stamped later still.
+        let now_ns = self.clock.now_ns() + 2 * bound_ns;
         for event in events.into_iter().map(|event| event.certain(2 * bound_ns)) {
             self.is_credible(node, &event, now_ns)?;
             let begins = event.what == What::Invoked && event.step.step == 0;
@@ -338,7 +349,12 @@ impl Reception {
     }
 
     /// Answers entries and leaves of one node, as they come. When the connection ends, so do the node's sections.
-    async fn agent(&self, mut frames: Frames, node: NodeId) -> Result<(), FrameError> {
+    async fn agent(
+        &self,
+        mut frames: Frames,
+        node: NodeId,
+        gone: &CancellationToken,
+    ) -> Result<(), FrameError> {
         let (drain, mut drains) = mpsc::channel::<Drain>(1);
         let taken = self.seats.change(node, |seat| {
             (seat.control.is_some() && seat.agent.is_none()).then(|| seat.agent = Some(drain))
@@ -384,7 +400,7 @@ impl Reception {
                 self.answer(&mut frames, &mut waiting, node, ask).await?;
             }
         };
-        let ended = serving.await;
+        let ended = gone.run_until_cancelled(serving).await.unwrap_or(Err(FrameError::Closed));
         self.agent.abandon(node);
         self.seats.change(node, |seat| seat.agent = None);
         ended

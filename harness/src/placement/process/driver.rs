@@ -105,7 +105,11 @@ impl Driver {
         let (place, drawing, incoming) = match ground {
             Ground::Here(command) => (Place::Here(command), None, None),
             Ground::There { hosts, drawing } => {
-                let (lodging, incoming) = hosts.lodge(&stage.plan).await?;
+                let (lodging, incoming) = tokio::select! {
+                    biased;
+                    () = stage.options.stop.cancelled() => return Err(PlacementError::Stopped),
+                    lodged = hosts.lodge(&stage.plan) => lodged?,
+                };
                 (Place::There(lodging), Some(drawing), Some(incoming))
             }
         };
@@ -129,8 +133,8 @@ impl Driver {
             Some(incoming) => drop(reception.tasks.spawn(Arc::clone(&reception).take_over(incoming))),
         }
         if let Place::There(lodging) = &place {
-            for (node, bound_ns) in lodging.bounds().into_iter().enumerate() {
-                reception.seats.change(NodeId(node as u16), |seat| seat.clock_bound_ns = bound_ns);
+            for node in (0..stage.plan.settings.nodes).map(NodeId) {
+                reception.seats.change(node, |seat| seat.clock_bound_ns = lodging.bound_ns());
             }
         }
         let (processes, outages, agent_links) = (Vec::new(), Outages::default(), Vec::new());

@@ -77,6 +77,9 @@ pub enum PlacementError {
         "nodes as processes need the program setpriv; on Debian and Ubuntu: `apt-get install util-linux`"
     )]
     SetprivMissing,
+    /// It was to be stopped before it began.
+    #[error("stopped before it began")]
+    Stopped,
     /// There are too few hosts.
     #[error(transparent)]
     Hosts(#[from] HostsError),

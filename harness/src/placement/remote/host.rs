@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::dial::Dial;
 use super::keys::KeysError;
@@ -96,16 +96,17 @@ pub async fn join(joining: Joining) -> Result<(), JoinError> {
     let house = Arc::new(House { joining, dial, number, address, rooms: Mutex::default(), say });
     let mut at_work = JoinSet::new();
     let lost = |reason: String| JoinError::Lost(reason);
+    let mut heard = Instant::now();
     let ended = loop {
         tokio::select! {
             biased;
-            order = timeout(SILENCE, frames.next::<Order>()) => {
+            order = frames.next::<Order>() => {
                 let came_ns = monotonic_ns();
                 let order = match order {
-                    Ok(Ok(order)) => order,
-                    Ok(Err(error)) => break Err(lost(error.to_string())),
-                    Err(_) => break Err(lost(format!("nothing heard for {} s", SILENCE.as_secs()))),
+                    Ok(order) => order,
+                    Err(error) => break Err(lost(error.to_string())),
                 };
+                heard = Instant::now();
                 match order.what {
                     What::Time => {
                         let what = Ok(Done::Time { came_ns, answered_ns: monotonic_ns() });
@@ -127,11 +128,14 @@ pub async fn join(joining: Joining) -> Result<(), JoinError> {
                     }
                 }
             }
-            Some(said) = outgoing.recv() => {
-                if let Err(error) = frames.send(&said).await {
-                    break Err(lost(error.to_string()));
-                }
+            () = sleep_until(heard + SILENCE) => {
+                break Err(lost(format!("nothing heard for {} s", SILENCE.as_secs())));
             }
+            Some(said) = outgoing.recv() => match timeout_at(heard + SILENCE, frames.send(&said)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => break Err(lost(error.to_string())),
+                Err(_) => break Err(lost("it takes nothing more".to_owned())),
+            },
             Some(_) = at_work.join_next() => {}
         }
     };
@@ -161,18 +165,11 @@ async fn accepted(joining: &Joining, dial: &Dial) -> Result<(Frames, u32), JoinE
                     }
                     Ok(Welcome::Refused(reason)) => return Err(JoinError::Refused(reason)),
                     // By the rules of TLS 1.3 it is only now that a certificate is refused.
-                    Err(error) => {
-                        return Err(JoinError::Refused(format!(
-                            "{error}; are the keys of both from one `lockbench keys`?"
-                        )));
-                    }
+                    Err(error) if is_final(&error.to_string()) => return Err(stranger(&error)),
+                    Err(error) => error.to_string(),
                 }
             }
-            Err(reason) if reason.starts_with("no handshake") => {
-                return Err(JoinError::Refused(format!(
-                    "{reason}; are the keys of both from one `lockbench keys`?"
-                )));
-            }
+            Err(reason) if is_final(&reason) => return Err(stranger(&reason)),
             Err(reason) => reason,
         };
         if Instant::now() >= until {
@@ -180,6 +177,15 @@ async fn accepted(joining: &Joining, dial: &Dial) -> Result<(Frames, u32), JoinE
         }
         sleep(REDIAL).await;
     }
+}
+
+/// Whether one of both ends does not believe the other; a connection that just ends may be of somebody who is not there yet.
+fn is_final(reason: &str) -> bool {
+    reason.contains("alert") || reason.contains("certificate")
+}
+
+fn stranger(reason: &dyn std::fmt::Display) -> JoinError {
+    JoinError::Refused(format!("{reason}; are the keys of both from one `lockbench keys`?"))
 }
 
 async fn taken_in(frames: &mut Frames, offer: Offer) -> Result<Welcome, FrameError> {
@@ -225,7 +231,11 @@ impl House {
             What::Pause(process) => {
                 let room = self.room(process)?;
                 room.process.lock().await.pause().await.map_err(words)?;
-                Ok(Done::Paused { said_to_agent: room.agent.run_dry().await })
+                let said = room.agent.run_dry().await;
+                if said.is_err() {
+                    room.process.lock().await.resume();
+                }
+                Ok(Done::Paused { said_to_agent: said? })
             }
             What::Resume(process) => {
                 self.room(process)?.process.lock().await.resume();

@@ -15,8 +15,8 @@ use super::words::{Done, Number, Order, Said, What};
 use crate::engine::monotonic_ns;
 use crate::placement::frames::{FrameError, Frames};
 
-/// Orders that wait to be written.
-const OUTBOX: usize = 64;
+/// Orders that wait to be written: as many as a thousand nodes are ended by, which a host may have.
+const OUTBOX: usize = 4_096;
 
 /// How often the host is asked for the time, so that each end knows that the other is there.
 const BEAT: Duration = Duration::from_secs(1);

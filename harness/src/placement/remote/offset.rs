@@ -36,6 +36,11 @@ impl Offset {
         Some(Self { ahead_ns: i64::try_from(ahead_ns).ok()?, bound_ns: on_the_way_ns / 2 + 1 })
     }
 
+    /// How far the truth may be from this offset, by what was found of it later.
+    pub(super) fn may_differ_by(self, later: Self) -> u64 {
+        self.ahead_ns.abs_diff(later.ahead_ns) + later.bound_ns
+    }
+
     /// How far the truth has certainly moved from this offset, by what was found of it later.
     pub(super) fn differs_by(self, later: Self) -> u64 {
         self.ahead_ns.abs_diff(later.ahead_ns).saturating_sub(later.bound_ns)
@@ -86,6 +91,7 @@ mod tests {
             (Offset { ahead_ns: 1_000, bound_ns: 50 }, Offset { ahead_ns: 500_900, bound_ns: 60 });
         assert_eq!(before.differs_by(after), 499_840);
         assert_eq!(after.differs_by(after), 0);
+        assert_eq!(before.may_differ_by(after), 499_960);
     }
 
     #[test]

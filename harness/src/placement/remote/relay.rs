@@ -3,11 +3,11 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -26,25 +26,37 @@ const DRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Relay {
     pub(super) address: SocketAddr,
-    carried: Arc<Carried>,
+    /// By the connection that is open, or was last.
+    carried: Arc<Mutex<Option<Arc<Carried>>>>,
     _tasks: JoinSet<()>,
 }
 
-/// What a relay has carried to the driver.
-#[derive(Debug, Default)]
+/// What a connection has carried to the driver.
+#[derive(Debug)]
 struct Carried {
+    /// To see what waits in the kernel.
+    socket: std::net::TcpStream,
+    /// Whether bytes are taken from there.
+    taking: AtomicBool,
     read: AtomicU64,
     written: AtomicU64,
-    /// Of the connection that is open, or was last: what is said begins anew with each.
-    begun_at: AtomicU64,
-    socket: std::sync::Mutex<Option<std::net::TcpStream>>,
+}
+
+impl Carried {
+    /// Whether all that was said on it has gone on its way. Whoever takes bytes says so before he does.
+    fn is_dry(&self) -> bool {
+        let waits = self.socket.peek(&mut [0]).is_ok_and(|bytes| bytes > 0);
+        !waits
+            && !self.taking.load(Ordering::SeqCst)
+            && self.read.load(Ordering::SeqCst) == self.written.load(Ordering::SeqCst)
+    }
 }
 
 impl Relay {
     pub(super) async fn open(dial: Arc<Dial>, host: u32) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let carried = Arc::new(Carried::default());
+        let carried = Arc::new(Mutex::default());
         let mut tasks = JoinSet::new();
         let counts = Arc::clone(&carried);
         tasks.spawn(async move {
@@ -66,63 +78,68 @@ impl Relay {
 
     /// Once whoever speaks stands still: waits until all that he said on his last connection is on its way, and tells how much it
     /// is. Cancel safe.
-    pub(super) async fn run_dry(&self) -> u64 {
-        let Carried { read, written, begun_at, socket } = &*self.carried;
+    ///
+    /// # Errors
+    /// When it does not get on its way.
+    pub(super) async fn run_dry(&self) -> Result<u64, String> {
+        let Some(carried) = lock(&self.carried).clone() else { return Ok(0) };
         let dry = async {
-            loop {
-                let waits = {
-                    let socket = socket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    socket.as_ref().is_some_and(is_readable)
-                };
-                if !waits && read.load(Ordering::Acquire) == written.load(Ordering::Acquire) {
-                    return;
-                }
+            while !carried.is_dry() {
                 sleep(POLL).await;
             }
         };
-        drop(timeout(DRY, dry).await);
-        written.load(Ordering::Acquire) - begun_at.load(Ordering::Acquire)
+        let late = |_| "what it said does not get on its way to the driver".to_owned();
+        timeout(DRY, dry).await.map_err(late)?;
+        Ok(carried.written.load(Ordering::SeqCst))
     }
 }
 
-/// Whether the kernel holds bytes that were not read.
-fn is_readable(socket: &std::net::TcpStream) -> bool {
-    socket.peek(&mut [0]).is_ok_and(|bytes| bytes > 0)
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn carry(stream: TcpStream, dial: Arc<Dial>, host: u32, carried: Arc<Carried>) {
-    if let Err(error) = carry_on(stream, &dial, host, &carried).await {
+type Last = Mutex<Option<Arc<Carried>>>;
+
+async fn carry(stream: TcpStream, dial: Arc<Dial>, host: u32, last: Arc<Last>) {
+    if let Err(error) = carry_on(stream, &dial, host, &last).await {
         tracing::debug!(%error, "a node's connection ended");
     }
 }
 
-async fn carry_on(node: TcpStream, dial: &Dial, host: u32, carried: &Carried) -> io::Result<()> {
+async fn carry_on(node: TcpStream, dial: &Dial, host: u32, last: &Last) -> io::Result<()> {
     node.set_nodelay(true)?;
     let mut frames = dial.connect().await.map_err(io::Error::other)?;
     frames.send(&Hello::Relay { host }).await.map_err(io::Error::other)?;
-    carried.begun_at.store(carried.written.load(Ordering::Acquire), Ordering::Release);
-    let looked_at = std::net::TcpStream::from(node.as_fd().try_clone_to_owned()?);
-    *carried.socket.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(looked_at);
+    let carried = Arc::new(Carried {
+        socket: std::net::TcpStream::from(node.as_fd().try_clone_to_owned()?),
+        taking: AtomicBool::new(false),
+        read: AtomicU64::new(0),
+        written: AtomicU64::new(0),
+    });
+    *lock(last) = Some(Arc::clone(&carried));
     let (mut from_driver, mut to_driver) = tokio::io::split(frames.into_stream());
-    let (mut from_node, mut to_node) = node.into_split();
+    let (from_node, mut to_node) = node.into_split();
     let up = async {
         let mut chunk = vec![0; CHUNK];
         loop {
-            let bytes = from_node.read(&mut chunk).await?;
-            if bytes == 0 {
-                return to_driver.shutdown().await;
-            }
-            carried.read.fetch_add(bytes as u64, Ordering::AcqRel);
+            from_node.readable().await?;
+            carried.taking.store(true, Ordering::SeqCst);
+            let bytes = match from_node.try_read(&mut chunk) {
+                Ok(0) => return to_driver.shutdown().await,
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(error),
+            };
+            carried.read.fetch_add(bytes as u64, Ordering::SeqCst);
+            carried.taking.store(false, Ordering::SeqCst);
             to_driver.write_all(&chunk[..bytes]).await?;
             to_driver.flush().await?;
-            carried.written.fetch_add(bytes as u64, Ordering::AcqRel);
+            carried.written.fetch_add(bytes as u64, Ordering::SeqCst);
         }
     };
     let down = async {
         tokio::io::copy(&mut from_driver, &mut to_node).await?;
         to_node.shutdown().await
     };
-    let ended = tokio::try_join!(up, down);
-    *carried.socket.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
-    ended.map(drop)
+    tokio::try_join!(up, down).map(drop)
 }
