@@ -15,6 +15,7 @@ mod body;
 mod seat;
 mod elsewhere;
 mod connection;
+mod credible;
 mod told;
 mod departed;
 mod outages;
