@@ -37,7 +37,7 @@ LANES ?= 3
 alone := replicated etcd_queue
 
 # Those of a minute or more begin first, so that none is left over at the end. What is not named here runs all the same.
-long := conformance matrix faults command virtual_router ring_changes leader agent_link jobs processes ends port port_skeletons
+long := conformance matrix faults command virtual_router remote ring_changes leader agent_link jobs processes ends port port_skeletons
 in_lanes := $(filter $(files),$(long)) $(filter-out $(long) $(alone),$(files))
 
 # All is fetched first, also what only other systems need: a test reads the licences of every dependency, without a network.

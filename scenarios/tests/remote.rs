@@ -70,6 +70,13 @@ impl Running {
     }
 }
 
+/// The processes that one has started.
+fn nodes_of(host: &Running) -> Vec<i32> {
+    let all = procfs::process::all_processes().unwrap().flatten();
+    let stats = all.filter_map(|process| process.stat().ok());
+    stats.filter(|stat| u32::try_from(stat.ppid) == Ok(host.0.id())).map(|stat| stat.pid).collect()
+}
+
 /// A driver that waits for hosts, and where.
 struct Driver {
     run: Running,
@@ -228,12 +235,7 @@ fn a_driver_that_is_killed_takes_its_nodes_with_it_and_hosts_say_that_it_is_lost
     let place = format!("127.0.0.1:{}", driver.port);
     let mut command = host("a", &place, &keys, 3, None);
     let mut at = Running(command.stderr(Stdio::piped()).spawn().unwrap());
-    let nodes = |of: u32| {
-        let all = procfs::process::all_processes().unwrap().flatten();
-        let stats = all.filter_map(|process| process.stat().ok());
-        stats.filter(|stat| u32::try_from(stat.ppid) == Ok(of)).map(|stat| stat.pid).collect::<Vec<_>>()
-    };
-    let theirs = await_some("nodes", || Some(nodes(at.0.id())).filter(|theirs| theirs.len() == 3));
+    let theirs = await_some("nodes", || Some(nodes_of(&at)).filter(|theirs| theirs.len() == 3));
     driver.run.0.kill().unwrap();
     assert_eq!(at.wait().code(), Some(2));
     let mut said = String::new();
@@ -440,7 +442,9 @@ fn a_host_that_is_lost_spoils_its_run_alone_and_another_takes_its_place_in_the_n
         batch.join("manifest.json").is_file().then_some(batch)
     };
     let batch = await_some("it begins", begun);
-    // Into its first run, or its warm-up: at whatever time.
+    // Its first node warms up, the next is of the first run.
+    let first = await_some("a node", || nodes_of(&goes).first().copied());
+    await_some("the next", || nodes_of(&goes).first().copied().filter(|next| *next != first));
     std::thread::park_timeout(Duration::from_secs(4));
     goes.0.kill().unwrap();
     let mut comes = join("c", 1);
