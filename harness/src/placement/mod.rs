@@ -5,6 +5,7 @@
 
 mod stage;
 mod frames;
+mod door;
 pub mod remote;
 pub mod single;
 pub mod process;

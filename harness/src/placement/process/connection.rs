@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::yield_now;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +22,7 @@ use super::frame::{
 use super::seat::{Drain, Phase, Seat, Seats};
 use crate::engine::{Agent, BoxFuture, Clock, EnterRet, LeaveRet, Recorder};
 use crate::model::{NodeId, Plan, Tasks};
+use crate::placement::door::Door;
 use crate::placement::frames::{CONTROL_BYTES, FrameError, Frames, PROTOCOL_VERSION, STRANGER_BYTES};
 use crate::placement::remote::Incoming;
 use crate::secret::{Sealed, Secret};
@@ -29,15 +30,8 @@ use crate::secret::{Sealed, Secret};
 /// For the first frame of whoever connects.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Connections that have not shaken hands. More wait to be accepted, nodes among them; half as long as a node has
-/// patience, since a stranger's time is up then.
-const STRANGERS: usize = 256;
-
 /// Frames that wait for one node at most.
 const OUTBOX: usize = 16;
-
-/// Pause after an accept that failed, which happens when the process is out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// How often it is looked whether all of it has come.
 const LOOK: Duration = Duration::from_millis(1);
@@ -66,20 +60,12 @@ pub(super) struct Reception {
 impl Reception {
     /// Accepts connections until the run closes.
     pub(super) async fn listen(self: Arc<Self>, listener: TcpListener) {
-        let room = Arc::new(Semaphore::new(STRANGERS));
+        let door = Door::of(listener);
         let accepting = async {
             loop {
-                let permit = Arc::clone(&room).acquire_owned().await.expect("nobody closes it");
-                let (stream, from) = match listener.accept().await {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection was not accepted");
-                        sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    }
-                };
+                let (stream, from, permit) = door.next().await;
                 let frames = Frames::new(stream, STRANGER_BYTES);
-                let serving = Arc::clone(&self).serve(frames, from, permit, CancellationToken::new());
+                let serving = Arc::clone(&self).serve(frames, from, Some(permit), CancellationToken::new());
                 let closing = self.closing.clone();
                 self.tasks.spawn(async move { closing.run_until_cancelled(serving).await });
             }
@@ -89,11 +75,10 @@ impl Reception {
 
     /// Serves connections that hosts of nodes have carried here, each as long as its host is there.
     pub(super) async fn take_over(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
-        let room = Arc::new(Semaphore::new(STRANGERS));
         let taking = async {
             while let Some(Incoming { frames, from, gone }) = incoming.recv().await {
-                let permit = Arc::clone(&room).acquire_owned().await.expect("nobody closes it");
-                let serving = Arc::clone(&self).serve(frames, from, permit, gone);
+                // Whoever carries it has shaken hands.
+                let serving = Arc::clone(&self).serve(frames, from, None, gone);
                 let closing = self.closing.clone();
                 self.tasks.spawn(async move { closing.run_until_cancelled(serving).await });
             }
@@ -106,7 +91,7 @@ impl Reception {
         self: Arc<Self>,
         mut frames: Frames,
         from: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
         gone: CancellationToken,
     ) {
         let hello = match timeout(HANDSHAKE, frames.next::<Hello>()).await {

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -18,16 +18,11 @@ use super::line::Line;
 use super::lodging::Lodging;
 use super::words::{Hello, Offer, Welcome};
 use crate::model::Plan;
+use crate::placement::door::Door;
 use crate::placement::frames::{CONTROL_BYTES, Frames, PROTOCOL_VERSION, STRANGER_BYTES};
 
 /// For the handshakes of whoever connects.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-
-/// Connections that have not shaken hands; more wait to be accepted.
-const STRANGERS: usize = 256;
-
-/// Pause after an accept that failed, which happens when the process is out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Reasons of refusals that are kept.
 const REFUSALS: usize = 100;
@@ -227,18 +222,9 @@ impl Desk {
     }
 
     async fn receive(self: Arc<Self>, listener: TcpListener, acceptor: TlsAcceptor) {
-        let room = Arc::new(Semaphore::new(STRANGERS));
-        let mut tasks = JoinSet::new();
+        let (door, mut tasks) = (Door::of(listener), JoinSet::new());
         loop {
-            let permit = Arc::clone(&room).acquire_owned().await.expect("nobody closes it");
-            let (stream, from) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
+            let (stream, from, permit) = door.next().await;
             while tasks.try_join_next().is_some() {}
             let (desk, acceptor) = (Arc::clone(&self), acceptor.clone());
             tasks.spawn(async move {
